@@ -1,0 +1,53 @@
+"""Signed bearer tokens: Entra's of the local tenant, and the registries'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+from local_azure.kernel.clock import Clock
+
+
+class InvalidToken(Exception):
+    """A bearer token that is not ours, not for this audience, or past its time."""
+
+
+class TokenAuthority:
+    """Issues and verifies RS256 tokens with a key made at start."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._key = RSAKey.generate_key(2048, {"use": "sig", "kid": "local-azure"})
+
+    def issue(
+        self, *, issuer: str, audience: str, lifetime: timedelta, claims: Mapping[str, Any]
+    ) -> str:
+        """A compact JWT, valid from now for `lifetime`."""
+        now = int(self._clock.now().timestamp())
+        payload: dict[str, Any] = {
+            "iss": issuer,
+            "aud": audience,
+            "iat": now,
+            "nbf": now,
+            "exp": now + int(lifetime.total_seconds()),
+            **claims,
+        }
+        return jwt.encode({"alg": "RS256", "kid": "local-azure"}, payload, self._key)
+
+    def verify(self, token: str, *, audience: str) -> dict[str, Any]:
+        """The claims. Raises InvalidToken with the reason when they do not hold now."""
+        try:
+            claims = jwt.decode(token, self._key, algorithms=["RS256"]).claims
+        except (JoseError, ValueError) as error:
+            raise InvalidToken("the signature is not this tenant's") from error
+        now = self._clock.now().timestamp()
+        if claims.get("aud") != audience:
+            raise InvalidToken(f"the audience is {claims.get('aud')}, not {audience}")
+        if not claims["nbf"] <= now < claims["exp"]:
+            raise InvalidToken("the token has expired")
+        return dict(claims)

@@ -18,13 +18,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class ErrorRenderer(Protocol):
     """How a service words an error: ARM, Key Vault, IoT Hub and the registries each differ."""
 
-    def __call__(self, *, status: int, code: str | None, message: str) -> web.Response: ...
+    def __call__(self, *, status: int, code: str | None, message: str) -> web.Response:
+        """An answer with this status; a `code` of None means the service's own for it."""
+        ...
 
 
 class OperationNamer(Protocol):
-    """The name of what a request asks for, `tokens.createOrUpdate` say; `unknown` when nothing is."""
+    """Names what a request asks for."""
 
-    def __call__(self, request: web.Request) -> str: ...
+    def __call__(self, request: web.Request) -> str:
+        """`tokens.createOrUpdate`, say; `unknown` for what the service does not have."""
+        ...
 
 
 def create_application(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -39,15 +39,19 @@ class TokenAuthority:
         }
         return jwt.encode({"alg": "RS256", "kid": "local-azure"}, payload, self._key)
 
-    def verify(self, token: str, *, audience: str) -> dict[str, Any]:
-        """The claims. Raises InvalidToken with the reason when they do not hold now."""
+    def verify(self, token: str, *, audiences: Collection[str]) -> dict[str, Any]:
+        """The claims. Raises InvalidToken with the reason when they do not hold now.
+
+        Entra writes some audiences with a trailing slash and some without: both match.
+        """
         try:
             claims = jwt.decode(token, self._key, algorithms=["RS256"]).claims
         except (JoseError, ValueError) as error:
             raise InvalidToken("the signature is not this tenant's") from error
         now = self._clock.now().timestamp()
-        if claims.get("aud") != audience:
-            raise InvalidToken(f"the audience is {claims.get('aud')}, not {audience}")
+        wanted = {audience.rstrip("/") for audience in audiences}
+        if str(claims.get("aud", "")).rstrip("/") not in wanted:
+            raise InvalidToken(f"the audience is {claims.get('aud')}, not {sorted(wanted)}")
         if not claims["nbf"] <= now < claims["exp"]:
             raise InvalidToken("the token has expired")
         return dict(claims)

@@ -1,0 +1,76 @@
+"""What can go wrong, in four kinds. Every error carries a stable reason name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstpull.reasons import Reason
+
+
+class FirstpullError(Exception):
+    """Base of all. `message` is for a person and says what to do next; it holds no secret."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One thing wrong with a request: `path` is a JSON pointer into its body, or a parameter."""
+
+    path: str
+    message: str
+
+
+class Invalid(FirstpullError):
+    """Answered at once; nothing changed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason = Reason.INVALID_REQUEST,
+        errors: tuple[FieldError, ...] = (),
+    ) -> None:
+        super().__init__(reason, message)
+        self.errors = errors
+
+
+class NotAllowed(Invalid):
+    """The request is well formed and the policy forbids it."""
+
+    def __init__(self, message: str, *, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(message, reason=Reason.NOT_ALLOWED, errors=errors)
+
+
+class NotKnown(Invalid):
+    """The request names something that no record holds."""
+
+
+class Refused(Invalid):
+    """The request contradicts what the record holds."""
+
+
+class Transient(FirstpullError):
+    """Passes by itself. `retry_after` is in seconds, None when the service named no time."""
+
+    def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason, message)
+        self.retry_after = retry_after
+
+
+class Conflict(FirstpullError):
+    """The world changed between reading and writing: observe again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Reason.CHANGED_MEANWHILE, message)
+
+
+class Blocked(FirstpullError):
+    """A person has to act. `remedy` says how."""
+
+    def __init__(self, reason: Reason, message: str, *, remedy: str) -> None:
+        super().__init__(reason, message)
+        self.remedy = remedy

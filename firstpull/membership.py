@@ -1,0 +1,323 @@
+"""Membership in a connected registry's list of clients: many devices, few writes.
+
+`clientTokenIds` is one list, written whole, without an ETag: two writers can lose each
+other's devices. So firstpull writes it under a lock per connected registry, one write for all
+that is pending (group commit), from the list as it was read just before. What is pending is in
+a ledger, an ETag-guarded document of firstpull's own entries.
+
+1. `reserve` puts an entry into the ledger; that conditional write is the capacity check.
+   A crash after it leaves room held, which the next attempt finds.
+2. `join` marks the entry as joining, once the token exists. A crash leaves it joining: whoever
+   commits next takes it along.
+3. Whoever gets the lock reads the list, writes it with all that is pending, and repeats until
+   nothing is. A crash before the write changes nothing; after it, the next holder finds the
+   tokens in the list. A holder that vanished may still have a write under way: the next one
+   first waits as long as a request may last.
+4. The ledger notes what the answer lists. A crash before that is noted by the next commit.
+
+Somebody else's change between our read and our write is lost to them: no client can prevent
+that. Their overwriting ours is found by the next look at any device, and mended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from firstpull.clock import Clock
+from firstpull.cloud import ConnectedRegistry, Place, TokenId, same_id
+from firstpull.errors import Blocked, Conflict, Transient
+from firstpull.events import emit
+from firstpull.ledger import Entry, Ledger, Standing
+from firstpull.ports import ContainerRegistries, Lease, Ledgers, Locks
+from firstpull.reasons import Reason
+
+REQUEST_DEADLINE = 10.0
+"""Seconds that one write may take; a lease must outlast it, and a successor waits it out."""
+_FOLLOW = 6.0
+"""Seconds that a follower waits for the one who holds the lock."""
+_POLL = 0.4
+_ATTEMPTS = 30
+"""Conditional writes of the ledger before giving up; each failure means another one's success."""
+
+Change = Callable[[Ledger], Ledger]
+
+
+@dataclass
+class Membership:
+    """Brings tokens into the lists. One per process: calls for one place share their writes."""
+
+    registries: ContainerRegistries
+    ledgers: Ledgers
+    locks: Locks
+    clock: Clock
+    _writers: dict[Place, _LedgerWriter] = field(default_factory=dict)
+    _commits: dict[Place, asyncio.Task[None]] = field(default_factory=dict)
+    _refusals: dict[TokenId, Blocked] = field(default_factory=dict)
+
+    async def reserve(self, place: Place, token_id: TokenId, *, capacity: int) -> None:
+        """Hold room for a token. Raises Blocked when there is none."""
+        registry = await self._registry(place)
+        now = self.clock.now()
+
+        def change(ledger: Ledger) -> Ledger:
+            if ledger.get(token_id) is not None:
+                return ledger
+            listed = registry.client_token_ids
+            if not registry.lists(token_id) and ledger.used(listed) >= capacity:
+                raise _full(place, capacity)
+            return ledger.with_entry(
+                Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
+            )
+
+        await self._writer(place).change(change)
+
+    async def join(self, place: Place, token_id: TokenId, *, capacity: int) -> None:
+        """Have an existing token in the list.
+
+        Raises Transient while somebody else is still at it, Blocked when the list takes no
+        more, Conflict when the reservation has gone.
+        """
+        self._refusals.pop(token_id, None)
+
+        def change(ledger: Ledger) -> Ledger:
+            if ledger.get(token_id) is None:
+                raise Conflict(f"The reservation at {place} has gone.")
+            return ledger.standing_at(token_id, Standing.JOINING)
+
+        await self._writer(place).change(change)
+        for _ in range(2):  # a commit under way may have read the ledger before our change
+            await self._commit_together(place, capacity=capacity)
+            if (refusal := self._refusals.pop(token_id, None)) is not None:
+                raise refusal
+            entry = (await self._ledger(place)).get(token_id)
+            if entry is None:
+                raise Conflict(f"The reservation at {place} has gone.")
+            if entry.standing is Standing.MEMBER:
+                return
+        raise Transient(
+            Reason.MEMBERSHIP_PENDING,
+            f"Another worker is changing the list of {place}.",
+            retry_after=2,
+        )
+
+    async def _commit_together(self, place: Place, *, capacity: int) -> None:
+        """One commit at a time in this process; those who come meanwhile wait for it."""
+        task = self._commits.get(place)
+        if task is None or task.done():
+            task = asyncio.create_task(self._commit(place, capacity=capacity))
+            self._commits[place] = task
+        await asyncio.shield(task)
+
+    async def _commit(self, place: Place, *, capacity: int) -> None:
+        """Write all that is pending, or wait until the holder of the lock has."""
+        give_up = self.clock.now().timestamp() + _FOLLOW
+        while self.clock.now().timestamp() < give_up:
+            lease = await self.locks.acquire(place)
+            if lease is not None:
+                try:
+                    await self._commit_under(lease, place, capacity=capacity)
+                finally:
+                    await lease.release()
+                return
+            await self.clock.sleep(_POLL)
+            if not _pending(await self._ledger(place)):
+                return
+
+    async def _commit_under(self, lease: Lease, place: Place, *, capacity: int) -> None:
+        if lease.predecessor_vanished:
+            await self.clock.sleep(REQUEST_DEADLINE)
+        ledger = await self._ledger(place)
+        while _pending(ledger):
+            registry = await self._registry(place)
+            ledger = await self._admit(place, ledger, registry, capacity=capacity)
+            registry = await self._write_list(lease, place, ledger, registry)
+            ledger = await self._note(place, registry)
+
+    async def _admit(
+        self, place: Place, ledger: Ledger, registry: ConnectedRegistry, *, capacity: int
+    ) -> Ledger:
+        """Refuse those who joined last, where others have taken their room since."""
+        excess = len(ledger.wanted_list(registry.client_token_ids)) - capacity
+        joining = [
+            entry.token_id
+            for entry in ledger.of(Standing.JOINING)
+            if not registry.lists(entry.token_id)
+        ]
+        if excess <= 0 or not joining:
+            return ledger
+        return await self._refuse(place, joining[-excess:], _full(place, capacity))
+
+    async def _write_list(
+        self, lease: Lease, place: Place, ledger: Ledger, registry: ConnectedRegistry
+    ) -> ConnectedRegistry:
+        wanted = ledger.wanted_list(registry.client_token_ids)
+        if wanted == registry.client_token_ids:
+            return registry
+        try:
+            return await self._send(lease, place, wanted)
+        except Blocked as refusal:
+            return await self._write_one_by_one(lease, place, ledger, refusal)
+
+    async def _write_one_by_one(
+        self, lease: Lease, place: Place, ledger: Ledger, refusal: Blocked
+    ) -> ConnectedRegistry:
+        """The service refused the list: find out whose fault it is, in the order of admission.
+
+        Tokens that no longer exist are dropped; the rest are admitted until one is refused,
+        which is the service's own limit, and those behind it are refused with it.
+        """
+        listed = await self._registry(place)
+        gone, candidates = [], []
+        for entry in ledger.of(Standing.MEMBER, Standing.JOINING):
+            name = entry.token_id.rsplit("/", 1)[-1]
+            exists = await self.registries.get_token(place.registry, name) is not None
+            if not exists:
+                gone.append(entry.token_id)
+            elif entry.standing is Standing.JOINING and not listed.lists(entry.token_id):
+                candidates.append(entry.token_id)
+        if gone:
+            ledger = await self._drop(place, gone)
+        registry = await self._registry(place)
+        kept = _without(ledger.wanted_list(registry.client_token_ids), (*gone, *candidates))
+        if kept != registry.client_token_ids:
+            registry = await self._send(lease, place, kept)
+        for number, token_id in enumerate(candidates):
+            try:
+                wanted = (*registry.client_token_ids, token_id)
+                registry = await self._send(lease, place, wanted)
+            except Blocked:
+                await self._refuse(place, candidates[number:], refusal)
+                break
+        return registry
+
+    async def _send(
+        self, lease: Lease, place: Place, wanted: tuple[TokenId, ...]
+    ) -> ConnectedRegistry:
+        """The one write of the list. The lease outlasts it: no write of ours comes late."""
+        if lease.remaining_seconds() <= 2 * REQUEST_DEADLINE:
+            await lease.renew()
+        registry = await self.registries.replace_client_tokens(
+            place, wanted, deadline_seconds=REQUEST_DEADLINE
+        )
+        emit("membership.list.written", place=str(place), clients=len(wanted))
+        return registry
+
+    async def _note(self, place: Place, registry: ConnectedRegistry) -> Ledger:
+        """Note in the ledger what the list holds, and who has left it."""
+
+        def change(ledger: Ledger) -> Ledger:
+            for entry in ledger.of(Standing.JOINING):
+                if registry.lists(entry.token_id):
+                    ledger = ledger.standing_at(entry.token_id, Standing.MEMBER)
+            for entry in ledger.of(Standing.LEAVING):
+                if not registry.lists(entry.token_id):
+                    ledger = ledger.without(entry.token_id)
+            return ledger
+
+        return await self._writer(place).change(change)
+
+    async def _refuse(self, place: Place, token_ids: list[TokenId], refusal: Blocked) -> Ledger:
+        self._refusals.update(dict.fromkeys(token_ids, refusal))
+        return await self._drop(place, token_ids)
+
+    async def _drop(self, place: Place, token_ids: list[TokenId]) -> Ledger:
+        def change(ledger: Ledger) -> Ledger:
+            for token_id in token_ids:
+                ledger = ledger.without(token_id)
+            return ledger
+
+        return await self._writer(place).change(change)
+
+    async def _registry(self, place: Place) -> ConnectedRegistry:
+        registry = await self.registries.get_connected_registry(place)
+        if registry is None:
+            raise Blocked(
+                Reason.CONNECTED_REGISTRY_NOT_FOUND,
+                f"There is no connected registry {place}.",
+                remedy="Create it, or name another one in the request.",
+            )
+        return registry
+
+    async def _ledger(self, place: Place) -> Ledger:
+        stored = await self.ledgers.get(place)
+        return stored.value if stored is not None else Ledger()
+
+    def _writer(self, place: Place) -> _LedgerWriter:
+        if place not in self._writers:
+            self._writers[place] = _LedgerWriter(place, self.ledgers)
+        return self._writers[place]
+
+
+class _LedgerWriter:
+    """Changes one ledger. Changes that come while a write is under way share the next one."""
+
+    def __init__(self, place: Place, ledgers: Ledgers) -> None:
+        self._place = place
+        self._ledgers = ledgers
+        self._waiting: list[tuple[Change, asyncio.Future[Ledger]]] = []
+        self._lock = asyncio.Lock()
+
+    async def change(self, change: Change) -> Ledger:
+        """Apply a change and return the ledger as written. Raises what the change raises."""
+        done: asyncio.Future[Ledger] = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        async with self._lock:
+            if not done.done():
+                await self._write_all()
+        return done.result()
+
+    async def _write_all(self) -> None:
+        batch, self._waiting = self._waiting, []
+        try:
+            for _ in range(_ATTEMPTS):
+                if await self._try(batch):
+                    return
+            error: BaseException = Transient(
+                Reason.CHANGED_MEANWHILE, f"The ledger of {self._place} is busy.", retry_after=1
+            )
+        except BaseException as raised:
+            error = raised
+        for _, done in batch:
+            done.set_exception(error)
+            done.exception()  # a waiter may have gone
+
+    async def _try(self, batch: list[tuple[Change, asyncio.Future[Ledger]]]) -> bool:
+        stored = await self._ledgers.get(self._place)
+        before = stored.value if stored is not None else Ledger()
+        after, refused = before, dict[int, Exception]()
+        for number, (change, _) in enumerate(batch):
+            try:
+                after = change(after)
+            except (Blocked, Conflict) as error:
+                refused[number] = error
+        if after != before:
+            try:
+                etag = stored.etag if stored is not None else None
+                await self._ledgers.put(self._place, after, etag=etag)
+            except Conflict:
+                return False
+        for number, (_, done) in enumerate(batch):
+            if number in refused:
+                done.set_exception(refused[number])
+            else:
+                done.set_result(after)
+        return True
+
+
+def _pending(ledger: Ledger) -> bool:
+    return bool(ledger.of(Standing.JOINING, Standing.LEAVING))
+
+
+def _without(listed: tuple[TokenId, ...], out: Collection[TokenId]) -> tuple[TokenId, ...]:
+    return tuple(t for t in listed if not any(same_id(t, other) for other in out))
+
+
+def _full(place: Place, capacity: int) -> Blocked:
+    return Blocked(
+        Reason.CONNECTED_REGISTRY_FULL,
+        f"{place} has its {capacity} clients.",
+        remedy="Remove clients, add a connected registry to the site, or raise `capacity` in "
+        "FIRSTPULL_POLICY where the service allows more.",
+    )

@@ -1,0 +1,193 @@
+"""The one way in: check what is asked for, write the intent into the record, hint the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from firstpull.clock import Clock
+from firstpull.cloud import RegistryId
+from firstpull.devices import DEVICE_ID, DeviceKey
+from firstpull.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused, Transient
+from firstpull.events import emit
+from firstpull.policy import ConnectedRegistryPolicy, Policy
+from firstpull.ports import Page, Query, Records, Stored, WorkQueue
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord, Intent, State, new_record, with_intent
+from firstpull.repositories import DEFAULT_ACTION
+from firstpull.requests import OnboardingRequest
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for its outcome."""
+_POLL = 0.25
+_ATTEMPTS = 8
+"""To write an intent while others write the same record."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Onboarding:
+    """What every door calls."""
+
+    policy: Policy
+    records: Records
+    queue: WorkQueue
+    clock: Clock
+
+    def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
+        """The device of an address. Raises Invalid or NotAllowed for one that cannot be."""
+        if not DEVICE_ID.fullmatch(device_id):
+            error = FieldError("deviceId", "is not an IoT Hub device id")
+            raise Invalid("The address names no possible device.", errors=(error,))
+        if hub is not None and hub not in self.policy.hubs:
+            error = FieldError("hub", "is not listed in the policy")
+            raise NotAllowed("The policy does not allow this hub.", errors=(error,))
+        return DeviceKey(hub=hub or self.policy.hubs[0], device_id=device_id)
+
+    async def ask(self, request: OnboardingRequest, *, requested_by: str) -> DeviceRecord:
+        """Record what is wanted and have it worked on. Asking for the same again changes nothing.
+
+        Raises NotAllowed with every path that the policy forbids, and Refused where the device
+        has another place already.
+        """
+        intent = self._intent(request, requested_by=requested_by)
+        device = DeviceKey(hub=request.hub or self.policy.hubs[0], device_id=request.device_id)
+        for _ in range(_ATTEMPTS):
+            stored = await self.records.get(device)
+            wanted = _wanted_record(device, stored, intent)
+            try:
+                record = await self._write(stored, wanted)
+            except Conflict:
+                continue
+            await self.queue.put(device)
+            return record
+        raise Transient(
+            Reason.CHANGED_MEANWHILE, "Others are changing this device; ask again.", retry_after=1
+        )
+
+    async def find(self, device: DeviceKey) -> DeviceRecord:
+        """The record of a device. Raises NotKnown."""
+        stored = await self.records.get(device)
+        if stored is None:
+            raise NotKnown(
+                f"No request has named device {device.device_id} on {device.hub}.",
+                reason=Reason.DEVICE_NOT_KNOWN,
+            )
+        return stored.value
+
+    async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
+        """The record once its generation has come to an end or to a stop, or after `seconds`."""
+        generation, give_up = record.generation, self.clock.now().timestamp() + seconds
+        while not _at_rest(record) and self.clock.now().timestamp() < give_up:
+            await self.clock.sleep(_POLL)
+            record = await self.find(record.device)
+            if record.generation != generation:
+                return record
+        return record
+
+    async def page(self, query: Query) -> Page:
+        """Records, a page at a time."""
+        return await self.records.page(query)
+
+    async def _write(
+        self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord
+    ) -> DeviceRecord:
+        if stored is None:
+            written = await self.records.insert(wanted)
+        elif wanted == stored.value:
+            return wanted
+        else:
+            written = await self.records.replace(wanted, etag=stored.etag)
+        emit(
+            "device.intent.recorded",
+            hub=wanted.device.hub,
+            device_id=wanted.device.device_id,
+            generation=wanted.generation,
+            requested_by=wanted.intent.requested_by,
+        )
+        return written.value
+
+    def _intent(self, request: OnboardingRequest, *, requested_by: str) -> Intent:
+        errors: list[FieldError] = []
+        if request.hub is not None and request.hub not in self.policy.hubs:
+            errors.append(FieldError("/hub", "is not listed in the policy"))
+        registry = self.policy.registry_id(request.container_registry)
+        if registry is None:
+            errors.append(FieldError("/containerRegistry", "is not listed in the policy"))
+        candidates = self._candidates(request, registry, errors)
+        actions = request.actions or (DEFAULT_ACTION,)
+        errors += _forbidden(request, candidates, actions)
+        if errors:
+            raise NotAllowed(
+                "The policy does not allow this; `errors` says what.", errors=tuple(errors)
+            )
+        return Intent(
+            target=f"site {request.site}" if request.site else f"{request.connected_registry}",
+            candidates=tuple(self.policy.place_of(entry) for entry in candidates),
+            repositories=tuple(sorted(request.repositories)),
+            actions=tuple(sorted(actions)),
+            requested_by=requested_by,
+            at=self.clock.now(),
+        )
+
+    def _candidates(
+        self,
+        request: OnboardingRequest,
+        registry: RegistryId | None,
+        errors: list[FieldError],
+    ) -> tuple[ConnectedRegistryPolicy, ...]:
+        asked_registry = registry if request.container_registry is not None else None
+        if request.site is not None:
+            site = self.policy.site(request.site)
+            if site is None:
+                errors.append(FieldError("/site", "is not listed in the policy"))
+                return ()
+            names: tuple[str, ...] = site.connected_registries
+        else:
+            names = (request.connected_registry or "",)
+        found = tuple(
+            entry
+            for name in names
+            if (entry := self.policy.connected_registry(name, registry=asked_registry)) is not None
+        )
+        if not found:
+            errors.append(FieldError("/connectedRegistry", "is not listed in the policy"))
+        return found
+
+
+def _forbidden(
+    request: OnboardingRequest,
+    candidates: tuple[ConnectedRegistryPolicy, ...],
+    actions: tuple[str, ...],
+) -> Iterator[FieldError]:
+    """What any candidate forbids: a site is filled in order, so all of it must be allowed."""
+    for field, values in (("repositories", request.repositories), ("actions", actions)):
+        for number, value in enumerate(values):
+            asked = {field: (value,)}
+            for entry in candidates:
+                if entry.forbids(
+                    repositories=asked.get("repositories", ()), actions=asked.get("actions", ())
+                ):
+                    yield FieldError(f"/{field}/{number}", f"may not be asked for at {entry.name}")
+                    break
+
+
+def _wanted_record(
+    device: DeviceKey, stored: Stored[DeviceRecord] | None, intent: Intent
+) -> DeviceRecord:
+    """The record that a request asks for, given the one there is."""
+    if stored is None:
+        return new_record(device, intent)
+    record = stored.value
+    if record.intent.asks_the_same(intent):
+        stuck = record.condition.state in (State.WAITING, State.BLOCKED)
+        return replace(record, due_at=intent.at) if stuck else record
+    if record.place is not None and record.place not in intent.candidates:
+        raise Refused(
+            f"The device has its place at {record.place}; moving it is not offered yet.",
+            reason=Reason.PLACEMENT_IS_FIXED,
+        )
+    return with_intent(record, intent)
+
+
+def _at_rest(record: DeviceRecord) -> bool:
+    return record.is_converged or record.condition.state in (State.WAITING, State.BLOCKED)

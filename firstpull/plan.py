@@ -1,0 +1,467 @@
+"""What is to be done for a device: a pure function of what was observed, the intent and the time.
+
+The plan is what a dry run shows and what a worker applies. It is empty when nothing is to be
+done. Every action says why it is there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from firstpull.cloud import Place, Slot, Twin, same_id
+from firstpull.credentials import Credential, current_credential, slot_to_fill, superseded_versions
+from firstpull.delivery import Contents, read_acknowledgement, read_entry, wire_expiry
+from firstpull.devices import DeviceKey
+from firstpull.ledger import Standing
+from firstpull.naming import Names
+from firstpull.observation import CredentialView, Observed, PlaceView
+from firstpull.reasons import Reason
+from firstpull.records import State
+from firstpull.repositories import uncovered
+
+SYNC_MARGIN = timedelta(seconds=5)
+"""A sync that began this long after a password was made is taken to have carried it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One step. `why` is for a person."""
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakePlace(Action):
+    """Hold room at a connected registry and record place and names."""
+
+    place: Place
+    names: Names
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutScopeMap(Action):
+    """Make the shared scope map of these actions."""
+
+    name: str
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateToken(Action):
+    """Make the device's token."""
+
+    name: str
+    scope_map: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateToken(Action):
+    """Enable the token and point it at the scope map."""
+
+    name: str
+    scope_map: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetPasswords(Action):
+    """Take the passwords from the token: they were another device's."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratePassword(Action):
+    """Have a password made in this slot and store it in Key Vault."""
+
+    slot: Slot
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinConnectedRegistry(Action):
+    """Bring the token into the connected registry's list of clients."""
+
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deliver(Action):
+    """Write address, username and password into the twin.
+
+    `credential` is the password to write, None for the one that this plan has made.
+    `replaces` are the fields that stand in the twin and may have to go, `found_id` the
+    deliveryId there: an entry that a crashed attempt wrote whole is not written again.
+    """
+
+    place: Place
+    address: str
+    credential: Credential | None
+    replaces: frozenset[str]
+    found_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisableSecretVersion(Action):
+    """Disable a version whose password is no longer the token's."""
+
+    secret: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why nothing can be done now."""
+
+    state: State
+    reason: Reason
+    message: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the device says of the delivery that the record names."""
+
+    logged_in: bool
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done, and how things stand where nothing is.
+
+    `finding` is what stands in the way: there are no actions then. `answer` is the device's
+    word on what is in its twin. `renew_at` is when the password wants to be replaced.
+    """
+
+    actions: tuple[Action, ...] = ()
+    finding: Finding | None = None
+    answer: Answer | None = None
+    renew_at: datetime | None = None
+
+
+def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
+    """What is to be done. `validity` is that of a new password."""
+    if (finding := _gate(observed)) is not None:
+        return Plan(finding=finding)
+    twin, view, found = observed.twin, observed.chosen, observed.credential
+    if twin is None or view is None or found is None:
+        raise AssertionError("the gate lets no device pass without twin, place and credential")
+    return _Planner(observed, twin, view, found, now=now, validity=validity).plan()
+
+
+def renewal_time(credential: Credential, device: DeviceKey) -> datetime:
+    """When a password is replaced: at half its life, give or take a tenth by the device's hash."""
+    life = credential.expires_at - credential.created_at
+    jitter = int(device.digest("renewal")[:8], 16) / 0xFFFFFFFF
+    return credential.created_at + life * (0.4 + 0.2 * jitter)
+
+
+def contents_of(
+    view: PlaceView, credential: Credential, *, address: str, repositories: tuple[str, ...]
+) -> Contents:
+    """What the twin is to hold for this credential, but for the password."""
+    return Contents(
+        address=address,
+        username=view.token_id.rsplit("/", 1)[-1],
+        secret_version=credential.version,
+        expires_at=credential.expires_at,
+        repositories=repositories,
+        ca=view.entry.ca if view.entry else None,
+        insecure=view.entry.insecure if view.entry else False,
+    )
+
+
+def _gate(observed: Observed) -> Finding | None:
+    """The first thing that stands in the way, in this order."""
+    return (
+        _device_missing(observed)
+        or _no_place(observed)
+        or _token_is_not_ours(observed)
+        or (_not_synced(observed))
+    )
+
+
+def _device_missing(observed: Observed) -> Finding | None:
+    device = observed.record.device
+    if observed.twin is None:
+        return Finding(
+            state=State.WAITING,
+            reason=Reason.DEVICE_NOT_REGISTERED,
+            message=f"{device.hub} has no device {device.device_id}.",
+            remedy="Register the device in the hub; it is looked at again by itself.",
+        )
+    if not observed.twin.enabled:
+        return Finding(
+            state=State.WAITING,
+            reason=Reason.DEVICE_DISABLED,
+            message=f"Device {device.device_id} is disabled in {device.hub}.",
+            remedy="Enable the device in the hub; it is looked at again by itself.",
+        )
+    return None
+
+
+def _no_place(observed: Observed) -> Finding | None:
+    if observed.chosen is not None:
+        return _place_problem(observed.chosen)
+    problems = [_place_problem(view) for view in observed.views]
+    full = (p for p in problems if p and p.reason is Reason.CONNECTED_REGISTRY_FULL)
+    return next(full, None) or problems[0]
+
+
+def _place_problem(view: PlaceView) -> Finding | None:
+    if view.connected_registry is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.CONNECTED_REGISTRY_NOT_FOUND,
+            message=f"There is no connected registry {view.place}.",
+            remedy="Create it, or name another one in the request.",
+        )
+    if view.entry is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.NOT_ALLOWED,
+            message=f"The policy no longer lists {view.place}.",
+            remedy="List it in FIRSTPULL_POLICY again.",
+        )
+    if view.address is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.NO_ENDPOINT,
+            message=f"The service knows no login server of {view.place}.",
+            remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
+        )
+    if not view.holds_room and not view.has_room:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.CONNECTED_REGISTRY_FULL,
+            message=f"{view.place} has its {view.entry.capacity} clients.",
+            remedy="Remove clients, add a connected registry to the site, or raise `capacity` "
+            "in FIRSTPULL_POLICY where the service allows more.",
+        )
+    return None
+
+
+def _token_is_not_ours(observed: Observed) -> Finding | None:
+    credential = observed.credential
+    if credential is None or credential.token is None or observed.record.names is not None:
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.TOKEN_NOT_OURS,
+        message=f"A token {credential.names.token} exists that no record names.",
+        remedy="Delete it if nobody uses it; it is then made anew.",
+    )
+
+
+def _not_synced(observed: Observed) -> Finding | None:
+    credential = observed.credential
+    if credential is None or credential.synced_actions is None:
+        return None
+    missing = uncovered(observed.record.intent.scope_actions, credential.synced_actions)
+    if not missing:
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.REPOSITORIES_NOT_SYNCED,
+        message=f"The connected registry does not sync {', '.join(missing)}.",
+        remedy="Add them to the connected registry, or ask for others.",
+    )
+
+
+_NO_FREE_SLOT = Finding(
+    state=State.WAITING,
+    reason=Reason.NO_FREE_SLOT,
+    message="Both passwords of the token may be in use, and the value of neither is known.",
+    remedy="Delete the password that no device uses; otherwise the earlier expiry frees a slot.",
+)
+
+
+class _Planner:
+    """Collects the actions for a device that passed the gate."""
+
+    def __init__(
+        self,
+        observed: Observed,
+        twin: Twin,
+        view: PlaceView,
+        found: CredentialView,
+        *,
+        now: datetime,
+        validity: timedelta,
+    ) -> None:
+        self._record = observed.record
+        self._view = view
+        self._found = found
+        self._now = now
+        self._validity = validity
+        key = view.place.connected_registry
+        self._entry = read_entry(twin.desired, key)
+        self._acknowledgement = read_acknowledgement(twin.reported, key)
+        recorded = self._record.hub_generation_id
+        self._recreated = recorded is not None and recorded != observed.hub_generation_id
+        self._current = (
+            None if self._recreated else current_credential(found.token, found.secrets, now=now)
+        )
+
+    def plan(self) -> Plan:
+        slot = self._slot_for_new_password()
+        if slot is None and self._current is None:
+            return Plan(finding=_NO_FREE_SLOT)
+        actions = (
+            *self._place(),
+            *self._scope_map(),
+            *self._token(),
+            *self._forget(),
+            *self._generate(slot),
+            *self._join(),
+            *self._deliver(),
+            *self._disable(),
+        )
+        renew_at = renewal_time(self._current, self._record.device) if self._current else None
+        return Plan(actions=actions, answer=self._answer(), renew_at=renew_at)
+
+    def _place(self) -> tuple[Action, ...]:
+        if self._record.place is not None and self._view.holds_room:
+            return ()
+        place = self._view.place
+        why = f"{place} is the first connected registry asked for that has room"
+        return (TakePlace(place=place, names=self._found.names, why=why),)
+
+    def _scope_map(self) -> tuple[Action, ...]:
+        wanted, found = self._record.intent.scope_actions, self._found.scope_map
+        if found is not None and found.actions == wanted:
+            return ()
+        why = "no scope map has these actions" if found is None else "its actions were changed"
+        return (PutScopeMap(name=self._found.scope_map_name, actions=wanted, why=why),)
+
+    def _token(self) -> tuple[Action, ...]:
+        token, scope_map = self._found.token, self._found.scope_map_name
+        if token is None:
+            why = "the device has no token"
+            return (CreateToken(name=self._found.names.token, scope_map=scope_map, why=why),)
+        if not token.enabled:
+            why = "the token is disabled"
+        elif not same_id(token.scope_map_id, self._found.scope_map_id):
+            why = "the token has another scope map"
+        else:
+            return ()
+        return (UpdateToken(name=token.name, scope_map=scope_map, why=why),)
+
+    def _forget(self) -> tuple[Action, ...]:
+        token = self._found.token
+        if not self._recreated or token is None or not token.passwords:
+            return ()
+        why = "the device was deleted and registered again: it is another device"
+        return (ForgetPasswords(name=token.name, why=why),)
+
+    def _slot_for_new_password(self) -> Slot | None:
+        """None where no new password is needed, or where no slot is free."""
+        if self._current is not None and not self._renewal_is_due(self._current):
+            return None
+        if self._recreated:
+            return Slot.ONE
+        return slot_to_fill(
+            self._found.token,
+            now=self._now,
+            requested=self._record.slots_requested,
+            in_use=self._slots_in_use(),
+        )
+
+    def _slots_in_use(self) -> frozenset[Slot]:
+        """The slots that the record names, that the twin names, and the one that is valid."""
+        delivery, entry, token = self._record.delivery, self._entry, self._found.token
+        in_twin = (
+            password.slot
+            for password in (token.passwords if token else ())
+            if entry and password.expires_at and entry.expires == wire_expiry(password.expires_at)
+        )
+        recorded = (holder.slot for holder in (delivery, self._current) if holder is not None)
+        return frozenset((*recorded, *in_twin))
+
+    def _renewal_is_due(self, current: Credential) -> bool:
+        """Never before the last one was acknowledged: a device that is away keeps what it knows."""
+        acknowledged = self._record.acknowledged_at is not None
+        return acknowledged and self._now >= renewal_time(current, self._record.device)
+
+    def _generate(self, slot: Slot | None) -> tuple[Action, ...]:
+        if slot is None:
+            return ()
+        if self._current is not None:
+            why = "the password is past half its life"
+        elif self._recreated:
+            why = "the password before was another device's"
+        else:
+            why = "no stored password of the token is valid"
+        return (GeneratePassword(slot=slot, expires_at=self._now + self._validity, why=why),)
+
+    def _join(self) -> tuple[Action, ...]:
+        registry, entry = self._view.connected_registry, self._view.ledger.get(self._view.token_id)
+        listed = registry is not None and registry.lists(self._view.token_id)
+        is_member = entry is not None and entry.standing is Standing.MEMBER
+        if listed and is_member:
+            return ()
+        why = "the list was overwritten" if is_member else "the token is not in the list"
+        return (JoinConnectedRegistry(place=self._view.place, why=why),)
+
+    def _deliver(self) -> tuple[Action, ...]:
+        address, current = self._view.address, self._current
+        if address is None:
+            return ()
+        why = "there is a new password"
+        if current is not None:
+            late = self._reason_to_deliver(current, address)
+            if late is None:
+                return ()
+            why = late
+        return (
+            Deliver(
+                place=self._view.place,
+                address=address,
+                credential=current,
+                replaces=frozenset(self._entry.fields) if self._entry else frozenset(),
+                found_id=self._entry.id if self._entry and self._entry.intact else None,
+                why=why,
+            ),
+        )
+
+    def _reason_to_deliver(self, current: Credential, address: str) -> str | None:
+        entry, delivery = self._entry, self._record.delivery
+        if entry is None:
+            return "the twin holds no credentials"
+        if delivery is None or delivery.id != entry.id or not entry.intact:
+            return "the twin holds something else"
+        if delivery.secret_version != current.version:
+            return "there is a newer password" if self._may_switch(current) else None
+        contents = contents_of(
+            self._view, current, address=address, repositories=self._record.intent.repositories
+        )
+        outdated = entry.fields != contents.without_password()
+        return "what is in the twin is out of date" if outdated else None
+
+    def _may_switch(self, current: Credential) -> bool:
+        """Whether the connected registry can know the newer password.
+
+        Inferred from the time of its last sync. Once the old password has expired, waiting
+        helps nobody.
+        """
+        delivery, registry = self._record.delivery, self._view.connected_registry
+        if delivery is None or delivery.expires_at <= self._now:
+            return True
+        synced = registry.last_sync_at if registry is not None else None
+        return synced is not None and synced >= current.created_at + SYNC_MARGIN
+
+    def _disable(self) -> tuple[Action, ...]:
+        token = None if self._recreated else self._found.token
+        why = "its password is no longer the token's"
+        return tuple(
+            DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
+            for version in superseded_versions(token, self._found.secrets)
+        )
+
+    def _answer(self) -> Answer | None:
+        answer, delivery = self._acknowledgement, self._record.delivery
+        if answer is None or delivery is None or answer.delivery_id != delivery.id:
+            return None
+        return Answer(logged_in=answer.logged_in, reason=answer.reason)

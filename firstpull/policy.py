@@ -1,0 +1,188 @@
+"""Who may ask for what: the hubs, registries, connected registries and sites of the settings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from firstpull.cloud import Place, RegistryId
+from firstpull.repositories import ACTIONS, DEFAULT_ACTION, covers, problem_with
+
+DEFAULT_CAPACITY = 50
+"""Clients of a connected registry (intro-connected-registry, May 2025; older pages say 20)."""
+
+_REGISTRY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry"
+    r"/registries/[a-zA-Z0-9-]{5,50}",
+    re.IGNORECASE,
+)
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
+
+
+def _repository(value: str) -> str:
+    if (problem := problem_with(value)) is not None:
+        raise ValueError(problem)
+    return value
+
+
+def _action(value: str) -> str:
+    if value not in ACTIONS:
+        raise ValueError(f"is none of {', '.join(sorted(ACTIONS))}")
+    return value
+
+
+def _registry_id(value: str) -> RegistryId:
+    if not _REGISTRY_ID.fullmatch(value):
+        raise ValueError(
+            "is not the ARM id of a container registry: /subscriptions/…/resourceGroups/…"
+            "/providers/Microsoft.ContainerRegistry/registries/<name>"
+        )
+    return RegistryId(value)
+
+
+def _host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("is not host or host:port, without a scheme")
+    return value
+
+
+def _ca(value: str) -> str:
+    if "-----BEGIN CERTIFICATE-----" not in value or "PRIVATE KEY" in value:
+        raise ValueError("is not a certificate in PEM")
+    return value
+
+
+RepositoryName = Annotated[str, AfterValidator(_repository)]
+ActionName = Annotated[str, AfterValidator(_action)]
+HostName = Annotated[str, AfterValidator(_host)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
+
+
+class ConnectedRegistryPolicy(_Entry):
+    """A connected registry that devices may ask for."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9]{4,39}$")]
+    container_registry: str | None = None
+    """Name of its container registry; needed when the policy has several."""
+    repositories: tuple[RepositoryName, ...] | None = None
+    """What may be asked for; None allows whatever the connected registry syncs."""
+    actions: tuple[ActionName, ...] = (DEFAULT_ACTION,)
+    endpoint: HostName | None = None
+    """`host[:port]` as devices reach it, where the service does not know its login server."""
+    insecure: bool = False
+    """Whether it speaks plain HTTP, as one without certificates does."""
+    ca: Annotated[str, AfterValidator(_ca)] | None = None
+    """The site's private certificate authority in PEM, delivered with the credentials."""
+    capacity: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_CAPACITY
+    """Clients that it takes, those of others included."""
+
+    def forbids(self, *, repositories: Iterable[str], actions: Iterable[str]) -> tuple[str, ...]:
+        """The repositories and actions that may not be asked for here."""
+        allowed = self.repositories
+        return (
+            *(
+                repository
+                for repository in repositories
+                if allowed is not None and not any(covers(a, repository) for a in allowed)
+            ),
+            *(action for action in actions if action not in self.actions),
+        )
+
+
+class SitePolicy(_Entry):
+    """A site: its connected registries in the order in which they are filled."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Policy(_Entry):
+    """Everything a request may name. What is not listed is refused."""
+
+    hubs: Annotated[tuple[HostName, ...], Field(min_length=1)]
+    """IoT Hub host names; the first is meant where a request names none."""
+    container_registries: Annotated[
+        tuple[Annotated[str, AfterValidator(_registry_id)], ...], Field(min_length=1)
+    ]
+    """ARM ids of container registries; the first is meant where nothing else is named."""
+    connected_registries: Annotated[tuple[ConnectedRegistryPolicy, ...], Field(min_length=1)]
+    sites: tuple[SitePolicy, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        registries = [name_of(r) for r in self.container_registries]
+        problems = [f"containerRegistries: {name!r} is there twice" for name in _twice(registries)]
+        problems += [
+            f"connectedRegistries: {entry.name}: containerRegistry is not listed"
+            for entry in self.connected_registries
+            if entry.container_registry not in (None, *registries)
+        ]
+        places = (
+            f"{entry.container_registry or registries[0]}/{entry.name}".casefold()
+            for entry in self.connected_registries
+        )
+        problems += [f"connectedRegistries: {name!r} is there twice" for name in _twice(places)]
+        known = {entry.name for entry in self.connected_registries}
+        problems += [
+            f"sites: {site.name}: no connected registry {name!r}"
+            for site in self.sites
+            for name in site.connected_registries
+            if name not in known
+        ]
+        problems += [f"sites: {n!r} is there twice" for n in _twice(s.name for s in self.sites)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def registry_id(self, name: str | None) -> RegistryId | None:
+        """The container registry of a name, the first where none is given; None if not listed."""
+        for registry in self.container_registries:
+            if name is None or name_of(registry) == name:
+                return RegistryId(registry)
+        return None
+
+    def place_of(self, entry: ConnectedRegistryPolicy) -> Place:
+        """Where a listed connected registry is."""
+        registry = self.registry_id(entry.container_registry)
+        if registry is None:
+            raise LookupError(entry.name)  # refused when the settings were read
+        return Place(registry=registry, connected_registry=entry.name)
+
+    def entry_for(self, place: Place) -> ConnectedRegistryPolicy | None:
+        """What is listed for a place, if anything."""
+        return next((e for e in self.connected_registries if self.place_of(e) == place), None)
+
+    def connected_registry(
+        self, name: str, *, registry: RegistryId | None
+    ) -> ConnectedRegistryPolicy | None:
+        """The listed connected registry of a name, in `registry` where one is asked for."""
+        return next(
+            (
+                entry
+                for entry in self.connected_registries
+                if entry.name == name
+                and (registry is None or self.place_of(entry).registry == registry)
+            ),
+            None,
+        )
+
+    def site(self, name: str) -> SitePolicy | None:
+        """The listed site of a name."""
+        return next((site for site in self.sites if site.name == name), None)
+
+
+def name_of(registry: str) -> str:
+    """The container registry's own name: the last part of its ARM id."""
+    return registry.rsplit("/", 1)[-1]
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)

@@ -1,0 +1,247 @@
+"""What the work needs of the world. The adapters fit these; so do the tests' fakes.
+
+Every method may raise Transient, Conflict or Blocked, and nothing else that is expected.
+Writes to the container registry and to twins are sent once, never again by themselves, and
+answer within `deadline_seconds` or raise Transient: the request may have taken effect then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from firstpull.cloud import (
+    ConnectedRegistry,
+    NewPassword,
+    Place,
+    RegistryId,
+    ScopeMap,
+    SecretVersion,
+    Slot,
+    Token,
+    TokenId,
+    Twin,
+)
+from firstpull.devices import DeviceKey
+from firstpull.ledger import Ledger
+from firstpull.records import DeviceRecord, State
+from firstpull.secret import Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored[T]:
+    """A value and the ETag under which it was read or written."""
+
+    value: T
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Which records to list: None matches all. `after` continues a listing, `size` is 1 to 1000."""
+
+    hub: str | None = None
+    device_id: str | None = None
+    state: State | None = None
+    connected_registry: str | None = None
+    after: str | None = None
+    size: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some records, and where the next page begins, None after the last."""
+
+    records: tuple[DeviceRecord, ...]
+    next_page: str | None
+
+
+class ContainerRegistries(Protocol):
+    """Scope maps, tokens and connected registries."""
+
+    def token_id(self, registry: RegistryId, name: str) -> TokenId:
+        """The ARM id of a token, existing or not."""
+        ...
+
+    def scope_map_id(self, registry: RegistryId, name: str) -> str:
+        """The ARM id of a scope map, existing or not."""
+        ...
+
+    async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        """The scope map, None where there is none."""
+        ...
+
+    async def put_scope_map(
+        self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
+    ) -> None:
+        """Make the scope map, or set its actions."""
+        ...
+
+    async def get_token(self, registry: RegistryId, name: str) -> Token | None:
+        """The token, None where there is none."""
+        ...
+
+    async def create_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> Token:
+        """Make an enabled token without a password and wait until it is active.
+
+        Only for a token that does not exist: over one that does, it may wipe the passwords.
+        """
+        ...
+
+    async def update_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> None:
+        """Enable a token and point it at a scope map; its passwords stay."""
+        ...
+
+    async def generate_password(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slot: Slot,
+        expires_at: datetime,
+        deadline_seconds: float,
+    ) -> NewPassword:
+        """A new password in this one slot. The value is never to be had again."""
+        ...
+
+    async def remove_passwords(
+        self, registry: RegistryId, token: str, *, deadline_seconds: float
+    ) -> None:
+        """Take all passwords from a token."""
+        ...
+
+    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+        """The connected registry, None where there is none."""
+        ...
+
+    async def replace_client_tokens(
+        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+    ) -> ConnectedRegistry:
+        """Set the whole list of clients. Raises Blocked where the service refuses the list."""
+        ...
+
+    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+        """The scope actions of a sync token: what its connected registry syncs."""
+        ...
+
+
+class Secrets(Protocol):
+    """Where passwords are kept."""
+
+    async def versions(self, name: str) -> tuple[SecretVersion, ...]:
+        """All versions, without values; none where there is no such secret."""
+        ...
+
+    async def put(
+        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+    ) -> SecretVersion:
+        """Store a new version; a deleted secret of the name is recovered first."""
+        ...
+
+    async def read(self, name: str, version: str) -> Secret:
+        """The value of a version."""
+        ...
+
+    async def disable(self, name: str, version: str) -> None:
+        """Make a version unreadable."""
+        ...
+
+
+class Hubs(Protocol):
+    """Device identities and twins."""
+
+    async def twin(self, device: DeviceKey) -> Twin | None:
+        """The twin, None where the hub has no such device."""
+        ...
+
+    async def generation_id(self, device: DeviceKey) -> str | None:
+        """The identity's generationId, None where there is none. Throttled to 100 a minute."""
+        ...
+
+    async def patch_desired(
+        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+    ) -> None:
+        """Merge into the desired properties of the twin of this ETag, else raise Conflict.
+
+        `Secret` values are revealed on the way out.
+        """
+        ...
+
+
+class Records(Protocol):
+    """The devices' records. Writes are guarded by ETag and raise Conflict."""
+
+    async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
+        """The record of a device."""
+        ...
+
+    async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
+        """Store a record where there is none."""
+        ...
+
+    async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
+        """Store a record over the one of this ETag."""
+        ...
+
+    def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
+        """The devices whose time has come."""
+        ...
+
+    async def page(self, query: Query) -> Page:
+        """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        ...
+
+
+class WorkQueue(Protocol):
+    """Hints that a device wants to be looked at."""
+
+    async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
+        """Have the device looked at after a delay; at most seven days."""
+        ...
+
+
+class Ledgers(Protocol):
+    """firstpull's own entries in the list of each connected registry."""
+
+    async def get(self, place: Place) -> Stored[Ledger] | None:
+        """The ledger of a place, None before the first write."""
+        ...
+
+    async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
+        """Store over the one of this ETag, None for the first; else raise Conflict."""
+        ...
+
+
+class Lease(Protocol):
+    """A hold on the list of one connected registry."""
+
+    @property
+    def predecessor_vanished(self) -> bool:
+        """Whether the holder before never gave it back: a write of its may be under way."""
+        ...
+
+    async def renew(self) -> None:
+        """Hold it for the full time again. Raises Conflict when it is held no longer."""
+        ...
+
+    def remaining_seconds(self) -> float:
+        """For how long it is held without being renewed."""
+        ...
+
+    async def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Locks(Protocol):
+    """One lock per connected registry, across all hosts."""
+
+    async def acquire(self, place: Place) -> Lease | None:
+        """The lease, None while somebody else has it."""
+        ...

@@ -1,0 +1,85 @@
+"""The reason names: stable words for machines, each with what it means for a person.
+
+They appear in conditions of a record, in problem documents and in log events. A name is
+never renamed and never reused.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something is as it is. The text behind each name is its documentation."""
+
+    # A request that was answered at the door.
+    INVALID_REQUEST = "InvalidRequest"
+    NOT_ALLOWED = "NotAllowed"
+    DEVICE_NOT_KNOWN = "DeviceNotKnown"
+    OPERATION_NOT_KNOWN = "OperationNotKnown"
+    PLACEMENT_IS_FIXED = "PlacementIsFixed"
+    INTERNAL_ERROR = "InternalError"
+
+    # A device on its way.
+    ACCEPTED = "Accepted"
+    CONVERGING = "Converging"
+    DELIVERED = "Delivered"
+    ACKNOWLEDGED = "Acknowledged"
+    DEVICE_REPORTS_FAILURE = "DeviceReportsFailure"
+    SUPERSEDED = "Superseded"
+
+    # Waiting for something that comes by itself.
+    DEVICE_NOT_REGISTERED = "DeviceNotRegistered"
+    DEVICE_DISABLED = "DeviceDisabled"
+    TOKEN_NOT_ACTIVE = "TokenNotActive"  # noqa: S105 - a reason, not a password
+    MEMBERSHIP_PENDING = "MembershipPending"
+    NO_FREE_SLOT = "NoFreeSlot"
+
+    # Waiting for a person.
+    CONNECTED_REGISTRY_NOT_FOUND = "ConnectedRegistryNotFound"
+    CONNECTED_REGISTRY_FULL = "ConnectedRegistryFull"
+    NO_ENDPOINT = "NoEndpoint"
+    REPOSITORIES_NOT_SYNCED = "RepositoriesNotSynced"
+    TOKEN_NOT_OURS = "TokenNotOurs"  # noqa: S105 - a reason, not a password
+    TWIN_FULL = "TwinFull"
+    ACCESS_DENIED = "AccessDenied"
+    REFUSED = "Refused"
+
+    # Passing trouble; tried again by itself.
+    THROTTLED = "Throttled"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
+    CHANGED_MEANWHILE = "ChangedMeanwhile"
+    OUT_OF_TIME = "OutOfTime"
+
+
+MEANING: dict[Reason, str] = {
+    Reason.INVALID_REQUEST: "The request is not well formed. Nothing was changed.",
+    Reason.NOT_ALLOWED: "The policy in the settings does not allow what was asked for.",
+    Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
+    Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
+    Reason.PLACEMENT_IS_FIXED: "The device has a place already, and moving is not offered.",
+    Reason.INTERNAL_ERROR: "A fault of firstpull itself. Details are in its log only.",
+    Reason.ACCEPTED: "The intent is recorded; the work has not begun.",
+    Reason.CONVERGING: "A worker is at it.",
+    Reason.DELIVERED: "The credentials are in the twin; the device has not answered yet.",
+    Reason.ACKNOWLEDGED: "The device has logged in with what was delivered.",
+    Reason.DEVICE_REPORTS_FAILURE: "The device could not log in with what was delivered.",
+    Reason.SUPERSEDED: "A later request took the place of this one.",
+    Reason.DEVICE_NOT_REGISTERED: "The hub has no identity of this name yet.",
+    Reason.DEVICE_DISABLED: "The identity is disabled in the hub.",
+    Reason.TOKEN_NOT_ACTIVE: "The container registry is still making the token.",
+    Reason.MEMBERSHIP_PENDING: "Another worker is changing the connected registry's list.",
+    Reason.NO_FREE_SLOT: "Both passwords of the token are live; the earlier expiry frees a slot.",
+    Reason.CONNECTED_REGISTRY_NOT_FOUND: "The container registry has no such connected registry.",
+    Reason.CONNECTED_REGISTRY_FULL: "The connected registry takes no more clients.",
+    Reason.NO_ENDPOINT: "It is not known at which address devices reach the connected registry.",
+    Reason.REPOSITORIES_NOT_SYNCED: "The connected registry does not sync these repositories.",
+    Reason.TOKEN_NOT_OURS: "A token of the name exists that no record of firstpull made.",
+    Reason.TWIN_FULL: "IoT Hub refused the twin: with the credentials it is too large.",
+    Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
+    Reason.REFUSED: "A service refused a request as wrong.",
+    Reason.THROTTLED: "A service asked for fewer calls.",
+    Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with a fault of its own.",
+    Reason.CHANGED_MEANWHILE: "Somebody else changed what was about to be changed.",
+    Reason.OUT_OF_TIME: "The time that a worker has for one device ran out.",
+}

@@ -1,0 +1,66 @@
+"""Repository names, wildcards and actions by the container registry's rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+ACTIONS = frozenset(
+    {"content/read", "content/write", "content/delete", "metadata/read", "metadata/write"}
+)
+DEFAULT_ACTION = "content/read"
+
+_SEGMENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?|\*")
+_MAX_LENGTH = 256
+
+
+def problem_with(repository: str) -> str | None:
+    """What is wrong with a repository name or wildcard, or None.
+
+    Names as the OCI distribution specification has them; a wildcard is `*` or ends in `/*`
+    (container-registry-token-based-repository-permissions).
+    """
+    if len(repository) > _MAX_LENGTH:
+        return f"is longer than {_MAX_LENGTH} characters"
+    if _NAME.fullmatch(repository):
+        return None
+    if _NAME.fullmatch(repository.lower()):
+        return "must be in lower case"
+    if "*" in repository:
+        return "may hold one wildcard only: `*` alone, or `/*` at the end"
+    return "is not a repository name: lower-case letters, digits, and single . _ - between them"
+
+
+def covers(pattern: str, repository: str) -> bool:
+    """Whether a name or wildcard takes in all of another name or wildcard."""
+    if pattern in ("*", repository):
+        return True
+    return pattern.endswith("/*") and repository.startswith(pattern[:-1])
+
+
+def scope_actions(repositories: Iterable[str], actions: Iterable[str]) -> frozenset[str]:
+    """The actions of a scope map: `repositories/<name>/<action>` for each pair."""
+    wanted = tuple(actions)
+    return frozenset(f"repositories/{name}/{action}" for name in repositories for action in wanted)
+
+
+def uncovered(wanted: frozenset[str], granted: frozenset[str]) -> tuple[str, ...]:
+    """The wanted scope actions that none of the granted takes in, sorted."""
+    pairs = [_split(action) for action in granted]
+    return tuple(
+        sorted(
+            action
+            for action in wanted
+            if not any(
+                verb == _split(action)[1] and covers(pattern, _split(action)[0])
+                for pattern, verb in pairs
+            )
+        )
+    )
+
+
+def _split(scope_action: str) -> tuple[str, str]:
+    """`repositories/a/b/content/read` to (`a/b`, `content/read`)."""
+    name, verb, noun = scope_action.removeprefix("repositories/").rsplit("/", 2)
+    return name, f"{verb}/{noun}"

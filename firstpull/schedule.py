@@ -1,0 +1,54 @@
+"""When a device is looked at next. Kept in its record as `due_at`; nothing waits in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from firstpull.devices import DeviceKey
+from firstpull.errors import Conflict, FirstpullError, Transient
+from firstpull.records import Condition, State
+
+_LOOKS: dict[State, tuple[timedelta, timedelta]] = {
+    State.WAITING: (timedelta(seconds=5), timedelta(minutes=5)),
+    State.BLOCKED: (timedelta(minutes=1), timedelta(hours=1)),
+    State.DELIVERED: (timedelta(seconds=2), timedelta(hours=1)),
+}
+"""The first and the longest time between two looks; in between it doubles."""
+
+SETTLING = timedelta(minutes=2)
+"""A device that is ready is looked at once more: somebody may have overwritten the list."""
+
+_FIRST_RETRY = 2.0
+_LONGEST_RETRY = 300.0
+
+
+def next_look(condition: Condition, *, now: datetime, renew_at: datetime | None) -> datetime:
+    """When a device that has nothing to do wants to be looked at again."""
+    age = now - condition.since
+    if condition.state is State.READY:
+        if age < SETTLING:
+            return condition.since + SETTLING
+        # Past the renewal time a device is looked at hourly: something holds the renewal up.
+        return max(renew_at or now, now + timedelta(hours=1))
+    first, longest = _LOOKS[condition.state]
+    look = now + min(max(age, first), longest)
+    return min(look, renew_at) if renew_at is not None and renew_at > now else look
+
+
+def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:
+    """When a device is tried again: what the service asked for, or ever later, with jitter."""
+    if isinstance(error, Conflict):
+        seconds = 0.5
+    elif isinstance(error, Transient) and error.retry_after is not None:
+        seconds = error.retry_after
+    else:
+        seconds = _FIRST_RETRY * 2 ** min(attempts, 10)
+    seconds = min(seconds, _LONGEST_RETRY)
+    return now + timedelta(seconds=seconds * (1 + 0.5 * _jitter(device, attempts)))
+
+
+def _jitter(device: DeviceKey, attempts: int) -> float:
+    """0 to 1 by the device and the attempt, so that a schedule can be repeated."""
+    digest = hashlib.sha256(f"{device.digest('retry')}{attempts}".encode()).digest()
+    return int.from_bytes(digest[:4]) / 0xFFFFFFFF

@@ -1,0 +1,104 @@
+"""The settings: read from the environment, checked at start, all that is wrong in one message."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from firstpull.policy import Policy
+
+
+class SettingsError(Exception):
+    """The settings do not hold. The message lists everything that is wrong, a line each."""
+
+
+def _https(value: str) -> str:
+    if not value.startswith("https://"):
+        raise ValueError("is not an https:// address")
+    return value.rstrip("/")
+
+
+def _policy(value: object) -> object:
+    return Policy.model_validate_json(value) if isinstance(value, str) else value
+
+
+HttpsUrl = Annotated[str, AfterValidator(_https)]
+
+
+class Settings(BaseSettings):
+    """One attribute per setting, named like its environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix="FIRSTPULL_", frozen=True, extra="ignore")
+
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
+    """Name of this deployment: two on the same hub and registry never share a token."""
+    policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
+    """JSON: the hubs, registries, connected registries and sites that requests may name."""
+    key_vault_url: HttpsUrl
+    """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
+    password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Days until a password expires by itself."""
+
+    arm_endpoint: HttpsUrl = "https://management.azure.com"
+    """Azure Resource Manager; another one in a sovereign cloud."""
+    arm_audience: HttpsUrl = "https://management.azure.com"
+    """What tokens for Azure Resource Manager are issued for; differs in a sovereign cloud."""
+    iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
+    """What tokens for IoT Hub are issued for; differs in a sovereign cloud."""
+
+    client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
+    """The user-assigned identity to use; None means the system-assigned one."""
+    storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
+    """Connection string of the app's storage; None where the three addresses below are set."""
+    storage_blob_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__blobServiceUri")
+    ] = None
+    """The storage account's blob service, reached with the app's identity."""
+    storage_queue_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__queueServiceUri")
+    ] = None
+    """The storage account's queue service, likewise."""
+    storage_table_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__tableServiceUri")
+    ] = None
+    """The storage account's table service, likewise."""
+
+    @model_validator(mode="after")
+    def _storage_is_named_once(self) -> Self:
+        addresses = (self.storage_blob_url, self.storage_queue_url, self.storage_table_url)
+        if (self.storage is None) != all(addresses):
+            raise ValueError(
+                "set either AzureWebJobsStorage or all of AzureWebJobsStorage__blobServiceUri, "
+                "__queueServiceUri and __tableServiceUri"
+            )
+        return self
+
+    @property
+    def password_validity(self) -> timedelta:
+        """How long a password is valid."""
+        return timedelta(days=self.password_validity_days)
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment. Raises SettingsError naming all that is wrong."""
+    try:
+        return Settings.model_validate({})
+    except ValidationError as error:
+        lines = [f"  {_variable(e['loc'])}: {_reason(e['msg'])}" for e in error.errors()]
+        raise SettingsError("firstpull's settings do not hold:\n" + "\n".join(lines)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "AzureWebJobsStorage"
+    first, *rest = (str(part) for part in location)
+    known = Settings.model_fields.get(first)
+    name = f"FIRSTPULL_{first.upper()}" if known is not None else first
+    return ".".join((name, *rest))
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -394,7 +394,8 @@ class _Planner:
             why = "the password before was another device's"
         else:
             why = "no stored password of the token is valid"
-        return (GeneratePassword(slot=slot, expires_at=self._now + self._validity, why=why),)
+        expires_at = (self._now + self._validity).replace(microsecond=0)
+        return (GeneratePassword(slot=slot, expires_at=expires_at, why=why),)
 
     def _join(self) -> tuple[Action, ...]:
         registry, entry = self._view.connected_registry, self._view.ledger.get(self._view.token_id)

@@ -1,0 +1,105 @@
+"""What the Azure SDKs raise, as one of firstpull's four kinds of error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from azure.core.exceptions import AzureError, HttpResponseError, ODataV4Format
+
+from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.reasons import Reason
+
+READ_DEADLINE = 10.0
+"""Seconds that a read may take."""
+_LONGEST_MESSAGE = 300
+
+
+@asynccontextmanager
+async def azure_errors(
+    service: str, *, deadline_seconds: float = READ_DEADLINE
+) -> AsyncIterator[None]:
+    """Bound the calls within by a deadline, and raise what goes wrong in firstpull's words.
+
+    The SDK's exception is left behind: it may hold a request or an answer with a password.
+    """
+    try:
+        async with asyncio.timeout(deadline_seconds):
+            yield
+    except HttpResponseError as error:
+        raise translate_status(
+            service,
+            status=error.status_code or 0,
+            code=error_code(error),
+            message=_message(error),
+            retry_after=_retry_after(error),
+        ) from None
+    except AzureError as error:
+        raise _unavailable(service, type(error).__name__) from None
+    except TimeoutError:
+        raise _unavailable(service, f"no answer within {deadline_seconds:.0f} s") from None
+
+
+def translate_status(
+    service: str, *, status: int, code: str, message: str = "", retry_after: float | None = None
+) -> FirstpullError:
+    """The error for an answer. `code` decides where it can: SDKs turn every 409 into one type."""
+    said = f"{service} answered {status} {code}".rstrip()
+    if code == "TokenNotActive":
+        return Transient(Reason.TOKEN_NOT_ACTIVE, f"{said}.", retry_after=retry_after or 1)
+    if status == 429:
+        return Transient(Reason.THROTTLED, f"{said}.", retry_after=retry_after)
+    if status in (401, 403):
+        return Blocked(
+            Reason.ACCESS_DENIED,
+            f"{said}.",
+            remedy="Give firstpull's identity its roles on this service, or open its network.",
+        )
+    if status in (409, 412):
+        return Conflict(f"{said}.")
+    if status in (0, 408) or status >= 500:
+        return Transient(Reason.SERVICE_UNAVAILABLE, f"{said}.", retry_after=retry_after)
+    return Blocked(
+        Reason.REFUSED,
+        f"{said}: {message}" if message else f"{said}.",
+        remedy="Correct what the service names; it is tried again by itself.",
+    )
+
+
+def error_code(error: HttpResponseError) -> str:
+    """The service's own code of an error, empty where it gave none."""
+    if isinstance(error.error, ODataV4Format) and error.error.code:
+        return str(error.error.code)
+    return str(getattr(error, "error_code", None) or "")
+
+
+def retry_after_seconds(header: str | None) -> float | None:
+    """A Retry-After header, seconds or an HTTP date, in seconds from now."""
+    if header is None:
+        return None
+    try:
+        return max(float(header), 0.0)
+    except ValueError:
+        pass
+    try:
+        return max((parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _message(error: HttpResponseError) -> str:
+    """Azure Resource Manager's own words, which name the field at fault."""
+    text = error.error.message if isinstance(error.error, ODataV4Format) else None
+    return str(text or "")[:_LONGEST_MESSAGE]
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    return retry_after_seconds(headers.get("Retry-After"))
+
+
+def _unavailable(service: str, what: str) -> Transient:
+    return Transient(Reason.SERVICE_UNAVAILABLE, f"{service} did not answer: {what}.")

@@ -1,0 +1,150 @@
+"""Device identities and twins, by azure-iot-hub, which is synchronous and runs in threads here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from azure.core.credentials import AccessToken, TokenCredential
+from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.hub.models import Twin as TwinResource
+from azure.iot.hub.models import TwinProperties
+from msrest.exceptions import ClientException, HttpOperationError
+
+from firstpull.adapters.azure_errors import READ_DEADLINE, retry_after_seconds, translate_status
+from firstpull.cloud import Twin
+from firstpull.devices import DeviceKey
+from firstpull.errors import Blocked, FirstpullError, Transient
+from firstpull.reasons import Reason
+from firstpull.secret import Secret
+
+_SERVICE = "IoT Hub"
+_THREADS = 16
+_THROTTLE_PAUSE = 10.0
+"""Seconds: what IoT Hub's own message says after a 429, which carries no Retry-After."""
+
+
+class FixedAudience:
+    """A credential that asks for one audience: the SDK knows the public cloud's only."""
+
+    def __init__(self, credential: TokenCredential, audience: str) -> None:
+        self._credential = credential
+        self._scope = f"{audience}/.default"
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
+        """A token for the audience, whatever scope was asked for."""
+        return self._credential.get_token(self._scope)
+
+
+class IotHubAdapter:
+    """The port `Hubs`. One registry manager per hub; building one makes no call to the hub."""
+
+    def __init__(self, credential: TokenCredential) -> None:
+        self._credential = credential
+        self._managers: dict[str, IoTHubRegistryManager] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="iot-hub")
+
+    async def twin(self, device: DeviceKey) -> Twin | None:
+        """The twin, None where the hub has no such device."""
+        found = await self._call(device, lambda hub: hub.get_twin(device.device_id))
+        if found is None:
+            return None
+        return Twin(
+            etag=found.etag,
+            device_etag=found.device_etag,
+            enabled=found.status == "enabled",
+            desired=found.properties.desired or {},
+            reported=found.properties.reported or {},
+        )
+
+    async def generation_id(self, device: DeviceKey) -> str | None:
+        """The identity's generationId, None where there is none."""
+        found = await self._call(device, lambda hub: hub.get_device(device.device_id))
+        return str(found.generation_id) if found is not None else None
+
+    async def patch_desired(
+        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+    ) -> None:
+        """Merge into the desired properties of the twin of this ETag, else raise Conflict."""
+
+        def send(hub: IoTHubRegistryManager) -> Any:
+            # Built in the call, so that the revealed password lives no longer than it.
+            change = TwinResource(properties=TwinProperties(desired=_revealed(patch)))
+            return hub.update_twin(device.device_id, change, etag)
+
+        updated = await self._call(device, send, deadline_seconds=deadline_seconds)
+        if updated is None:
+            raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _call(
+        self,
+        device: DeviceKey,
+        call: Callable[[IoTHubRegistryManager], Any],
+        *,
+        deadline_seconds: float = READ_DEADLINE,
+    ) -> Any:
+        """What the call returns, None for a device that does not exist."""
+        loop = asyncio.get_running_loop()
+
+        def run() -> Any:
+            manager = self._manager(device.hub, deadline_seconds)
+            return call(manager)
+
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                return await loop.run_in_executor(self._threads, run)
+        except HttpOperationError as error:
+            if error.response is not None and error.response.status_code == 404:
+                return None
+            raise _translated(error) from None
+        except ClientException as error:
+            raise _unavailable(type(error).__name__) from None
+        except TimeoutError:
+            raise _unavailable(f"no answer within {deadline_seconds:.0f} s") from None
+
+    def _manager(self, hub: str, deadline_seconds: float) -> IoTHubRegistryManager:
+        manager = self._managers.get(hub)
+        if manager is None:
+            manager = IoTHubRegistryManager.from_token_credential(hub, self._credential)
+            # Sent once: trying again is the record's business.
+            manager.protocol.config.retry_policy.retries = 0
+            manager.protocol.config.connection.timeout = deadline_seconds
+            self._managers[hub] = manager
+        return manager
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return {key: _revealed(inner) for key, inner in value.items()}
+    return value
+
+
+def _translated(error: HttpOperationError) -> FirstpullError:
+    response = error.response
+    if response is None:
+        return _unavailable(type(error).__name__)
+    code = str(response.headers.get("iothub-errorcode", ""))
+    retry_after = retry_after_seconds(response.headers.get("Retry-After"))
+    if response.status_code == 429:
+        retry_after = retry_after or _THROTTLE_PAUSE
+    if response.status_code == 400 and code in ("ArgumentInvalid", "DeviceTwinTooLarge"):
+        return Blocked(
+            Reason.TWIN_FULL,
+            f"{_SERVICE} answered 400 {code} to the credentials.",
+            remedy="Make room in the twin's desired properties: 32 KB in all, 4 KB a string.",
+        )
+    return translate_status(
+        _SERVICE, status=response.status_code, code=code, retry_after=retry_after
+    )
+
+
+def _unavailable(what: str) -> Transient:
+    return Transient(Reason.SERVICE_UNAVAILABLE, f"{_SERVICE} did not answer: {what}.")

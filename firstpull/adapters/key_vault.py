@@ -1,0 +1,90 @@
+"""Passwords at rest, in Azure Key Vault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.keyvault.secrets import SecretProperties
+from azure.keyvault.secrets.aio import SecretClient
+
+from firstpull.adapters.azure_errors import azure_errors
+from firstpull.cloud import SecretVersion
+from firstpull.errors import Transient
+from firstpull.reasons import Reason
+from firstpull.secret import Secret
+
+_SERVICE = "Key Vault"
+_WRITE_DEADLINE = 30.0
+"""Seconds: a password that is not stored is lost and made again, so a write gets its retries."""
+_CONTENT_TYPE = "text/plain"
+
+
+class KeyVaultAdapter:
+    """The port `Secrets`. A write may be repeated: a version too many is found and disabled."""
+
+    def __init__(self, vault_url: str, credential: AsyncTokenCredential) -> None:
+        self._client = SecretClient(vault_url, credential, retry_total=2, retry_backoff_factor=0.2)
+
+    async def versions(self, name: str) -> tuple[SecretVersion, ...]:
+        """All versions, without values; none where there is no such secret."""
+        async with azure_errors(_SERVICE):
+            try:
+                listed = self._client.list_properties_of_secret_versions(name)
+                return tuple([_version(properties) async for properties in listed])
+            except ResourceNotFoundError:
+                return ()
+
+    async def put(
+        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+    ) -> SecretVersion:
+        """Store a new version; a deleted secret of the name is recovered first."""
+        async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
+            try:
+                return await self._set(name, value, expires_at, tags)
+            except ResourceExistsError:
+                await self._client.recover_deleted_secret(name)
+                return await self._set(name, value, expires_at, tags)
+
+    async def read(self, name: str, version: str) -> Secret:
+        """The value of a version."""
+        async with azure_errors(_SERVICE):
+            found = await self._client.get_secret(name, version)
+        if not found.value:
+            raise Transient(Reason.SERVICE_UNAVAILABLE, f"{_SERVICE} answered without a value.")
+        return Secret(found.value)
+
+    async def disable(self, name: str, version: str) -> None:
+        """Make a version unreadable; one that is gone is unreadable already."""
+        async with azure_errors(_SERVICE):
+            try:
+                await self._client.update_secret_properties(name, version, enabled=False)
+            except ResourceNotFoundError:
+                return
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _set(
+        self, name: str, value: Secret, expires_at: datetime | None, tags: Mapping[str, str]
+    ) -> SecretVersion:
+        stored = await self._client.set_secret(
+            name,
+            value.reveal(),
+            expires_on=expires_at,
+            tags=dict(tags),
+            content_type=_CONTENT_TYPE,
+        )
+        return _version(stored.properties)
+
+
+def _version(properties: SecretProperties) -> SecretVersion:
+    return SecretVersion(
+        version=properties.version or "",
+        enabled=bool(properties.enabled),
+        expires_at=properties.expires_on,
+        tags=properties.tags or {},
+    )

@@ -1,0 +1,157 @@
+"""The one place that wires: settings to adapters to the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from dataclasses import dataclass
+
+from azure.identity import DefaultAzureCredential
+from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCredential
+
+from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
+from firstpull.adapters.iot_hub import FixedAudience, IotHubAdapter
+from firstpull.adapters.key_vault import KeyVaultAdapter
+from firstpull.adapters.storage import (
+    BlobLedgers,
+    BlobLocks,
+    QueueWork,
+    StorageServices,
+    TableRecords,
+)
+from firstpull.apply import Applier
+from firstpull.clock import Clock, SystemClock
+from firstpull.converge import Worker
+from firstpull.membership import Membership
+from firstpull.observation import Observer
+from firstpull.onboarding import Onboarding
+from firstpull.overdue import enqueue_overdue
+from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Locks, Records, Secrets, WorkQueue
+from firstpull.settings import Settings, read_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Everything that the work needs of the world."""
+
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    records: Records
+    queue: WorkQueue
+    ledgers: Ledgers
+    locks: Locks
+    clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What the doors call."""
+
+    onboarding: Onboarding
+    worker: Worker
+    ports: Ports
+
+    async def enqueue_overdue(self) -> int:
+        """Bring back devices whose hint was lost; returns how many."""
+        return await enqueue_overdue(
+            records=self.ports.records, queue=self.ports.queue, clock=self.ports.clock
+        )
+
+
+def wire(settings: Settings, ports: Ports) -> Application:
+    """The work over these ports."""
+    membership = Membership(
+        registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
+    )
+    return Application(
+        onboarding=Onboarding(
+            policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
+        ),
+        worker=Worker(
+            records=ports.records,
+            queue=ports.queue,
+            observer=Observer(
+                deployment=settings.deployment,
+                policy=settings.policy,
+                registries=ports.registries,
+                secrets=ports.secrets,
+                hubs=ports.hubs,
+                ledgers=ports.ledgers,
+            ),
+            applier=Applier(
+                deployment=settings.deployment,
+                registries=ports.registries,
+                secrets=ports.secrets,
+                hubs=ports.hubs,
+                membership=membership,
+                clock=ports.clock,
+            ),
+            clock=ports.clock,
+            new_id=lambda: uuid.uuid4().hex,
+            validity=settings.password_validity,
+        ),
+        ports=ports,
+    )
+
+
+async def connect(settings: Settings) -> Ports:
+    """The adapters, with the app's identity. The storage's table, queue and container are made."""
+    credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
+    clock = SystemClock()
+    storage = _storage(settings, credential)
+    await storage.prepare()
+    return Ports(
+        registries=ContainerRegistryAdapter(
+            client_factory(
+                credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience
+            )
+        ),
+        secrets=KeyVaultAdapter(settings.key_vault_url, credential),
+        hubs=IotHubAdapter(
+            FixedAudience(
+                DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+                settings.iot_hub_audience,
+            )
+        ),
+        records=TableRecords(storage),
+        queue=QueueWork(storage),
+        ledgers=BlobLedgers(storage),
+        locks=BlobLocks(storage, clock),
+        clock=clock,
+    )
+
+
+def _storage(settings: Settings, credential: AsyncDefaultAzureCredential) -> StorageServices:
+    if settings.storage is not None:
+        return StorageServices.from_connection_string(settings.storage)
+    return StorageServices.from_identity(
+        credential,
+        table_url=settings.storage_table_url or "",
+        queue_url=settings.storage_queue_url or "",
+        blob_url=settings.storage_blob_url or "",
+    )
+
+
+class Runtime:
+    """This process's application, connected at the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = asyncio.Lock()
+        self._application: Application | None = None
+
+    async def application(self) -> Application:
+        """The application. Raises what connecting raises; the next call tries again."""
+        async with self._lock:
+            if self._application is None:
+                self._application = wire(self._settings, await connect(self._settings))
+            return self._application
+
+
+def start() -> Runtime:
+    """Read the settings and quieten the SDKs. Raises SettingsError naming all that is wrong."""
+    # At INFO azure-core logs every request's headers: many lines a device, none of them ours.
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    return Runtime(read_settings())

@@ -1,0 +1,1 @@
+"""The doors: one module per kind of trigger. They decode, call firstpull, and encode."""

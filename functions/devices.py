@@ -1,0 +1,155 @@
+"""The HTTP door: devices, and their operations."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import azure.functions as func
+
+from firstpull.errors import FieldError, Invalid, NotKnown
+from firstpull.onboarding import LONGEST_WAIT
+from firstpull.ports import Query
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord, State
+from firstpull.requests import read_request
+from functions.problems import answering_problems
+from functions.representations import (
+    device_address,
+    device_view,
+    operation_address,
+    operation_retry_after,
+    operation_view,
+)
+from functions.runtime import runtime
+
+blueprint = func.Blueprint()
+
+_LARGEST_PAGE = 1000
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
+
+
+@blueprint.function_name("create_device")
+@blueprint.route("devices", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def create_device(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices: onboard the device that the body names."""
+    return await _ask(req, device_id=None)
+
+
+@blueprint.function_name("put_device")
+@blueprint.route("devices/{deviceId}", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def put_device(req: func.HttpRequest) -> func.HttpResponse:
+    """PUT /api/devices/{deviceId}: onboard a device, or change what it may pull."""
+    return await _ask(req, device_id=req.route_params["deviceId"])
+
+
+@blueprint.function_name("get_device")
+@blueprint.route("devices/{deviceId}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def get_device(req: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/devices/{deviceId}: how far a device is."""
+    return _json(200, device_view(await _find(req)))
+
+
+@blueprint.function_name("list_devices")
+@blueprint.route("devices", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/devices: all devices, by hub, id, state and connected registry."""
+    application = await runtime.application()
+    page = await application.onboarding.page(_query(req.params))
+    view: dict[str, Any] = {"devices": [device_view(record) for record in page.records]}
+    if page.next_page is not None:
+        view["next"] = page.next_page
+    return _json(200, view)
+
+
+@blueprint.function_name("get_operation")
+@blueprint.route(
+    "devices/{deviceId}/operations/{generation}",
+    methods=["GET"],
+    auth_level=func.AuthLevel.FUNCTION,
+)
+@answering_problems
+async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/devices/{deviceId}/operations/{generation}: one request's progress."""
+    record = await _find(req)
+    text = req.route_params["generation"]
+    generation = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
+    if not 1 <= generation <= record.generation:
+        raise NotKnown(
+            f"The device's generations are 1 to {record.generation}.",
+            reason=Reason.OPERATION_NOT_KNOWN,
+        )
+    retry_after = operation_retry_after(record, generation)
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    return _json(200, operation_view(record, generation), headers=headers)
+
+
+async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResponse:
+    request = read_request(req.get_body(), device_id=device_id)
+    application = await runtime.application()
+    record = await application.onboarding.ask(request, requested_by=_caller(req.headers))
+    headers = {}
+    wait = _seconds_to_wait(req.headers)
+    if wait is not None:
+        headers["Preference-Applied"] = f"wait={wait:.0f}"
+        record = await application.onboarding.wait(record, seconds=wait)
+    headers["Location"] = device_address(req.url, record)
+    if record.is_converged:
+        return _json(200, device_view(record), headers=headers)
+    headers["Operation-Location"] = operation_address(req.url, record)
+    headers["Retry-After"] = operation_retry_after(record, record.generation) or "60"
+    return _json(202, device_view(record), headers=headers)
+
+
+async def _find(req: func.HttpRequest) -> DeviceRecord:
+    application = await runtime.application()
+    device = application.onboarding.device(req.route_params["deviceId"], hub=req.params.get("hub"))
+    return await application.onboarding.find(device)
+
+
+def _query(params: Mapping[str, str]) -> Query:
+    known = {"hub", "deviceId", "state", "connectedRegistry", "after", "size", "code"}
+    errors = [FieldError(name, "is not a parameter here") for name in params.keys() - known]
+    state, size = params.get("state"), params.get("size", "100")
+    if state is not None and state not in set(State):
+        errors.append(FieldError("state", f"is none of {', '.join(State)}"))
+    if not re.fullmatch(r"[0-9]{1,4}", size) or not 1 <= int(size) <= _LARGEST_PAGE:
+        errors.append(FieldError("size", f"is not a number from 1 to {_LARGEST_PAGE}"))
+    if errors:
+        raise Invalid("The listing cannot be made; `errors` says why.", errors=tuple(errors))
+    return Query(
+        hub=params.get("hub"),
+        device_id=params.get("deviceId"),
+        state=State(state) if state else None,
+        connected_registry=params.get("connectedRegistry"),
+        after=params.get("after"),
+        size=int(size),
+    )
+
+
+def _caller(headers: Mapping[str, str]) -> str:
+    """Who asks. The platform sets the name only where it authenticates; elsewhere anyone could."""
+    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true":
+        return headers.get("x-ms-client-principal-name", "") or "unknown principal"
+    return "function key"
+
+
+def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """`Prefer: wait=N` (RFC 7240), at most the longest wait there is."""
+    found = _WAIT.search(headers.get("prefer", ""))
+    return min(float(found[1]), LONGEST_WAIT) if found else None
+
+
+def _json(
+    status: int, document: dict[str, Any], *, headers: dict[str, str] | None = None
+) -> func.HttpResponse:
+    return func.HttpResponse(
+        json.dumps(document), status_code=status, headers=headers, mimetype="application/json"
+    )

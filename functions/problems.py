@@ -1,0 +1,95 @@
+"""The one mapping from errors to problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import azure.functions as func
+
+from firstpull.errors import (
+    Conflict,
+    FirstpullError,
+    Invalid,
+    NotAllowed,
+    NotKnown,
+    Refused,
+    Transient,
+)
+from firstpull.reasons import MEANING, Reason
+
+_log = logging.getLogger("firstpull.doors")
+
+_STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
+    (NotAllowed, 403),
+    (NotKnown, 404),
+    (Refused, 409),
+    (Invalid, 400),
+    (Conflict, 503),
+    (Transient, 503),
+)
+"""The first that fits. What is not here is ours to mend, and shows no detail outside."""
+
+HttpHandler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
+
+
+def answering_problems(handler: HttpHandler) -> HttpHandler:
+    """Answer what a handler raises with a problem document."""
+
+    @functools.wraps(handler)
+    async def answer(req: func.HttpRequest) -> func.HttpResponse:
+        try:
+            return await handler(req)
+        except FirstpullError as error:
+            return problem(error)
+        except Exception:
+            _log.exception("door.request.crashed")
+            return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
+
+    return answer
+
+
+def problem(error: FirstpullError) -> func.HttpResponse:
+    """The problem document of an error."""
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    if status == 500:
+        _log.error("door.request.failed %s", json.dumps({"reason": error.reason.value}))
+        return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
+    more: dict[str, Any] = {}
+    if isinstance(error, Invalid) and error.errors:
+        more["errors"] = [{"path": e.path, "message": e.message} for e in error.errors]
+    headers = {}
+    if status == 503:
+        wait = error.retry_after if isinstance(error, Transient) else None
+        headers["Retry-After"] = str(max(1, round(wait or 1)))
+    return _problem(status, error.reason, error.message, more=more, headers=headers)
+
+
+_UNKNOWN = "Something went wrong here; nothing is known to be lost. Ask again later."
+
+
+def _problem(
+    status: int,
+    reason: Reason,
+    detail: str,
+    *,
+    more: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> func.HttpResponse:
+    document = {
+        "type": f"urn:firstpull:problem:{reason.value}",
+        "title": MEANING[reason],
+        "status": status,
+        "reason": reason.value,
+        "detail": detail,
+        **(more or {}),
+    }
+    return func.HttpResponse(
+        json.dumps(document),
+        status_code=status,
+        headers=headers,
+        mimetype="application/problem+json",
+    )

@@ -1,0 +1,8 @@
+"""The application that all doors of this process share."""
+
+from __future__ import annotations
+
+from firstpull import bootstrap
+
+# At import, so that wrong settings stop the app at its start and not at its first device.
+runtime = bootstrap.start()

@@ -1,0 +1,23 @@
+"""The work queue's door: one hint, one look at one device."""
+
+from __future__ import annotations
+
+import json
+
+import azure.functions as func
+
+from firstpull.devices import DeviceKey
+from functions.runtime import runtime
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("look_at_device")
+@blueprint.queue_trigger(
+    arg_name="message", queue_name="device-work", connection="AzureWebJobsStorage"
+)
+async def look_at_device(message: func.QueueMessage) -> None:
+    """Look at the device that a hint names."""
+    hint = json.loads(message.get_body())
+    application = await runtime.application()
+    await application.worker.look_at(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))

@@ -21,7 +21,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -31,7 +30,7 @@ from firstpull.apply import Applier, Guard
 from firstpull.clock import Clock
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.events import emit, emit_error, emit_warning
+from firstpull.events import emit, emit_crash, emit_warning
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
 from firstpull.plan import GeneratePassword, Plan, TakePlace, make_plan
@@ -79,7 +78,9 @@ class Worker:
         except FirstpullError as error:
             await self._conclude(stored, partial(self._failed, error))
         except Exception as error:
-            _log_fault(device, error)
+            emit_crash(
+                "device.convergence.crashed", error, hub=device.hub, device_id=device.device_id
+            )
             fault = Transient(Reason.INTERNAL_ERROR, "A fault of firstpull; its log has more.")
             await self._conclude(stored, partial(self._failed, fault))
         else:
@@ -263,16 +264,4 @@ def _condition(
         message=message,
         remedy=remedy,
         since=record.condition.since if same else now,
-    )
-
-
-def _log_fault(device: DeviceKey, error: Exception) -> None:
-    """Where it happened, without the exception's text, which may hold anything."""
-    frames = traceback.extract_tb(error.__traceback__)
-    emit_error(
-        "device.convergence.crashed",
-        hub=device.hub,
-        device_id=device.device_id,
-        error=type(error).__name__,
-        at=" < ".join(f"{f.name}:{f.lineno}" for f in reversed(frames[-6:])),
     )

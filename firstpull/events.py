@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Mapping
 
 _log = logging.getLogger("firstpull")
+
+_FRAMES = 8
 
 FieldValue = str | int | float | bool | None
 
@@ -21,9 +24,14 @@ def emit_warning(event: str, **fields: FieldValue) -> None:
     _write(logging.WARNING, event, fields)
 
 
-def emit_error(event: str, **fields: FieldValue) -> None:
-    """Log one event that is a fault of firstpull itself."""
-    _write(logging.ERROR, event, fields)
+def emit_crash(event: str, error: Exception, **fields: FieldValue) -> None:
+    """Log a fault of firstpull itself: its type and where it arose.
+
+    Not the exception's text, which may hold anything.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+    _write(logging.ERROR, event, {**fields, "error": type(error).__name__, "at": where})
 
 
 def _write(level: int, event: str, fields: Mapping[str, FieldValue]) -> None:

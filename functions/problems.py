@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,9 +18,8 @@ from firstpull.errors import (
     Refused,
     Transient,
 )
+from firstpull.events import emit_crash, emit_warning
 from firstpull.reasons import MEANING, Reason
-
-_log = logging.getLogger("firstpull.doors")
 
 _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
     (NotAllowed, 403),
@@ -45,8 +43,8 @@ def answering_problems(handler: HttpHandler) -> HttpHandler:
             return await handler(req)
         except FirstpullError as error:
             return problem(error)
-        except Exception:
-            _log.exception("door.request.crashed")
+        except Exception as error:
+            emit_crash("door.request.crashed", error)
             return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
 
     return answer
@@ -56,7 +54,7 @@ def problem(error: FirstpullError) -> func.HttpResponse:
     """The problem document of an error."""
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 500:
-        _log.error("door.request.failed %s", json.dumps({"reason": error.reason.value}))
+        emit_warning("door.request.failed", reason=error.reason.value, message=error.message)
         return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
     more: dict[str, Any] = {}
     if isinstance(error, Invalid) and error.errors:

@@ -18,10 +18,8 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
-from azure.storage.blob import ExponentialRetry as BlobRetry
 from azure.storage.blob import LeaseProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, BlobServiceClient, ContainerClient
-from azure.storage.queue import ExponentialRetry as QueueRetry
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueServiceClient
 
@@ -62,8 +60,8 @@ class StorageServices:
         """With the account's key."""
         return cls(
             tables=TableServiceClient.from_connection_string(text, **_TABLE_RETRY),
-            queues=QueueServiceClient.from_connection_string(text, **_queue_options()),
-            blobs=BlobServiceClient.from_connection_string(text, retry_policy=_blob_retry()),
+            queues=QueueServiceClient.from_connection_string(text, **_RETRY),
+            blobs=BlobServiceClient.from_connection_string(text, **_RETRY),
         )
 
     @classmethod
@@ -75,8 +73,8 @@ class StorageServices:
             tables=TableServiceClient(
                 table_url, credential=credential, audience=_AUDIENCE, **_TABLE_RETRY
             ),
-            queues=QueueServiceClient(queue_url, credential, **_queue_options()),
-            blobs=BlobServiceClient(blob_url, credential, retry_policy=_blob_retry()),
+            queues=QueueServiceClient(queue_url, credential, **_RETRY),
+            blobs=BlobServiceClient(blob_url, credential, **_RETRY),
         )
 
     async def prepare(self) -> None:
@@ -100,17 +98,7 @@ class StorageServices:
 
 # The SDKs' own first pause is 15 s; the record is there for long pauses.
 _TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
-
-
-def _queue_options() -> dict[str, Any]:
-    return {
-        "retry_policy": QueueRetry(initial_backoff=1, increment_base=2, retry_total=2),
-        "message_encode_policy": TextBase64EncodePolicy(),
-    }
-
-
-def _blob_retry() -> BlobRetry:
-    return BlobRetry(initial_backoff=1, increment_base=2, retry_total=2)
+_RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
 
 
 class TableRecords:
@@ -188,7 +176,10 @@ class QueueWork:
     """The port `WorkQueue`."""
 
     def __init__(self, services: StorageServices) -> None:
-        self._queue = services.queues.get_queue_client(WORK_QUEUE)
+        # Base64 is what the host's queue trigger expects (host.json, messageEncoding).
+        self._queue = services.queues.get_queue_client(
+            WORK_QUEUE, message_encode_policy=TextBase64EncodePolicy()
+        )
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         """Have the device looked at after a delay; at most seven days."""

@@ -84,6 +84,12 @@ class ConnectedRegistryPolicy(_Entry):
     capacity: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_CAPACITY
     """Clients that it takes, those of others included."""
 
+    @model_validator(mode="after")
+    def _ca_needs_tls(self) -> Self:
+        if self.insecure and self.ca is not None:
+            raise ValueError("insecure means plain HTTP, where a ca has no use")
+        return self
+
     def forbids(self, *, repositories: Iterable[str], actions: Iterable[str]) -> tuple[str, ...]:
         """The repositories and actions that may not be asked for here."""
         allowed = self.repositories

@@ -14,7 +14,7 @@ _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
     State.BLOCKED: (timedelta(minutes=1), timedelta(hours=1)),
     State.DELIVERED: (timedelta(seconds=2), timedelta(hours=1)),
 }
-"""The first and the longest time between two looks; in between it doubles."""
+"""The first and the longest time between two looks; in between it is half the time waited."""
 
 SETTLING = timedelta(minutes=2)
 """A device that is ready is looked at once more: somebody may have overwritten the list."""
@@ -32,7 +32,7 @@ def next_look(condition: Condition, *, now: datetime, renew_at: datetime | None)
         # Past the renewal time a device is looked at hourly: something holds the renewal up.
         return max(renew_at or now, now + timedelta(hours=1))
     first, longest = _LOOKS[condition.state]
-    look = now + min(max(age, first), longest)
+    look = now + min(max(age / 2, first), longest)
     return min(look, renew_at) if renew_at is not None and renew_at > now else look
 
 

@@ -1,0 +1,55 @@
+# `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format lock setup clean
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+AZURITE := local_azure/azurite/node_modules/.package-lock.json
+PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: setup ## a device appears, a webhook names it, and it pulls its first image
+	@$(BIN)/python -m local_azure.commands.demo
+
+up: setup ## the local Azure with firstpull on it, until Ctrl-C
+	@exec $(BIN)/python -m local_azure.commands.up
+
+test: check ## everything that must hold: the checks, then the tests
+	@$(BIN)/pytest
+
+check: setup ## ruff, mypy --strict and import-linter
+	@$(BIN)/ruff check $(PYTHON_CODE)
+	@$(BIN)/ruff format --check $(PYTHON_CODE)
+	@$(BIN)/mypy $(PYTHON_CODE)
+	@$(BIN)/lint-imports --no-logo
+
+format: setup ## let ruff write the code its way
+	@$(BIN)/ruff check --fix $(PYTHON_CODE)
+	@$(BIN)/ruff format $(PYTHON_CODE)
+
+lock: setup ## compile requirements.txt and requirements-dev.txt from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
+		pyproject.toml --output-file requirements.txt
+	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
+		pyproject.toml --group dev --output-file requirements-dev.txt
+
+setup: $(VENV)/.installed $(AZURITE)
+
+$(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
+	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
+		"$$python" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
+		--editable device_agent
+	@touch $@
+
+$(AZURITE): local_azure/azurite/package-lock.json $(VENV)/.installed
+	@echo "Installing Azurite (half a minute, once) ..."
+	@cd local_azure/azurite && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@touch $@
+
+clean: ## remove what setup and runs have made
+	@rm -rf $(VENV) .local local_azure/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,5 @@
+"""Keeps a device logged in at its site's container registry with the credentials it is sent."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

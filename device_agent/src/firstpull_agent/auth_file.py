@@ -1,0 +1,80 @@
+"""The file in which an engine keeps logins, in the format that docker began."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+
+from firstpull_agent.files import replace_file
+from firstpull_agent.secret import Secret
+
+
+class AuthFile:
+    """One such file. A file that is missing or cannot be read as JSON holds no login."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def has(self, address: str) -> bool:
+        """Whether there is a login for `address`, here or in a helper that this file names."""
+        entry = self._auths(self._load()).get(address)
+        return entry is not None and ("auth" in entry or self._has_helper())
+
+    def holds(self, address: str, *, username: str, password: Secret) -> bool:
+        """Whether the login for `address` is this one.
+
+        A login that is kept by a credential helper or as an identity token cannot be compared;
+        that it is there must do.
+        """
+        kept = self.credentials(address)
+        if kept is None:
+            return self.has(address)
+        return kept == (username, password)
+
+    def credentials(self, address: str) -> tuple[str, Secret] | None:
+        """User name and password for `address`, None when this file does not hold them."""
+        entry = self._auths(self._load()).get(address, {})
+        try:
+            decoded = base64.b64decode(entry["auth"], validate=True).decode()
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return None
+        username, _, password = decoded.partition(":")
+        # Without a password the engine has exchanged it for an identity token of the registry's.
+        return (username, Secret(password)) if password else None
+
+    def put(self, address: str, *, username: str, password: Secret) -> None:
+        """Keep this login; those for other addresses stay. Raises OSError."""
+        content = self._load()
+        auth = base64.b64encode(f"{username}:{password.reveal()}".encode()).decode()
+        self._save({**content, "auths": {**self._auths(content), address: {"auth": auth}}})
+
+    def remove(self, address: str) -> None:
+        """Forget the login for `address`. Raises OSError."""
+        content = self._load()
+        auths = self._auths(content)
+        if auths.pop(address, None) is not None:
+            self._save({**content, "auths": auths})
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _save(self, content: dict[str, Any]) -> None:
+        replace_file(self.path, json.dumps(content, indent=2).encode(), mode=0o600)
+
+    def _has_helper(self) -> bool:
+        content = self._load()
+        return bool(content.get("credsStore") or content.get("credHelpers"))
+
+    @staticmethod
+    def _auths(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        auths = content.get("auths")
+        if not isinstance(auths, dict):
+            return {}
+        return {key: entry for key, entry in auths.items() if isinstance(entry, dict)}

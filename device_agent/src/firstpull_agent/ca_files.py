@@ -1,0 +1,40 @@
+"""The certificate authorities of private registries, where engines look for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firstpull_agent.files import replace_file
+
+
+class CaFiles:
+    """`<base>/HOST:PORT/ca.crt`, as docker, podman and skopeo read it."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    def folder(self, address: str) -> Path:
+        """The folder of one registry."""
+        return self._base / address
+
+    def read(self, address: str) -> str | None:
+        """The certificates in PEM, None when there are none."""
+        try:
+            return self._file(address).read_text()
+        except FileNotFoundError:
+            return None
+
+    def write(self, address: str, pem: str) -> None:
+        """Make `pem` what is trusted for `address`. Raises OSError."""
+        if self.read(address) != pem:
+            replace_file(self._file(address), pem.encode(), mode=0o644)
+
+    def remove(self, address: str) -> None:
+        """Trust no more for `address`; the folder goes too when it is empty. Raises OSError."""
+        self._file(address).unlink(missing_ok=True)
+        folder = self.folder(address)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+    def _file(self, address: str) -> Path:
+        return self.folder(address) / "ca.crt"

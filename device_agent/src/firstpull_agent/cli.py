@@ -1,0 +1,226 @@
+"""The command `firstpull-agent`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstpull_agent import __version__
+from firstpull_agent.applied import AppliedStore
+from firstpull_agent.convergence import Convergence
+from firstpull_agent.deliveries import MalformedDesired
+from firstpull_agent.engines import Engine
+from firstpull_agent.engines.choice import Kind, Places, UnusableSettings, choose_engine
+from firstpull_agent.images import CannotPull, Image, login_for
+from firstpull_agent.logins import Logins
+from firstpull_agent.registry import check_login
+from firstpull_agent.reports import Failure
+from firstpull_agent.secret import Secret
+from firstpull_agent.times import MachineTime
+
+if TYPE_CHECKING:
+    from firstpull_agent.hub import AzureHub
+
+_CONNECTION_STRING = "FIRSTPULL_DEVICE_CONNECTION_STRING"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status. 1 is a failure, 2 a wrong use."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    logging.getLogger("firstpull_agent").setLevel(logging.INFO)
+    # At low levels the SDK logs whole twins; its warnings are told in the agent's own words.
+    logging.getLogger("azure.iot.device").setLevel(logging.ERROR)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except UnusableSettings as error:
+        return _fail(str(error), status=2)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    asyncio.run(_serve(arguments))
+    return 0
+
+
+async def _serve(arguments: argparse.Namespace) -> None:
+    # Imported here: the SDK takes a second to load on a small device, and only `run` needs it.
+    from firstpull_agent.service import Service  # noqa: PLC0415
+
+    time, rng = MachineTime(), random.SystemRandom()
+    convergence = Convergence(_logins(arguments), time=time, rng=rng)
+    service = Service(_hub(arguments), convergence, time=time, rng=rng)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    await service.run()
+
+
+def _hub(arguments: argparse.Namespace) -> AzureHub:
+    from firstpull_agent import hub  # noqa: PLC0415 - as above
+
+    try:
+        ca = arguments.hub_ca.read_text() if arguments.hub_ca else None
+        settings = hub.HubSettings(gateway=arguments.gateway, ca=ca)
+        given = (arguments.hub, arguments.device_id, arguments.certificate, arguments.key)
+        if any(given):
+            if not all(given):
+                raise UnusableSettings("X.509 needs --hub, --device-id, --certificate and --key")
+            return hub.connect_with_certificate(
+                host=arguments.hub,
+                device_id=arguments.device_id,
+                certificate=arguments.certificate,
+                key=arguments.key,
+                settings=settings,
+            )
+        return hub.connect_with_key(_connection_string(arguments), settings)
+    except OSError as error:
+        raise UnusableSettings(f"{error.filename}: {error.strerror}") from None
+    except ValueError:
+        raise UnusableSettings("the device's connection string or key is malformed") from None
+
+
+def _connection_string(arguments: argparse.Namespace) -> Secret:
+    if arguments.connection_string_file:
+        return Secret(arguments.connection_string_file.read_text())
+    if given := os.environ.get(_CONNECTION_STRING):
+        return Secret(given)
+    raise UnusableSettings(
+        f"give --connection-string-file, {_CONNECTION_STRING}, or --hub for X.509"
+    )
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    time = MachineTime()
+    convergence = Convergence(_logins(arguments), time=time, rng=random.SystemRandom())
+    try:
+        convergence.adopt(json.load(sys.stdin), reported={})
+    except MalformedDesired as error:
+        return _fail(str(error), status=2)
+    except ValueError:
+        return _fail("standard input is not JSON", status=2)
+    deadline = time.monotonic() + arguments.wait
+    while True:
+        while convergence.attempt_next():
+            pass
+        pause = convergence.seconds_until_due()
+        if pause is None or time.monotonic() + pause > deadline:
+            break
+        time.sleep(pause)
+    sys.stdout.write(json.dumps(convergence.outcomes_patch()) + "\n")
+    return 0 if convergence.all_logged_in() else 1
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    try:
+        digest = _pulled_digest(arguments)
+    except CannotPull as error:
+        return _fail(str(error), status=1)
+    except Failure as failure:
+        return _fail(f"{failure.detail} ({failure.reason})", status=1)
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}", status=1)
+    sys.stdout.write(digest + "\n")
+    return 0
+
+
+def _pulled_digest(arguments: argparse.Namespace) -> str:
+    image = Image.parse(arguments.image)
+    login = login_for(image, _store(arguments).load(), registry=arguments.registry)
+    engine = _engine(arguments)
+    if not engine.auth_file.has(login.address):
+        raise CannotPull(f"{engine.name} has no login for {login.address}")
+    folder = image.reference.replace(":", "-")
+    output = arguments.output or arguments.state_dir / "images" / image.repository / folder
+    return f"{image.repository}@{engine.pull(image, login, output=output)}"
+
+
+def _logins(arguments: argparse.Namespace) -> Logins:
+    return Logins(engine=_engine(arguments), store=_store(arguments), check=check_login)
+
+
+def _store(arguments: argparse.Namespace) -> AppliedStore:
+    store = AppliedStore(arguments.state_dir / "applied.json")
+    try:
+        store.load()
+    except OSError as error:
+        raise UnusableSettings(f"{error.filename}: {error.strerror}") from None
+    return store
+
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    places = Places(arguments.state_dir, arguments.auth_file, arguments.certs_dir)
+    return choose_engine(arguments.engine, places)
+
+
+def _fail(message: str, *, status: int) -> int:
+    sys.stderr.write(f"firstpull-agent: {message}\n")
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="firstpull-agent",
+        description="Keeps this device logged in at its site's container registry.",
+        epilog="Every option that takes a value may be given as FIRSTPULL_AGENT_<OPTION> instead.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    common = _common_options()
+
+    run = commands.add_parser("run", parents=[common], help="follow the device twin, for good")
+    run.set_defaults(command=_run)
+    _add(run, "--connection-string-file", Path, help="the device's connection string")
+    _add(run, "--hub", help="the hub's host name, for X.509")
+    _add(run, "--device-id", help="the device's id, for X.509")
+    _add(run, "--certificate", Path, help="the device's certificate chain in PEM, for X.509")
+    _add(run, "--key", Path, help="the certificate's key in PEM, for X.509")
+    _add(run, "--gateway", help="a host to dial instead of the hub's own name")
+    _add(run, "--hub-ca", Path, help="a CA in PEM to trust for the hub")
+
+    apply = commands.add_parser(
+        "apply",
+        parents=[common],
+        help="apply all desired properties, read from standard input, and print what to report",
+    )
+    apply.set_defaults(command=_apply)
+    _add(apply, "--wait", float, 0.0, metavar="SECONDS", help="keep trying this long")
+
+    pull = commands.add_parser("pull", parents=[common], help="pull with the delivered login")
+    pull.set_defaults(command=_pull)
+    pull.add_argument("image", metavar="REPOSITORY[:TAG]")
+    _add(pull, "--registry", help="which delivered login to use, by key or address")
+    _add(pull, "--output", Path, help="the folder to write to, for skopeo and oci")
+    return parser
+
+
+def _common_options() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    _add(common, "--engine", Kind, Kind.AUTO, choices=list(Kind), help="default: what is there")
+    _add(common, "--state-dir", Path, Path("/var/lib/firstpull-agent"), help="what is remembered")
+    _add(common, "--auth-file", Path, help="where logins are kept; default: the engine's own")
+    _add(common, "--certs-dir", Path, help="where CA files are kept; default: the engine's own")
+    return common
+
+
+def _add(
+    parser: argparse.ArgumentParser,
+    option: str,
+    kind: Callable[[str], object] = str,
+    default: object = None,
+    **more: Any,  # noqa: ANN401 - argparse's own options
+) -> None:
+    variable = "FIRSTPULL_AGENT_" + option.lstrip("-").replace("-", "_").upper()
+    # argparse converts a default that is a text as it would the option's value.
+    parser.add_argument(option, type=kind, default=os.environ.get(variable, default), **more)

@@ -1,0 +1,46 @@
+"""No engine: the login in a file of the agent's own, pulls by python-dxf into an OCI layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from firstpull_agent.applied import Applied
+from firstpull_agent.auth_file import AuthFile
+from firstpull_agent.ca_files import CaFiles
+from firstpull_agent.deliveries import Delivery
+from firstpull_agent.images import CannotPull, Image
+from firstpull_agent.registry import Registry
+
+
+@dataclass(frozen=True)
+class Oci:
+    """Keeps logins as docker does, for whatever reads that format."""
+
+    auth_file: AuthFile
+    ca_files: CaFiles
+    name: str = "oci"
+
+    def login(self, delivery: Delivery) -> None:
+        """Keep the login."""
+        self.auth_file.put(delivery.address, username=delivery.username, password=delivery.password)
+
+    def logout(self, address: str) -> None:
+        """Forget the login for `address`."""
+        self.auth_file.remove(address)
+
+    def pull(self, image: Image, login: Applied, *, output: Path) -> str:
+        """Write the image to `output` as an OCI image layout, every digest verified."""
+        try:
+            from firstpull_agent.engines.oci_layout import pull_layout  # noqa: PLC0415 - an extra
+        except ImportError:
+            raise CannotPull(
+                "without a container engine, install firstpull-agent[oci] to pull"
+            ) from None
+        kept = self.auth_file.credentials(login.address)
+        if kept is None:
+            raise CannotPull(f"the login for {login.address} cannot be read")
+        ca = self.ca_files.read(login.address) if login.has_ca else None
+        with Registry(login.address, ca=ca, insecure=login.insecure) as registry:
+            token = registry.log_in(*kept, repository=image.repository)
+            return pull_layout(registry, token, image, output)

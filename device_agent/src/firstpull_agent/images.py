@@ -1,0 +1,69 @@
+"""Image references as they are written for `pull`, and the login that reaches them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from firstpull_agent.applied import Applied
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+
+
+class CannotPull(Exception):
+    """Why an image cannot be pulled, for people."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A repository and a tag or a digest of it."""
+
+    repository: str
+    reference: str
+
+    @classmethod
+    def parse(cls, text: str) -> Image:
+        """Read `repository`, `repository:tag` or `repository@digest`. Raises CannotPull."""
+        repository, at, digest = text.partition("@")
+        if at:
+            found = DIGEST.fullmatch(digest)
+        else:
+            repository, _, tag = text.partition(":")
+            found = _TAG.fullmatch(tag or "latest")
+        if found is None or not _REPOSITORY.fullmatch(repository):
+            raise CannotPull(
+                f"{text!r} is not REPOSITORY, REPOSITORY:TAG or REPOSITORY@sha256:DIGEST;"
+                " the registry's address is left out"
+            )
+        return cls(repository, found[0])
+
+    def at(self, address: str) -> str:
+        """The full name at a registry."""
+        separator = "@" if DIGEST.fullmatch(self.reference) else ":"
+        return f"{address}/{self.repository}{separator}{self.reference}"
+
+
+def login_for(image: Image, applied: Mapping[str, Applied], *, registry: str | None) -> Applied:
+    """The delivered login to pull with.
+
+    `registry` names it outright, by its key or address; else it is the first whose
+    repositories include the image's. Raises CannotPull.
+    """
+    if not applied:
+        raise CannotPull("no login has been delivered to this device and accepted yet")
+    for name, login in sorted(applied.items()):
+        if registry is None:
+            if any(fnmatchcase(image.repository, pattern) for pattern in login.repositories):
+                return login
+        elif registry in {name, login.address}:
+            return login
+    if registry is not None:
+        raise CannotPull(f"no login for {registry} here; delivered are: {', '.join(applied)}")
+    reach = sorted({pattern for login in applied.values() for pattern in login.repositories})
+    raise CannotPull(
+        f"no delivered login reaches {image.repository}; they reach: {', '.join(reach)}"
+    )

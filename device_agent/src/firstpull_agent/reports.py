@@ -1,0 +1,82 @@
+"""What the agent tells the cloud about each delivery: the reported properties."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+SECTION = ("firstpull", "registryCredentials")  # the path in desired and in reported properties
+
+
+class Reason(StrEnum):
+    """Why a delivery is not logged in. The names are stable: the cloud and people act on them."""
+
+    CREDENTIALS_NOT_ACCEPTED = "CredentialsNotAccepted"
+    REGISTRY_UNREACHABLE = "RegistryUnreachable"
+    CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"
+    UNEXPECTED_ANSWER = "UnexpectedAnswer"
+    TOKEN_SERVICE_NOT_TRUSTED = "TokenServiceNotTrusted"  # noqa: S105 - a name, no secret
+    ENGINE_FAILED = "EngineFailed"
+    STORAGE_FAILED = "StorageFailed"
+    INVALID_DELIVERY = "InvalidDelivery"
+    UNSUPPORTED_DELIVERY = "UnsupportedDelivery"
+
+
+class State(StrEnum):
+    """Whether the device is logged in with a delivery."""
+
+    LOGGED_IN = "LoggedIn"
+    FAILED = "Failed"
+
+
+class Failure(Exception):
+    """Something that did not work. `detail` is for people and holds no secret."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one delivery. `reason` is None when logged in."""
+
+    delivery_id: str | None
+    state: State
+    reason: Reason | None
+    at: datetime
+
+    def as_property(self) -> dict[str, str | None]:
+        """The value of the reported property."""
+        return {
+            "deliveryId": self.delivery_id,
+            "state": self.state.value,
+            "reason": None if self.reason is None else self.reason.value,
+            "at": self.at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+
+    def says_the_same_as(self, reported: object) -> bool:
+        """Whether a reported property already says this; when it was said does not matter."""
+        if not isinstance(reported, Mapping):
+            return False
+        mine = self.as_property()
+        # A twin keeps no nulls: a property that is absent there is null here.
+        return all(reported.get(key) == mine[key] for key in ("deliveryId", "state", "reason"))
+
+
+def reported_entries(reported: Mapping[str, Any]) -> dict[str, Any]:
+    """Connected registry to what is reported for it; empty where the section is not an object."""
+    section: Any = reported
+    for key in SECTION:
+        section = section.get(key) if isinstance(section, Mapping) else None
+    return dict(section) if isinstance(section, Mapping) else {}
+
+
+def reported_patch(entries: Mapping[str, Report | None]) -> dict[str, Any]:
+    """The reported properties patch for these connected registries; None takes one away."""
+    values = {name: entry and entry.as_property() for name, entry in entries.items()}
+    return {SECTION[0]: {SECTION[1]: values}}

@@ -1,0 +1,1 @@
+"""What `make up` and `make demo` run."""

@@ -1,0 +1,113 @@
+"""`make up`: the local Azure with firstpull on it, in the foreground until interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
+from local_azure.commands import workplace
+from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
+from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
+from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
+
+CONNECTED_REGISTRY = "plantone"
+
+
+def main() -> int:
+    """Runs until Ctrl-C or SIGTERM. 0 then, 1 when something did not start."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    arguments = parser.parse_args()
+    try:
+        return asyncio.run(_serve(seed=arguments.seed))
+    except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def default_options(*, seed: int) -> StackOptions:
+    """One connected registry with room for 50, synced every few seconds, and a small one."""
+    return StackOptions(
+        seed=seed,
+        connected_registries=(
+            ConnectedRegistryOptions(name=CONNECTED_REGISTRY),
+            ConnectedRegistryOptions(name="planttwo", max_clients=2),
+        ),
+    )
+
+
+def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[str, str]:
+    """What a shell needs to reach everything."""
+    site = stack.sites.all()[0]
+    return {
+        "FIRSTPULL_URL": app.url,
+        "FIRSTPULL_KEY": app.key,
+        "FIRSTPULL_MASTER_KEY": app.master_key,
+        "ARM_ENDPOINT": stack.arm_endpoint,
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
+        "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
+        "REGISTRY_NAME": REGISTRY_NAME,
+        "CONNECTED_REGISTRY": site.options.name,
+        "CONNECTED_REGISTRY_ENDPOINT": site.endpoint,
+        "KEY_VAULT_URL": stack.key_vault_url,
+        "IOT_HUB_HOSTNAME": stack.iot_hub_host_name,
+        "IDENTITY_ENDPOINT": stack.identity_endpoint,
+        "IDENTITY_HEADER": stack.identity_header,
+        "AZURE_STORAGE_CONNECTION_STRING": stack.storage.connection_string,
+        "LOCAL_AZURE_MANAGEMENT_URL": stack.management_url,
+        "CA_BUNDLE": str(ca_file),
+    }
+
+
+async def _serve(*, seed: int) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _say(f"Starting the local Azure (seed {seed}) …")
+    async with start_stack(default_options(seed=seed)) as stack:
+        ca_file = workplace.write_ca("ca", stack.ca_pem)
+        async with run_function_app(stack, ca_file=str(ca_file), on_line=_say) as app:
+            file = workplace.write_environment(shell_environment(stack, app, ca_file=ca_file))
+            _say(_INVITATION.format(file=file, management=stack.management_url))
+            await stop.wait()
+            _say("Stopping …")
+        file.unlink(missing_ok=True)
+        ca_file.unlink(missing_ok=True)
+    return 0
+
+
+_INVITATION = """
+firstpull runs on the local Azure. In another shell:
+
+  . {file}
+  # a device appears in the hub
+  TOKEN=$(curl -s -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" \\
+    "$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://iothubs.azure.net" |
+    python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+  curl -s --cacert $CA_BUNDLE -X PUT -H "Authorization: Bearer $TOKEN" \\
+    -H 'Content-Type: application/json' -d '{{"deviceId":"gateway-1"}}' \\
+    "https://$IOT_HUB_HOSTNAME/devices/gateway-1?api-version=2021-04-12"
+  # the webhook names it
+  curl -s -X POST $FIRSTPULL_URL/api/devices -H "x-functions-key: $FIRSTPULL_KEY" \\
+    -H 'Prefer: wait=20' -d '{{"deviceId":"gateway-1","connectedRegistry":"'$CONNECTED_REGISTRY'",
+    "repositories":["hello-world"]}}'
+  # its twin holds the credentials
+  curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
+    "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
+
+Knobs (faults, clock, syncs, call counts): {management}/
+Ctrl-C stops everything.
+"""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - this is a command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Azure Resource Manager for Microsoft.ContainerRegistry: tokens and connected registries."""

@@ -1,0 +1,237 @@
+"""What data planes serve: the cloud registry as it is, a connected registry as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from local_azure.container_registry.exceptions import ResourceNotFound
+from local_azure.container_registry.models import Registry
+from local_azure.container_registry.resources import (
+    ConnectedRegistry,
+    ConnectedRegistrySettings,
+    LoginServer,
+    Mode,
+    Token,
+)
+from local_azure.container_registry.rules import (
+    CONTINUOUS,
+    REPOSITORY_ACTIONS,
+    allows,
+    latest_tick,
+)
+from local_azure.registry.backend import Grant
+from local_azure.registry.images import Image
+
+_SYNC_ACTIONS: dict[Mode, tuple[str, ...]] = {
+    "ReadOnly": ("content/read", "metadata/read"),
+    "ReadWrite": REPOSITORY_ACTIONS,
+}
+_GATEWAY_ACTIONS = ("config/read", "config/write", "message/read", "message/write")
+
+
+class CloudRegistryBackend:
+    """The cloud registry itself: every change takes effect at once."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    @property
+    def read_only(self) -> bool:
+        """Scope maps alone decide who may push."""
+        return False
+
+    def authenticate(self, username: str, password: str) -> Grant | None:
+        """The grant of a token of the registry, by its exact name."""
+        for token in self._registry.tokens():
+            if token.name == username and token.accepts(password, now=self._registry.now()):
+                actions = self._registry.scope_map_of(token).actions
+                return Grant(token.name, frozenset(actions))
+        return None
+
+    def repositories(self) -> Mapping[str, Mapping[str, Image]]:
+        """Everything there is."""
+        return self._registry.images
+
+
+@dataclass(frozen=True)
+class KnownToken:
+    """A client token as a connected registry last heard of it."""
+
+    token: Token
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ConnectedRegistrySnapshot:
+    """What a connected registry took over at a sync; it needs no cloud to serve it."""
+
+    taken_at: datetime
+    tokens: Mapping[str, KnownToken]
+    repositories: Mapping[str, Mapping[str, Image]]
+
+    @classmethod
+    def take(cls, registry: Registry, connected: ConnectedRegistry) -> ConnectedRegistrySnapshot:
+        """The client tokens, and the images that the sync token's scope map covers."""
+        clients = [registry.token_of(i) for i in connected.settings.client_token_ids]
+        sync_token = registry.token_of(connected.sync_token_id)
+        synced = registry.scope_map_of(sync_token).actions
+        return cls(
+            taken_at=registry.now(),
+            tokens={
+                token.name: KnownToken(token, frozenset(registry.scope_map_of(token).actions))
+                for token in clients
+            },
+            repositories={
+                name: dict(images)
+                for name, images in registry.images.items()
+                if allows(synced, repository=name, action="content/read")
+            },
+        )
+
+
+@dataclass(frozen=True)
+class SyncOverride:
+    """A sync schedule in place of the resource's own: a period, or None for only on request."""
+
+    every_seconds: float | None
+
+
+class ConnectedRegistryBackend:
+    """A deployed connected registry: serves its last snapshot, whatever the cloud says by now.
+
+    `override` may be set at any time; None means the cron schedule and window of the resource.
+    """
+
+    def __init__(
+        self, registry: Registry, name: str, *, override: SyncOverride | None = None
+    ) -> None:
+        self.registry = registry
+        self.name = name
+        self.override = override
+        self.snapshot = ConnectedRegistrySnapshot(registry.now(), {}, {})
+        self._mode = registry.connected_registry(name).mode
+        self._online = True
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this is a ReadOnly connected registry, which takes no push from anybody."""
+        return self._mode == "ReadOnly"
+
+    def authenticate(self, username: str, password: str) -> Grant | None:
+        """The grant of a client token as of the last sync. Expiry is by the clock, offline too."""
+        known = self.snapshot.tokens.get(username)
+        if known is None or not known.token.accepts(password, now=self.registry.now()):
+            return None
+        return Grant(username, known.actions)
+
+    def repositories(self) -> Mapping[str, Mapping[str, Image]]:
+        """The synced repositories as of the last sync."""
+        return self.snapshot.repositories
+
+    @property
+    def online(self) -> bool:
+        """Whether the cloud can be reached from here."""
+        return self._online
+
+    def go_offline(self) -> None:
+        """No more syncs; what is known is served on."""
+        self._set_online(online=False)
+
+    def go_online(self) -> None:
+        """Reach the cloud again. Nothing is synced by this alone."""
+        self._set_online(online=True)
+
+    def sync(self) -> bool:
+        """Take a new snapshot. False when the cloud is not reached or does not let this sync."""
+        connected = self._syncable()
+        if connected is None:
+            return False
+        self.snapshot = ConnectedRegistrySnapshot.take(self.registry, connected)
+        self.registry.note_sync(self.name)
+        return True
+
+    def sync_is_due(self, now: datetime) -> bool:
+        """Whether the schedule asks for a sync that has not taken place."""
+        connected = self._syncable()
+        if connected is None:
+            return False
+        last = connected.last_sync_time
+        if self.override is not None:
+            return self.override.every_seconds is not None and (
+                last is None or now - last >= timedelta(seconds=self.override.every_seconds)
+            )
+        return last is None or _is_due_by_schedule(connected.settings, last=last, now=now)
+
+    def sync_if_due(self) -> bool:
+        """Whether it was due and done."""
+        return self.sync_is_due(self.registry.now()) and self.sync()
+
+    def _set_online(self, *, online: bool) -> None:
+        self._online = online
+        connected = self._resource()
+        if connected is not None and connected.active:
+            self.registry.note_connection(self.name, "Online" if online else "Offline")
+
+    def _syncable(self) -> ConnectedRegistry | None:
+        connected = self._resource() if self._online else None
+        if connected is None or not connected.active:
+            return None
+        # Disabling the sync token is how a connected registry is cut off from the cloud.
+        sync_token = self.registry.token_of(connected.sync_token_id)
+        return connected if sync_token.status == "enabled" else None
+
+    def _resource(self) -> ConnectedRegistry | None:
+        try:
+            return self.registry.connected_registry(self.name)
+        except ResourceNotFound:
+            return None
+
+
+def deploy_connected_registry(
+    registry: Registry,
+    name: str,
+    *,
+    login_server: str | None,
+    repositories: Sequence[str],
+    mode: Mode = "ReadOnly",
+    settings: ConnectedRegistrySettings | None = None,
+    override: SyncOverride | None = None,
+) -> ConnectedRegistryBackend:
+    """Sync scope map, sync token, connected registry, its deployment and its first sync.
+
+    `login_server` is the host with port that devices use; None leaves the resource without one.
+    `repositories` are synced; `team/*` and `*` are taken as scope maps take them.
+    """
+    actions = [
+        f"repositories/{repository}/{action}"
+        for repository in repositories
+        for action in _SYNC_ACTIONS[mode]
+    ]
+    gateway = [f"gateway/{name}/{action}" for action in _GATEWAY_ACTIONS]
+    registry.put_scope_map(name, actions=[*actions, *gateway])
+    scope_map_id = registry.registry_id.child("scopeMaps", name)
+    registry.put_token(name, scope_map_id=scope_map_id)
+    registry.put_connected_registry(
+        name,
+        mode=mode,
+        sync_token_id=registry.registry_id.child("tokens", name),
+        settings=settings,
+    )
+    registry.activate_connected_registry(
+        name, LoginServer(host=login_server, tls=login_server is not None)
+    )
+    backend = ConnectedRegistryBackend(registry, name, override=override)
+    backend.sync()
+    return backend
+
+
+def _is_due_by_schedule(
+    settings: ConnectedRegistrySettings, *, last: datetime, now: datetime
+) -> bool:
+    tick = latest_tick(settings.schedule, now)
+    if tick <= last:
+        return False
+    window = settings.sync_window
+    return settings.schedule == CONTINUOUS or window is None or now <= tick + window

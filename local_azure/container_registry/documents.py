@@ -1,0 +1,196 @@
+"""Resources as Azure Resource Manager writes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from local_azure.container_registry.models import Registry
+from local_azure.container_registry.passwords import Password
+from local_azure.container_registry.resource_ids import PROVIDER
+from local_azure.container_registry.resources import (
+    ConnectedRegistry,
+    ConnectedRegistrySettings,
+    GarbageCollection,
+    GeneratedCredentials,
+    LoginServer,
+    ScopeMap,
+    SystemData,
+    Token,
+)
+from local_azure.kernel.clock import wire_time
+
+Document = dict[str, Any]
+
+LOCATION = "westeurope"
+
+# Learn, "Azure Container Registry service tiers", Premium.
+_LIMITS = {"ScopeMaps": 50_000, "Tokens": 50_000}
+
+
+def registry_document(registry: Registry) -> Document:
+    """A registry."""
+    identity = registry.registry_id
+    return {
+        "type": f"{PROVIDER}/registries",
+        "id": str(identity),
+        "name": identity.name,
+        "location": LOCATION,
+        "tags": {},
+        "systemData": _system_data(registry.system_data),
+        "sku": {"name": registry.sku, "tier": registry.sku},
+        "properties": {
+            "loginServer": registry.login_server,
+            "creationDate": wire_time(registry.system_data.at),
+            "provisioningState": "Succeeded",
+            "adminUserEnabled": False,
+            "anonymousPullEnabled": False,
+            "dataEndpointEnabled": registry.data_endpoint_enabled,
+            "dataEndpointHostNames": _data_endpoints(registry),
+            "publicNetworkAccess": "Enabled",
+        },
+    }
+
+
+def usages_document(registry: Registry) -> Document:
+    """How many scope maps and tokens there are, and may be."""
+    counts = {"ScopeMaps": len(registry.scope_maps()), "Tokens": len(registry.tokens())}
+    return {
+        "value": [
+            {"name": name, "limit": limit, "currentValue": counts[name], "unit": "Count"}
+            for name, limit in _LIMITS.items()
+        ]
+    }
+
+
+def scope_map_document(registry: Registry, scope_map: ScopeMap) -> Document:
+    """A scope map."""
+    properties = {
+        "description": scope_map.description,
+        "type": scope_map.kind,
+        "creationDate": wire_time(scope_map.creation_date),
+        "provisioningState": "Succeeded",
+        "actions": list(scope_map.actions),
+    }
+    return _child(
+        registry, "scopeMaps", scope_map.name, scope_map.system_data, _present(properties)
+    )
+
+
+def token_document(registry: Registry, token: Token) -> Document:
+    """A token, with its passwords' names and times and never a value."""
+    properties = {
+        "creationDate": wire_time(token.creation_date),
+        "provisioningState": token.provisioning.state(registry.now()),
+        "scopeMapId": token.scope_map_id,
+        "credentials": {"passwords": [_password(password) for password in token.passwords]},
+        "status": token.status,
+    }
+    return _child(registry, "tokens", token.name, token.system_data, properties)
+
+
+def credentials_document(credentials: GeneratedCredentials) -> Document:
+    """The answer of generateCredentials: a value only where one was generated."""
+    return {
+        "username": credentials.username,
+        "passwords": [
+            _present({**_password(entry.password), "value": entry.value})
+            for entry in credentials.passwords
+        ],
+    }
+
+
+def connected_registry_document(registry: Registry, connected: ConnectedRegistry) -> Document:
+    """A connected registry. An empty list of client tokens is left out."""
+    settings = connected.settings
+    properties = {
+        "provisioningState": "Succeeded",
+        "mode": connected.mode,
+        "connectionState": connected.connection_state,
+        "activation": {"status": "Active" if connected.active else "Inactive"},
+        "parent": {"syncProperties": _sync_properties(registry, connected)},
+        "clientTokenIds": list(settings.client_token_ids) or None,
+        "loginServer": _login_server(connected.login_server),
+        "logging": {"logLevel": settings.log_level, "auditLogStatus": settings.audit_log_status},
+        "notificationsList": list(settings.notifications) or None,
+        "garbageCollection": _garbage_collection(settings.garbage_collection),
+        "lastActivityTime": _optional_time(connected.last_sync_time),
+    }
+    return _child(
+        registry, "connectedRegistries", connected.name, connected.system_data, _present(properties)
+    )
+
+
+def _child(
+    registry: Registry, kind: str, name: str, system_data: SystemData, properties: Document
+) -> Document:
+    return {
+        "type": f"{PROVIDER}/registries/{kind}",
+        "id": registry.registry_id.child(kind, name),
+        "name": name,
+        "systemData": _system_data(system_data),
+        "properties": properties,
+    }
+
+
+def _system_data(system_data: SystemData) -> Document:
+    by, at = system_data.by, wire_time(system_data.at)
+    return {
+        "createdBy": by,
+        "createdByType": "Application",
+        "createdAt": at,
+        "lastModifiedBy": by,
+        "lastModifiedByType": "Application",
+        "lastModifiedAt": at,
+    }
+
+
+def _password(password: Password) -> Document:
+    return _present(
+        {
+            "creationTime": wire_time(password.creation_time),
+            "expiry": _optional_time(password.expiry),
+            "name": password.name,
+        }
+    )
+
+
+def _sync_properties(registry: Registry, connected: ConnectedRegistry) -> Document:
+    settings: ConnectedRegistrySettings = connected.settings
+    return _present(
+        {
+            "tokenId": connected.sync_token_id,
+            "schedule": settings.schedule,
+            "syncWindow": to_jsonable_python(settings.sync_window),
+            "messageTtl": to_jsonable_python(settings.message_ttl),
+            "lastSyncTime": _optional_time(connected.last_sync_time),
+            "gatewayEndpoint": _data_endpoints(registry)[0],
+        }
+    )
+
+
+def _data_endpoints(registry: Registry) -> list[str]:
+    if not registry.data_endpoint_enabled:
+        return []
+    return [f"{registry.registry_id.name.lower()}.{LOCATION}.data.azurecr.io"]
+
+
+def _login_server(login_server: LoginServer) -> Document:
+    tls: Document = {"status": "Enabled" if login_server.tls else None, "certificate": {}}
+    return _present({"host": login_server.host, "tls": _present(tls)})
+
+
+def _garbage_collection(collection: GarbageCollection | None) -> Document | None:
+    if collection is None:
+        return None
+    return _present({"enabled": collection.enabled, "schedule": collection.schedule})
+
+
+def _optional_time(at: datetime | None) -> str | None:
+    return None if at is None else wire_time(at)
+
+
+def _present(properties: Document) -> Document:
+    return {name: value for name, value in properties.items() if value is not None}

@@ -1,0 +1,222 @@
+"""What every request to Azure Resource Manager goes through before its operation."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Collection
+from http import HTTPStatus
+
+from aiohttp import web
+
+from local_azure.container_registry.documents import LOCATION
+from local_azure.container_registry.exceptions import (
+    ArmError,
+    AuthenticationFailed,
+    InvalidApiVersionParameter,
+    InvalidAuthenticationToken,
+    InvalidQueryParameter,
+    InvalidResourceNamespace,
+    InvalidResourceType,
+    InvalidSubscriptionId,
+    MethodNotAllowed,
+    MissingApiVersionParameter,
+    NoRegisteredProviderFound,
+    ParentResourceNotFound,
+    ResourceGroupNotFound,
+    ResourceNotFound,
+    SubscriptionNotFound,
+    SubscriptionRequestsThrottled,
+    UnsupportedMediaType,
+)
+from local_azure.container_registry.models import ContainerRegistryCloud, Registry
+from local_azure.container_registry.resource_ids import PROVIDER, RegistryId
+from local_azure.container_registry.routing import ArmCall, Match, Route, Router
+from local_azure.container_registry.throttling import RequestKind, Throttle
+from local_azure.kernel.tokens import InvalidToken, TokenAuthority
+
+SERVED_API_VERSIONS = ("2025-11-01",)
+
+_API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+_PROVIDER_IN_PATH = re.compile(r"/providers/([^/]+)(?:/([^?]*))?", re.IGNORECASE)
+_BUCKET_HEADERS = web.RequestKey("bucket_headers", dict[str, str])
+_KINDS: dict[str, RequestKind] = {"GET": "reads", "DELETE": "deletes"}
+
+
+class Gate:
+    """Authentication, throttling, api-versions, and the existence of what a path leads through."""
+
+    def __init__(
+        self,
+        *,
+        cloud: ContainerRegistryCloud,
+        tokens: TokenAuthority,
+        audiences: Collection[str],
+        throttle: Throttle,
+        router: Router,
+    ) -> None:
+        self._cloud = cloud
+        self._tokens = tokens
+        self._audiences = audiences
+        self._throttle = throttle
+        self._router = router
+
+    async def admit(self, request: web.Request) -> tuple[Route, ArmCall]:
+        """The operation and what it is called with. Raises ArmError for what is refused."""
+        caller = self._authenticate(request)
+        path = request.rel_url.raw_path
+        match = self._router.match(request.method, path)
+        if match is None:
+            raise self._unknown(request)
+        self._take_from_bucket(request, match, caller)
+        route = match.route
+        _check_query(request, route)
+        registry = self._registry(match)
+        content = await _content(request)
+        name = match.variables.get("name", "")
+        return route, ArmCall(registry, name, request.path, request.query, content, caller)
+
+    def _authenticate(self, request: web.Request) -> str:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if not token or scheme.lower() != "bearer":
+            raise AuthenticationFailed(
+                "Authentication failed. The 'Authorization' header is missing."
+            )
+        try:
+            claims = self._tokens.verify(token, audiences=self._audiences)
+        except InvalidToken as error:
+            raise InvalidAuthenticationToken(f"The access token is invalid: {error}.") from error
+        return str(claims.get("oid", claims.get("sub", "")))
+
+    def _take_from_bucket(self, request: web.Request, match: Match, caller: str) -> None:
+        subscription = match.variables["subscription"]
+        kind = _KINDS.get(request.method, "writes")
+        admission = self._throttle.admit(subscription_id=subscription, principal=caller, kind=kind)
+        if admission is None:
+            return
+        remaining = f"x-ms-ratelimit-remaining-subscription-{kind}"
+        request[_BUCKET_HEADERS] = {remaining: str(admission.remaining)}
+        if admission.retry_after_seconds is not None:
+            raise SubscriptionRequestsThrottled(
+                f"Number of requests for subscription '{subscription}' and operation "
+                f"'{match.route.operation}' exceeded the backend storage limit. "
+                f"Please try again after '{admission.retry_after_seconds}' seconds.",
+                retry_after_seconds=admission.retry_after_seconds,
+            )
+
+    def _registry(self, match: Match) -> Registry:
+        subscription, group = match.variables["subscription"], match.variables["group"]
+        if not _is_uuid(subscription):
+            raise InvalidSubscriptionId(
+                f"The provided subscription identifier '{subscription}' is malformed or invalid."
+            )
+        if not self._cloud.has_subscription(subscription):
+            raise SubscriptionNotFound(f"The subscription '{subscription}' could not be found.")
+        if not self._cloud.has_resource_group(subscription, group):
+            raise ResourceGroupNotFound(f"Resource group '{group}' could not be found.")
+        registry_id = RegistryId(subscription, group, match.variables["registry"])
+        registry = self._cloud.registry(registry_id)
+        if registry is not None:
+            return registry
+        if match.route.path:
+            raise ParentResourceNotFound(
+                f"Failed to perform '{match.route.operation}' on resource(s) of type "
+                f"'{match.route.resource_type}', because the parent resource '{registry_id}' "
+                "could not be found."
+            )
+        raise ResourceNotFound(
+            f"The Resource '{PROVIDER}/registries/{registry_id.name}' under resource group "
+            f"'{group}' was not found."
+        )
+
+    def _unknown(self, request: web.Request) -> ArmError:
+        path = request.rel_url.raw_path
+        if self._router.knows_path(path):
+            return MethodNotAllowed(
+                f"The requested resource does not support http method '{request.method}'."
+            )
+        provider = _PROVIDER_IN_PATH.search(path)
+        if provider is None:
+            return ResourceNotFound(f"No such path here: {request.method} {request.path}")
+        if provider[1].lower() != PROVIDER.lower():
+            return InvalidResourceNamespace(f"The resource namespace '{provider[1]}' is invalid.")
+        kind = "/".join((provider[2] or "").split("/")[::2])
+        return InvalidResourceType(
+            f"The resource type '{kind}' could not be found in the namespace '{PROVIDER}' "
+            f"for api version '{request.query.get('api-version', '')}'. "
+            f"The supported api-versions are '{_supported()}'."
+        )
+
+
+def render_error(*, status: int, code: str | None, message: str) -> web.Response:
+    """An error body of Azure Resource Manager; without a code, the status' own phrase."""
+    code = code or HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+
+
+def render_refusal(error: ArmError, *, authority: str) -> web.Response:
+    """The answer to a refused request, with the headers that go with it."""
+    body: dict[str, object] = {"error": {"code": error.code, "message": error.message}}
+    if error.says_failed:
+        body["status"] = "Failed"
+    response = web.json_response(body, status=error.status)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = (
+            f'Bearer authorization_uri="{authority}", error="invalid_token", '
+            f'error_description="{error.message}"'
+        )
+    if isinstance(error, SubscriptionRequestsThrottled):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Ids on every answer, refused and failed ones too, and what is left in the bucket."""
+    request_id = str(uuid.uuid4())
+    response.headers["x-ms-request-id"] = request_id
+    response.headers["x-ms-correlation-request-id"] = request.headers.get(
+        "x-ms-correlation-request-id", request_id
+    )
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers.update(request.get(_BUCKET_HEADERS, {}))
+
+
+def _check_query(request: web.Request, route: Route) -> None:
+    version = request.query.get("api-version")
+    if not version:
+        raise MissingApiVersionParameter(
+            "The api-version query parameter (?api-version=) is required for all requests."
+        )
+    if not _API_VERSION.fullmatch(version):
+        raise InvalidApiVersionParameter(
+            f"The api-version '{version}' is invalid. The supported versions are '{_supported()}'."
+        )
+    if version not in SERVED_API_VERSIONS:
+        raise NoRegisteredProviderFound(
+            f"No registered resource provider found for location '{LOCATION}' and API version "
+            f"'{version}' for type '{route.resource_type}'. The supported api-versions are "
+            f"'{_supported()}'. The supported locations are '{LOCATION}'."
+        )
+    unknown = sorted(request.query.keys() - route.query - {"api-version"})
+    if unknown:
+        raise InvalidQueryParameter(f"The query parameter '{unknown[0]}' is not supported here.")
+
+
+async def _content(request: web.Request) -> bytes:
+    content = await request.read()
+    if content and request.content_type != "application/json":
+        raise UnsupportedMediaType(
+            f"The content type '{request.content_type}' is not supported; use application/json."
+        )
+    return content
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _supported() -> str:
+    return ", ".join(SERVED_API_VERSIONS)

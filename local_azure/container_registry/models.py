@@ -1,0 +1,532 @@
+"""Registries with their scope maps, tokens and connected registries: state and rules, no HTTP.
+
+What is assumed because no public document settles it:
+a PUT on an existing token drops its passwords unless the body names them, and creates it anew;
+a scope map that a token names, and a token that a connected registry names, cannot be deleted;
+ids in `clientTokenIds` must exist, are kept as they were spelled, and count once;
+the expiry of a new password must lie in the future;
+a password that is named in order to be kept must exist.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from local_azure.container_registry.exceptions import (
+    AlreadyActivated,
+    InvalidProperty,
+    ResourceNotFound,
+    ScopeMapInUse,
+    ScopeMapNotFound,
+    SystemScopeMapReadOnly,
+    TokenInUse,
+    TokenNotActive,
+    TokenNotFound,
+    TooManyClientTokens,
+    TooManyConnectedRegistries,
+)
+from local_azure.container_registry.passwords import (
+    PASSWORD_NAMES,
+    Password,
+    PasswordName,
+    make_password,
+)
+from local_azure.container_registry.resource_ids import RegistryId
+from local_azure.container_registry.resources import (
+    ConnectedRegistry,
+    ConnectedRegistryChanges,
+    ConnectedRegistrySettings,
+    ConnectionState,
+    GeneratedCredentials,
+    GeneratedPassword,
+    LoginServer,
+    Mode,
+    Provisioning,
+    ScopeMap,
+    SystemData,
+    Token,
+    TokenStatus,
+)
+from local_azure.container_registry.rules import (
+    CONTINUOUS,
+    REPOSITORY_ACTIONS,
+    check_actions,
+    check_description,
+    check_name,
+    check_sync_times,
+)
+from local_azure.kernel.clock import Clock
+from local_azure.registry.images import Image
+
+_SYSTEM_SCOPE_MAPS = {
+    "_repositories_admin": REPOSITORY_ACTIONS,
+    "_repositories_pull": ("content/read",),
+    "_repositories_pull_metadata_read": ("content/read", "metadata/read"),
+    "_repositories_push": ("content/read", "content/write"),
+    "_repositories_push_metadata_write": (
+        "content/read",
+        "content/write",
+        "metadata/read",
+        "metadata/write",
+    ),
+}
+
+
+@dataclass
+class CloudSettings:
+    """How this cloud behaves. May be changed while it runs.
+
+    `token_activation_seconds` is the least and the most that a new token takes to become active,
+    and an asynchronous operation to end. Limits apply to what is created after a change.
+    """
+
+    token_activation_seconds: tuple[float, float] = (0.2, 1.0)
+    generate_credentials_asynchronously: bool = False
+    max_clients: int = 50
+    max_connected_registries: int = 50
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a registry takes time, chance and settings from."""
+
+    clock: Clock
+    random: random.Random
+    settings: CloudSettings
+
+    def activation_time(self) -> datetime:
+        """When something asynchronous that begins now will have ended."""
+        seconds = self.random.uniform(*self.settings.token_activation_seconds)
+        return self.clock.now() + timedelta(seconds=seconds)
+
+
+@dataclass(kw_only=True, eq=False)
+class Registry:
+    """One registry. Methods raise the errors that Azure Resource Manager would answer.
+
+    Names are looked up without case. `caller` is the principal that systemData names.
+    `images` is repository to tag to image.
+    """
+
+    registry_id: RegistryId
+    login_server: str
+    data_endpoint_enabled: bool
+    sku: str
+    surroundings: Surroundings
+    images: dict[str, dict[str, Image]] = field(default_factory=dict)
+    system_data: SystemData = field(init=False)
+    _scope_maps: dict[str, ScopeMap] = field(default_factory=dict)
+    _tokens: dict[str, Token] = field(default_factory=dict)
+    _connected_registries: dict[str, ConnectedRegistry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.system_data = SystemData("local-azure", self.now())
+        for name, actions in _SYSTEM_SCOPE_MAPS.items():
+            self._scope_maps[name] = ScopeMap(
+                name=name,
+                actions=tuple(f"repositories/*/{action}" for action in actions),
+                description=None,
+                creation_date=self.now(),
+                system_data=self.system_data,
+                kind="SystemDefined",
+            )
+
+    def now(self) -> datetime:
+        """The cloud's time."""
+        return self.surroundings.clock.now()
+
+    # Scope maps
+
+    def scope_maps(self) -> list[ScopeMap]:
+        """All scope maps by name."""
+        return _sorted(self._scope_maps)
+
+    def scope_map(self, name: str) -> ScopeMap:
+        """Raises ResourceNotFound."""
+        return _find(self._scope_maps, name)
+
+    def put_scope_map(
+        self,
+        name: str,
+        *,
+        actions: Sequence[str],
+        description: str | None = None,
+        caller: str = "local-azure",
+    ) -> ScopeMap:
+        """Create or replace."""
+        check_name("scope map", name)
+        self._refuse_system_scope_map(name)
+        return self._save_scope_map(
+            ScopeMap(
+                name=name,
+                actions=tuple(actions),
+                description=description,
+                creation_date=self.now(),
+                system_data=SystemData(caller, self.now()),
+            )
+        )
+
+    def update_scope_map(
+        self,
+        name: str,
+        *,
+        actions: Sequence[str] | None = None,
+        description: str | None = None,
+        caller: str = "local-azure",
+    ) -> ScopeMap:
+        """Replace what is given; the actions as a whole."""
+        current = self.scope_map(name)
+        self._refuse_system_scope_map(name)
+        return self._save_scope_map(
+            replace(
+                current,
+                actions=current.actions if actions is None else tuple(actions),
+                description=current.description if description is None else description,
+                system_data=SystemData(caller, self.now()),
+            )
+        )
+
+    def delete_scope_map(self, name: str) -> bool:
+        """Whether there was one."""
+        if name.lower() not in self._scope_maps:
+            return False
+        self._refuse_system_scope_map(name)
+        user = next((t for t in self.tokens() if self._names_scope_map(t, name)), None)
+        if user is not None:
+            raise ScopeMapInUse(f"The scope map '{name}' is used by the token '{user.name}'.")
+        del self._scope_maps[name.lower()]
+        return True
+
+    def scope_map_of(self, token: Token) -> ScopeMap:
+        """The scope map that a token of this registry names."""
+        name = self.registry_id.child_name("scopeMaps", token.scope_map_id)
+        return self.scope_map(name or token.scope_map_id)
+
+    def _save_scope_map(self, scope_map: ScopeMap) -> ScopeMap:
+        check_actions(scope_map.actions)
+        check_description(scope_map.description or "")
+        self._scope_maps[scope_map.name.lower()] = scope_map
+        return scope_map
+
+    def _refuse_system_scope_map(self, name: str) -> None:
+        if name.lower() in _SYSTEM_SCOPE_MAPS:
+            raise SystemScopeMapReadOnly(f"The scope map '{name}' is system defined.")
+
+    def _names_scope_map(self, token: Token, name: str) -> bool:
+        return self.scope_map_of(token).name.lower() == name.lower()
+
+    # Tokens
+
+    def tokens(self) -> list[Token]:
+        """All tokens by name."""
+        return _sorted(self._tokens)
+
+    def token(self, name: str) -> Token:
+        """Raises ResourceNotFound."""
+        return _find(self._tokens, name)
+
+    def put_token(
+        self,
+        name: str,
+        *,
+        scope_map_id: str,
+        status: TokenStatus = "enabled",
+        keep_passwords: Collection[PasswordName] = (),
+        caller: str = "local-azure",
+    ) -> Token:
+        """Create or replace. The token becomes active a little later."""
+        check_name("token", name)
+        self._check_scope_map_id(scope_map_id)
+        existing = self._tokens.get(name.lower())
+        now = self.now()
+        token = Token(
+            name=existing.name if existing else name,
+            scope_map_id=scope_map_id,
+            status=status,
+            passwords=_keep(existing.passwords if existing else (), keep_passwords),
+            creation_date=now,
+            provisioning=Provisioning.creating(
+                since=now, until=self.surroundings.activation_time()
+            ),
+            system_data=SystemData(caller, now),
+        )
+        self._tokens[name.lower()] = token
+        return token
+
+    def update_token(
+        self,
+        name: str,
+        *,
+        scope_map_id: str | None = None,
+        status: TokenStatus | None = None,
+        keep_passwords: Collection[PasswordName] | None = None,
+        caller: str = "local-azure",
+    ) -> Token:
+        """Replace what is given. `keep_passwords` names those that stay; the others are gone."""
+        token = self.token(name)
+        if scope_map_id is not None:
+            self._check_scope_map_id(scope_map_id)
+        kept = token.passwords if keep_passwords is None else _keep(token.passwords, keep_passwords)
+        token = replace(
+            token,
+            scope_map_id=scope_map_id or token.scope_map_id,
+            status=status or token.status,
+            passwords=kept,
+            system_data=SystemData(caller, self.now()),
+        )
+        self._tokens[name.lower()] = token
+        return token
+
+    def delete_token(self, name: str) -> bool:
+        """Whether there was one."""
+        if name.lower() not in self._tokens:
+            return False
+        user = next((c for c in self.connected_registries() if self._uses(c, name)), None)
+        if user is not None:
+            raise TokenInUse(f"The token '{name}' is used by connected registry '{user.name}'.")
+        del self._tokens[name.lower()]
+        return True
+
+    def token_of(self, token_id: str) -> Token:
+        """The token of a resource id. Raises TokenNotFound, also for another registry's."""
+        name = self.registry_id.child_name("tokens", token_id)
+        if name is None or name.lower() not in self._tokens:
+            raise TokenNotFound(f"The token '{token_id}' could not be found in this registry.")
+        return self._tokens[name.lower()]
+
+    def generate_credentials(
+        self, token_id: str, *, name: PasswordName | None = None, expiry: datetime | None = None
+    ) -> GeneratedCredentials:
+        """New values for the named password, or for both. Old values are void at once.
+
+        Raises TokenNotActive while the token is being created.
+        """
+        token = self.token_of(token_id)
+        now = self.now()
+        if not token.provisioning.has_succeeded(now):
+            raise TokenNotActive(f"The token '{token.name}' is not active.")
+        if expiry is not None and expiry <= now:
+            raise InvalidProperty("The expiry must be in the future.")
+        by_name = {password.name: GeneratedPassword(password, None) for password in token.passwords}
+        for each in [name] if name else PASSWORD_NAMES:
+            by_name[each] = GeneratedPassword(*make_password(each, now=now, expiry=expiry))
+        entries = tuple(entry for _, entry in sorted(by_name.items()))
+        passwords = tuple(entry.password for entry in entries)
+        self._tokens[token.name.lower()] = replace(token, passwords=passwords)
+        return GeneratedCredentials(token.name, entries)
+
+    def _check_scope_map_id(self, scope_map_id: str) -> None:
+        name = self.registry_id.child_name("scopeMaps", scope_map_id)
+        if name is None or name.lower() not in self._scope_maps:
+            raise ScopeMapNotFound(
+                f"The scope map '{scope_map_id}' could not be found in this registry."
+            )
+
+    def _uses(self, connected: ConnectedRegistry, token_name: str) -> bool:
+        ids = {connected.sync_token_id, *connected.settings.client_token_ids}
+        return self.registry_id.child("tokens", token_name).lower() in {i.lower() for i in ids}
+
+    # Connected registries
+
+    def connected_registries(self) -> list[ConnectedRegistry]:
+        """All connected registries by name."""
+        return _sorted(self._connected_registries)
+
+    def connected_registry(self, name: str) -> ConnectedRegistry:
+        """Raises ResourceNotFound."""
+        return _find(self._connected_registries, name)
+
+    def put_connected_registry(
+        self,
+        name: str,
+        *,
+        sync_token_id: str,
+        mode: Mode = "ReadOnly",
+        settings: ConnectedRegistrySettings | None = None,
+        caller: str = "local-azure",
+    ) -> ConnectedRegistry:
+        """Create, or replace what can be updated. The mode cannot be changed."""
+        check_name("connected registry", name)
+        self._check_hosts_connected_registries()
+        self.token_of(sync_token_id)
+        existing = self._connected_registries.get(name.lower())
+        if existing is None:
+            self._check_room_for_connected_registry()
+        elif existing.mode != mode:
+            raise InvalidProperty("The mode of a connected registry cannot be changed.")
+        new = ConnectedRegistry(
+            name=name,
+            mode=mode,
+            sync_token_id=sync_token_id,
+            settings=ConnectedRegistrySettings(),
+            max_clients=self.surroundings.settings.max_clients,
+            system_data=SystemData(caller, self.now()),
+        )
+        return self._save_settings(
+            replace(existing or new, sync_token_id=sync_token_id),
+            settings or ConnectedRegistrySettings(),
+            caller=caller,
+        )
+
+    def update_connected_registry(
+        self, name: str, changes: ConnectedRegistryChanges, *, caller: str = "local-azure"
+    ) -> ConnectedRegistry:
+        """Replace what is given. There is no ETag: the last writer of a list wins."""
+        connected = self.connected_registry(name)
+        return self._save_settings(connected, changes.applied_to(connected.settings), caller=caller)
+
+    def delete_connected_registry(self, name: str) -> bool:
+        """Whether there was one. Its tokens and scope maps stay."""
+        return self._connected_registries.pop(name.lower(), None) is not None
+
+    def activate_connected_registry(self, name: str, login_server: LoginServer) -> None:
+        """A deployment reports for duty. Raises AlreadyActivated when another one has."""
+        connected = self.connected_registry(name)
+        if connected.active:
+            raise AlreadyActivated(f"The connected registry '{name}' is already activated.")
+        self._save(
+            replace(connected, active=True, login_server=login_server, connection_state="Online")
+        )
+
+    def deactivate_connected_registry(self, name: str) -> None:
+        """Cut off the deployment, so that another can be activated."""
+        connected = self.connected_registry(name)
+        self._save(replace(connected, active=False, connection_state="Offline"))
+
+    def note_connection(self, name: str, state: ConnectionState) -> None:
+        """What the cloud sees of the deployment."""
+        self._save(replace(self.connected_registry(name), connection_state=state))
+
+    def note_sync(self, name: str) -> None:
+        """The deployment has taken over everything as of now."""
+        self._save(replace(self.connected_registry(name), last_sync_time=self.now()))
+
+    def set_max_clients(self, name: str, max_clients: int) -> None:
+        """From the next update on; tokens that are there stay."""
+        self._save(replace(self.connected_registry(name), max_clients=max_clients))
+
+    def _save_settings(
+        self, connected: ConnectedRegistry, settings: ConnectedRegistrySettings, *, caller: str
+    ) -> ConnectedRegistry:
+        check_sync_times(
+            schedule=settings.schedule,
+            sync_window=settings.sync_window,
+            message_ttl=settings.message_ttl,
+        )
+        client_token_ids = self._checked_client_tokens(connected, settings.client_token_ids)
+        # Always on needs no window: the provider drops it.
+        sync_window = None if settings.schedule == CONTINUOUS else settings.sync_window
+        return self._save(
+            replace(
+                connected,
+                settings=replace(
+                    settings, client_token_ids=client_token_ids, sync_window=sync_window
+                ),
+                system_data=SystemData(caller, self.now()),
+            )
+        )
+
+    def _checked_client_tokens(
+        self, connected: ConnectedRegistry, token_ids: Iterable[str]
+    ) -> tuple[str, ...]:
+        by_token: dict[str, str] = {}
+        for token_id in token_ids:
+            by_token.setdefault(self.token_of(token_id).name, token_id)
+        if len(by_token) > connected.max_clients:
+            raise TooManyClientTokens(
+                f"The connected registry '{connected.name}' takes at most "
+                f"{connected.max_clients} client tokens, not {len(by_token)}."
+            )
+        return tuple(by_token.values())
+
+    def _check_hosts_connected_registries(self) -> None:
+        if self.sku != "Premium":
+            raise InvalidProperty("Connected registries need a registry of the Premium tier.")
+        if not self.data_endpoint_enabled:
+            raise InvalidProperty("Connected registries need dedicated data endpoints.")
+
+    def _check_room_for_connected_registry(self) -> None:
+        limit = self.surroundings.settings.max_connected_registries
+        if len(self._connected_registries) >= limit:
+            raise TooManyConnectedRegistries(f"A registry has at most {limit}.")
+
+    def _save(self, connected: ConnectedRegistry) -> ConnectedRegistry:
+        self._connected_registries[connected.name.lower()] = connected
+        return connected
+
+
+class ContainerRegistryCloud:
+    """All registries, by subscription, resource group and name."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        random: random.Random,
+        settings: CloudSettings | None = None,
+    ) -> None:
+        self.settings = settings or CloudSettings()
+        self._surroundings = Surroundings(clock, random, self.settings)
+        self._registries: dict[RegistryId, Registry] = {}
+
+    def create_registry(
+        self,
+        registry_id: RegistryId,
+        *,
+        login_server: str,
+        data_endpoint_enabled: bool = True,
+        sku: str = "Premium",
+    ) -> Registry:
+        """A registry with the provider's own scope maps and nothing else."""
+        check_name("registry", registry_id.name)
+        registry = Registry(
+            registry_id=registry_id,
+            login_server=login_server,
+            data_endpoint_enabled=data_endpoint_enabled,
+            sku=sku,
+            surroundings=self._surroundings,
+        )
+        self._registries[registry_id.key] = registry
+        return registry
+
+    def registry(self, registry_id: RegistryId) -> Registry | None:
+        """The registry of this id, whatever its case."""
+        return self._registries.get(registry_id.key)
+
+    def registries(self) -> list[Registry]:
+        """All of them, oldest first."""
+        return list(self._registries.values())
+
+    def has_subscription(self, subscription_id: str) -> bool:
+        """A subscription is there as soon as it holds a registry."""
+        return self._any(lambda key: key.subscription_id == subscription_id.lower())
+
+    def has_resource_group(self, subscription_id: str, resource_group: str) -> bool:
+        """Likewise."""
+        wanted = (subscription_id.lower(), resource_group.lower())
+        return self._any(lambda key: (key.subscription_id, key.resource_group) == wanted)
+
+    def _any(self, holds: Callable[[RegistryId], bool]) -> bool:
+        return any(holds(key) for key in self._registries)
+
+
+def _find[T](resources: dict[str, T], name: str) -> T:
+    resource = resources.get(name.lower())
+    if resource is None:
+        raise ResourceNotFound(f"The resource {name} could not be found.")
+    return resource
+
+
+def _sorted[T](resources: dict[str, T]) -> list[T]:
+    return [resource for _, resource in sorted(resources.items())]
+
+
+def _keep(passwords: Iterable[Password], names: Collection[PasswordName]) -> tuple[Password, ...]:
+    by_name = {password.name: password for password in passwords}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise InvalidProperty(f"The token has no {missing[0]} to keep.")
+    return tuple(password for name, password in by_name.items() if name in names)

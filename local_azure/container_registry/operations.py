@@ -1,0 +1,72 @@
+"""Asynchronous operations: the status that a client polls, at an address that only it knows."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from local_azure.container_registry.exceptions import ResourceNotFound
+from local_azure.container_registry.resources import GeneratedCredentials, Provisioning
+from local_azure.kernel.clock import Clock
+
+_KEPT_FOR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`signature` is the part of the address's query that has to come back as it was."""
+
+    name: str
+    path: str
+    provisioning: Provisioning
+    signature: Mapping[str, str] = field(repr=False)
+    result: GeneratedCredentials | None = None
+
+
+class Operations:
+    """The operations of the last hour."""
+
+    def __init__(self, *, clock: Clock, random: random.Random) -> None:
+        self._clock = clock
+        self._random = random
+        self._operations: dict[str, Operation] = {}
+
+    def start(
+        self,
+        prefix: str,
+        *,
+        parent_id: str,
+        provisioning: Provisioning,
+        result: GeneratedCredentials | None = None,
+    ) -> Operation:
+        """An operation `<prefix>-<uuid>` below the resource `parent_id`."""
+        self._forget_old()
+        name = f"{prefix}-{uuid.UUID(int=self._random.getrandbits(128), version=4)}"
+        operation = Operation(
+            name=name,
+            path=f"{parent_id}/operationStatuses/{name}",
+            provisioning=provisioning,
+            signature={key: secrets.token_urlsafe(24) for key in "tcsh"},
+            result=result,
+        )
+        self._operations[operation.path.lower()] = operation
+        return operation
+
+    def find(self, path: str, query: Mapping[str, str]) -> Operation:
+        """Raises ResourceNotFound, also when the address was not echoed as it was given."""
+        operation = self._operations.get(path.lower())
+        if operation is None or any(query.get(k) != v for k, v in operation.signature.items()):
+            raise ResourceNotFound(f"The resource {path.rpartition('/')[2]} could not be found.")
+        return operation
+
+    def _forget_old(self) -> None:
+        oldest = self._clock.now() - _KEPT_FOR
+        self._operations = {
+            path: operation
+            for path, operation in self._operations.items()
+            if operation.provisioning.stages[0][0] > oldest
+        }

@@ -1,0 +1,131 @@
+"""App Service's token endpoint: what IDENTITY_ENDPOINT and IDENTITY_HEADER lead to.
+
+https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiohttp import web
+
+from local_azure.kernel import Kernel
+from local_azure.kernel.service import create_application
+
+PATH = "/msi/token"
+API_VERSION = "2019-08-01"
+
+_CLIENT_LIFETIME = timedelta(hours=24)
+# Clients keep time with a clock of their own and go on using a token for 24 hours of that, while
+# the stack's clock may be moved on by years. The token itself therefore outlives any move.
+_TOKEN_LIFETIME = timedelta(days=3650)
+
+
+@dataclass(frozen=True)
+class _Identity:
+    tenant_id: str
+    principal_id: str
+    client_id: str
+    resource_id: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The query parameters that can ask for this identity, each with its value."""
+        return {
+            "client_id": self.client_id,
+            "principal_id": self.principal_id,
+            "object_id": self.principal_id,
+            "mi_res_id": self.resource_id,
+            "msi_res_id": self.resource_id,
+        }
+
+
+def create_identity_application(
+    kernel: Kernel,
+    *,
+    header: str,
+    tenant_id: str,
+    principal_id: str,
+    client_id: str,
+    resource_id: str,
+) -> web.Application:
+    """Serve tokens of one identity at PATH to who sends `header` as X-IDENTITY-HEADER.
+
+    A token is for whatever resource is asked for. A request may name the identity by client id,
+    principal id or resource id; without, this identity is the app's own.
+    """
+    identity = _Identity(tenant_id, principal_id, client_id, resource_id)
+
+    async def token(request: web.Request) -> web.Response:
+        sent = request.headers.get("X-IDENTITY-HEADER", "")
+        if not secrets.compare_digest(sent.encode(), header.encode()):
+            return _render_error(
+                status=401, code=None, message="X-IDENTITY-HEADER is missing or wrong."
+            )
+        refusal = _refusal(request, identity)
+        if refusal is not None:
+            return _render_error(status=400, code=None, message=refusal)
+        return web.json_response(_issue(kernel, identity, request.query["resource"]))
+
+    application = create_application(
+        kernel, service="identity", name_operation=_name_operation, render_error=_render_error
+    )
+    application.router.add_route("GET", PATH, token, name="token")
+    return application
+
+
+def _refusal(request: web.Request, identity: _Identity) -> str | None:
+    """What is wrong with the query, if anything."""
+    query = dict(request.query)
+    if query.pop("api-version", None) != API_VERSION:
+        return f"api-version must be {API_VERSION}."
+    if not query.pop("resource", None):
+        return "resource is missing."
+    if len(query) > 1 or not identity.names.keys() >= query.keys():
+        return f"Besides, the query can have one of {', '.join(identity.names)}."
+    if any(identity.names[name].lower() != value.lower() for name, value in query.items()):
+        return (
+            "No User Assigned or Delegated Managed Identity found for specified"
+            " ClientId/ResourceId/PrincipalId."
+        )
+    return None
+
+
+def _issue(kernel: Kernel, identity: _Identity, resource: str) -> dict[str, str]:
+    client_now = int((kernel.clock.now() - kernel.clock.shift).timestamp())
+    token = kernel.tokens.issue(
+        issuer=f"https://sts.windows.net/{identity.tenant_id}/",
+        audience=resource,
+        lifetime=_TOKEN_LIFETIME,
+        claims={
+            "iat": client_now,
+            "nbf": client_now,
+            "appid": identity.client_id,
+            "idtyp": "app",
+            "oid": identity.principal_id,
+            "sub": identity.principal_id,
+            "tid": identity.tenant_id,
+            "ver": "1.0",
+            "xms_mirid": identity.resource_id,
+        },
+    )
+    return {
+        "access_token": token,
+        "client_id": identity.client_id,
+        "expires_on": str(client_now + int(_CLIENT_LIFETIME.total_seconds())),
+        "resource": resource,
+        "token_type": "Bearer",
+    }
+
+
+def _name_operation(request: web.Request) -> str:
+    return request.match_info.route.name or "unknown"
+
+
+def _render_error(*, status: int, code: str | None, message: str) -> web.Response:
+    error: dict[str, int | str] = {"statusCode": status, "message": message}
+    if code is not None:
+        error["code"] = code
+    return web.json_response(error, status=status)

@@ -1,0 +1,9 @@
+"""A local IoT Hub: the identity registry and twins over HTTPS, devices over MQTT."""
+
+from __future__ import annotations
+
+from local_azure.iot_hub.models import IotHub
+from local_azure.iot_hub.mqtt import MqttEndpoint
+from local_azure.iot_hub.responses import create_iot_hub_application
+
+__all__ = ["IotHub", "MqttEndpoint", "create_iot_hub_application"]

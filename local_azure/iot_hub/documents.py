@@ -1,0 +1,251 @@
+"""The JSON documents of the HTTPS API, in both directions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+from pydantic.alias_generators import to_camel
+
+from local_azure.iot_hub.exceptions import ARGUMENT_INVALID, IOT_HUB_FORMAT_ERROR, IotHubError
+from local_azure.iot_hub.identities import (
+    Authentication,
+    AuthenticationType,
+    DeviceSettings,
+    DeviceStatus,
+    Identity,
+)
+from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """A JSON object. Raises IotHubError 400 for anything else, NaN and Infinity included."""
+    try:
+        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise IotHubError(IOT_HUB_FORMAT_ERROR, "The body is not valid JSON.") from error
+    if not isinstance(value, dict):
+        raise IotHubError(IOT_HUB_FORMAT_ERROR, "The body is not a JSON object.")
+    return value
+
+
+def device_settings(
+    body: bytes, *, device_id: str, current_scope: str | None = None
+) -> DeviceSettings:
+    """What a PUT of `/devices/{device_id}` asks for. Raises IotHubError 400.
+
+    `current_scope` is the device's own scope, which writers that read the identity before
+    send back. Parents and children of edge devices are not served.
+    """
+    document = _parse(_DeviceDocument, body)
+    _check_same_device(document.device_id, device_id)
+    if document.device_scope not in (None, "", current_scope) or document.parent_scopes:
+        raise IotHubError(ARGUMENT_INVALID, "Parent and child devices are not served here.")
+    return DeviceSettings(
+        device_id=device_id,
+        authentication=_authentication(document.authentication or _AuthenticationDocument()),
+        status=document.status,
+        status_reason=document.status_reason,
+        iot_edge=document.capabilities is not None and document.capabilities.iot_edge,
+    )
+
+
+def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
+    """What a PATCH or PUT of `/twins/{device_id}` asks for. Raises IotHubError 400.
+
+    What only the hub or the device writes is passed over, as writers that read the twin
+    before send it back.
+    """
+    document = _parse(_TwinDocument, body)
+    if document.device_id is not None:
+        _check_same_device(document.device_id, device_id)
+    desired = document.properties.desired if document.properties is not None else None
+    if desired is not None:
+        desired = {k: v for k, v in desired.items() if k not in {"$metadata", "$version"}}
+    return TwinPatch(tags=document.tags, desired=desired)
+
+
+def identity_document(identity: Identity) -> JsonObject:
+    """An identity as the registry answers it, keys included."""
+    settings = identity.settings
+    return {
+        "deviceId": identity.device_id,
+        "generationId": identity.generation_id,
+        "etag": identity.etag,
+        "connectionState": _connection_state(identity),
+        "status": settings.status,
+        "statusReason": settings.status_reason,
+        "connectionStateUpdatedTime": hub_time(identity.connection_updated_at),
+        "statusUpdatedTime": hub_time(identity.status_updated_at),
+        "lastActivityTime": hub_time(identity.last_activity_at),
+        "cloudToDeviceMessageCount": 0,
+        "authentication": {
+            "symmetricKey": {
+                "primaryKey": settings.authentication.primary_key,
+                "secondaryKey": settings.authentication.secondary_key,
+            },
+            "x509Thumbprint": _thumbprints(identity),
+            "type": settings.authentication.type,
+        },
+        "capabilities": {"iotEdge": settings.iot_edge},
+        **_scope(identity),
+    }
+
+
+def twin_document(identity: Identity, twin: Twin) -> JsonObject:
+    """A twin as the service side reads it."""
+    return {
+        "deviceId": identity.device_id,
+        "etag": twin.etag,
+        "deviceEtag": identity.etag,
+        "status": identity.settings.status,
+        "statusReason": identity.settings.status_reason,
+        "statusUpdateTime": hub_time(identity.status_updated_at),
+        "connectionState": _connection_state(identity),
+        "lastActivityTime": hub_time(identity.last_activity_at),
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": identity.settings.authentication.type,
+        "x509Thumbprint": _thumbprints(identity),
+        "modelId": "",
+        "version": twin.version,
+        "tags": twin.tags,
+        "properties": {
+            "desired": _section_document(twin.desired),
+            "reported": _section_document(twin.reported),
+        },
+        "capabilities": {"iotEdge": identity.settings.iot_edge},
+        **_scope(identity),
+    }
+
+
+def device_view(twin: Twin) -> JsonObject:
+    """A twin as the device reads it: no tags and no metadata."""
+    return {
+        "desired": {**twin.desired.values, "$version": twin.desired.version},
+        "reported": {**twin.reported.values, "$version": twin.reported.version},
+    }
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", populate_by_name=False, hide_input_in_errors=True
+    )
+
+
+class _KeysDocument(_Document):
+    primary_key: str | None = None
+    secondary_key: str | None = None
+
+
+class _ThumbprintsDocument(_Document):
+    primary_thumbprint: str | None = None
+    secondary_thumbprint: str | None = None
+
+
+class _AuthenticationDocument(_Document):
+    type: AuthenticationType | None = None
+    symmetric_key: _KeysDocument | None = None
+    x509_thumbprint: _ThumbprintsDocument | None = None
+
+
+class _CapabilitiesDocument(_Document):
+    iot_edge: StrictBool = False
+
+
+class _ReadOnly(_Document):
+    """What the hub writes into identities and twins, and takes back without reading it."""
+
+    etag: Any = None
+    connection_state: Any = None
+    last_activity_time: Any = None
+    cloud_to_device_message_count: Any = None
+
+
+class _DeviceDocument(_ReadOnly):
+    device_id: str
+    authentication: _AuthenticationDocument | None = None
+    status: DeviceStatus = DeviceStatus.ENABLED
+    status_reason: str | None = None
+    capabilities: _CapabilitiesDocument | None = None
+    device_scope: str | None = None
+    parent_scopes: list[str] | None = None
+    generation_id: Any = None
+    connection_state_updated_time: Any = None
+    status_updated_time: Any = None
+
+
+class _PropertiesDocument(_Document):
+    desired: dict[str, Any] | None = None
+    reported: Any = None
+
+
+class _TwinDocument(_ReadOnly):
+    device_id: str | None = None
+    tags: dict[str, Any] | None = None
+    properties: _PropertiesDocument | None = None
+    device_etag: Any = None
+    version: Any = None
+    status: Any = None
+    status_reason: Any = None
+    status_update_time: Any = None
+    authentication_type: Any = None
+    x509_thumbprint: Any = None
+    model_id: Any = None
+    capabilities: Any = None
+    device_scope: Any = None
+    parent_scopes: Any = None
+
+
+def _parse[D: _Document](model: type[D], body: bytes) -> D:
+    try:
+        return model.model_validate(parse_object(body))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise IotHubError(ARGUMENT_INVALID, f"{where}: {first['msg']}") from None
+
+
+def _authentication(document: _AuthenticationDocument) -> Authentication:
+    keys = document.symmetric_key or _KeysDocument()
+    thumbprints = document.x509_thumbprint or _ThumbprintsDocument()
+    kind = document.type
+    if kind is None:
+        shown = thumbprints.primary_thumbprint or thumbprints.secondary_thumbprint
+        kind = AuthenticationType.SELF_SIGNED if shown else AuthenticationType.SAS
+    return Authentication(
+        type=kind,
+        primary_key=keys.primary_key,
+        secondary_key=keys.secondary_key,
+        primary_thumbprint=thumbprints.primary_thumbprint,
+        secondary_thumbprint=thumbprints.secondary_thumbprint,
+    )
+
+
+def _check_same_device(named: str, device_id: str) -> None:
+    if named != device_id:
+        raise IotHubError(ARGUMENT_INVALID, "deviceId in the body is not the one in the path.")
+
+
+def _section_document(section: Section) -> JsonObject:
+    return {**section.values, "$metadata": section.metadata, "$version": section.version}
+
+
+def _connection_state(identity: Identity) -> str:
+    return "Connected" if identity.connected else "Disconnected"
+
+
+def _thumbprints(identity: Identity) -> JsonObject:
+    authentication = identity.settings.authentication
+    return {
+        "primaryThumbprint": authentication.primary_thumbprint,
+        "secondaryThumbprint": authentication.secondary_thumbprint,
+    }
+
+
+def _scope(identity: Identity) -> JsonObject:
+    return {"deviceScope": identity.device_scope} if identity.device_scope else {}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,223 @@
+"""The hub: its identity registry and its twins, in memory, without input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from local_azure.iot_hub.exceptions import (
+    DEVICE_ALREADY_EXISTS,
+    PRECONDITION_FAILED,
+    IotHubError,
+    device_not_found,
+)
+from local_azure.iot_hub.identities import DeviceSettings, Identity
+from local_azure.iot_hub.shared_access import default_policies
+from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
+from local_azure.iot_hub.twins import (
+    JsonObject,
+    Section,
+    Twin,
+    TwinPatch,
+    merge_desired,
+    merge_reported,
+    merge_tags,
+    replacement,
+)
+from local_azure.kernel.clock import Clock
+
+_YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class DeviceCreated:
+    """An identity entered the registry, with a new twin."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class DeviceUpdated:
+    """An identity was written again: keys, status or capabilities may differ."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class DeviceDeleted:
+    """An identity left the registry, and its twin with it."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class DesiredPropertiesChanged:
+    """What was merged into the desired properties, with nulls for what went."""
+
+    device_id: str
+    patch: JsonObject
+    version: int
+
+
+type HubEvent = DeviceCreated | DeviceUpdated | DeviceDeleted | DesiredPropertiesChanged
+type Listener = Callable[[HubEvent], None]
+
+
+class IotHub:
+    """One hub. Every method that takes a device id raises IotHubError 404 for an unknown one.
+
+    JSON documents are values here: whoever hands one in or takes one out leaves it unchanged.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        clock: Clock,
+        random: Random,
+        throttle_limits: Mapping[Throttle, Limit] | None = None,
+    ) -> None:
+        """`throttle_limits` of None are those of S1 with one unit; `{}` switches them off."""
+        self.name = name
+        self.policies = default_policies()
+        self.throttles = Throttles(
+            clock=clock, limits=s1_limits() if throttle_limits is None else throttle_limits
+        )
+        self._clock = clock
+        self._random = random
+        self._identities: dict[str, Identity] = {}
+        self._twins: dict[str, Twin] = {}
+        self._latest_generation = 0
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every event, after it took effect, in order."""
+        self._listeners.append(listener)
+
+    def devices(self) -> list[Identity]:
+        """All identities, oldest first."""
+        return list(self._identities.values())
+
+    def device(self, device_id: str) -> Identity:
+        """One identity."""
+        try:
+            return self._identities[device_id]
+        except KeyError:
+            raise device_not_found(device_id) from None
+
+    def create_device(self, settings: DeviceSettings) -> Identity:
+        """Register a device. Raises IotHubError 400 for bad settings, 409 for a known id."""
+        settings = settings.completed()
+        if settings.device_id in self._identities:
+            raise IotHubError(
+                DEVICE_ALREADY_EXISTS,
+                f"A device with ID '{settings.device_id}' is already registered.",
+            )
+        identity = Identity(
+            settings=settings,
+            generation_id=self._new_generation(),
+            revision=self._random.randrange(10**8, 10**9),
+        )
+        self._identities[identity.device_id] = identity
+        self._twins[identity.device_id] = Twin.empty(self._clock.now())
+        self._emit(DeviceCreated(identity))
+        return identity
+
+    def update_device(self, settings: DeviceSettings, *, etag: str | None) -> Identity:
+        """Replace a device's settings whole: keys that are not named are made anew.
+
+        `etag` of None is any. Raises IotHubError 400, 404 and 412.
+        """
+        current = self.device(settings.device_id)
+        _check_identity_etag(current, etag)
+        identity = replace(current, settings=settings.completed(), revision=current.revision + 1)
+        if identity.settings.status is not current.settings.status:
+            identity = replace(identity, status_updated_at=self._clock.now())
+        self._identities[identity.device_id] = identity
+        self._emit(DeviceUpdated(identity))
+        return self.device(identity.device_id)
+
+    def delete_device(self, device_id: str, *, etag: str | None) -> None:
+        """Remove a device and its twin. `etag` of None is any. Raises IotHubError 404 and 412."""
+        identity = self.device(device_id)
+        _check_identity_etag(identity, etag)
+        del self._identities[device_id]
+        del self._twins[device_id]
+        self._emit(DeviceDeleted(identity))
+
+    def set_connected(self, device_id: str, *, connected: bool) -> None:
+        """Note that a device came or went. ETags stay. Nothing happens for an unknown device."""
+        identity = self._identities.get(device_id)
+        if identity is None or identity.connected is connected:
+            return
+        now = self._clock.now()
+        self._identities[device_id] = replace(
+            identity, connected=connected, connection_updated_at=now, last_activity_at=now
+        )
+
+    def twin(self, device_id: str) -> Twin:
+        """One device's twin."""
+        self.device(device_id)
+        return self._twins[device_id]
+
+    def patch_twin(self, device_id: str, patch: TwinPatch, *, etag: str | None) -> Twin:
+        """Merge a patch of the service side into a twin. `etag` of None is any.
+
+        A section that the patch names moves on even when nothing in it changes (an
+        assumption). Raises IotHubError 400, 404 and 412; then nothing took effect.
+        """
+        current = self.twin(device_id)
+        if etag is not None and etag != current.etag:
+            raise IotHubError(PRECONDITION_FAILED, "PreconditionFailed, ETag may be invalid.")
+        if patch.tags is None and patch.desired is None:
+            return current
+        twin = replace(current, writes=current.writes + 1, version=current.version + 1)
+        if patch.tags is not None:
+            twin = replace(twin, tags=merge_tags(twin.tags, patch.tags))
+        if patch.desired is not None:
+            desired = merge_desired(twin.desired, patch.desired, at=self._clock.now())
+            twin = replace(twin, desired=desired)
+        self._twins[device_id] = twin
+        if patch.desired is not None:
+            self._emit(DesiredPropertiesChanged(device_id, patch.desired, twin.desired.version))
+        return twin
+
+    def replace_twin(self, device_id: str, wanted: TwinPatch, *, etag: str | None) -> Twin:
+        """Put these tags and desired properties in place of all there are; None empties.
+
+        The device is told the merge patch that leads there (an assumption).
+        """
+        current = self.twin(device_id)
+        patch = TwinPatch(
+            tags=replacement(current.tags, wanted.tags or {}),
+            desired=replacement(current.desired.values, wanted.desired or {}),
+        )
+        return self.patch_twin(device_id, patch, etag=etag)
+
+    def report(self, device_id: str, patch: JsonObject) -> Section:
+        """Merge a patch of the device's own into its reported properties. Raises 400 and 404."""
+        twin = self.twin(device_id)
+        reported = merge_reported(twin.reported, patch, at=self._clock.now())
+        self._twins[device_id] = replace(twin, reported=reported, version=twin.version + 1)
+        return reported
+
+    def _new_generation(self) -> str:
+        """Ticks of 100 ns since the year 1, as on Azure, and never the same twice."""
+        microseconds = (self._clock.now() - _YEAR_ONE) // timedelta(microseconds=1)
+        self._latest_generation = max(microseconds * 10, self._latest_generation + 1)
+        return str(self._latest_generation)
+
+    def _emit(self, event: HubEvent) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+
+def _check_identity_etag(identity: Identity, etag: str | None) -> None:
+    if etag is not None and etag != identity.etag:
+        raise IotHubError(
+            PRECONDITION_FAILED,
+            "Precondition failed: Device version did not match, "
+            f"existingVersion:{identity.revision}",
+        )

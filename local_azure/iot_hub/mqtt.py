@@ -1,0 +1,439 @@
+"""The hub's MQTT endpoint: what devices connect to, read their twins from and report to."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from local_azure.iot_hub.documents import device_view, parse_object
+from local_azure.iot_hub.exceptions import IotHubError, kind_for
+from local_azure.iot_hub.models import (
+    DesiredPropertiesChanged,
+    DeviceDeleted,
+    DeviceUpdated,
+    HubEvent,
+    IotHub,
+)
+from local_azure.iot_hub.mqtt_access import Access, authenticate
+from local_azure.iot_hub.mqtt_packets import (
+    Connect,
+    ConnectCode,
+    MalformedPacket,
+    Packet,
+    PacketType,
+    Publish,
+    UnacceptableProtocol,
+    decode_connect,
+    decode_publish,
+    decode_subscribe,
+    decode_unsubscribe,
+    encode_connack,
+    encode_pingresp,
+    encode_puback,
+    encode_publish,
+    encode_suback,
+    encode_unsuback,
+    read_packet,
+)
+from local_azure.iot_hub.throttles import Throttle
+from local_azure.iot_hub.twins import JsonObject, hub_time
+from local_azure.kernel import Kernel
+from local_azure.kernel.calls import Call
+from local_azure.kernel.faults import FaultKind
+
+MAX_PACKET_BYTES = 257 * 1024  # a message of 256 KiB, and its topic
+MAX_IDLE_SECONDS = 1767.0  # IoT Hub ends a connection after 29.45 minutes at most
+KEEP_ALIVE_GRACE = 1.5
+_CONNECT_SECONDS = 30.0
+_MOST_UNREAD_BYTES = 1024 * 1024
+
+_TWIN_GET = "$iothub/twin/GET/"
+_TWIN_REPORT = "$iothub/twin/PATCH/properties/reported/"
+_TWIN_ANSWERS = "$iothub/twin/res/#"
+_DESIRED_PATCHES = "$iothub/twin/PATCH/properties/desired/#"
+_METHODS = "$iothub/methods/POST/#"
+
+type Subscriptions = dict[str, int]  # topic filter to QoS
+
+
+class Dropped(Exception):
+    """A connection that IoT Hub ends because of what the device did."""
+
+
+class BrokenOnRequest(Exception):
+    """A connection that a fault rule breaks."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a call comes to, before it is worded as a packet."""
+
+    status: int
+    properties: str = ""
+    payload: bytes = b""
+
+
+class MqttEndpoint:
+    """One hub's MQTT 3.1.1 server. It runs in the event loop in which the hub is used.
+
+    Certificates of devices must come from the kernel's authority, also those that are
+    registered by thumbprint: TLS here cannot ask for a certificate and take any.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        hub: IotHub,
+        *,
+        host_name: str,
+        keep_alive_grace: float = KEEP_ALIVE_GRACE,
+    ) -> None:
+        """`host_name` is what devices call the hub, with or without a port."""
+        self.kernel = kernel
+        self.hub = hub
+        self.host_name = host_name
+        self.keep_alive_grace = keep_alive_grace
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: dict[str, _Connection] = {}
+        self._sessions: dict[str, Subscriptions] = {}
+        hub.subscribe(self._on_hub_event)
+
+    async def start(self, host: str, port: int = 8883) -> None:
+        """Listen. Device SDKs dial 8883 whatever they are told."""
+        self._server = await asyncio.start_server(
+            self._accept,
+            host,
+            port,
+            ssl=self.kernel.certificates.server_context(ask_for_client_certificate=True),
+            ssl_shutdown_timeout=1.0,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port in use, once started."""
+        if self._server is None:
+            raise RuntimeError("not started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server.abort_clients()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        self._server = None
+
+    def open_session(self, connection: _Connection, connect: Connect) -> tuple[Subscriptions, bool]:
+        """Put a connection in place of the device's earlier one, which is dropped.
+
+        Returns the session's subscriptions and whether it was there before.
+        """
+        device_id = connect.client_id
+        earlier = self._connections.get(device_id)
+        if earlier is not None:
+            earlier.drop()
+        self._connections[device_id] = connection
+        self.hub.set_connected(device_id, connected=True)
+        if connect.clean_session:
+            self._sessions.pop(device_id, None)
+            return {}, False
+        present = device_id in self._sessions
+        return self._sessions.setdefault(device_id, {}), present
+
+    def close_session(self, connection: _Connection, device_id: str) -> None:
+        """Forget a connection, unless a newer one has taken its place."""
+        if self._connections.get(device_id) is connection:
+            del self._connections[device_id]
+            self.hub.set_connected(device_id, connected=False)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, reader, writer)
+        try:
+            await connection.run()
+        except BrokenOnRequest:
+            writer.transport.abort()
+        except (Dropped, MalformedPacket, EOFError, OSError):
+            pass  # nobody is left to tell: MQTT 3.1.1 has no packet to end a connection with
+        finally:
+            connection.drop()
+
+    def _on_hub_event(self, event: HubEvent) -> None:
+        match event:
+            case DesiredPropertiesChanged(device_id, patch, version):
+                if (connection := self._connections.get(device_id)) is not None:
+                    connection.push_desired(patch, version)
+            case DeviceDeleted(identity):
+                self._sessions.pop(identity.device_id, None)
+                self._drop(identity.device_id)
+            case DeviceUpdated(identity) if not identity.enabled:
+                self._drop(identity.device_id)
+
+    def _drop(self, device_id: str) -> None:
+        if (connection := self._connections.get(device_id)) is not None:
+            connection.drop()
+            self.close_session(connection, device_id)
+
+
+class _Connection:
+    """One device's connection, from CONNECT to its end."""
+
+    def __init__(
+        self,
+        endpoint: MqttEndpoint,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._endpoint = endpoint
+        self._kernel = endpoint.kernel
+        self._hub = endpoint.hub
+        self._reader = reader
+        self._writer = writer
+        self._open = True
+        self._access = Access(device_id="")
+        self._subscriptions: Subscriptions = {}
+        self._packet_ids = itertools.cycle(range(1, 2**16))
+
+    async def run(self) -> None:
+        """Serve until either side ends it."""
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            connect = await self._read_connect()
+        try:
+            await self._admit(connect)
+            idle_seconds = self._idle_seconds(connect.keep_alive)
+            while True:
+                async with asyncio.timeout(idle_seconds):
+                    packet = await self._read()
+                if packet.type is PacketType.DISCONNECT:
+                    return
+                self._check_still_welcome()
+                await self._handle(packet)
+        finally:
+            self._endpoint.close_session(self, connect.client_id)
+
+    def drop(self) -> None:
+        """End the connection from this side: nothing the device sent takes effect any more."""
+        self._open = False
+        self._writer.close()
+
+    def push_desired(self, patch: JsonObject, version: int) -> None:
+        """Tell the device what changed in its desired properties, if it subscribed to that."""
+        if self._access.expired(self._kernel.clock.now()):
+            self.drop()
+            return
+        body = json.dumps({**patch, "$version": version}).encode()
+        self._publish(_DESIRED_PATCHES, f"?$version={version}", body)
+
+    async def _read(self) -> Packet:
+        return await read_packet(self._reader, max_bytes=MAX_PACKET_BYTES)
+
+    async def _read_connect(self) -> Connect:
+        packet = await self._read()
+        if packet.type is not PacketType.CONNECT:
+            raise Dropped("the first packet is a CONNECT")
+        try:
+            return decode_connect(packet)
+        except UnacceptableProtocol as error:
+            await self._send(encode_connack(ConnectCode.UNACCEPTABLE_PROTOCOL))
+            raise Dropped("only MQTT 3.1.1 is served") from error
+
+    async def _admit(self, connect: Connect) -> None:
+        present = False
+
+        def open_session() -> _Answer:
+            nonlocal present
+            tls: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+            self._access = authenticate(
+                self._hub,
+                connect,
+                host_name=self._endpoint.host_name,
+                certificate=tls.getpeercert(binary_form=True),
+                now=self._kernel.clock.now(),
+            )
+            self._subscriptions, present = self._endpoint.open_session(self, connect)
+            return _Answer(200)
+
+        path = f"/devices/{connect.client_id}"
+        answer = await self._call("mqtt.connect", path, open_session)
+        if answer.status != 200:
+            refused_for_good = answer.status in (401, 403)
+            code = (
+                ConnectCode.NOT_AUTHORIZED if refused_for_good else ConnectCode.SERVER_UNAVAILABLE
+            )
+            await self._send(encode_connack(code))
+            raise Dropped("refused")
+        await self._send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
+
+    def _check_still_welcome(self) -> None:
+        if not self._open or self._access.expired(self._kernel.clock.now()):
+            raise Dropped("ended by the hub, or the signature has expired")
+
+    def _idle_seconds(self, keep_alive: int) -> float:
+        if keep_alive == 0:
+            return MAX_IDLE_SECONDS
+        return min(keep_alive * self._endpoint.keep_alive_grace, MAX_IDLE_SECONDS)
+
+    async def _handle(self, packet: Packet) -> None:
+        match packet.type:
+            case PacketType.PUBLISH:
+                await self._on_publish(packet)
+            case PacketType.SUBSCRIBE:
+                await self._on_subscribe(packet)
+            case PacketType.UNSUBSCRIBE:
+                await self._on_unsubscribe(packet)
+            case PacketType.PINGREQ:
+                await self._send(encode_pingresp())
+            case PacketType.PUBACK:
+                pass  # nothing is sent twice in a connection, so there is nothing to tick off
+            case _:
+                raise Dropped("not a packet that a connected device sends")
+
+    async def _on_subscribe(self, packet: Packet) -> None:
+        subscribe = decode_subscribe(packet)
+        allowed = {
+            _TWIN_ANSWERS,
+            _DESIRED_PATCHES,
+            _METHODS,
+            f"devices/{self._access.device_id}/messages/devicebound/#",
+        }
+        if any(topic_filter not in allowed for topic_filter, _ in subscribe.filters):
+            raise Dropped("not a topic filter of IoT Hub")
+        granted = [min(qos, 1) for _, qos in subscribe.filters]
+        for (topic_filter, _), qos in zip(subscribe.filters, granted, strict=True):
+            self._subscriptions[topic_filter] = qos
+        await self._send(encode_suback(subscribe.packet_id, granted))
+
+    async def _on_unsubscribe(self, packet: Packet) -> None:
+        unsubscribe = decode_unsubscribe(packet)
+        for topic_filter in unsubscribe.filters:
+            self._subscriptions.pop(topic_filter, None)
+        await self._send(encode_unsuback(unsubscribe.packet_id))
+
+    async def _on_publish(self, packet: Packet) -> None:
+        message = decode_publish(packet)
+        if message.qos > 1:
+            raise Dropped("IoT Hub has no QoS 2")
+        act = self._action_for(message)
+        if message.packet_id is not None:
+            await self._send(encode_puback(message.packet_id))
+        await act()
+
+    def _action_for(self, message: Publish) -> Callable[[], Awaitable[None]]:
+        path, _, query = message.topic.partition("?")
+        if path in (_TWIN_GET, _TWIN_REPORT):
+            request_id = _request_id(query)
+            if path == _TWIN_GET:
+                return lambda: self._answer_twin("mqtt.twin.get", request_id, self._read_twin)
+            return lambda: self._answer_twin(
+                "mqtt.twin.reported", request_id, lambda: self._report(message.payload)
+            )
+        if path.startswith(f"devices/{self._access.device_id}/messages/events/"):
+            return self._take_telemetry
+        raise Dropped("not a topic of IoT Hub")
+
+    async def _take_telemetry(self) -> None:
+        """Telemetry is accepted and counted; nothing here reads it."""
+        path = f"/devices/{self._access.device_id}"
+        await self._call("mqtt.telemetry", path, lambda: _Answer(200))
+
+    async def _answer_twin(
+        self, operation: str, request_id: str, serve: Callable[[], _Answer]
+    ) -> None:
+        answer = await self._call(operation, f"/twins/{self._access.device_id}", serve)
+        tail = f"{answer.status}/?$rid={request_id}{answer.properties}"
+        self._publish(_TWIN_ANSWERS, tail, answer.payload)
+        await self._drain()
+
+    def _read_twin(self) -> _Answer:
+        self._hub.throttles.spend(Throttle.TWIN_READ)
+        twin = self._hub.twin(self._access.device_id)
+        return _Answer(200, payload=json.dumps(device_view(twin)).encode())
+
+    def _report(self, payload: bytes) -> _Answer:
+        self._hub.throttles.spend(Throttle.TWIN_UPDATE)
+        reported = self._hub.report(self._access.device_id, parse_object(payload))
+        return _Answer(204, properties=f"&$version={reported.version}")
+
+    async def _call(self, operation: str, path: str, serve: Callable[[], _Answer]) -> _Answer:
+        """One call with the kernel's latency, faults and count around it."""
+        status = 0  # of a call that was never answered
+        try:
+            least, most = self._kernel.faults.latency_seconds
+            if most > 0:
+                await asyncio.sleep(self._kernel.random.uniform(least, most))
+            answer = await self._serve_or_fail(operation, serve)
+            status = answer.status
+            return answer
+        finally:
+            self._kernel.calls.add(Call("iotHub", operation, "MQTT", path, status))
+
+    async def _serve_or_fail(self, operation: str, serve: Callable[[], _Answer]) -> _Answer:
+        fault = self._kernel.faults.next_for(f"iotHub.{operation}")
+        if fault is not None:
+            if fault.kind is FaultKind.DELAY:
+                await asyncio.sleep(fault.seconds)
+            elif fault.kind is FaultKind.RESET:
+                raise BrokenOnRequest
+            elif fault.kind is FaultKind.STATUS:
+                kind = kind_for(status=fault.status, code=fault.code)
+                return self._refused(IotHubError(kind, "Refused on request of a fault rule."))
+        self._check_still_welcome()
+        try:
+            answer = serve()
+        except IotHubError as error:
+            answer = self._refused(error)
+        if fault is not None and fault.kind is FaultKind.ANSWER_LOST:
+            raise BrokenOnRequest
+        return answer
+
+    def _refused(self, error: IotHubError) -> _Answer:
+        body = {
+            "errorCode": error.kind.number,
+            "message": error.message,
+            "trackingId": f"{self._kernel.random.getrandbits(128):032x}",
+            "timestampUtc": hub_time(self._kernel.clock.now()),
+        }
+        return _Answer(error.kind.status, payload=json.dumps(body).encode())
+
+    def _publish(self, topic_filter: str, tail: str, payload: bytes) -> None:
+        """Send to a subscription with a filter `…/#`; without it nothing is sent."""
+        qos = self._subscriptions.get(topic_filter)
+        if qos is None:
+            return
+        packet_id = next(self._packet_ids) if qos else None
+        topic = topic_filter.removesuffix("#") + tail
+        self._writer.write(encode_publish(Publish(topic, payload, qos, packet_id)))
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+            self._writer.transport.abort()
+
+    async def _send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._drain()
+
+    async def _drain(self) -> None:
+        # What a device sent before it hung up still takes effect, so hanging up is no error here.
+        if not self._writer.is_closing():
+            await self._writer.drain()
+
+
+def _request_id(query: str) -> str:
+    """`$rid` as it came, since it goes back the same way. Without it there is no answer."""
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        if unquote(name) == "$rid" and value:
+            return value
+    raise Dropped("a twin request names no $rid")

@@ -1,0 +1,113 @@
+"""Which device a CONNECT is from, and whether it may come in."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import unquote
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from local_azure.iot_hub.exceptions import IotHubError, unauthorized
+from local_azure.iot_hub.identities import AuthenticationType, Identity
+from local_azure.iot_hub.models import IotHub
+from local_azure.iot_hub.mqtt_packets import Connect
+from local_azure.iot_hub.shared_access import (
+    InvalidSignature,
+    SharedAccessSignature,
+    same_host,
+)
+
+_API_VERSION = re.compile(r"(?:^|&)api-version=\d{4}-\d{2}-\d{2}(?:-preview)?(?:&|$)")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A device that proved who it is. A signature ends at `expires_at`, seconds since 1970."""
+
+    device_id: str
+    expires_at: int | None = None
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the connection has outlived the signature it was opened with."""
+        return self.expires_at is not None and now.timestamp() >= self.expires_at
+
+
+def authenticate(
+    hub: IotHub, connect: Connect, *, host_name: str, certificate: bytes | None, now: datetime
+) -> Access:
+    """Check a CONNECT. `certificate` is the client's, DER, of a chain that TLS has verified.
+
+    Raises IotHubError 401, whatever the reason.
+    """
+    identity = _identity(hub, connect, host_name)
+    if not identity.enabled:
+        raise unauthorized()
+    match identity.settings.authentication.type:
+        case AuthenticationType.SAS:
+            return _by_signature(identity, connect.password, host_name=host_name, now=now)
+        case AuthenticationType.SELF_SIGNED:
+            accepted = certificate is not None and _is_registered(identity, certificate)
+        case AuthenticationType.CERTIFICATE_AUTHORITY:
+            accepted = certificate is not None and identity.device_id in _common_names(certificate)
+    if not accepted:
+        raise unauthorized()
+    return Access(identity.device_id)
+
+
+def _identity(hub: IotHub, connect: Connect, host_name: str) -> Identity:
+    """The device of a user name `{host}/{client id}/?api-version=…`."""
+    host, _, rest = connect.user_name.partition("/")
+    device, query = rest[: len(connect.client_id) + 1], rest[len(connect.client_id) + 1 :]
+    if (
+        not same_host(host, host_name)
+        or device != f"{connect.client_id}/"
+        or not _API_VERSION.search(query.removeprefix("?"))
+    ):
+        raise unauthorized()
+    try:
+        return hub.device(connect.client_id)
+    except IotHubError as error:
+        raise unauthorized() from error
+
+
+def _by_signature(identity: Identity, password: str, *, host_name: str, now: datetime) -> Access:
+    try:
+        signature = SharedAccessSignature.parse(password)
+    except InvalidSignature as error:
+        raise unauthorized() from error
+    access = Access(identity.device_id, signature.expires_at)
+    if (
+        signature.policy is not None
+        or not _is_for(signature.resource, host_name, identity.device_id)
+        or access.expired(now)
+        or not signature.signed_with(identity.settings.authentication.keys)
+    ):
+        raise unauthorized()
+    return access
+
+
+def _is_for(resource: tuple[str, ...], host_name: str, device_id: str) -> bool:
+    """Some SDKs encode the device id by itself before they encode the whole resource."""
+    match resource:
+        case (host, "devices", named):
+            return same_host(host, host_name) and device_id in (named, unquote(named))
+        case _:
+            return False
+
+
+def _is_registered(identity: Identity, certificate: bytes) -> bool:
+    shown = {
+        hashlib.sha256(certificate).hexdigest(),
+        hashlib.sha1(certificate, usedforsecurity=False).hexdigest(),
+    }
+    thumbprints = identity.settings.authentication.thumbprints
+    return any(thumbprint.lower() in shown for thumbprint in thumbprints)
+
+
+def _common_names(certificate: bytes) -> list[str]:
+    subject = x509.load_der_x509_certificate(certificate).subject
+    return [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

@@ -1,0 +1,57 @@
+"""Key Vault's refusals, each with the status and codes that the service answers with."""
+
+from __future__ import annotations
+
+
+class KeyVaultError(Exception):
+    """A request that the vault refuses. Its text goes to the caller and names no value."""
+
+    status: int
+    code: str
+    inner_code: str | None = None
+
+
+class Unauthorized(KeyVaultError):
+    """No token, or one that does not hold here and now."""
+
+    status = 401
+    code = "Unauthorized"
+
+
+class BadParameter(KeyVaultError):
+    """A name, field, query parameter or api-version that the vault does not take."""
+
+    status = 400
+    code = "BadParameter"
+
+
+class SecretNotFound(KeyVaultError):
+    """No secret, version or deleted secret of that name."""
+
+    status = 404
+    code = "SecretNotFound"
+
+
+class SecretDisabled(KeyVaultError):
+    """The value of a disabled version was asked for."""
+
+    status = 403
+    code = "Forbidden"
+    inner_code = "SecretDisabled"
+
+    def __init__(self) -> None:
+        super().__init__("Operation get is not allowed on a disabled secret.")
+
+
+class SecretIsDeletedButRecoverable(KeyVaultError):
+    """The name belongs to a secret that was deleted and not yet purged."""
+
+    status = 409
+    code = "Conflict"
+    inner_code = "ObjectIsDeletedButRecoverable"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Secret {name} is currently in a deleted but recoverable state, and its name cannot"
+            " be reused; in this state, the secret can only be recovered or purged."
+        )

@@ -1,0 +1,234 @@
+"""A vault's secrets: versions, attributes, soft delete. Rules only, no HTTP."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from pydantic import SecretStr
+
+from local_azure.kernel.clock import Clock
+from local_azure.key_vault.exceptions import (
+    BadParameter,
+    SecretDisabled,
+    SecretIsDeletedButRecoverable,
+    SecretNotFound,
+)
+
+RECOVERY_LEVEL = "Recoverable+Purgeable"
+RECOVERABLE_DAYS = 90
+
+_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
+_MOST_VALUE_BYTES = 25 * 1024
+_MOST_CONTENT_TYPE_CHARACTERS = 255
+_MOST_TAGS = 15
+_MOST_TAG_CHARACTERS = 256
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a caller says about a version besides its value; None where nothing is said."""
+
+    content_type: str | None = None
+    tags: Mapping[str, str] | None = None
+    enabled: bool | None = None
+    not_before: int | None = None  # seconds since 1970, as are all times here
+    expires: int | None = None
+
+
+@dataclass(frozen=True)
+class SecretVersion:
+    """One value of a secret. `version` is 32 hexadecimal digits."""
+
+    name: str
+    version: str
+    value: SecretStr
+    created: int
+    updated: int
+    enabled: bool = True
+    not_before: int | None = None
+    expires: int | None = None
+    content_type: str | None = None
+    tags: Mapping[str, str] | None = None
+
+    def with_properties(self, properties: Properties, *, at: int) -> SecretVersion:
+        """This version with what `properties` say in place of what it had."""
+        said = {name: value for name, value in vars(properties).items() if value is not None}
+        return replace(self, updated=at, **said)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A name and its versions, oldest first; the last one is the current one."""
+
+    versions: tuple[SecretVersion, ...]
+
+    @property
+    def current(self) -> SecretVersion:
+        """The version that a request without a version means."""
+        return self.versions[-1]
+
+
+@dataclass(frozen=True)
+class DeletedSecret:
+    """A secret that can still be recovered, until it is purged."""
+
+    secret: Secret
+    deleted: int
+    scheduled_purge: int
+
+
+class Vault:
+    """The secrets of one vault, in memory. Names are case-insensitive, as in Key Vault."""
+
+    def __init__(self, *, clock: Clock, random: random.Random) -> None:
+        self._clock = clock
+        self._random = random
+        self._secrets: dict[str, Secret] = {}
+        self._deleted: dict[str, DeletedSecret] = {}
+
+    def set(self, name: str, value: SecretStr, properties: Properties) -> SecretVersion:
+        """Add a version, which becomes the current one.
+
+        Raises BadParameter, and SecretIsDeletedButRecoverable while the name is deleted.
+        """
+        key = _key(name)
+        _check_properties(properties)
+        if len(value.get_secret_value().encode()) > _MOST_VALUE_BYTES:
+            raise BadParameter(f"A secret's value has at most {_MOST_VALUE_BYTES} bytes.")
+        if self._find_deleted(key) is not None:
+            raise SecretIsDeletedButRecoverable(name)
+        known = self._secrets.get(key)
+        now = self._now()
+        added = SecretVersion(
+            name=known.current.name if known else name,
+            version=f"{self._random.getrandbits(128):032x}",
+            value=value,
+            created=now,
+            updated=now,
+        ).with_properties(properties, at=now)
+        self._secrets[key] = Secret((*(known.versions if known else ()), added))
+        return added
+
+    def get(self, name: str, version: str | None = None) -> SecretVersion:
+        """A version with its value; without `version` the current one.
+
+        A version outside its nbf and exp is served: Key Vault keeps both for information only.
+        Raises SecretNotFound and SecretDisabled.
+        """
+        found = self._find_version(name, version)
+        if not found.enabled:
+            raise SecretDisabled
+        return found
+
+    def update(self, name: str, version: str | None, properties: Properties) -> SecretVersion:
+        """Change a version's properties. Raises BadParameter and SecretNotFound."""
+        _check_properties(properties)
+        old = self._find_version(name, version)
+        new = old.with_properties(properties, at=self._now())
+        key = _key(name)
+        versions = self._secrets[key].versions
+        self._secrets[key] = Secret(tuple(new if each is old else each for each in versions))
+        return new
+
+    def delete(self, name: str) -> DeletedSecret:
+        """Put a secret with all its versions aside. Raises SecretNotFound."""
+        key = _key(name)
+        secret = self._find(name)
+        now = self._now()
+        purge = now + int(timedelta(days=RECOVERABLE_DAYS).total_seconds())
+        deleted = DeletedSecret(secret, deleted=now, scheduled_purge=purge)
+        self._deleted[key] = deleted
+        del self._secrets[key]
+        return deleted
+
+    def list_secrets(self) -> dict[str, SecretVersion]:
+        """The current versions, disabled ones too, by lower-case name, in that order."""
+        return {key: self._secrets[key].current for key in sorted(self._secrets)}
+
+    def list_versions(self, name: str) -> dict[str, SecretVersion]:
+        """All versions by their id, in that order, which is not that of their age.
+
+        Empty for a name that is not there.
+        """
+        secret = self._secrets.get(_key(name))
+        versions = secret.versions if secret else ()
+        return {each.version: each for each in sorted(versions, key=lambda one: one.version)}
+
+    def get_deleted(self, name: str) -> DeletedSecret:
+        """A secret that can be recovered. Raises SecretNotFound."""
+        deleted = self._find_deleted(_key(name))
+        if deleted is None:
+            raise SecretNotFound(f"Deleted Secret not found: {name}")
+        return deleted
+
+    def list_deleted(self) -> dict[str, DeletedSecret]:
+        """What can be recovered, by lower-case name, in that order."""
+        found = {key: self._find_deleted(key) for key in sorted(self._deleted)}
+        return {key: deleted for key, deleted in found.items() if deleted is not None}
+
+    def recover(self, name: str) -> SecretVersion:
+        """Bring a deleted secret back with all its versions. Raises SecretNotFound."""
+        secret = self.get_deleted(name).secret
+        key = _key(name)
+        self._secrets[key] = secret
+        del self._deleted[key]
+        return secret.current
+
+    def purge(self, name: str) -> None:
+        """Forget a deleted secret for good. Raises SecretNotFound."""
+        self.get_deleted(name)
+        del self._deleted[_key(name)]
+
+    def _find(self, name: str) -> Secret:
+        secret = self._secrets.get(_key(name))
+        if secret is None:
+            raise _not_found(name)
+        return secret
+
+    def _find_version(self, name: str, version: str | None) -> SecretVersion:
+        secret = self._find(name)
+        if version is None:
+            return secret.current
+        for each in secret.versions:
+            if each.version == version.lower():
+                return each
+        raise _not_found(f"{name}/{version}")
+
+    def _find_deleted(self, key: str) -> DeletedSecret | None:
+        deleted = self._deleted.get(key)
+        if deleted is not None and deleted.scheduled_purge <= self._now():
+            del self._deleted[key]
+            return None
+        return deleted
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp())
+
+
+def _key(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise BadParameter(f"The request URI contains an invalid name: {name}")
+    return name.lower()
+
+
+def _check_properties(properties: Properties) -> None:
+    if len(properties.content_type or "") > _MOST_CONTENT_TYPE_CHARACTERS:
+        raise BadParameter(f"contentType has at most {_MOST_CONTENT_TYPE_CHARACTERS} characters.")
+    tags = properties.tags or {}
+    if len(tags) > _MOST_TAGS:
+        raise BadParameter(f"A secret has at most {_MOST_TAGS} tags.")
+    if any(len(text) > _MOST_TAG_CHARACTERS for tag in tags.items() for text in tag):
+        raise BadParameter(
+            f"A tag's name and value have at most {_MOST_TAG_CHARACTERS} characters."
+        )
+
+
+def _not_found(name: str) -> SecretNotFound:
+    return SecretNotFound(
+        f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted"
+        " this secret you may be able to recover it using the correct recovery command."
+    )

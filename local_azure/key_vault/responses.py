@@ -1,0 +1,316 @@
+"""Key Vault's data plane over HTTP: the challenge, api-versions, bodies and serve."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from local_azure.kernel import Kernel
+from local_azure.kernel.service import Handler, create_application
+from local_azure.kernel.tokens import InvalidToken
+from local_azure.key_vault.exceptions import BadParameter, KeyVaultError, Unauthorized
+from local_azure.key_vault.models import (
+    RECOVERABLE_DAYS,
+    RECOVERY_LEVEL,
+    DeletedSecret,
+    Properties,
+    SecretVersion,
+    Vault,
+)
+
+# The stable versions that azure-keyvault-secrets 4.12.0 speaks, its default first.
+API_VERSIONS = (
+    "2026-04-01",
+    "2025-07-01",
+    "7.6",
+    "7.5",
+    "7.4",
+    "7.3",
+    "7.2",
+    "7.1",
+    "7.0",
+    "2016-10-01",
+)
+
+# The SDK asks for the current version with a trailing slash, a person without.
+_VERSION = "{version:(?:/[^/]*)?}"
+_MOST_RESULTS = 25  # of a page, and the default
+_DEFAULT_CODES = {
+    400: "BadParameter",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    409: "Conflict",
+    429: "Throttled",
+    503: "ServiceUnavailable",
+}
+
+Json = dict[str, Any]
+
+
+def create_key_vault_application(
+    kernel: Kernel, vault: Vault, *, vault_url: str, authority: str, resource: str
+) -> web.Application:
+    """Serve `vault` at `vault_url`.
+
+    `authority` (the login address with the tenant) and `resource` (the audience that tokens
+    must have) are what the challenge to a request without a token names. A client verifies
+    that the host of its vault ends with "." and the host and port of `resource`.
+    """
+    application = create_application(
+        kernel, service="keyVault", name_operation=_name_operation, render_error=_render_error
+    )
+    application.middlewares.append(_admission(kernel, authority=authority, resource=resource))
+    serve = _Operations(vault, vault_url.rstrip("/"))
+    for method, path, operation, handler in (
+        ("GET", "/secrets", "secrets.list", serve.list_secrets),
+        ("GET", "/secrets/{name}/versions", "secrets.listVersions", serve.list_versions),
+        ("PUT", "/secrets/{name}", "secrets.set", serve.set_secret),
+        ("DELETE", "/secrets/{name}", "secrets.delete", serve.delete_secret),
+        ("GET", f"/secrets/{{name}}{_VERSION}", "secrets.get", serve.get_secret),
+        ("PATCH", f"/secrets/{{name}}{_VERSION}", "secrets.update", serve.update_secret),
+        ("GET", "/deletedsecrets", "deletedSecrets.list", serve.list_deleted),
+        ("GET", "/deletedsecrets/{name}", "deletedSecrets.get", serve.get_deleted),
+        ("POST", "/deletedsecrets/{name}/recover", "deletedSecrets.recover", serve.recover),
+        ("DELETE", "/deletedsecrets/{name}", "deletedSecrets.purge", serve.purge),
+    ):
+        application.router.add_route(method, path, handler, name=operation)
+    return application
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class _AttributesBody(_Body):
+    enabled: bool | None = None
+    nbf: int | None = None
+    exp: int | None = None
+
+
+class _UpdateBody(_Body):
+    content_type: str | None = Field(default=None, alias="contentType")
+    attributes: _AttributesBody = _AttributesBody()
+    tags: dict[str, str] | None = None
+
+    def properties(self) -> Properties:
+        return Properties(
+            content_type=self.content_type,
+            tags=self.tags,
+            enabled=self.attributes.enabled,
+            not_before=self.attributes.nbf,
+            expires=self.attributes.exp,
+        )
+
+
+class _SetBody(_UpdateBody):
+    value: SecretStr
+
+
+class _Operations:
+    """One method per operation."""
+
+    def __init__(self, vault: Vault, vault_url: str) -> None:
+        self._vault = vault
+        self._url = vault_url
+
+    async def set_secret(self, request: web.Request) -> web.Response:
+        body = await _read(request, _SetBody)
+        added = self._vault.set(request.match_info["name"], body.value, body.properties())
+        return web.json_response(self._bundle(added, with_value=True))
+
+    async def get_secret(self, request: web.Request) -> web.Response:
+        found = self._vault.get(request.match_info["name"], _version(request))
+        return web.json_response(self._bundle(found, with_value=True))
+
+    async def update_secret(self, request: web.Request) -> web.Response:
+        body = await _read(request, _UpdateBody)
+        name = request.match_info["name"]
+        changed = self._vault.update(name, _version(request), body.properties())
+        return web.json_response(self._bundle(changed))
+
+    async def delete_secret(self, request: web.Request) -> web.Response:
+        deleted = self._vault.delete(request.match_info["name"])
+        return web.json_response(self._deleted(deleted, versioned=True))
+
+    async def list_secrets(self, request: web.Request) -> web.Response:
+        return self._page(request, self._vault.list_secrets(), self._item)
+
+    async def list_versions(self, request: web.Request) -> web.Response:
+        versions = self._vault.list_versions(request.match_info["name"])
+        return self._page(request, versions, self._bundle)
+
+    async def list_deleted(self, request: web.Request) -> web.Response:
+        return self._page(request, self._vault.list_deleted(), self._deleted)
+
+    async def get_deleted(self, request: web.Request) -> web.Response:
+        deleted = self._vault.get_deleted(request.match_info["name"])
+        return web.json_response(self._deleted(deleted, versioned=True))
+
+    async def recover(self, request: web.Request) -> web.Response:
+        current = self._vault.recover(request.match_info["name"])
+        return web.json_response(self._bundle(current))
+
+    async def purge(self, request: web.Request) -> web.Response:
+        self._vault.purge(request.match_info["name"])
+        return web.Response(status=204)
+
+    def _bundle(self, version: SecretVersion, *, with_value: bool = False) -> Json:
+        bundle = self._item(version) | {"id": self._id(version, versioned=True)}
+        return {"value": version.value.get_secret_value()} | bundle if with_value else bundle
+
+    def _item(self, version: SecretVersion) -> Json:
+        attributes = {
+            "enabled": version.enabled,
+            "nbf": version.not_before,
+            "exp": version.expires,
+            "created": version.created,
+            "updated": version.updated,
+            "recoveryLevel": RECOVERY_LEVEL,
+            "recoverableDays": RECOVERABLE_DAYS,
+        }
+        item: Json = {
+            "id": self._id(version),
+            "attributes": {name: value for name, value in attributes.items() if value is not None},
+        }
+        if version.content_type is not None:
+            item["contentType"] = version.content_type
+        if version.tags is not None:
+            item["tags"] = dict(version.tags)
+        return item
+
+    def _deleted(self, deleted: DeletedSecret, *, versioned: bool = False) -> Json:
+        current = deleted.secret.current
+        return self._item(current) | {
+            "id": self._id(current, versioned=versioned),
+            "recoveryId": f"{self._url}/deletedsecrets/{current.name}",
+            "deletedDate": deleted.deleted,
+            "scheduledPurgeDate": deleted.scheduled_purge,
+        }
+
+    def _id(self, version: SecretVersion, *, versioned: bool = False) -> str:
+        base = f"{self._url}/secrets/{version.name}"
+        return f"{base}/{version.version}" if versioned else base
+
+    def _page[Item](
+        self, request: web.Request, items: Mapping[str, Item], show: Callable[[Item], Json]
+    ) -> web.Response:
+        """One page of `items`, which are in the order of their keys."""
+        size = _page_size(request)
+        after = _decode_skip_token(request.query.get("$skiptoken", ""))
+        keys = [key for key in items if key > after]
+        link = None
+        if len(keys) > size:
+            query = {
+                "api-version": request.query["api-version"],
+                "$skiptoken": _encode_skip_token(keys[size - 1]),
+                "maxresults": str(size),
+            }
+            link = f"{self._url}{request.path}?" + "&".join(f"{k}={v}" for k, v in query.items())
+        value = [show(items[key]) for key in keys[:size]]
+        return web.json_response({"value": value, "nextLink": link})
+
+
+def _admission(kernel: Kernel, *, authority: str, resource: str) -> Middleware:
+    """Lets in who has a token for `resource`, and words every refusal."""
+    challenge = f'Bearer authorization="{authority}", resource="{resource}"'
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            _authenticate(kernel, request, resource)
+            _check_query(request)
+            return await handler(request)
+        except KeyVaultError as error:
+            refused = _render_error(
+                status=error.status,
+                code=error.code,
+                message=str(error),
+                inner_code=error.inner_code,
+            )
+            if isinstance(error, Unauthorized):
+                refused.headers["WWW-Authenticate"] = challenge
+            return refused
+
+    return admit
+
+
+def _authenticate(kernel: Kernel, request: web.Request, resource: str) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
+    try:
+        kernel.tokens.verify(token, audiences=[resource])
+    except InvalidToken as error:
+        raise Unauthorized(f"The Bearer token was refused: {error}.") from error
+
+
+def _check_query(request: web.Request) -> None:
+    version = request.query.get("api-version")
+    if version is None:
+        raise BadParameter("api-version must be specified")
+    if version not in API_VERSIONS:
+        raise BadParameter(
+            f"The specified version ({version}) is not recognized. Consider using the latest"
+            f" supported version ({API_VERSIONS[0]})."
+        )
+    unknown = sorted(set(request.query) - {"api-version", "maxresults", "$skiptoken"})
+    if unknown:
+        raise BadParameter(f"Query parameters that are not served here: {', '.join(unknown)}")
+
+
+async def _read[Body: _Body](request: web.Request, shape: type[Body]) -> Body:
+    try:
+        return shape.model_validate_json(await request.read())
+    except ValidationError as error:
+        # Places and rules only: what was sent may be a secret.
+        places = (
+            f"{'.'.join(str(step) for step in each['loc']) or 'body'}: {each['msg']}"
+            for each in error.errors(include_input=False, include_context=False, include_url=False)
+        )
+        raise BadParameter("; ".join(places)) from None
+
+
+def _version(request: web.Request) -> str | None:
+    return request.match_info["version"].removeprefix("/") or None
+
+
+def _page_size(request: web.Request) -> int:
+    said = request.query.get("maxresults", str(_MOST_RESULTS))
+    if not said.isdecimal() or not 1 <= int(said) <= _MOST_RESULTS:
+        raise BadParameter(f"maxresults is a number from 1 to {_MOST_RESULTS}.")
+    return int(said)
+
+
+def _encode_skip_token(last_key: str) -> str:
+    return base64.urlsafe_b64encode(last_key.encode()).decode().rstrip("=")
+
+
+def _decode_skip_token(token: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    except ValueError as error:
+        raise BadParameter("$skiptoken is none that this vault gave out.") from error
+
+
+def _name_operation(request: web.Request) -> str:
+    # Apart from the operation that the client is after: it is asked for again with a token.
+    if "Authorization" not in request.headers:
+        return "challenge"
+    return request.match_info.route.name or "unknown"
+
+
+def _render_error(
+    *, status: int, code: str | None, message: str, inner_code: str | None = None
+) -> web.Response:
+    default = _DEFAULT_CODES.get(status, "InternalServerError")
+    error: Json = {"code": code or default, "message": message}
+    if inner_code is not None:
+        error["innererror"] = {"code": inner_code}
+    return web.json_response({"error": error}, status=status)

@@ -1,0 +1,144 @@
+"""The routes that every stack has. Their docstrings are what `GET /` says of them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from datetime import timedelta
+from typing import Any
+
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from pydantic.alias_generators import to_camel
+
+from local_azure.kernel import Kernel
+from local_azure.kernel.clock import wire_time
+from local_azure.kernel.faults import Fault
+from local_azure.management.bodies import (
+    AdvanceBody,
+    ClientCertificateBody,
+    FaultBody,
+    InvalidBody,
+    LatencyBody,
+    read_body,
+)
+
+_LATEST_CALLS = 100
+
+
+class KernelRoutes:
+    """The knobs and counters of a kernel."""
+
+    def __init__(self, kernel: Kernel, *, seed: int) -> None:
+        self._kernel = kernel
+        self._seed = seed
+
+    def table(self) -> list[web.RouteDef]:
+        """All of them."""
+        return [
+            web.route("GET", "/health", self.health),
+            web.route("GET", "/seed", self.seed),
+            web.route("GET", "/clock", self.clock),
+            web.route("POST", "/clock", self.advance_clock),
+            web.route("GET", "/calls", self.calls),
+            web.route("DELETE", "/calls", self.reset_calls),
+            web.route("GET", "/faults", self.faults),
+            web.route("POST", "/faults", self.add_fault),
+            web.route("DELETE", "/faults", self.clear_faults),
+            web.route("PUT", "/latency", self.set_latency),
+            web.route("GET", "/certificates/ca", self.ca_certificate),
+            web.route("POST", "/certificates/clients", self.issue_client_certificate),
+        ]
+
+    async def health(self, _: web.Request) -> web.Response:
+        """Answers as soon as the stack serves."""
+        return web.json_response({"status": "ok"})
+
+    async def seed(self, _: web.Request) -> web.Response:
+        """The seed of this run's chance: start with it again to see the same faults and ids."""
+        return web.json_response({"seed": self._seed})
+
+    async def clock(self, _: web.Request) -> web.Response:
+        """The stack's time, and how far it is ahead of the machine's."""
+        clock = self._kernel.clock
+        return web.json_response(
+            {"now": wire_time(clock.now()), "shiftSeconds": clock.shift.total_seconds()}
+        )
+
+    async def advance_clock(self, request: web.Request) -> web.Response:
+        """Moves the stack's time forward: {"advanceSeconds": 3600}."""
+        body = await read_body(request, AdvanceBody)
+        self._kernel.clock.advance(timedelta(seconds=body.advance_seconds))
+        return await self.clock(request)
+
+    async def calls(self, request: web.Request) -> web.Response:
+        """How often each operation was called, and the latest calls (?latest=100)."""
+        said = request.query.get("latest", str(_LATEST_CALLS))
+        if not said.isdecimal():
+            raise InvalidBody([{"field": "latest", "message": "Input should be a number"}])
+        latest = self._kernel.calls.latest()
+        shown = latest[max(0, len(latest) - int(said)) :]
+        return web.json_response(
+            {"counts": self._kernel.calls.counts(), "latest": [asdict(call) for call in shown]}
+        )
+
+    async def reset_calls(self, _: web.Request) -> web.Response:
+        """Counts from zero again."""
+        self._kernel.calls.reset()
+        return web.Response(status=204)
+
+    async def faults(self, _: web.Request) -> web.Response:
+        """The fault rules in force with their hits, and the latency."""
+        least, most = self._kernel.faults.latency_seconds
+        return web.json_response(
+            {
+                "rules": [_show_fault(rule) for rule in self._kernel.faults.rules],
+                "latency": {"leastSeconds": least, "mostSeconds": most},
+            }
+        )
+
+    async def add_fault(self, request: web.Request) -> web.Response:
+        """Makes calls go wrong: {"operation": "keyVault.secrets.set", "kind": "answerLost"}."""
+        fault = (await read_body(request, FaultBody)).to_fault()
+        self._kernel.faults.add(fault)
+        return web.json_response(_show_fault(fault), status=201)
+
+    async def clear_faults(self, _: web.Request) -> web.Response:
+        """No more faults, no more latency."""
+        self._kernel.faults.clear()
+        return web.Response(status=204)
+
+    async def set_latency(self, request: web.Request) -> web.Response:
+        """Slows every call down: {"leastSeconds": 0.02, "mostSeconds": 0.2}."""
+        body = await read_body(request, LatencyBody)
+        self._kernel.faults.latency_seconds = (body.least_seconds, body.most_seconds)
+        return web.json_response(body.model_dump(by_alias=True))
+
+    async def ca_certificate(self, _: web.Request) -> web.Response:
+        """The certificate authority that clients must trust, in PEM."""
+        return web.Response(
+            text=self._kernel.certificates.ca_pem, content_type="application/x-pem-file"
+        )
+
+    async def issue_client_certificate(self, request: web.Request) -> web.Response:
+        """A certificate with its key for an X.509 device: {"commonName": "camera-7"}."""
+        body = await read_body(request, ClientCertificateBody)
+        certificate_pem, key_pem = self._kernel.certificates.issue_client(body.common_name)
+        certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
+        return web.json_response(
+            {
+                "certificate": certificate_pem,
+                "key": key_pem,
+                "sha1Thumbprint": _thumbprint(certificate, hashes.SHA1()),  # noqa: S303 - as IoT Hub
+                "sha256Thumbprint": _thumbprint(certificate, hashes.SHA256()),
+            },
+            status=201,
+        )
+
+
+def _thumbprint(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) -> str:
+    return certificate.fingerprint(algorithm).hex().upper()
+
+
+def _show_fault(fault: Fault) -> dict[str, Any]:
+    return {to_camel(f.name): getattr(fault, f.name) for f in fields(fault) if f.init}

@@ -1,0 +1,32 @@
+"""A loopback address of a stack's own, so that several stacks can run side by side."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+DEVICE_PORT = 8883
+"""Device SDKs dial this port of a hub whatever they are told."""
+_ATTEMPTS = 50
+
+
+class NoAddressFree(Exception):
+    """No loopback address with the devices' port free was found."""
+
+
+def free_loopback_address() -> str:
+    """A random address of 127.0.0.0/8 on which the devices' port is free."""
+    chance = random.SystemRandom()
+    for _ in range(_ATTEMPTS):
+        address = f"127.{chance.randint(1, 254)}.{chance.randint(0, 254)}.{chance.randint(1, 254)}"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, DEVICE_PORT))
+            except OSError:
+                continue
+        return address
+    raise NoAddressFree(
+        f"port {DEVICE_PORT} is taken on every loopback address that was tried; "
+        "only Linux answers on all of 127.0.0.0/8"
+    )

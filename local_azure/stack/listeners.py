@@ -1,0 +1,50 @@
+"""aiohttp applications on ports of one loopback address, with or without TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from aiohttp import web
+
+from local_azure.kernel.certificates import CertificateAuthority
+
+
+class Listeners:
+    """Binds ports first and serves on them later: an application may need to know its port."""
+
+    def __init__(self, *, address: str, certificates: CertificateAuthority) -> None:
+        self._address = address
+        self._context: ssl.SSLContext = certificates.server_context()
+        self._runners: list[web.AppRunner] = []
+        self._unserved: set[socket.socket] = set()
+
+    def bind(self) -> Port:
+        """A free port of the address, taken."""
+        bound = socket.create_server((self._address, 0), backlog=256)
+        self._unserved.add(bound)
+        return Port(bound, f"{self._address}:{bound.getsockname()[1]}")
+
+    async def serve(self, port: Port, application: web.Application, *, tls: bool = True) -> None:
+        """Serve an application until the listeners are closed."""
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        self._unserved.discard(port.socket)
+        context = self._context if tls else None
+        await web.SockSite(runner, port.socket, ssl_context=context).start()
+
+    async def close(self) -> None:
+        """Stop serving and give all ports back."""
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+        for bound in self._unserved:
+            bound.close()
+
+
+class Port:
+    """A bound port; `host` is `address:port`."""
+
+    def __init__(self, bound: socket.socket, host: str) -> None:
+        self.socket = bound
+        self.host = host

@@ -1,0 +1,39 @@
+"""What a stack is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SUBSCRIPTION_ID = "10c41a2e-0000-4000-8000-000000000001"
+TENANT_ID = "10c41a2e-0000-4000-8000-000000000002"
+PRINCIPAL_ID = "10c41a2e-0000-4000-8000-000000000003"
+CLIENT_ID = "10c41a2e-0000-4000-8000-000000000004"
+RESOURCE_GROUP = "local-azure"
+REGISTRY_NAME = "localregistry"
+HUB_NAME = "local-hub"
+VAULT_NAME = "local-vault"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedRegistryOptions:
+    """A connected registry to deploy at the start.
+
+    `sync_every_seconds` of None leaves it to its cron schedule, once a minute. `insecure`
+    serves plain HTTP, as one without certificates does.
+    """
+
+    name: str
+    repositories: tuple[str, ...] = ("hello-world", "sensor-gateway")
+    sync_every_seconds: float | None = 3.0
+    insecure: bool = False
+    max_clients: int = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """A stack. `throttled` is whether the token buckets of ARM and IoT Hub apply."""
+
+    seed: int
+    connected_registries: tuple[ConnectedRegistryOptions, ...]
+    token_activation_seconds: tuple[float, float] = (0.2, 1.0)
+    throttled: bool = True

@@ -1,0 +1,246 @@
+"""Starts all services on one address and says where they are."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from local_azure.azurite import AzuriteEndpoints, run_azurite
+from local_azure.container_registry.backends import CloudRegistryBackend
+from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
+from local_azure.container_registry.resource_ids import RegistryId
+from local_azure.container_registry.responses import create_arm_application
+from local_azure.container_registry.throttling import RateLimits, Throttle
+from local_azure.identity.responses import PATH as IDENTITY_PATH
+from local_azure.identity.responses import create_identity_application
+from local_azure.iot_hub.models import IotHub
+from local_azure.iot_hub.mqtt import MqttEndpoint
+from local_azure.iot_hub.responses import create_iot_hub_application
+from local_azure.kernel import Kernel
+from local_azure.key_vault.models import Vault
+from local_azure.key_vault.responses import create_key_vault_application
+from local_azure.management import create_management_application
+from local_azure.registry.authentication import CLOUD_TOKEN_PATH
+from local_azure.registry.data_plane import create_registry_application
+from local_azure.registry.images import hello_world, sensor_gateway
+from local_azure.stack.addresses import DEVICE_PORT, free_loopback_address
+from local_azure.stack.listeners import Listeners
+from local_azure.stack.management_routes import SiteRoutes
+from local_azure.stack.options import (
+    CLIENT_ID,
+    HUB_NAME,
+    PRINCIPAL_ID,
+    REGISTRY_NAME,
+    RESOURCE_GROUP,
+    SUBSCRIPTION_ID,
+    TENANT_ID,
+    StackOptions,
+)
+from local_azure.stack.sites import Sites
+
+_ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A running local Azure. Addresses are `host:port` or URLs without a slash at the end."""
+
+    options: StackOptions
+    address: str
+    kernel: Kernel
+    registry_id: str
+    cloud: ContainerRegistryCloud
+    hub: IotHub
+    vault: Vault
+    sites: Sites
+    storage: AzuriteEndpoints = field(repr=False)
+    arm_endpoint: str
+    registry_login_server: str
+    key_vault_url: str
+    iot_hub_host_name: str
+    management_url: str
+    identity_endpoint: str
+    identity_header: str = field(repr=False)
+
+    @property
+    def ca_pem(self) -> str:
+        """What clients are told to trust."""
+        return self.kernel.certificates.ca_pem
+
+    def identity_environment(self, *, ca_file: str) -> dict[str, str]:
+        """The variables by which a process has the managed identity and trusts the stack."""
+        return {
+            "IDENTITY_ENDPOINT": self.identity_endpoint,
+            "IDENTITY_HEADER": self.identity_header,
+            "SSL_CERT_FILE": ca_file,
+            "REQUESTS_CA_BUNDLE": ca_file,
+            "CURL_CA_BUNDLE": ca_file,
+        }
+
+
+@asynccontextmanager
+async def start_stack(options: StackOptions) -> AsyncIterator[Stack]:
+    """A running stack, gone without a trace on exit."""
+    address = free_loopback_address()
+    kernel = Kernel.create(seed=options.seed, addresses=(address,))
+    async with AsyncExitStack() as cleanup:
+        listeners = Listeners(address=address, certificates=kernel.certificates)
+        cleanup.push_async_callback(listeners.close)
+        storage = await cleanup.enter_async_context(
+            run_azurite(
+                host=address,
+                certificate_pem=kernel.certificates.server_certificate_pem,
+                key_pem=kernel.certificates.server_key_pem,
+            )
+        )
+        builder = _Builder(options, kernel, listeners, address)
+        arm_endpoint, cloud, registry_host = await builder.container_registry()
+        key_vault_url, vault = await builder.key_vault()
+        hub_host, hub = await builder.iot_hub(cleanup)
+        identity_endpoint, header = await builder.identity()
+        sites = Sites(kernel, cloud.registries()[0], listeners)
+        for site in options.connected_registries:
+            await sites.deploy(site)
+        syncing = asyncio.create_task(sites.keep_synced())
+        cleanup.push_async_callback(_cancel, syncing)
+        management_url = await builder.management(sites)
+        yield Stack(
+            options=options,
+            address=address,
+            kernel=kernel,
+            registry_id=str(_registry_id()),
+            cloud=cloud,
+            hub=hub,
+            vault=vault,
+            sites=sites,
+            storage=storage,
+            arm_endpoint=arm_endpoint,
+            registry_login_server=registry_host,
+            key_vault_url=key_vault_url,
+            iot_hub_host_name=hub_host,
+            management_url=management_url,
+            identity_endpoint=identity_endpoint,
+            identity_header=header,
+        )
+
+
+class _Builder:
+    """Binds, creates and serves one service after the other."""
+
+    def __init__(
+        self, options: StackOptions, kernel: Kernel, listeners: Listeners, address: str
+    ) -> None:
+        self._options = options
+        self._kernel = kernel
+        self._listeners = listeners
+        self._address = address
+
+    async def container_registry(self) -> tuple[str, ContainerRegistryCloud, str]:
+        """Azure Resource Manager and the cloud registry's own data plane."""
+        cloud = ContainerRegistryCloud(
+            clock=self._kernel.clock,
+            random=self._kernel.random,
+            settings=CloudSettings(token_activation_seconds=self._options.token_activation_seconds),
+        )
+        arm, data = self._listeners.bind(), self._listeners.bind()
+        registry = cloud.create_registry(_registry_id(), login_server=data.host)
+        registry.images["hello-world"] = {"latest": hello_world()}
+        registry.images["sensor-gateway"] = {"latest": sensor_gateway()}
+        endpoint = f"https://{arm.host}"
+        await self._listeners.serve(
+            arm,
+            create_arm_application(
+                self._kernel,
+                cloud,
+                audiences=(*_ARM_AUDIENCES, endpoint),
+                endpoint=endpoint,
+                throttle=Throttle(
+                    clock=self._kernel.clock,
+                    limits=RateLimits() if self._options.throttled else None,
+                ),
+            ),
+        )
+        await self._listeners.serve(
+            data,
+            create_registry_application(
+                self._kernel,
+                CloudRegistryBackend(registry),
+                service="registry",
+                host=data.host,
+                scheme="https",
+                token_path=CLOUD_TOKEN_PATH,
+            ),
+        )
+        return endpoint, cloud, data.host
+
+    async def key_vault(self) -> tuple[str, Vault]:
+        """One vault."""
+        port = self._listeners.bind()
+        url = f"https://{port.host}"
+        vault = Vault(clock=self._kernel.clock, random=self._kernel.random)
+        application = create_key_vault_application(
+            self._kernel,
+            vault,
+            vault_url=url,
+            authority=f"https://login.microsoftonline.com/{TENANT_ID}",
+            # Clients verify that the vault's host ends with "." and this host.
+            resource=f"https://{port.host.split('.', 1)[1]}",
+        )
+        await self._listeners.serve(port, application)
+        return url, vault
+
+    async def iot_hub(self, cleanup: AsyncExitStack) -> tuple[str, IotHub]:
+        """One hub: HTTPS for services, MQTT for devices."""
+        port = self._listeners.bind()
+        hub = IotHub(
+            name=HUB_NAME,
+            clock=self._kernel.clock,
+            random=self._kernel.random,
+            throttle_limits=None if self._options.throttled else {},
+        )
+        await self._listeners.serve(
+            port, create_iot_hub_application(self._kernel, hub, host_name=port.host)
+        )
+        mqtt = MqttEndpoint(self._kernel, hub, host_name=port.host)
+        await mqtt.start(self._address, DEVICE_PORT)
+        cleanup.push_async_callback(mqtt.close)
+        return port.host, hub
+
+    async def identity(self) -> tuple[str, str]:
+        """The managed identity's endpoint, plain HTTP as on Azure."""
+        port, header = self._listeners.bind(), secrets.token_hex(16)
+        application = create_identity_application(
+            self._kernel,
+            header=header,
+            tenant_id=TENANT_ID,
+            principal_id=PRINCIPAL_ID,
+            client_id=CLIENT_ID,
+            resource_id=(
+                f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
+                "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/local-identity"
+            ),
+        )
+        await self._listeners.serve(port, application, tls=False)
+        return f"http://{port.host}{IDENTITY_PATH}", header
+
+    async def management(self, sites: Sites) -> str:
+        """The port with the knobs."""
+        port = self._listeners.bind()
+        application = create_management_application(
+            self._kernel, seed=self._options.seed, routes=SiteRoutes(sites).table()
+        )
+        await self._listeners.serve(port, application, tls=False)
+        return f"http://{port.host}"
+
+
+def _registry_id() -> RegistryId:
+    return RegistryId(SUBSCRIPTION_ID, RESOURCE_GROUP, REGISTRY_NAME)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,79 @@
+"""One registry in the cloud, served over TLS to the real SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from aiohttp.test_utils import TestServer, unused_port
+from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
+
+from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
+from local_azure.container_registry.responses import create_arm_application
+from local_azure.container_registry.throttling import Throttle
+from local_azure.kernel import Kernel
+
+from .arm_harness import AUDIENCE, REGISTRY_ID, Arm, LocalCredential
+
+
+@pytest.fixture
+def kernel() -> Kernel:
+    return Kernel.create(seed=7, addresses=("127.0.0.1",))
+
+
+@pytest.fixture
+def cloud(kernel: Kernel) -> ContainerRegistryCloud:
+    """Tokens are active at once, unless a test says otherwise."""
+    settings = CloudSettings(token_activation_seconds=(0.0, 0.0))
+    return ContainerRegistryCloud(clock=kernel.clock, random=kernel.random, settings=settings)
+
+
+@pytest.fixture
+def registry(cloud: ContainerRegistryCloud) -> Registry:
+    return cloud.create_registry(REGISTRY_ID, login_server="contosofleet.azurecr.io")
+
+
+@pytest.fixture
+async def arm(
+    kernel: Kernel, cloud: ContainerRegistryCloud, registry: Registry, tmp_path: Path
+) -> AsyncIterator[Arm]:
+    port = unused_port()
+    endpoint = f"https://127.0.0.1:{port}"
+    throttle = Throttle(clock=kernel.clock, limits=None)
+    application = create_arm_application(
+        kernel, cloud, audiences=[AUDIENCE], endpoint=endpoint, page_size=3, throttle=throttle
+    )
+    ca = tmp_path / "ca.pem"
+    ca.write_text(kernel.certificates.ca_pem)
+    clients: list[ContainerRegistryManagementClient] = []
+
+    def new_client(
+        credential: LocalCredential | None = None, *, retry_total: int = 0
+    ) -> ContainerRegistryManagementClient:
+        client = ContainerRegistryManagementClient(
+            credential or LocalCredential(kernel),
+            REGISTRY_ID.subscription_id,
+            base_url=endpoint,
+            connection_verify=str(ca),
+            polling_interval=0.01,
+            retry_total=retry_total,
+        )
+        clients.append(client)
+        return client
+
+    server = TestServer(application, host="127.0.0.1", port=port, scheme="https")
+    await server.start_server(ssl=kernel.certificates.server_context())
+    connector = TCPConnector(ssl=kernel.certificates.client_context())
+    async with ClientSession(connector=connector) as session:
+        yield Arm(kernel, cloud, registry, throttle, endpoint, session, new_client)
+    for client in clients:
+        await client.close()
+    await server.close()
+
+
+@pytest.fixture
+def client(arm: Arm) -> ContainerRegistryManagementClient:
+    """The unmodified SDK, without retries."""
+    return arm.new_client()

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import json
 import re
 import secrets
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
 from local_azure.commands import workplace
+from local_azure.commands.demo_device import Device
 from local_azure.commands.demo_steps import Show
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
-from local_azure.commands.processes import running
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
@@ -35,7 +34,7 @@ _SAID = {
     "device.credential.stored": "the password is in Key Vault, as {secret}",
     "device.membership.joined": "the token is a client of {place}",
     "device.credential.delivered": "address, username and password are in the device twin",
-    "device.convergence.ready": "the device has reported: logged in",
+    "device.convergence.ready": "the device is ready: it has reported its login",
 }
 
 
@@ -45,16 +44,24 @@ class DemoFailed(Exception):
 
 def main() -> int:
     """0 only if all of it happened."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "docker", "podman", "skopeo", "oci"),
+        default="auto",
+        help="what the device pulls with; auto takes the first that works here",
+    )
+    arguments = parser.parse_args()
     show = Show()
     try:
-        asyncio.run(_demo(show))
+        asyncio.run(_demo(show, engine=arguments.engine))
     except (DemoFailed, AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
         show.failed(str(error))
         return 1
     return 0
 
 
-async def _demo(show: Show) -> None:
+async def _demo(show: Show, *, engine: str) -> None:
     log = Log()
     options = StackOptions(
         seed=secrets.randbelow(2**31),
@@ -75,7 +82,13 @@ async def _demo(show: Show) -> None:
                 "the function app, in Microsoft's Python worker", seconds=time.monotonic() - started
             )
             with tempfile.TemporaryDirectory(prefix="firstpull-demo-") as folder:
-                await Demo(show, stack, app, log, Path(folder), ca_file).run()
+                device = Device(
+                    device_id=f"gateway-{secrets.token_hex(3)}",
+                    folder=Path(folder),
+                    engine=engine,
+                    hub_ca=ca_file,
+                )
+                await Demo(show, stack, app, log, device).run()
         ca_file.unlink()
 
 
@@ -105,42 +118,36 @@ class Demo:
         stack: Stack,
         app: FunctionApp,
         log: Log,
-        folder: Path,
-        ca_file: Path,
+        device: Device,
     ) -> None:
         self._show = show
         self._stack = stack
         self._app = app
         self._log = log
-        self._folder = folder
-        self._ca_file = ca_file
-        self._device_id = f"gateway-{secrets.token_hex(3)}"
+        self._device = device
+        self._device_id = device.device_id
         self._agent_lines: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self) -> None:
         """Everything, in order. Raises DemoFailed."""
         self._show.heading("A new device waits")
         connection_string = await self._register()
-        file = self._folder / "connection-string"
-        file.touch(mode=0o600)
-        file.write_text(connection_string)
-        async with running(
-            *self._agent("run"),
-            *("--connection-string-file", str(file), "--hub-ca", str(self._ca_file)),
-            environment=self._device_environment(),
-            on_line=self._hear_agent,
-        ):
+        async with self._device.agent(connection_string, on_line=self._hear_agent):
             with self._show.step("the device's agent connects to its hub") as say:
                 await self._agent_says("the twin holds 0 deliveries")
                 say("the agent is connected, and the twin holds nothing yet")
             self._show.heading("The webhook names it")
             begun = time.monotonic()
             await self._post()
-            await self._follow_events(begun)
+            await self._follow_events(begun, until="device.credential.delivered")
             self._show.heading("The device pulls")
+            with self._show.step(f"the agent logs in, once {CONNECTED_REGISTRY} has synced") as say:
+                await self._agent_says("logged in with delivery")
+                say(f"the agent has logged in, after the next sync of {CONNECTED_REGISTRY}")
             digest = await self._pull()
             seconds = time.monotonic() - begun
             await self._refusals()
+            await self._follow_events(begun, until="device.convergence.ready")
         self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
         self._show.note(f"The app's log is in {self._log.file}.")
 
@@ -205,8 +212,8 @@ class Demo:
                 raise DemoFailed(f"the webhook answered {answer.status}: {await answer.text()}")
         self._show.done("202 Accepted", seconds=time.monotonic() - begun)
 
-    async def _follow_events(self, begun: float) -> None:
-        """Show what the app does until the device has acknowledged. Times are since the webhook."""
+    async def _follow_events(self, begun: float, *, until: str) -> None:
+        """Show what the app does, up to this event. Times are since the webhook."""
         deadline = begun + _STEP_SECONDS
         while True:
             try:
@@ -214,27 +221,27 @@ class Demo:
                     event, fields = await self._log.events.get()
             except TimeoutError:
                 raise DemoFailed(
-                    f"the device did not report within {_STEP_SECONDS:.0f} s; see {self._log.file}"
+                    f"no {until} within {_STEP_SECONDS:.0f} s of the webhook; see {self._log.file}"
                 ) from None
             if event in _SAID:
                 self._show.done(_SAID[event].format(**fields), seconds=time.monotonic() - begun)
-            if event == "device.convergence.ready":
+            if event == until:
                 return
 
     async def _pull(self) -> str:
         with self._show.step(f"pulling {GRANTED}") as say:
-            code, output, errors = await self._run_agent("pull", GRANTED)
-            if code != 0:
-                raise DemoFailed(f"the pull of {GRANTED} failed: {errors}")
-            say(f"{output} with {self._engine_name()}")
-        return output
+            ran = await self._device.pull(GRANTED, registry=CONNECTED_REGISTRY)
+            if ran.code != 0:
+                raise DemoFailed(f"the pull of {GRANTED} failed: {ran.errors}")
+            say(f"{ran.output} with {ran.engine}")
+        return ran.output
 
     async def _refusals(self) -> None:
         with self._show.step(f"pulling {OTHER}, which was not granted") as say:
-            code, _, errors = await self._run_agent("pull", OTHER, "--registry", CONNECTED_REGISTRY)
-            if code == 0:
+            ran = await self._device.pull(OTHER, registry=CONNECTED_REGISTRY)
+            if ran.code == 0:
                 raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
-            say(f"{OTHER}, which was not granted, is refused: {_last_line(errors)}")
+            say(f"{OTHER}, which was not granted, is refused:\n             {ran.reason}")
         with self._show.step("logging in with a wrong password") as say:
             status = await self._log_in_with_a_wrong_password()
             if status != 401:
@@ -255,30 +262,6 @@ class Demo:
         ):
             return answer.status
 
-    def _agent(self, command: str) -> tuple[str, ...]:
-        return (
-            *(sys.executable, "-m", "firstpull_agent", command),
-            *("--state-dir", str(self._folder / "state")),
-            *("--auth-file", str(self._folder / "auth.json")),
-            *("--certs-dir", str(self._folder / "certs")),
-        )
-
-    def _device_environment(self) -> Mapping[str, str]:
-        path = {"PATH": self._app.environment.get("PATH", "")}
-        return {**path, "HOME": str(self._folder), "PYTHONUNBUFFERED": "1"}
-
-    async def _run_agent(self, command: str, *arguments: str) -> tuple[int, str, str]:
-        process = await asyncio.create_subprocess_exec(
-            *self._agent(command),
-            *arguments,
-            env=dict(self._device_environment()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        return process.returncode or 0, output.decode().strip(), errors.decode().strip()
-
     def _hear_agent(self, line: str) -> None:
         with self._log.file.open("a") as file:
             file.write(f"agent: {line}\n")
@@ -290,16 +273,7 @@ class Demo:
                 while not re.search(pattern, await self._agent_lines.get(), re.IGNORECASE):
                     pass
         except TimeoutError:
-            raise DemoFailed(f"the agent did not connect; see {self._log.file}") from None
-
-    def _engine_name(self) -> str:
-        return next(
-            (name for name in ("podman", "skopeo") if shutil.which(name)), "its OCI library"
-        )
-
-
-def _last_line(text: str) -> str:
-    return text.splitlines()[-1] if text else "no reason given"
+            raise DemoFailed(f"the agent did not say {pattern!r}; see {self._log.file}") from None
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from local_azure.commands.processes import OnLine, running
+from local_azure.commands.processes import OnLine, inherited, running
 from local_azure.stack import Stack
 
 APP_FOLDER = Path(__file__).parents[2]
@@ -81,7 +80,7 @@ async def run_function_app(
     """The app in `hosts` host processes on one storage, as Azure scales out."""
     key, master_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     environment = {
-        **_inherited(("PATH", "HOME", "LANG", "TMPDIR")),
+        **inherited("PATH", "HOME", "LANG", "TMPDIR"),
         **stack.identity_environment(ca_file=ca_file),
         **app_settings(stack),
         **(more_settings or {}),
@@ -127,7 +126,3 @@ async def _start_host(
     if not listening.done():
         raise AppNotStarted("The function app did not start; the lines above say why.")
     return listening.result()
-
-
-def _inherited(names: Iterable[str]) -> dict[str, str]:
-    return {name: os.environ[name] for name in names if name in os.environ}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -36,6 +37,11 @@ async def running(
     finally:
         await _end(process)
         await reading
+
+
+def inherited(*names: str) -> dict[str, str]:
+    """These variables of this process, where they are set."""
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 async def _read(process: asyncio.subprocess.Process, on_line: OnLine) -> None:

@@ -26,16 +26,24 @@ class Kernel:
     calls: CallLog = field(default_factory=CallLog)
 
     @classmethod
-    def create(cls, *, seed: int, addresses: tuple[str, ...], clock: Clock | None = None) -> Kernel:
+    def create(
+        cls,
+        *,
+        seed: int,
+        addresses: tuple[str, ...],
+        clock: Clock | None = None,
+        certificates: CertificateAuthority | None = None,
+    ) -> Kernel:
         """A kernel whose chance is `seed`'s and whose certificates name `addresses`.
 
         Keys and passwords are new at each start whatever the seed: nothing that was
-        leaked from one run opens another.
+        leaked from one run opens another. `certificates` are for who must know the
+        authority before the kernel starts; they name the same addresses.
         """
         clock = clock or Clock()
         return cls(
             clock=clock,
             random=random.Random(seed),  # noqa: S311 - chance, not secrets
-            certificates=CertificateAuthority(addresses=addresses),
+            certificates=certificates or CertificateAuthority(addresses=addresses),
             tokens=TokenAuthority(clock=clock),
         )

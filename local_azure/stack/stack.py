@@ -20,13 +20,14 @@ from local_azure.iot_hub.models import IotHub
 from local_azure.iot_hub.mqtt import MqttEndpoint
 from local_azure.iot_hub.responses import create_iot_hub_application
 from local_azure.kernel import Kernel
+from local_azure.kernel.addresses import DEVICE_PORT, free_loopback_address
+from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.key_vault.models import Vault
 from local_azure.key_vault.responses import create_key_vault_application
 from local_azure.management import create_management_application
 from local_azure.registry.authentication import CLOUD_TOKEN_PATH
 from local_azure.registry.data_plane import create_registry_application
 from local_azure.registry.images import hello_world, sensor_gateway
-from local_azure.stack.addresses import DEVICE_PORT, free_loopback_address
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.management_routes import SiteRoutes
 from local_azure.stack.options import (
@@ -82,10 +83,19 @@ class Stack:
 
 
 @asynccontextmanager
-async def start_stack(options: StackOptions) -> AsyncIterator[Stack]:
-    """A running stack, gone without a trace on exit."""
-    address = free_loopback_address()
-    kernel = Kernel.create(seed=options.seed, addresses=(address,))
+async def start_stack(
+    options: StackOptions,
+    *,
+    address: str | None = None,
+    certificates: CertificateAuthority | None = None,
+) -> AsyncIterator[Stack]:
+    """A running stack, gone without a trace on exit.
+
+    A process that is to be a client of its own stack has to trust the authority before it
+    imports its HTTP client: it makes `certificates` for `address` first.
+    """
+    address = address or free_loopback_address()
+    kernel = Kernel.create(seed=options.seed, addresses=(address,), certificates=certificates)
     async with AsyncExitStack() as cleanup:
         listeners = Listeners(address=address, certificates=kernel.certificates)
         cleanup.push_async_callback(listeners.close)

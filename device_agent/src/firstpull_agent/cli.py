@@ -30,6 +30,8 @@ from firstpull_agent.times import MachineTime
 if TYPE_CHECKING:
     from firstpull_agent.hub import AzureHub
 
+_log = logging.getLogger(__name__)
+
 _CONNECTION_STRING = "FIRSTPULL_DEVICE_CONNECTION_STRING"
 
 
@@ -143,6 +145,7 @@ def _pulled_digest(arguments: argparse.Namespace) -> str:
         raise CannotPull(f"{engine.name} has no login for {login.address}")
     folder = image.reference.replace(":", "-")
     output = arguments.output or arguments.state_dir / "images" / image.repository / folder
+    _log.info("%s pulls %s from %s", engine.name, image.repository, login.address)
     return f"{image.repository}@{engine.pull(image, login, output=output)}"
 
 

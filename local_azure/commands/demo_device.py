@@ -1,0 +1,82 @@
+"""The demo's device: a folder of its own, and the device agent as a process in it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_azure.commands.processes import OnLine, inherited, running
+
+_PULLS = re.compile(r"INFO (\w+) pulls ")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command of the agent ended; the texts are without white space around them."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def engine(self) -> str:
+        """What it pulled with."""
+        found = _PULLS.search(self.errors)
+        return found[1] if found else "an unknown engine"
+
+    @property
+    def reason(self) -> str:
+        """Its last words."""
+        return self.errors.splitlines()[-1] if self.errors else "no reason given"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """Where the agent keeps its files, what it pulls with, and whom it trusts as its hub."""
+
+    device_id: str
+    folder: Path
+    engine: str
+    hub_ca: Path
+
+    @asynccontextmanager
+    async def agent(self, connection_string: str, *, on_line: OnLine) -> AsyncIterator[None]:
+        """The agent, following the twin."""
+        file = self.folder / "connection-string"
+        file.touch(mode=0o600)
+        file.write_text(connection_string)
+        options = ("--connection-string-file", str(file), "--hub-ca", str(self.hub_ca))
+        async with running(
+            *self._command("run"), *options, environment=self._environment(), on_line=on_line
+        ):
+            yield
+
+    async def pull(self, repository: str, *, registry: str) -> Ran:
+        """One pull with the login that was delivered for `registry`."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command("pull"),
+            *(repository, "--registry", registry),
+            env=self._environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        return Ran(process.returncode or 0, output.decode().strip(), errors.decode().strip())
+
+    def _command(self, command: str) -> tuple[str, ...]:
+        return (
+            *(sys.executable, "-m", "firstpull_agent", command),
+            *("--engine", self.engine, "--state-dir", str(self.folder / "state")),
+            # The name is docker's; the others take any.
+            *("--auth-file", str(self.folder / "config.json")),
+            *("--certs-dir", str(self.folder / "certs.d")),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**inherited("PATH"), "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,64 @@
+"""The test session's own local Azure.
+
+HTTP clients read the certificates that they trust when they are imported. So the authority is
+made here, before anything imports one, and the whole session trusts it and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local_azure.kernel.addresses import free_loopback_address
+from local_azure.kernel.certificates import CertificateAuthority
+
+if TYPE_CHECKING:
+    from local_azure.stack import Stack
+
+_ADDRESS = free_loopback_address()
+_AUTHORITY = CertificateAuthority(addresses=(_ADDRESS, "127.0.0.1", "localhost"))
+_FOLDER = tempfile.TemporaryDirectory(prefix="firstpull-tests-")
+CA_FILE = Path(_FOLDER.name, "ca.pem")
+CA_FILE.write_text(_AUTHORITY.ca_pem)
+for _name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+    os.environ[_name] = str(CA_FILE)
+
+
+@pytest.fixture(scope="session")
+def ca_file() -> Path:
+    """The authority that the whole session trusts."""
+    return CA_FILE
+
+
+@pytest.fixture(scope="session")
+async def stack() -> AsyncIterator[Stack]:
+    """The session's local Azure, with several connected registries and no throttling."""
+    from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
+
+    options = StackOptions(
+        seed=20261123,
+        connected_registries=tuple(
+            ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
+            for number in range(1, 13)
+        ),
+        token_activation_seconds=(0.0, 0.1),
+        throttled=False,
+    )
+    async with start_stack(options, address=_ADDRESS, certificates=_AUTHORITY) as started:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("IDENTITY_ENDPOINT", started.identity_endpoint)
+            patch.setenv("IDENTITY_HEADER", started.identity_header)
+            yield started
+
+
+@pytest.fixture(autouse=True)
+def _no_faults_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "stack" in request.fixturenames:
+        stack: Stack = request.getfixturevalue("stack")
+        stack.kernel.faults.clear()

@@ -11,7 +11,7 @@ from firstpull.clock import Clock
 from firstpull.cloud import NewPassword, RegistryId
 from firstpull.credentials import Credential, tags_for
 from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Transient
+from firstpull.errors import Blocked, Conflict, Transient
 from firstpull.events import emit
 from firstpull.membership import REQUEST_DEADLINE, Membership
 from firstpull.observation import Observed, PlaceView
@@ -61,9 +61,19 @@ class Applier:
     clock: Clock
 
     async def hold_room(self, action: TakePlace, view: PlaceView) -> None:
-        """Step 3: room at the place, before anything is recorded or made."""
-        if view.entry is not None:
+        """Step 3: room at the place, before anything is recorded or made.
+
+        Raises Conflict when the last room went meanwhile: the next look finds another place,
+        or says that there is none.
+        """
+        if view.entry is None:
+            return
+        try:
             await self.membership.reserve(action.place, view.token_id, capacity=view.entry.capacity)
+        except Blocked as refusal:
+            if refusal.reason is Reason.CONNECTED_REGISTRY_FULL:
+                raise Conflict(refusal.message) from None
+            raise
 
     async def apply(
         self, actions: Sequence[Action], observed: Observed, view: PlaceView, guard: Guard

@@ -43,6 +43,8 @@ CLAIM = timedelta(seconds=120)
 """How long a worker may be at one device."""
 _HINT_LIMIT = timedelta(minutes=10)
 """A later look is left to the timer; the queue is for what is soon."""
+_EARLY = timedelta(seconds=1)
+"""A hint may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
 """To write the outcome, while requests change the intent."""
 
@@ -95,7 +97,7 @@ class Worker:
         now = self.clock.now()
         claim = record.claim
         held = claim is not None and now < claim.until + timedelta(seconds=REQUEST_DEADLINE)
-        return record.due_at <= now and not held
+        return record.due_at <= now + _EARLY and not held
 
     async def _claim(
         self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from firstpull.clock import Clock
@@ -119,7 +120,8 @@ class Membership:
                 try:
                     await self._commit_under(lease, place, capacity=capacity)
                 finally:
-                    await lease.release()
+                    with suppress(Transient):  # it runs out by itself
+                        await lease.release()
                 return
             await self.clock.sleep(_POLL)
             if not _pending(await self._ledger(place)):

@@ -58,7 +58,8 @@ class Onboarding:
                 record = await self._write(stored, wanted)
             except Conflict:
                 continue
-            await self.queue.put(device)
+            if record.due_at <= self.clock.now():
+                await self.queue.put(device)
             return record
         raise Transient(
             Reason.CHANGED_MEANWHILE, "Others are changing this device; ask again.", retry_after=1

@@ -323,10 +323,13 @@ class _Planner:
         return Plan(actions=actions, answer=self._answer(), renew_at=renew_at)
 
     def _place(self) -> tuple[Action, ...]:
-        if self._record.place is not None and self._view.holds_room:
+        reserved = self._view.ledger.get(self._view.token_id) is not None
+        if self._record.place is not None and reserved:
             return ()
         place = self._view.place
         why = f"{place} is the first connected registry asked for that has room"
+        if self._record.place is not None:
+            why = f"the ledger of {place} has lost the device"
         return (TakePlace(place=place, names=self._found.names, why=why),)
 
     def _scope_map(self) -> tuple[Action, ...]:

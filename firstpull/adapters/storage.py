@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -184,7 +185,7 @@ class QueueWork:
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         """Have the device looked at after a delay; at most seven days."""
         text = json.dumps({"hub": device.hub, "deviceId": device.device_id})
-        delay = min(round(delay_seconds), _LONGEST_DELAY)
+        delay = min(math.ceil(delay_seconds), _LONGEST_DELAY)
         async with azure_errors(_SERVICE):
             await self._queue.send_message(text, visibility_timeout=delay)
 

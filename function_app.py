@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from functions import devices, health, schedule, work
+from functions import (
+    device_events,
+    devices,
+    health,
+    onboarding_queue,
+    poison,
+    provisioning,
+    schedule,
+    webhooks,
+    work,
+)
 
 app = func.FunctionApp()
 app.register_functions(devices.blueprint)
+app.register_functions(webhooks.blueprint)
+app.register_functions(provisioning.blueprint)
+app.register_functions(onboarding_queue.blueprint)
+app.register_functions(device_events.blueprint)
 app.register_functions(work.blueprint)
 app.register_functions(schedule.blueprint)
+app.register_functions(poison.blueprint)
 app.register_functions(health.blueprint)

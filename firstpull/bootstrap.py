@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
 from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCredential
@@ -16,10 +17,12 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
+    PoisonStorage,
     QueueWork,
     StorageServices,
     TableRecords,
 )
+from firstpull.announcements import Announcements
 from firstpull.apply import Applier
 from firstpull.clock import Clock, SystemClock
 from firstpull.converge import Worker
@@ -27,7 +30,11 @@ from firstpull.membership import Membership
 from firstpull.observation import Observer
 from firstpull.onboarding import Onboarding
 from firstpull.overdue import enqueue_overdue
+from firstpull.poison import Poison, PoisonQueues
+from firstpull.policy import Policy
 from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Locks, Records, Secrets, WorkQueue
+from firstpull.preview import Preview
+from firstpull.secret import Secret
 from firstpull.settings import Settings, read_settings
 
 
@@ -42,6 +49,7 @@ class Ports:
     queue: WorkQueue
     ledgers: Ledgers
     locks: Locks
+    poison: PoisonQueues
     clock: Clock
 
 
@@ -49,7 +57,12 @@ class Ports:
 class Application:
     """What the doors call."""
 
+    policy: Policy
+    webhook_keys: tuple[Secret, ...]
     onboarding: Onboarding
+    preview: Preview
+    announcements: Announcements
+    poison: Poison
     worker: Worker
     ports: Ports
 
@@ -62,24 +75,42 @@ class Application:
 
 def wire(settings: Settings, ports: Ports) -> Application:
     """The work over these ports."""
+    observer = Observer(
+        deployment=settings.deployment,
+        policy=settings.policy,
+        registries=ports.registries,
+        secrets=ports.secrets,
+        hubs=ports.hubs,
+        ledgers=ports.ledgers,
+    )
     membership = Membership(
         registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
     )
+    onboarding = Onboarding(
+        policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
+    )
     return Application(
-        onboarding=Onboarding(
-            policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
+        policy=settings.policy,
+        webhook_keys=settings.webhook_keys,
+        onboarding=onboarding,
+        preview=Preview(observer=observer, clock=ports.clock, validity=settings.password_validity),
+        announcements=Announcements(
+            policy=settings.policy,
+            onboarding=onboarding,
+            records=ports.records,
+            hubs=ports.hubs,
+            vault_host=urlsplit(settings.key_vault_url).netloc,
+        ),
+        poison=Poison(
+            queues=ports.poison,
+            records=ports.records,
+            policy=settings.policy,
+            clock=ports.clock,
         ),
         worker=Worker(
             records=ports.records,
             queue=ports.queue,
-            observer=Observer(
-                deployment=settings.deployment,
-                policy=settings.policy,
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                ledgers=ports.ledgers,
-            ),
+            observer=observer,
             applier=Applier(
                 deployment=settings.deployment,
                 registries=ports.registries,
@@ -119,6 +150,7 @@ async def connect(settings: Settings) -> Ports:
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
+        poison=PoisonStorage(storage),
         clock=clock,
     )
 

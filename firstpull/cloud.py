@@ -121,3 +121,4 @@ class Twin:
     enabled: bool
     desired: Mapping[str, Any]
     reported: Mapping[str, Any]
+    tags: Mapping[str, Any] = field(default_factory=dict)

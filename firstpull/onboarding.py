@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from firstpull.clock import Clock
 from firstpull.cloud import RegistryId
@@ -20,6 +21,8 @@ from firstpull.requests import OnboardingRequest
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for its outcome."""
 _POLL = 0.25
+_SAME_MOMENT = timedelta(seconds=1)
+"""Queues know no shorter time; requests within it are not put in order."""
 _ATTEMPTS = 8
 """To write an intent while others write the same record."""
 
@@ -38,32 +41,60 @@ class Onboarding:
         if not DEVICE_ID.fullmatch(device_id):
             error = FieldError("deviceId", "is not an IoT Hub device id")
             raise Invalid("The address names no possible device.", errors=(error,))
-        if hub is not None and hub not in self.policy.hubs:
+        listed = self.policy.hub(hub)
+        if listed is None:
             error = FieldError("hub", "is not listed in the policy")
             raise NotAllowed("The policy does not allow this hub.", errors=(error,))
-        return DeviceKey(hub=hub or self.policy.hubs[0], device_id=device_id)
+        return DeviceKey(hub=listed.host, device_id=device_id)
 
-    async def ask(self, request: OnboardingRequest, *, requested_by: str) -> DeviceRecord:
+    async def ask(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+    ) -> DeviceRecord:
         """Record what is wanted and have it worked on. Asking for the same again changes nothing.
 
-        Raises NotAllowed with every path that the policy forbids, and Refused where the device
-        has another place already.
+        `asked_at` is when a message was written, where that was earlier. Raises NotAllowed with
+        every path that the policy forbids, and Refused where the device has another place
+        already, or where something else was asked for later.
         """
-        intent = self._intent(request, requested_by=requested_by)
-        device = DeviceKey(hub=request.hub or self.policy.hubs[0], device_id=request.device_id)
         for _ in range(_ATTEMPTS):
-            stored = await self.records.get(device)
-            wanted = _wanted_record(device, stored, intent)
+            stored, wanted = await self._stored_and_wanted(
+                request, requested_by=requested_by, asked_at=asked_at
+            )
             try:
                 record = await self._write(stored, wanted)
             except Conflict:
                 continue
             if record.due_at <= self.clock.now():
-                await self.queue.put(device)
+                await self.queue.put(record.device)
             return record
         raise Transient(
             Reason.CHANGED_MEANWHILE, "Others are changing this device; ask again.", retry_after=1
         )
+
+    async def propose(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+    ) -> DeviceRecord:
+        """The record that asking would write. Writes nothing; raises what asking raises."""
+        _, wanted = await self._stored_and_wanted(
+            request, requested_by=requested_by, asked_at=asked_at
+        )
+        return wanted
+
+    async def wake(self, device: DeviceKey) -> bool:
+        """Have a known device looked at now. False for one that no record names."""
+        for _ in range(_ATTEMPTS):
+            stored = await self.records.get(device)
+            if stored is None:
+                return False
+            try:
+                await self.records.replace(
+                    replace(stored.value, due_at=self.clock.now()), etag=stored.etag
+                )
+            except Conflict:
+                continue
+            await self.queue.put(device)
+            return True
+        return True  # whoever keeps writing the record is at work on it
 
     async def find(self, device: DeviceKey) -> DeviceRecord:
         """The record of a device. Raises NotKnown."""
@@ -89,6 +120,19 @@ class Onboarding:
         """Records, a page at a time."""
         return await self.records.page(query)
 
+    async def _stored_and_wanted(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None
+    ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
+        now = self.clock.now()
+        asked_at = min(asked_at or now, now)
+        intent = self._intent(request, requested_by=requested_by, at=asked_at)
+        hub = self.policy.hub(request.hub) or self.policy.hubs[0]
+        device = DeviceKey(hub=hub.host, device_id=request.device_id)
+        stored = await self.records.get(device)
+        if stored is None:
+            return None, new_record(device, intent)
+        return stored, _wanted_record(stored.value, intent, now=now)
+
     async def _write(
         self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord
     ) -> DeviceRecord:
@@ -107,9 +151,9 @@ class Onboarding:
         )
         return written.value
 
-    def _intent(self, request: OnboardingRequest, *, requested_by: str) -> Intent:
+    def _intent(self, request: OnboardingRequest, *, requested_by: str, at: datetime) -> Intent:
         errors: list[FieldError] = []
-        if request.hub is not None and request.hub not in self.policy.hubs:
+        if self.policy.hub(request.hub) is None:
             errors.append(FieldError("/hub", "is not listed in the policy"))
         registry = self.policy.registry_id(request.container_registry)
         if registry is None:
@@ -127,7 +171,7 @@ class Onboarding:
             repositories=tuple(sorted(request.repositories)),
             actions=tuple(sorted(actions)),
             requested_by=requested_by,
-            at=self.clock.now(),
+            at=at,
         )
 
     def _candidates(
@@ -172,22 +216,29 @@ def _forbidden(
                     break
 
 
-def _wanted_record(
-    device: DeviceKey, stored: Stored[DeviceRecord] | None, intent: Intent
-) -> DeviceRecord:
-    """The record that a request asks for, given the one there is."""
-    if stored is None:
-        return new_record(device, intent)
-    record = stored.value
+def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
+    """The record that a request asks for, given the one there is. Raises Refused."""
     if record.intent.asks_the_same(intent):
-        stuck = record.condition.state in (State.WAITING, State.BLOCKED)
-        return replace(record, due_at=intent.at) if stuck else record
+        return _asked_again(record, intent, now=now)
+    if intent.at < record.intent.at:
+        raise Refused(
+            "Something else was asked for this device later than this.",
+            reason=Reason.OUT_OF_DATE,
+        )
     if record.place is not None and record.place not in intent.candidates:
         raise Refused(
             f"The device has its place at {record.place}; moving it is not offered yet.",
             reason=Reason.PLACEMENT_IS_FIXED,
         )
     return with_intent(record, intent)
+
+
+def _asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
+    """The same intent once more: nothing changes but what late messages are held against."""
+    if intent.at - record.intent.at >= _SAME_MOMENT:
+        record = replace(record, intent=replace(record.intent, at=intent.at))
+    stuck = record.condition.state in (State.WAITING, State.BLOCKED)
+    return replace(record, due_at=now) if stuck else record
 
 
 def _at_rest(record: DeviceRecord) -> bool:

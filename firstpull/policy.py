@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, model_validator
 
 from firstpull.cloud import Place, RegistryId
-from firstpull.repositories import ACTIONS, DEFAULT_ACTION, covers, problem_with
+from firstpull.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
+from firstpull.repositories import DEFAULT_ACTION, covers
 
 DEFAULT_CAPACITY = 50
 """Clients of a connected registry (intro-connected-registry, May 2025; older pages say 20)."""
@@ -22,18 +22,6 @@ _REGISTRY_ID = re.compile(
     re.IGNORECASE,
 )
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
-
-
-def _repository(value: str) -> str:
-    if (problem := problem_with(value)) is not None:
-        raise ValueError(problem)
-    return value
-
-
-def _action(value: str) -> str:
-    if value not in ACTIONS:
-        raise ValueError(f"is none of {', '.join(sorted(ACTIONS))}")
-    return value
 
 
 def _registry_id(value: str) -> RegistryId:
@@ -57,16 +45,27 @@ def _ca(value: str) -> str:
     return value
 
 
-RepositoryName = Annotated[str, AfterValidator(_repository)]
-ActionName = Annotated[str, AfterValidator(_action)]
 HostName = Annotated[str, AfterValidator(_host)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
+class HubPolicy(StrictModel):
+    """An IoT Hub. A host name alone, `contoso.azure-devices.net`, is one named `contoso`."""
+
+    host: HostName
+    name: str = ""
+    """As events name it; the first label of the host where it is left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host_alone(cls, value: object) -> object:
+        return {"host": value} if isinstance(value, str) else value
+
+    def is_named(self, name: str) -> bool:
+        """Whether events of this name are of this hub. Azure changes the case of names."""
+        return (self.name or self.host.split(".", 1)[0]).casefold() == name.casefold()
 
 
-class ConnectedRegistryPolicy(_Entry):
+class ConnectedRegistryPolicy(StrictModel):
     """A connected registry that devices may ask for."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9]{4,39}$")]
@@ -103,24 +102,28 @@ class ConnectedRegistryPolicy(_Entry):
         )
 
 
-class SitePolicy(_Entry):
+class SitePolicy(StrictModel):
     """A site: its connected registries in the order in which they are filled."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Policy(_Entry):
+class Policy(StrictModel):
     """Everything a request may name. What is not listed is refused."""
 
-    hubs: Annotated[tuple[HostName, ...], Field(min_length=1)]
-    """IoT Hub host names; the first is meant where a request names none."""
+    hubs: Annotated[tuple[HubPolicy, ...], Field(min_length=1)]
+    """IoT Hubs; the first is meant where a request names none."""
     container_registries: Annotated[
         tuple[Annotated[str, AfterValidator(_registry_id)], ...], Field(min_length=1)
     ]
     """ARM ids of container registries; the first is meant where nothing else is named."""
     connected_registries: Annotated[tuple[ConnectedRegistryPolicy, ...], Field(min_length=1)]
     sites: tuple[SitePolicy, ...] = ()
+    default_onboarding: OnboardingTarget | None = None
+    """For devices that appear in a hub without a tag; None leaves them alone."""
+    enrollments: Mapping[str, OnboardingTarget] = {}
+    """By the name of an enrollment group or individual enrollment of a provisioning service."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -144,9 +147,27 @@ class Policy(_Entry):
             if name not in known
         ]
         problems += [f"sites: {n!r} is there twice" for n in _twice(s.name for s in self.sites)]
+        targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
+        if self.default_onboarding is not None:
+            targets["defaultOnboarding"] = self.default_onboarding
+        site_names = {site.name for site in self.sites}
+        problems += [
+            f"{where}: there is no {target.site or target.connected_registry!r}"
+            for where, target in targets.items()
+            if target.site not in (None, *site_names)
+            or target.connected_registry not in (None, *known)
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def hub(self, host: str | None) -> HubPolicy | None:
+        """The listed hub of a host name, the first where none is given."""
+        return next((hub for hub in self.hubs if host in (None, hub.host)), None)
+
+    def hub_named(self, name: str) -> HubPolicy | None:
+        """The listed hub that events call so."""
+        return next((hub for hub in self.hubs if hub.is_named(name)), None)
 
     def registry_id(self, name: str | None) -> RegistryId | None:
         """The container registry of a name, the first where none is given; None if not listed."""

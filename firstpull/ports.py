@@ -46,6 +46,7 @@ class Query:
     device_id: str | None = None
     state: State | None = None
     connected_registry: str | None = None
+    secret: str | None = None
     after: str | None = None
     size: int = 100
 

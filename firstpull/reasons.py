@@ -18,6 +18,10 @@ class Reason(StrEnum):
     DEVICE_NOT_KNOWN = "DeviceNotKnown"
     OPERATION_NOT_KNOWN = "OperationNotKnown"
     PLACEMENT_IS_FIXED = "PlacementIsFixed"
+    OUT_OF_DATE = "OutOfDate"
+    SIGNATURE_NOT_VALID = "SignatureNotValid"
+    MESSAGE_NOT_KNOWN = "MessageNotKnown"
+    HANDLER_FAILED = "HandlerFailed"
     INTERNAL_ERROR = "InternalError"
 
     # A device on its way.
@@ -58,6 +62,10 @@ MEANING: dict[Reason, str] = {
     Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
     Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
     Reason.PLACEMENT_IS_FIXED: "The device has a place already, and moving is not offered.",
+    Reason.OUT_OF_DATE: "Something else was asked for later; what came late is dropped.",
+    Reason.SIGNATURE_NOT_VALID: "The webhook's signature is missing, wrong, or too old.",
+    Reason.MESSAGE_NOT_KNOWN: "No message of this id is kept in a poison queue.",
+    Reason.HANDLER_FAILED: "A message could not be handled, however often it was tried.",
     Reason.INTERNAL_ERROR: "A fault of firstpull itself. Details are in its log only.",
     Reason.ACCEPTED: "The intent is recorded; the work has not begun.",
     Reason.CONVERGING: "A worker is at it.",

@@ -77,6 +77,15 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """A message about a device that could not be taken; it is kept in a poison queue."""
+
+    reason: Reason
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
     """A worker's hold on a device. No write of `owner` is under way after `until`."""
 
@@ -103,6 +112,7 @@ class DeviceRecord:
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0
+    rejection: Rejection | None = None
     claim: Claim | None = None
     schema_version: int = SCHEMA_VERSION
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from datetime import timedelta
 from typing import Annotated, Self
 
@@ -9,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from firstpull.policy import Policy
+from firstpull.secret import Secret
 
 
 class SettingsError(Exception):
@@ -25,13 +28,30 @@ def _policy(value: object) -> object:
     return Policy.model_validate_json(value) if isinstance(value, str) else value
 
 
+def _keys(value: object) -> object:
+    """Standard Webhooks: 24 to 64 random bytes in base64 behind `whsec_`."""
+    if not isinstance(value, str):
+        return value
+    keys = [text.strip() for text in value.split(",") if text.strip()]
+    for number, key in enumerate(keys, start=1):
+        try:
+            length = len(base64.b64decode(key.removeprefix("whsec_"), validate=True))
+        except binascii.Error:
+            length = 0
+        if not key.startswith("whsec_") or not 24 <= length <= 64:
+            raise ValueError(f"key {number} is not whsec_ and 24 to 64 bytes in base64")
+    return tuple(Secret(key) for key in keys)
+
+
 HttpsUrl = Annotated[str, AfterValidator(_https)]
 
 
 class Settings(BaseSettings):
     """One attribute per setting, named like its environment variable."""
 
-    model_config = SettingsConfigDict(env_prefix="FIRSTPULL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="FIRSTPULL_", frozen=True, extra="ignore", arbitrary_types_allowed=True
+    )
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
     """Name of this deployment: two on the same hub and registry never share a token."""
@@ -41,6 +61,9 @@ class Settings(BaseSettings):
     """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Days until a password expires by itself."""
+
+    webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
+    """Signing keys of webhooks, `whsec_…`, with commas between them; none switches them off."""
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
     """Azure Resource Manager; another one in a sovereign cloud."""

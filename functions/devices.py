@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,16 +9,15 @@ from typing import Any
 import azure.functions as func
 
 from firstpull.errors import FieldError, Invalid, NotKnown
-from firstpull.onboarding import LONGEST_WAIT
 from firstpull.ports import Query
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State
 from firstpull.requests import read_request
+from functions.asking import answer_request, caller
 from functions.problems import answering_problems
 from functions.representations import (
-    device_address,
     device_view,
-    operation_address,
+    json_answer,
     operation_retry_after,
     operation_view,
 )
@@ -29,7 +26,6 @@ from functions.runtime import runtime
 blueprint = func.Blueprint()
 
 _LARGEST_PAGE = 1000
-_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
 
 
 @blueprint.function_name("create_device")
@@ -53,7 +49,7 @@ async def put_device(req: func.HttpRequest) -> func.HttpResponse:
 @answering_problems
 async def get_device(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices/{deviceId}: how far a device is."""
-    return _json(200, device_view(await _find(req)))
+    return json_answer(200, device_view(await _find(req)))
 
 
 @blueprint.function_name("list_devices")
@@ -66,7 +62,7 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
     view: dict[str, Any] = {"devices": [device_view(record) for record in page.records]}
     if page.next_page is not None:
         view["next"] = page.next_page
-    return _json(200, view)
+    return json_answer(200, view)
 
 
 @blueprint.function_name("get_operation")
@@ -88,24 +84,12 @@ async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
         )
     retry_after = operation_retry_after(record, generation)
     headers = {"Retry-After": retry_after} if retry_after else {}
-    return _json(200, operation_view(record, generation), headers=headers)
+    return json_answer(200, operation_view(record, generation), headers=headers)
 
 
 async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResponse:
     request = read_request(req.get_body(), device_id=device_id)
-    application = await runtime.application()
-    record = await application.onboarding.ask(request, requested_by=_caller(req.headers))
-    headers = {}
-    wait = _seconds_to_wait(req.headers)
-    if wait is not None:
-        headers["Preference-Applied"] = f"wait={wait:.0f}"
-        record = await application.onboarding.wait(record, seconds=wait)
-    headers["Location"] = device_address(req.url, record)
-    if record.is_converged:
-        return _json(200, device_view(record), headers=headers)
-    headers["Operation-Location"] = operation_address(req.url, record)
-    headers["Retry-After"] = operation_retry_after(record, record.generation) or "60"
-    return _json(202, device_view(record), headers=headers)
+    return await answer_request(req, request, requested_by=caller(req.headers))
 
 
 async def _find(req: func.HttpRequest) -> DeviceRecord:
@@ -131,25 +115,4 @@ def _query(params: Mapping[str, str]) -> Query:
         connected_registry=params.get("connectedRegistry"),
         after=params.get("after"),
         size=int(size),
-    )
-
-
-def _caller(headers: Mapping[str, str]) -> str:
-    """Who asks. The platform sets the name only where it authenticates; elsewhere anyone could."""
-    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true":
-        return headers.get("x-ms-client-principal-name", "") or "unknown principal"
-    return "function key"
-
-
-def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
-    """`Prefer: wait=N` (RFC 7240), at most the longest wait there is."""
-    found = _WAIT.search(headers.get("prefer", ""))
-    return min(float(found[1]), LONGEST_WAIT) if found else None
-
-
-def _json(
-    status: int, document: dict[str, Any], *, headers: dict[str, str] | None = None
-) -> func.HttpResponse:
-    return func.HttpResponse(
-        json.dumps(document), status_code=status, headers=headers, mimetype="application/json"
     )

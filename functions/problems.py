@@ -20,8 +20,10 @@ from firstpull.errors import (
 )
 from firstpull.events import emit_crash, emit_warning
 from firstpull.reasons import MEANING, Reason
+from firstpull.signatures import SignatureNotValid
 
 _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
+    (SignatureNotValid, 401),
     (NotAllowed, 403),
     (NotKnown, 404),
     (Refused, 409),

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+import azure.functions as func
+
+from firstpull.plan import (
+    Action,
+    CreateToken,
+    Deliver,
+    DisableSecretVersion,
+    ForgetPasswords,
+    GeneratePassword,
+    JoinConnectedRegistry,
+    Plan,
+    PutScopeMap,
+    TakePlace,
+    UpdateToken,
+)
+from firstpull.poison import PoisonMessage
 from firstpull.policy import name_of
 from firstpull.reasons import MEANING, Reason
 from firstpull.records import Condition, DeviceRecord, State
@@ -49,8 +66,74 @@ def device_view(record: DeviceRecord) -> dict[str, Any]:
             )
             if delivery
             else None,
+            "lastRejected": {
+                "reason": record.rejection.reason.value,
+                "message": record.rejection.message,
+                "at": _time(record.rejection.at),
+            }
+            if record.rejection
+            else None,
             "nextLookAt": _time(record.due_at),
             "attempts": record.attempts,
+        }
+    )
+
+
+def plan_view(record: DeviceRecord, plan: Plan) -> dict[str, Any]:
+    """What would be done, step by step, and what stands in the way."""
+    finding = plan.finding
+    return _without_none(
+        {
+            "dryRun": True,
+            "deviceId": record.device.device_id,
+            "hub": record.device.hub,
+            "actions": [_action_view(action) for action in plan.actions],
+            "finding": _without_none(
+                {
+                    "state": finding.state.value,
+                    "reason": finding.reason.value,
+                    "message": finding.message,
+                    "remedy": finding.remedy,
+                }
+            )
+            if finding is not None
+            else None,
+        }
+    )
+
+
+def _action_view(action: Action) -> dict[str, Any]:
+    """The action's name, what it is done to, and why."""
+    view: dict[str, Any] = {"action": type(action).__name__, "why": action.why}
+    match action:
+        case TakePlace() | JoinConnectedRegistry():
+            view["connectedRegistry"] = str(action.place)
+        case PutScopeMap():
+            view |= {"scopeMap": action.name, "permits": sorted(action.actions)}
+        case CreateToken() | UpdateToken():
+            view |= {"token": action.name, "scopeMap": action.scope_map}
+        case ForgetPasswords():
+            view["token"] = action.name
+        case GeneratePassword():
+            view |= {"slot": action.slot.value, "expiresOn": _time(action.expires_at)}
+        case Deliver():
+            view |= {"connectedRegistry": str(action.place), "address": action.address}
+        case DisableSecretVersion():
+            view |= {"secret": action.secret, "version": action.version}
+    return view
+
+
+def poison_view(message: PoisonMessage) -> dict[str, Any]:
+    """A kept message, with why it was not taken."""
+    return _without_none(
+        {
+            "queue": message.queue,
+            "id": message.id,
+            "reason": message.reason.value,
+            "detail": message.detail,
+            "errors": [{"path": path, "message": text} for path, text in message.errors],
+            "keptAt": _time(message.kept_at),
+            "message": message.message,
         }
     )
 
@@ -102,6 +185,15 @@ def operation_address(request_url: str, record: DeviceRecord) -> str:
     """The address of the operation that the record's generation is."""
     device = quote(record.device.device_id, safe="")
     return _address(request_url, f"devices/{device}/operations/{record.generation}", record)
+
+
+def json_answer(
+    status: int, document: dict[str, Any], *, headers: dict[str, str] | None = None
+) -> func.HttpResponse:
+    """A JSON document as an answer."""
+    return func.HttpResponse(
+        json.dumps(document), status_code=status, headers=headers, mimetype="application/json"
+    )
 
 
 def _operation_status(record: DeviceRecord, generation: int) -> str:

@@ -57,6 +57,7 @@ class IotHubAdapter:
             enabled=found.status == "enabled",
             desired=found.properties.desired or {},
             reported=found.properties.reported or {},
+            tags=found.tags or {},
         )
 
     async def generation_id(self, device: DeviceKey) -> str | None:

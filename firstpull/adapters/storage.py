@@ -7,6 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,8 +22,8 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 from azure.storage.blob import LeaseProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, BlobServiceClient, ContainerClient
-from azure.storage.queue import TextBase64EncodePolicy
-from azure.storage.queue.aio import QueueServiceClient
+from azure.storage.queue import QueueMessage
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull import ledger as ledgers
 from firstpull import records
@@ -32,6 +33,7 @@ from firstpull.cloud import Place
 from firstpull.devices import DeviceKey
 from firstpull.errors import Conflict, FieldError, Invalid
 from firstpull.ledger import Ledger
+from firstpull.poison import QUEUES, StoredMessage
 from firstpull.policy import name_of
 from firstpull.ports import Lease, Page, Query, Stored
 from firstpull.records import DeviceRecord
@@ -42,6 +44,8 @@ MEMBERSHIP_CONTAINER = "membership"
 
 _SERVICE = "Storage"
 _LEASE_SECONDS = 60
+_POISON = "-poison"
+_PEEK = 32
 _LONGEST_DELAY = 7 * 24 * 3600 - 1
 _AUDIENCE = "https://storage.azure.com"
 
@@ -79,17 +83,15 @@ class StorageServices:
         )
 
     async def prepare(self) -> None:
-        """Make the table, the queue and the container where they are missing."""
+        """Make the table, the queues and the container where they are missing."""
         async with azure_errors(_SERVICE):
             await self.tables.create_table_if_not_exists(RECORDS_TABLE)
-            for create in (
-                self.queues.get_queue_client(WORK_QUEUE).create_queue,
-                self.blobs.get_container_client(MEMBERSHIP_CONTAINER).create_container,
-            ):
-                try:
-                    await create()
-                except ResourceExistsError:
-                    continue
+            for name in QUEUES:
+                await _create_queue(self.queues.get_queue_client(name))
+            try:
+                await self.blobs.create_container(MEMBERSHIP_CONTAINER)
+            except ResourceExistsError:
+                return
 
     async def close(self) -> None:
         """Close the connections."""
@@ -159,6 +161,7 @@ class TableRecords:
             "deviceId": query.device_id,
             "state": query.state.value if query.state else None,
             "connectedRegistry": query.connected_registry,
+            "secret": query.secret,
         }
         wanted = {name: value for name, value in columns.items() if value is not None}
         # An empty filter is no filter; "PartitionKey gt ''" matches everything.
@@ -177,10 +180,8 @@ class QueueWork:
     """The port `WorkQueue`."""
 
     def __init__(self, services: StorageServices) -> None:
-        # Base64 is what the host's queue trigger expects (host.json, messageEncoding).
-        self._queue = services.queues.get_queue_client(
-            WORK_QUEUE, message_encode_policy=TextBase64EncodePolicy()
-        )
+        # Plain text: host.json has messageEncoding none, so that people may write either.
+        self._queue = services.queues.get_queue_client(WORK_QUEUE)
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         """Have the device looked at after a delay; at most seven days."""
@@ -188,6 +189,74 @@ class QueueWork:
         delay = min(math.ceil(delay_seconds), _LONGEST_DELAY)
         async with azure_errors(_SERVICE):
             await self._queue.send_message(text, visibility_timeout=delay)
+
+
+class PoisonStorage:
+    """The port `PoisonQueues`: `<queue>-poison`, as the functions host names them."""
+
+    def __init__(self, services: StorageServices) -> None:
+        self._services = services
+
+    async def keep(self, queue: str, text: str) -> None:
+        """Put a message into the poison queue, for good."""
+        poison = self._queue(f"{queue}{_POISON}")
+        async with azure_errors(_SERVICE):
+            try:
+                await poison.send_message(text, time_to_live=-1)
+            except ResourceNotFoundError:
+                await _create_queue(poison)
+                await poison.send_message(text, time_to_live=-1)
+
+    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+        """The oldest messages, 32 at the most; they stay as they are."""
+        async with azure_errors(_SERVICE):
+            try:
+                found = await self._queue(f"{queue}{_POISON}").peek_messages(_PEEK)
+            except ResourceNotFoundError:
+                return ()
+        return tuple(
+            StoredMessage(
+                id=message.id, text=str(message.content or ""), inserted_at=message.inserted_on
+            )
+            for message in found
+        )
+
+    async def resend(self, queue: str, message_id: str, text: str) -> bool:
+        """Put `text` into the queue and take the message out of poison. False when it has gone."""
+        async with self._taken(queue, message_id) as message:
+            if message is None:
+                return False
+            await self._queue(queue).send_message(text)
+            await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return True
+
+    async def discard(self, queue: str, message_id: str) -> bool:
+        """Take a message out of poison. False when it has gone."""
+        async with self._taken(queue, message_id) as message:
+            if message is None:
+                return False
+            await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return True
+
+    @asynccontextmanager
+    async def _taken(self, queue: str, message_id: str) -> AsyncIterator[QueueMessage | None]:
+        """One message, received; the others that came with it are shown again at once."""
+        poison = self._queue(f"{queue}{_POISON}")
+        async with azure_errors(_SERVICE):
+            try:
+                pages = poison.receive_messages(
+                    messages_per_page=_PEEK, max_messages=_PEEK, visibility_timeout=30
+                )
+                received = [message async for message in pages]
+            except ResourceNotFoundError:
+                received = []
+            for other in received:
+                if other.id != message_id:
+                    await poison.update_message(other, visibility_timeout=0)
+            yield next((m for m in received if m.id == message_id), None)
+
+    def _queue(self, name: str) -> QueueClient:
+        return self._services.queues.get_queue_client(name)
 
 
 class BlobLedgers:
@@ -297,6 +366,13 @@ class BlobLease:
                 return
 
 
+async def _create_queue(queue: QueueClient) -> None:
+    try:
+        await queue.create_queue()
+    except ResourceExistsError:
+        return
+
+
 async def _create_empty(blob: BlobClient) -> None:
     try:
         await blob.upload_blob(b"", overwrite=False)
@@ -317,6 +393,7 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
         "deviceId": record.device.device_id,
         "state": record.condition.state.value,
         "connectedRegistry": record.place.connected_registry if record.place else "",
+        "secret": record.names.secret if record.names else "",
         "dueAt": record.due_at,
         "record": records.to_json(record),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from local_azure.commands.processes import OnLine, inherited, running
 from local_azure.stack import Stack
+from local_azure.stack.options import HUB_NAME
 
 APP_FOLDER = Path(__file__).parents[2]
 _START_SECONDS = 60.0
@@ -54,7 +55,7 @@ def _policy(stack: Stack) -> dict[str, object]:
     """Every connected registry of the stack, each also in a site with the first."""
     sites = stack.sites.all()
     return {
-        "hubs": [stack.iot_hub_host_name],
+        "hubs": [{"host": stack.iot_hub_host_name, "name": HUB_NAME}],
         "containerRegistries": [stack.registry_id],
         "connectedRegistries": [
             {

@@ -1,0 +1,116 @@
+"""What events say: that a device or a secret changed. Events are hints, never facts.
+
+They come at least once, in any order, late, and with placeholder contents
+(iot-hub-event-grid, delivery-and-retry). So only names are taken from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
+
+from firstpull.bodies import checked
+from firstpull.devices import DEVICE_ID
+from firstpull.errors import FieldError, Invalid
+
+_CREATED = "Microsoft.Devices.DeviceCreated"
+_DELETED = "Microsoft.Devices.DeviceDeleted"
+_NEW_VERSION = "Microsoft.KeyVault.SecretNewVersionCreated"
+_EXPIRY = ("Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceNotice:
+    """A device was created in a hub, or deleted there. `hub_name` is the hub's short name."""
+
+    hub_name: str
+    device_id: str
+    created: bool
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretNotice:
+    """A secret has a new version, or one that expires. `vault_host` is the vault's host name."""
+
+    vault_host: str
+    secret: str
+    version: str
+    created: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownNotice:
+    """An event of a kind that nothing is done about."""
+
+    kind: str
+
+
+Notice = DeviceNotice | SecretNotice | UnknownNotice
+
+
+class _Event(BaseModel):
+    """The envelope, in either schema. Both may gain fields, so others are let through."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    kind: Annotated[
+        str, Field(min_length=1, max_length=256, validation_alias=AliasChoices("eventType", "type"))
+    ]
+    at: Annotated[AwareDatetime, Field(validation_alias=AliasChoices("eventTime", "time"))]
+    data: dict[str, Any]
+
+
+class _DeviceData(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    hub_name: Annotated[str, Field(alias="hubName", min_length=1, max_length=128)]
+    device_id: Annotated[str, Field(alias="deviceId")]
+    module_id: Annotated[str | None, Field(alias="moduleId")] = None
+
+
+class _SecretData(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    url: Annotated[str, Field(alias="Id", min_length=1, max_length=512)]
+    secret: Annotated[str, Field(alias="ObjectName", pattern=r"^[0-9A-Za-z-]{1,127}$")]
+    version: Annotated[str, Field(alias="Version", max_length=64)] = ""
+
+
+def read_notices(document: object) -> tuple[Notice, ...]:
+    """The notices of one event or of an array of them. Raises Invalid when any is malformed."""
+    events = document if isinstance(document, list) else [document]
+    return tuple(_notice(checked(_Event, event)) for event in events)
+
+
+def _notice(event: _Event) -> Notice:
+    if event.kind in (_CREATED, _DELETED):
+        return _device_notice(event)
+    if event.kind == _NEW_VERSION or event.kind in _EXPIRY:
+        data = checked(_SecretData, event.data)
+        return SecretNotice(
+            vault_host=urlsplit(data.url).netloc,
+            secret=data.secret,
+            version=data.version,
+            created=event.kind == _NEW_VERSION,
+        )
+    return UnknownNotice(kind=event.kind)
+
+
+def _device_notice(event: _Event) -> Notice:
+    data = checked(_DeviceData, event.data)
+    if data.module_id:
+        return UnknownNotice(kind=f"{event.kind} of a module")
+    if not DEVICE_ID.fullmatch(data.device_id):
+        error = FieldError("/data/deviceId", "is not an IoT Hub device id")
+        raise Invalid("The event names no possible device.", errors=(error,))
+    return DeviceNotice(
+        hub_name=data.hub_name,
+        device_id=data.device_id,
+        created=event.kind == _CREATED,
+        at=event.at,
+    )

@@ -1,0 +1,50 @@
+"""The event doors: Event Grid by the queue `device-events`, or by its trigger.
+
+The queue is the usual one: no public endpoint, no key, and retries of its own.
+"""
+
+from __future__ import annotations
+
+import json
+
+import azure.functions as func
+
+from firstpull.bodies import read_json, read_message
+from firstpull.errors import Invalid
+from firstpull.notices import read_notices
+from functions.messages import text_of
+from functions.runtime import runtime
+
+QUEUE = "device-events"
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("hear_events")
+@blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
+async def hear_events(message: func.QueueMessage) -> None:
+    """Act on the event, or the array of events, in a message."""
+    await _hear(text_of(message))
+
+
+@blueprint.function_name("hear_event_grid")
+@blueprint.event_grid_trigger(arg_name="event")
+async def hear_event_grid(event: func.EventGridEvent) -> None:
+    """Act on one event that Event Grid pushes, in either schema."""
+    # The worker hands over a CloudEvent where that is what came, whatever the annotation says.
+    received: object = event
+    if isinstance(received, func.CloudEvent):
+        kind, at, data = received.type, received.time, received.get_json()
+    else:
+        kind, at, data = event.event_type, event.event_time, event.get_json()
+    document = {"eventType": kind, "eventTime": at.isoformat() if at else None, "data": data}
+    await _hear(json.dumps(document))
+
+
+async def _hear(text: str) -> None:
+    application = await runtime.application()
+    try:
+        for notice in read_notices(read_json(read_message(text.encode()))):
+            await application.announcements.hear(notice)
+    except Invalid as refusal:
+        await application.poison.keep(QUEUE, text, refusal)

@@ -1,0 +1,34 @@
+"""The bulk door: onboarding requests by the queue `device-onboarding`, one a message."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from firstpull.bodies import read_message
+from firstpull.errors import Invalid
+from firstpull.events import emit
+from firstpull.reasons import Reason
+from firstpull.requests import read_request
+from functions.messages import inserted_at, text_of
+from functions.runtime import runtime
+
+QUEUE = "device-onboarding"
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("onboard_from_queue")
+@blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
+async def onboard_from_queue(message: func.QueueMessage) -> None:
+    """Onboard the device that a message names; keep a message that cannot be taken."""
+    application = await runtime.application()
+    try:
+        request = read_request(read_message(message.get_body()))
+        await application.onboarding.ask(
+            request, requested_by=f"queue {QUEUE}", asked_at=inserted_at(message)
+        )
+    except Invalid as refusal:
+        if refusal.reason is Reason.OUT_OF_DATE:
+            emit("message.dropped", queue=QUEUE, reason=refusal.reason.value)
+        else:
+            await application.poison.keep(QUEUE, text_of(message), refusal)

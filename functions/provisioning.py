@@ -1,0 +1,31 @@
+"""The Device Provisioning Service's door: its webhook of custom allocation."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from firstpull.events import emit
+from firstpull.provisioning import allocate
+from functions.asking import answer_request, is_dry_run
+from functions.problems import answering_problems
+from functions.representations import json_answer
+from functions.runtime import runtime
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("allocate_device")
+@blueprint.route("provisioning", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/provisioning: the hub for a device that registers; its onboarding begins."""
+    application = await runtime.application()
+    allocation = allocate(req.get_body(), application.policy)
+    if allocation.request is None:
+        emit("device.allocation.answered", hub=allocation.hub.host, onboarding=False)
+    elif is_dry_run(req.params):
+        return await answer_request(req, allocation.request, requested_by="provisioning service")
+    else:
+        await application.onboarding.ask(allocation.request, requested_by="provisioning service")
+        emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
+    return json_answer(200, allocation.answer())

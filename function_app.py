@@ -9,6 +9,7 @@ from functions import (
     devices,
     health,
     onboarding_queue,
+    openapi,
     poison,
     provisioning,
     schedule,
@@ -26,3 +27,4 @@ app.register_functions(work.blueprint)
 app.register_functions(schedule.blueprint)
 app.register_functions(poison.blueprint)
 app.register_functions(health.blueprint)
+app.register_functions(openapi.blueprint)

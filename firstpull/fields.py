@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from pydantic.alias_generators import to_camel
 
 from firstpull.repositories import ACTIONS, problem_with
@@ -49,10 +49,16 @@ def _some[T: Sequence[str]](values: T) -> T:
 
 
 RepositoryName = Annotated[str, AfterValidator(_repository)]
-ActionName = Annotated[str, AfterValidator(_action)]
+ActionName = Annotated[
+    str, AfterValidator(_action), Field(json_schema_extra={"enum": sorted(ACTIONS)})
+]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-Repositories = Annotated[tuple[RepositoryName, ...], AfterValidator(_some)]
-Actions = Annotated[tuple[ActionName, ...], AfterValidator(_some)]
+# What the validators check, for readers of the schema.
+_SOME: dict[str, JsonValue] = {"minItems": 1, "maxItems": _MAX_REPOSITORIES, "uniqueItems": True}
+Repositories = Annotated[
+    tuple[RepositoryName, ...], AfterValidator(_some), Field(json_schema_extra=_SOME)
+]
+Actions = Annotated[tuple[ActionName, ...], AfterValidator(_some), Field(json_schema_extra=_SOME)]
 
 
 class OnboardingTarget(StrictModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from firstpull.bodies import checked, read_object
 from firstpull.devices import DEVICE_ID
@@ -20,7 +20,11 @@ def _device_id(value: str) -> str:
     return value
 
 
-DeviceId = Annotated[str, AfterValidator(_device_id)]
+DeviceId = Annotated[
+    str,
+    AfterValidator(_device_id),
+    Field(json_schema_extra={"pattern": f"^{DEVICE_ID.pattern}$", "examples": ["gateway-1"]}),
+]
 
 
 class OnboardingRequest(OnboardingTarget):

@@ -1,0 +1,105 @@
+"""The work queue, and the poison queues."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue import QueueMessage
+from azure.storage.queue.aio import QueueClient
+
+from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.account import SERVICE, StorageServices, create_queue
+from firstpull.devices import DeviceKey
+from firstpull.poison import StoredMessage
+
+_WORK_QUEUE = "device-work"
+_POISON = "-poison"
+_PEEK = 32
+_LONGEST_DELAY = 7 * 24 * 3600 - 1
+
+
+class QueueWork:
+    """The port `WorkQueue`."""
+
+    def __init__(self, services: StorageServices) -> None:
+        # Plain text: host.json has messageEncoding none, so that people may write either.
+        self._queue = services.queues.get_queue_client(_WORK_QUEUE)
+
+    async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
+        """Have the device looked at after a delay; at most seven days."""
+        text = json.dumps({"hub": device.hub, "deviceId": device.device_id})
+        delay = min(math.ceil(delay_seconds), _LONGEST_DELAY)
+        async with azure_errors(SERVICE):
+            await self._queue.send_message(text, visibility_timeout=delay)
+
+
+class PoisonStorage:
+    """The port `PoisonQueues`: `<queue>-poison`, as the functions host names them."""
+
+    def __init__(self, services: StorageServices) -> None:
+        self._services = services
+
+    async def keep(self, queue: str, text: str) -> None:
+        """Put a message into the poison queue, for good."""
+        poison = self._queue(f"{queue}{_POISON}")
+        async with azure_errors(SERVICE):
+            try:
+                await poison.send_message(text, time_to_live=-1)
+            except ResourceNotFoundError:
+                await create_queue(poison)
+                await poison.send_message(text, time_to_live=-1)
+
+    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+        """The oldest messages, 32 at the most; they stay as they are."""
+        async with azure_errors(SERVICE):
+            try:
+                found = await self._queue(f"{queue}{_POISON}").peek_messages(_PEEK)
+            except ResourceNotFoundError:
+                return ()
+        return tuple(
+            StoredMessage(
+                id=message.id, text=str(message.content or ""), inserted_at=message.inserted_on
+            )
+            for message in found
+        )
+
+    async def resend(self, queue: str, message_id: str, text: str) -> bool:
+        """Put `text` into the queue and take the message out of poison. False when it has gone."""
+        async with self._taken(queue, message_id) as message:
+            if message is None:
+                return False
+            await self._queue(queue).send_message(text)
+            await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return True
+
+    async def discard(self, queue: str, message_id: str) -> bool:
+        """Take a message out of poison. False when it has gone."""
+        async with self._taken(queue, message_id) as message:
+            if message is None:
+                return False
+            await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return True
+
+    @asynccontextmanager
+    async def _taken(self, queue: str, message_id: str) -> AsyncIterator[QueueMessage | None]:
+        """One message, received; the others that came with it are shown again at once."""
+        poison = self._queue(f"{queue}{_POISON}")
+        async with azure_errors(SERVICE):
+            try:
+                pages = poison.receive_messages(
+                    messages_per_page=_PEEK, max_messages=_PEEK, visibility_timeout=30
+                )
+                received = [message async for message in pages]
+            except ResourceNotFoundError:
+                received = []
+            for other in received:
+                if other.id != message_id:
+                    await poison.update_message(other, visibility_timeout=0)
+            yield next((m for m in received if m.id == message_id), None)
+
+    def _queue(self, name: str) -> QueueClient:
+        return self._services.queues.get_queue_client(name)

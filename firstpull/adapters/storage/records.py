@@ -1,0 +1,137 @@
+"""The devices' records, in a table."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import UpdateMode
+from azure.data.tables.aio import TableClient
+
+from firstpull import records
+from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
+from firstpull.devices import DeviceKey
+from firstpull.errors import Conflict, FieldError, Invalid
+from firstpull.ports import Page, Query, Stored
+from firstpull.records import DeviceRecord
+
+
+class TableRecords:
+    """The port `Records`: PartitionKey is the hub, RowKey a hash of the device id.
+
+    Ids hold characters that keys may not. Beside the record there are the columns that
+    queries need.
+    """
+
+    def __init__(self, services: StorageServices) -> None:
+        self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
+
+    async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
+        """The record of a device."""
+        async with azure_errors(SERVICE):
+            try:
+                entity = await self._table.get_entity(**_key(device))
+            except ResourceNotFoundError:
+                return None
+        return Stored(value=_record(entity), etag=str(entity.metadata["etag"]))
+
+    async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
+        """Store a record where there is none."""
+        async with azure_errors(SERVICE):
+            try:
+                written = await self._table.create_entity(_entity(record))
+            except ResourceExistsError:
+                raise Conflict("The record was made meanwhile.") from None
+        return Stored(value=record, etag=written["etag"])
+
+    async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
+        """Store a record over the one of this ETag."""
+        async with azure_errors(SERVICE):
+            try:
+                written = await self._table.update_entity(
+                    _entity(record),
+                    mode=UpdateMode.REPLACE,
+                    etag=etag,
+                    match_condition=MatchConditions.IfNotModified,
+                )
+            except (ResourceModifiedError, ResourceNotFoundError):
+                raise Conflict("The record was changed meanwhile.") from None
+        return Stored(value=record, etag=written["etag"])
+
+    async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
+        """The devices whose time has come."""
+        async with azure_errors(SERVICE, deadline_seconds=60):
+            async for entity in self._table.query_entities(
+                "dueAt le @now", parameters={"now": now}, select=["hub", "deviceId"]
+            ):
+                yield DeviceKey(hub=entity["hub"], device_id=entity["deviceId"])
+
+    async def page(self, query: Query) -> Page:
+        """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        columns = {
+            "PartitionKey": query.hub,
+            "deviceId": query.device_id,
+            "state": query.state.value if query.state else None,
+            "connectedRegistry": query.connected_registry,
+            "secret": query.secret,
+        }
+        wanted = {name: value for name, value in columns.items() if value is not None}
+        # An empty filter is no filter; "PartitionKey gt ''" matches everything.
+        condition = " and ".join(f"{name} eq @{name}" for name in wanted) or "PartitionKey gt ''"
+        async with azure_errors(SERVICE):
+            pages = self._table.query_entities(
+                condition, parameters=wanted, results_per_page=query.size
+            ).by_page(continuation_token=_continuation(query.after))
+            async for page in pages:
+                found = tuple([_record(entity) async for entity in page])
+                return Page(records=found, next_page=_after(pages.continuation_token))  # type: ignore[attr-defined]
+        return Page(records=(), next_page=None)
+
+
+def _key(device: DeviceKey) -> dict[str, str]:
+    return {"partition_key": device.hub, "row_key": device.digest()}
+
+
+def _entity(record: DeviceRecord) -> dict[str, Any]:
+    return {
+        "PartitionKey": record.device.hub,
+        "RowKey": record.device.digest(),
+        "schemaVersion": record.schema_version,
+        "hub": record.device.hub,
+        "deviceId": record.device.device_id,
+        "state": record.condition.state.value,
+        "connectedRegistry": record.place.connected_registry if record.place else "",
+        "secret": record.names.secret if record.names else "",
+        "dueAt": record.due_at,
+        "record": records.to_json(record),
+    }
+
+
+def _record(entity: Mapping[str, Any]) -> DeviceRecord:
+    return records.from_json(entity["record"])
+
+
+def _after(token: Mapping[str, str] | None) -> str | None:
+    return base64.urlsafe_b64encode(json.dumps(token).encode()).decode() if token else None
+
+
+def _continuation(after: str | None) -> Any:  # noqa: ANN401 - the SDK says str and takes a dict
+    if after is None:
+        return None
+    try:
+        token = json.loads(base64.urlsafe_b64decode(after))
+        return {key: str(token[key]) for key in ("PartitionKey", "RowKey")}
+    except (ValueError, TypeError, KeyError, binascii.Error):
+        error = FieldError("after", "is not a `next` of this listing")
+        raise Invalid("The listing cannot be continued.", errors=(error,)) from None

@@ -1,0 +1,223 @@
+"""The documents tell of everything that a user can meet, and of nothing that is not there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from pydantic.alias_generators import to_camel
+
+from firstpull.policy import ConnectedRegistryPolicy, Policy
+from firstpull.reasons import MEANING, Reason
+from firstpull.records import State
+from firstpull.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "device_agent/README.md"])
+_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)$", re.MULTILINE)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def rows(name: str, *, section: str = "") -> dict[str, list[str]]:
+    """The rows of a document's tables, below a heading, by the code in their first cell."""
+    text = text_of(name).partition(section)[2] if section else text_of(name)
+    cells = (line.strip(" |").split(" | ") for line in text.splitlines() if line.startswith("|"))
+    return {
+        code: rest for first, *rest in cells for code in re.findall(r"`([^`]+)`", first) if rest
+    }
+
+
+def without_code(text: str) -> str:
+    return _BLOCK.sub("", text)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = _HEADING.findall(without_code(document.read_text()))
+    plain = (re.sub(r"[^\w\s-]", "", heading.lower()) for heading in headings)
+    return {text.strip().replace(" ", "-") for text in plain}
+
+
+def routes_of_the_doors() -> Iterator[str]:
+    """`METHOD /api/path` of every HTTP function, read from the code without loading the app."""
+    prefix = json.loads(text_of("host.json"))["extensions"]["http"]["routePrefix"]
+    for module in (ROOT / "functions").glob("*.py"):
+        for call in ast.walk(ast.parse(module.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                if call.func.attr != "route":
+                    continue
+                options = {k.arg: ast.literal_eval(k.value) for k in call.keywords[:1]}
+                path = ast.literal_eval(call.args[0])
+                yield from (f"{method} /{prefix}/{path}" for method in options["methods"])
+
+
+def names_of_log_events() -> set[str]:
+    """The first argument of every call of `emit` and the like; what is computed ends in `.`."""
+    calls = (
+        call
+        for folder in ("firstpull", "functions")
+        for module in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(module.read_text()))
+        if isinstance(call, ast.Call)
+    )
+    names = set()
+    for call in calls:
+        function = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if function in {"emit", "_emit", "emit_warning", "emit_crash", "report"} and call.args:
+            name = call.args[0]
+            if isinstance(name, ast.JoinedStr):
+                name = name.values[0]
+            if isinstance(name, ast.Constant):
+                names.add(str(name.value))
+    return names
+
+
+def test_every_reason_is_explained_in_its_own_words() -> None:
+    documented = rows("docs/http-api.md", section="## Reasons")
+    assert {name: cells[-1] for name, cells in documented.items() if name in set(Reason)} == {
+        reason.value: meaning for reason, meaning in MEANING.items()
+    }
+
+
+def test_every_reason_a_device_can_be_stuck_for_says_what_happens() -> None:
+    cycle = text_of("docs/onboarding-cycle.md")
+    on_its_way = {Reason.ACCEPTED, Reason.CONVERGING, Reason.DELIVERED, Reason.ACKNOWLEDGED}
+    missing = {r for r in set(Reason) - on_its_way - {Reason.SUPERSEDED} if f"`{r}`" not in cycle}
+    assert not missing
+
+
+def test_every_state_is_explained() -> None:
+    assert rows("docs/architecture.md").keys() >= set(State)
+
+
+def test_every_setting_is_explained_with_its_default() -> None:
+    documented = rows("docs/settings.md")
+    for name, field in Settings.model_fields.items():
+        variable = str(field.validation_alias or f"FIRSTPULL_{name.upper()}")
+        default = "required" if field.is_required() else f"`{field.default}`"
+        if field.default in (None, ()):
+            default = "none"
+        assert documented[variable][0] == default, variable
+
+
+@pytest.mark.parametrize("model", [Policy, ConnectedRegistryPolicy])
+def test_every_field_of_the_policy_is_explained(
+    model: type[Policy | ConnectedRegistryPolicy],
+) -> None:
+    documented = rows("docs/settings.md", section="## The policy")
+    assert documented.keys() >= {to_camel(name) for name in model.model_fields}
+
+
+def test_the_policy_in_the_documents_is_one() -> None:
+    first = next(body for kind, body in _BLOCK.findall(text_of("docs/settings.md")) if kind)
+    assert Policy.model_validate_json(first).sites
+
+
+def test_every_route_is_explained_and_no_other() -> None:
+    documented = rows("docs/http-api.md").keys()
+    assert {name for name in documented if " /api/" in name} == set(routes_of_the_doors())
+
+
+def test_every_log_event_is_listed() -> None:
+    cycle = text_of("docs/onboarding-cycle.md")
+    assert len(names_of_log_events()) > 10
+    assert {name for name in names_of_log_events() if f"`{name}" not in cycle} == set()
+
+
+def routes_of_the_management_port() -> Iterator[str]:
+    """The kernel's routes, and those of each service that has knobs."""
+    services = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "local_azure").glob("*/management_routes.py")
+    ]
+    assert services
+    for module in ("local_azure.management.routes", *services):
+        for kind in vars(importlib.import_module(module)).values():
+            if inspect.isclass(kind) and kind.__module__ == module and hasattr(kind, "table"):
+                for route in kind.table(kind.__new__(kind)):
+                    yield f"{route.method} {route.path}"
+
+
+def test_every_knob_of_the_local_azure_is_listed_and_no_other() -> None:
+    documented = rows("docs/local-azure.md", section="## Knobs").keys()
+    listed = {name for name in documented if re.match(r"[A-Z]+ /", name)}
+    assert listed == {"GET /", *routes_of_the_management_port()}
+
+
+def test_every_assumption_about_an_error_code_is_listed() -> None:
+    documented = text_of("docs/local-azure.md").partition("## Assumptions")[2]
+    assumed = [
+        re.search(r'code = "(\w+)"', error)
+        for module in (ROOT / "local_azure").glob("*/exceptions.py")
+        for error in re.split(r"^class ", module.read_text(), flags=re.MULTILINE)
+        if "assumption" in error
+    ]
+    codes = {found[1] for found in assumed if found is not None}
+    assert len(codes) > 5
+    assert {code for code in codes if f"`{code}`" not in documented} == set()
+
+
+def test_every_make_target_is_listed_and_every_target_in_the_documents_exists() -> None:
+    makefile = text_of("Makefile")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    listed = {name.removeprefix("make ") for name in rows("CONTRIBUTING.md") if "make " in name}
+    assert listed == targets
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"(?:^|`)make ([a-z]+)\b", document.read_text(), re.MULTILINE)
+    }
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = [one or other for one, other in _LINK.findall(without_code(document.read_text()))]
+    for link in links:
+        if link.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    named = re.findall(
+        r"`((?:firstpull|functions|tests|docs|local_azure)/[\w/.]+)`", document.read_text()
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_json_example_is_json(document: Path) -> None:
+    for kind, body in _BLOCK.findall(document.read_text()):
+        if kind == "json":
+            json.loads(body)
+
+
+def test_only_production_code_is_deployed() -> None:
+    patterns = [
+        line for line in text_of(".funcignore").splitlines() if line and not line.startswith("#")
+    ]
+    left = {
+        path.name
+        for path in ROOT.iterdir()
+        if not any(fnmatch(path.name, pattern) for pattern in patterns)
+    }
+    assert left == {"function_app.py", "host.json", "requirements.txt", "functions", "firstpull"}

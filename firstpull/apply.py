@@ -60,8 +60,31 @@ class Applier:
     membership: Membership
     clock: Clock
 
-    async def hold_room(self, action: TakePlace, view: PlaceView) -> None:
-        """Step 3: room at the place, before anything is recorded or made.
+    async def apply(
+        self, actions: Sequence[Action], observed: Observed, view: PlaceView, guard: Guard
+    ) -> Delivery | None:
+        """Steps 4 to 8. Returns the new delivery where there is one.
+
+        Raises what the ports raise; what was done until then stays and is found again.
+        """
+        run = _Run(self, observed, view, guard)
+        for action in actions:
+            if isinstance(action, TakePlace):
+                await self._hold_room(action, view)
+        for action in actions:
+            if isinstance(action, PutScopeMap | CreateToken | UpdateToken):
+                await run.prepare(action)
+        await _both(run.fill_slot(actions), run.join(actions))
+        delivery = None
+        for action in actions:
+            if isinstance(action, Deliver):
+                delivery = await run.deliver(action)
+            elif isinstance(action, DisableSecretVersion):
+                await self.secrets.disable(action.secret, action.version)
+        return delivery
+
+    async def _hold_room(self, action: TakePlace, view: PlaceView) -> None:
+        """Step 4: room at the place, before anything is made.
 
         Raises Conflict when the last room went meanwhile: the next look finds another place,
         or says that there is none.
@@ -74,26 +97,6 @@ class Applier:
             if refusal.reason is Reason.CONNECTED_REGISTRY_FULL:
                 raise Conflict(refusal.message) from None
             raise
-
-    async def apply(
-        self, actions: Sequence[Action], observed: Observed, view: PlaceView, guard: Guard
-    ) -> Delivery | None:
-        """Steps 5 to 8. Returns the new delivery where there is one.
-
-        Raises what the ports raise; what was done until then stays and is found again.
-        """
-        run = _Run(self, observed, view, guard)
-        for action in actions:
-            if isinstance(action, PutScopeMap | CreateToken | UpdateToken):
-                await run.prepare(action)
-        await _both(run.fill_slot(actions), run.join(actions))
-        delivery = None
-        for action in actions:
-            if isinstance(action, Deliver):
-                delivery = await run.deliver(action)
-            elif isinstance(action, DisableSecretVersion):
-                await self.secrets.disable(action.secret, action.version)
-        return delivery
 
 
 class _Run:

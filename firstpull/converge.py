@@ -2,10 +2,12 @@
 
 1. Read the record. Not due, or claimed by a live worker: nothing to do.
 2. Observe and plan. Nothing is written yet.
-3. Hold room at the connected registry. A crash leaves room held, which the next pass finds.
-4. Claim the device: one guarded write of the record with the worker's name, the names of all
-   that will be made, the slot that will be filled, and a due time after the claim's end.
-   A crash here leaves a record that names things which do not exist yet, and a claim that runs out.
+3. Claim the device: one guarded write of the record with the worker's name, the place, the
+   names of all that will be made, the slot that will be filled, and a due time after the
+   claim's end. A crash here leaves a record that names things which do not exist yet, and a
+   claim that runs out.
+4. Hold room at the connected registry. A crash leaves room held, which the next pass finds.
+   Where the last room went meanwhile, the next pass finds another place or says there is none.
 5. Scope map, then token. A crash leaves either; both are found by name and used.
 6. Side by side:
    a. the password: made in the named slot, then stored in Key Vault. A crash between the two
@@ -33,7 +35,7 @@ from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.events import emit, emit_crash, emit_warning
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
-from firstpull.plan import GeneratePassword, Plan, TakePlace, make_plan
+from firstpull.plan import GeneratePassword, Plan, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
 from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State
@@ -102,13 +104,10 @@ class Worker:
     async def _claim(
         self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
     ) -> Stored[DeviceRecord]:
-        """Steps 3 and 4."""
+        """Step 3."""
         record, view, credential = stored.value, observed.chosen, observed.credential
         if view is None or credential is None:
             raise AssertionError("a plan with actions has a place")
-        for action in plan.actions:
-            if isinstance(action, TakePlace):
-                await self.applier.hold_room(action, view)
         filling = {a.slot for a in plan.actions if isinstance(a, GeneratePassword)}
         until = self.clock.now() + CLAIM
         claimed = replace(
@@ -144,7 +143,12 @@ class Worker:
             condition = _condition(
                 record, found.state, found.reason, found.message, remedy=found.remedy, now=now
             )
-            due_at = next_look(condition, now=now, renew_at=None)
+            if found.reason is Reason.CONNECTED_REGISTRY_FULL and _has_nothing_yet(
+                record, observed
+            ):
+                record = replace(record, place=None, names=None)
+            elsewhere = record.place is None and observed.record.place is not None
+            due_at = now if elsewhere else next_look(condition, now=now, renew_at=None)
             return replace(record, condition=condition, due_at=due_at, attempts=0, claim=None)
         acknowledged_at = record.acknowledged_at
         if delivery is not None:
@@ -196,10 +200,9 @@ class Worker:
             condition = _condition(
                 record, State.BLOCKED, error.reason, error.message, remedy=error.remedy, now=now
             )
-            due_at = next_look(condition, now=now, renew_at=None)
         else:
             condition = _condition(record, State.CONVERGING, error.reason, error.message, now=now)
-            due_at = retry_at(error, attempts=record.attempts, device=record.device, now=now)
+        due_at = retry_at(error, attempts=record.attempts, device=record.device, now=now)
         return replace(
             record, condition=condition, due_at=due_at, attempts=record.attempts + 1, claim=None
         )
@@ -209,7 +212,11 @@ class Worker:
         stored: Stored[DeviceRecord],
         outcome: Callable[[DeviceRecord], DeviceRecord],
     ) -> None:
-        """Step 9. A request that came meanwhile keeps its intent, and is due at once."""
+        """Step 9. A request that came meanwhile keeps its intent, and is due at once.
+
+        A pass without a claim has done nothing: where the record was written meanwhile, what
+        it saw is old, and whoever wrote has seen to the next look.
+        """
         begun = stored.value
         for _ in range(_ATTEMPTS):
             record = outcome(stored.value)
@@ -217,13 +224,15 @@ class Worker:
                 record = replace(
                     record, condition=stored.value.condition, due_at=self.clock.now(), attempts=0
                 )
+            elif stored.value.due_at < begun.due_at:
+                record = replace(record, due_at=stored.value.due_at)  # woken meanwhile
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
             except Conflict:
                 again = await self.records.get(begun.device)
-                if again is None or again.value.claim != begun.claim:
-                    return  # another worker has the device now
+                if again is None or begun.claim is None or again.value.claim != begun.claim:
+                    return
                 stored = again
         else:
             return  # the claim runs out, and the timer comes back to it
@@ -246,6 +255,12 @@ class Worker:
             reason=record.condition.reason.value,
             attempts=record.attempts,
         )
+
+
+def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
+    """Whether a recorded place is only a plan: no room is held there, and no token was made."""
+    token = observed.credential.token if observed.credential is not None else None
+    return record.place is not None and record.delivery is None and token is None
 
 
 def _condition(

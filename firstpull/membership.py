@@ -134,8 +134,12 @@ class Membership:
         while _pending(ledger):
             registry = await self._registry(place)
             ledger = await self._admit(place, ledger, registry, capacity=capacity)
+            asked_for = _pending(ledger)
             registry = await self._write_list(lease, place, ledger, registry)
             ledger = await self._note(place, registry)
+            if unheard := asked_for & _pending(ledger):
+                await self._refuse(place, sorted(unheard), _not_heard(place))
+                return
 
     async def _admit(
         self, place: Place, ledger: Ledger, registry: ConnectedRegistry, *, capacity: int
@@ -308,8 +312,17 @@ class _LedgerWriter:
         return True
 
 
-def _pending(ledger: Ledger) -> bool:
-    return bool(ledger.of(Standing.JOINING, Standing.LEAVING))
+def _pending(ledger: Ledger) -> frozenset[TokenId]:
+    """The tokens that want in or out."""
+    return frozenset(e.token_id for e in ledger.of(Standing.JOINING, Standing.LEAVING))
+
+
+def _not_heard(place: Place) -> Blocked:
+    return Blocked(
+        Reason.REFUSED,
+        f"The container registry took the list of {place} and changed it otherwise.",
+        remedy="Compare the connected registry's clients with its limits; it is tried again.",
+    )
 
 
 def _without(listed: tuple[TokenId, ...], out: Collection[TokenId]) -> tuple[TokenId, ...]:

@@ -21,6 +21,8 @@ from firstpull.requests import OnboardingRequest
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for its outcome."""
 _POLL = 0.25
+_SOON = timedelta(seconds=5)
+"""A device that is looked at this soon anyway needs no waking."""
 _SAME_MOMENT = timedelta(seconds=1)
 """Queues know no shorter time; requests within it are not put in order."""
 _ATTEMPTS = 8
@@ -220,7 +222,7 @@ def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> De
     """The record that a request asks for, given the one there is. Raises Refused."""
     if record.intent.asks_the_same(intent):
         return _asked_again(record, intent, now=now)
-    if intent.at < record.intent.at:
+    if intent.at.replace(microsecond=0) < record.intent.at.replace(microsecond=0):
         raise Refused(
             "Something else was asked for this device later than this.",
             reason=Reason.OUT_OF_DATE,
@@ -237,8 +239,8 @@ def _asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devi
     """The same intent once more: nothing changes but what late messages are held against."""
     if intent.at - record.intent.at >= _SAME_MOMENT:
         record = replace(record, intent=replace(record.intent, at=intent.at))
-    stuck = record.condition.state in (State.WAITING, State.BLOCKED)
-    return replace(record, due_at=now) if stuck else record
+    idle = record.condition.state is not State.CONVERGING and record.due_at > now + _SOON
+    return replace(record, due_at=now) if idle else record
 
 
 def _at_rest(record: DeviceRecord) -> bool:

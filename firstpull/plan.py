@@ -132,7 +132,7 @@ class Plan:
     """What is to be done, and how things stand where nothing is.
 
     `finding` is what stands in the way: there are no actions then. `answer` is the device's
-    word on what is in its twin. `renew_at` is when the password wants to be replaced.
+    word on what is in its twin. `renew_at` is when the password there wants to be another.
     """
 
     actions: tuple[Action, ...] = ()
@@ -319,8 +319,7 @@ class _Planner:
             *self._deliver(),
             *self._disable(),
         )
-        renew_at = renewal_time(self._current, self._record.device) if self._current else None
-        return Plan(actions=actions, answer=self._answer(), renew_at=renew_at)
+        return Plan(actions=actions, answer=self._answer(), renew_at=self._next_change())
 
     def _place(self) -> tuple[Action, ...]:
         reserved = self._view.ledger.get(self._view.token_id) is not None
@@ -387,6 +386,15 @@ class _Planner:
         """Never before the last one was acknowledged: a device that is away keeps what it knows."""
         acknowledged = self._record.acknowledged_at is not None
         return acknowledged and self._now >= renewal_time(current, self._record.device)
+
+    def _next_change(self) -> datetime | None:
+        """When the password in the twin wants to be another: now, where a newer one is stored."""
+        delivery, current = self._record.delivery, self._current
+        if current is None:
+            return None
+        if delivery is not None and delivery.secret_version != current.version:
+            return self._now
+        return renewal_time(current, self._record.device)
 
     def _generate(self, slot: Slot | None) -> tuple[Action, ...]:
         if slot is None:

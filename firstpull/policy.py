@@ -42,6 +42,8 @@ def _host(value: str) -> str:
 def _ca(value: str) -> str:
     if "-----BEGIN CERTIFICATE-----" not in value or "PRIVATE KEY" in value:
         raise ValueError("is not a certificate in PEM")
+    if not value.isascii():
+        raise ValueError("holds more than ASCII; leave out what stands around the certificates")
     return value
 
 

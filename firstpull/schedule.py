@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from firstpull.devices import DeviceKey
-from firstpull.errors import Conflict, FirstpullError, Transient
+from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.records import Condition, State
 
 _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
@@ -37,9 +37,16 @@ def next_look(condition: Condition, *, now: datetime, renew_at: datetime | None)
 
 
 def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:
-    """When a device is tried again: what the service asked for, or ever later, with jitter."""
+    """When a device is tried again: what the service asked for, or ever later, with jitter.
+
+    What waits for a person is tried as rarely as it is looked at.
+    """
     if isinstance(error, Conflict):
         seconds = 0.5
+    elif isinstance(error, Blocked):
+        first, longest = _LOOKS[State.BLOCKED]
+        seconds = min(first.total_seconds() * 2 ** min(attempts, 10), longest.total_seconds())
+        return now + timedelta(seconds=seconds)
     elif isinstance(error, Transient) and error.retry_after is not None:
         seconds = error.retry_after
     else:

@@ -1,11 +1,12 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock setup clean
+.PHONY: help demo up test check format lock setup az clean
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
+AZURE_CLI := 2.91.0
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests
 
 help: ## what there is
@@ -46,10 +47,16 @@ $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
 		--editable device_agent
 	@touch $@
 
-$(AZURITE): local_azure/azurite/package-lock.json $(VENV)/.installed
+$(AZURITE): local_azure/azurite/package-lock.json | $(VENV)/.installed
 	@echo "Installing Azurite (half a minute, once) ..."
 	@cd local_azure/azurite && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
+
+az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand.md
+	@test -x .local/azure-cli/bin/az || { echo "Installing azure-cli (a minute, once) ..." && \
+		$(BIN)/python -m venv .local/azure-cli && \
+		.local/azure-cli/bin/pip install -qq --disable-pip-version-check azure-cli==$(AZURE_CLI); }
+	@.local/azure-cli/bin/az version --output table
 
 clean: ## remove what setup and runs have made
 	@rm -rf $(VENV) .local local_azure/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache

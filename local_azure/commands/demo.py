@@ -16,10 +16,10 @@ from pathlib import Path
 import aiohttp
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
-from local_azure.commands import workplace
 from local_azure.commands.demo_device import Device
 from local_azure.commands.demo_steps import Show
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
+from local_azure.commands.workplace import Workplace
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
@@ -51,18 +51,19 @@ def main() -> int:
         default="auto",
         help="what the device pulls with; auto takes the first that works here",
     )
+    Workplace.add_option(parser)
     arguments = parser.parse_args()
     show = Show()
     try:
-        asyncio.run(_demo(show, engine=arguments.engine))
+        asyncio.run(_demo(show, arguments.workplace, engine=arguments.engine))
     except (DemoFailed, AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
         show.failed(str(error))
         return 1
     return 0
 
 
-async def _demo(show: Show, *, engine: str) -> None:
-    log = Log()
+async def _demo(show: Show, workplace: Workplace, *, engine: str) -> None:
+    log = Log(workplace.start_log("demo"))
     options = StackOptions(
         seed=secrets.randbelow(2**31),
         connected_registries=(ConnectedRegistryOptions(name=CONNECTED_REGISTRY),),
@@ -75,30 +76,31 @@ async def _demo(show: Show, *, engine: str) -> None:
             f"storage on {stack.address}",
             seconds=time.monotonic() - started,
         )
-        ca_file = workplace.write_ca("demo-ca", stack.ca_pem)
-        started = time.monotonic()
-        async with run_function_app(stack, ca_file=str(ca_file), on_line=log.add) as app:
-            show.done(
-                "the function app, in Microsoft's Python worker", seconds=time.monotonic() - started
+        with workplace.ca("demo-ca", stack.ca_pem) as ca_file:
+            await _demo_on(stack, show, log, ca_file=ca_file, engine=engine)
+
+
+async def _demo_on(stack: Stack, show: Show, log: Log, *, ca_file: Path, engine: str) -> None:
+    started = time.monotonic()
+    async with run_function_app(stack, ca_file=str(ca_file), on_line=log.add) as app:
+        show.done(
+            "the function app, in Microsoft's Python worker", seconds=time.monotonic() - started
+        )
+        with tempfile.TemporaryDirectory(prefix="firstpull-demo-") as folder:
+            device = Device(
+                device_id=f"gateway-{secrets.token_hex(3)}",
+                folder=Path(folder),
+                engine=engine,
+                hub_ca=ca_file,
             )
-            with tempfile.TemporaryDirectory(prefix="firstpull-demo-") as folder:
-                device = Device(
-                    device_id=f"gateway-{secrets.token_hex(3)}",
-                    folder=Path(folder),
-                    engine=engine,
-                    hub_ca=ca_file,
-                )
-                await Demo(show, stack, app, log, device).run()
-        ca_file.unlink()
+            await Demo(show, stack, app, log, device).run()
 
 
 class Log:
     """The function app's output: kept in a file, its events also handed on."""
 
-    def __init__(self) -> None:
-        workplace.FOLDER.mkdir(exist_ok=True)
-        self.file = workplace.FOLDER / "demo.log"
-        self.file.write_text("")
+    def __init__(self, file: Path) -> None:
+        self.file = file
         self.events: asyncio.Queue[tuple[str, dict[str, str]]] = asyncio.Queue()
 
     def add(self, line: str) -> None:
@@ -132,9 +134,9 @@ class Demo:
         """Everything, in order. Raises DemoFailed."""
         self._show.heading("A new device waits")
         connection_string = await self._register()
-        async with self._device.agent(connection_string, on_line=self._hear_agent):
+        async with self._device.agent(connection_string, on_line=self._hear_agent) as agent:
             with self._show.step("the device's agent connects to its hub") as say:
-                await self._agent_says("the twin holds 0 deliveries")
+                await self._agent_says(agent, "the twin holds 0 deliveries")
                 say("the agent is connected, and the twin holds nothing yet")
             self._show.heading("The webhook names it")
             begun = time.monotonic()
@@ -142,14 +144,14 @@ class Demo:
             await self._follow_events(begun, until="device.credential.delivered")
             self._show.heading("The device pulls")
             with self._show.step(f"the agent logs in, once {CONNECTED_REGISTRY} has synced") as say:
-                await self._agent_says("logged in with delivery")
+                await self._agent_says(agent, "logged in with delivery")
                 say(f"the agent has logged in, after the next sync of {CONNECTED_REGISTRY}")
             digest = await self._pull()
             seconds = time.monotonic() - begun
             await self._refusals()
             await self._follow_events(begun, until="device.convergence.ready")
+        self._show.note(f"\nThe app's log is in {self._log.file}.")
         self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
-        self._show.note(f"The app's log is in {self._log.file}.")
 
     async def _register(self) -> str:
         """Register the device as an operator does; its connection string."""
@@ -267,13 +269,21 @@ class Demo:
             file.write(f"agent: {line}\n")
         self._agent_lines.put_nowait(line)
 
-    async def _agent_says(self, pattern: str) -> None:
-        try:
-            async with asyncio.timeout(_STEP_SECONDS):
-                while not re.search(pattern, await self._agent_lines.get(), re.IGNORECASE):
-                    pass
-        except TimeoutError:
-            raise DemoFailed(f"the agent did not say {pattern!r}; see {self._log.file}") from None
+    async def _agent_says(self, agent: asyncio.subprocess.Process, pattern: str) -> None:
+        said = asyncio.create_task(self._agent_has_said(pattern))
+        ended = asyncio.create_task(agent.wait())
+        done, _ = await asyncio.wait(
+            (said, ended), timeout=_STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in (said, ended):
+            task.cancel()
+        if said not in done:
+            what = "ended" if ended in done else f"did not say {pattern!r}"
+            raise DemoFailed(f"the device's agent {what}; see {self._log.file}")
+
+    async def _agent_has_said(self, pattern: str) -> None:
+        while not re.search(pattern, await self._agent_lines.get(), re.IGNORECASE):
+            pass
 
 
 if __name__ == "__main__":

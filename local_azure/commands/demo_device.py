@@ -45,7 +45,9 @@ class Device:
     hub_ca: Path
 
     @asynccontextmanager
-    async def agent(self, connection_string: str, *, on_line: OnLine) -> AsyncIterator[None]:
+    async def agent(
+        self, connection_string: str, *, on_line: OnLine
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
         """The agent, following the twin."""
         file = self.folder / "connection-string"
         file.touch(mode=0o600)
@@ -53,8 +55,8 @@ class Device:
         options = ("--connection-string-file", str(file), "--hub-ca", str(self.hub_ca))
         async with running(
             *self._command("run"), *options, environment=self._environment(), on_line=on_line
-        ):
-            yield
+        ) as process:
+            yield process
 
     async def pull(self, repository: str, *, registry: str) -> Ran:
         """One pull with the login that was delivered for `registry`."""

@@ -5,26 +5,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
-from local_azure.commands import workplace
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
+from local_azure.commands.workplace import Workplace
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
 
 CONNECTED_REGISTRY = "plantone"
+_AZURE_CONFIG = "azure-config"
 
 
 def main() -> int:
     """Runs until Ctrl-C or SIGTERM. 0 then, 1 when something did not start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    Workplace.add_option(parser)
     arguments = parser.parse_args()
     try:
-        return asyncio.run(_serve(seed=arguments.seed))
+        return asyncio.run(_serve(arguments.workplace, seed=arguments.seed))
     except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -61,24 +66,51 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
         "AZURE_STORAGE_CONNECTION_STRING": stack.storage.connection_string,
         "LOCAL_AZURE_MANAGEMENT_URL": stack.management_url,
         "CA_BUNDLE": str(ca_file),
+        **_azure_cli_environment(ca_file=ca_file),
     }
 
 
-async def _serve(*, seed: int) -> int:
+def _azure_cli_environment(*, ca_file: Path) -> dict[str, str]:
+    """What keeps azure-cli apart from the user's own clouds, and lets it trust this one."""
+    return {
+        "AZURE_CONFIG_DIR": str(ca_file.with_name(_AZURE_CONFIG)),
+        "AZURE_CORE_COLLECT_TELEMETRY": "false",
+        "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+        "REQUESTS_CA_BUNDLE": str(ca_file),
+    }
+
+
+async def _serve(workplace: Workplace, *, seed: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     _say(f"Starting the local Azure (seed {seed}) …")
     async with start_stack(default_options(seed=seed)) as stack:
-        ca_file = workplace.write_ca("ca", stack.ca_pem)
-        async with run_function_app(stack, ca_file=str(ca_file), on_line=_say) as app:
-            file = workplace.write_environment(shell_environment(stack, app, ca_file=ca_file))
-            _say(_INVITATION.format(file=file, management=stack.management_url))
-            await stop.wait()
-            _say("Stopping …")
-        file.unlink(missing_ok=True)
-        ca_file.unlink(missing_ok=True)
+        with workplace.ca("ca", stack.ca_pem) as ca_file:
+            await _serve_app(stack, workplace, ca_file=ca_file, stop=stop)
     return 0
+
+
+async def _serve_app(
+    stack: Stack, workplace: Workplace, *, ca_file: Path, stop: asyncio.Event
+) -> None:
+    with _no_azure_cli_left_behind(ca_file.with_name(_AZURE_CONFIG)):
+        async with run_function_app(stack, ca_file=str(ca_file), on_line=_say) as app:
+            variables = shell_environment(stack, app, ca_file=ca_file)
+            with workplace.environment(variables) as file:
+                _say(_INVITATION.format(file=file, management=stack.management_url))
+                await stop.wait()
+                _say("Stopping …")
+
+
+@contextmanager
+def _no_azure_cli_left_behind(folder: Path) -> Iterator[None]:
+    """What azure-cli registers in a run has addresses that no other run has."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 _INVITATION = """

@@ -1,27 +1,58 @@
-"""The folder `.local` of the checkout: what a running stack leaves for a shell to find."""
+"""The folder where a running stack leaves what a shell needs to find it."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / ".local"
+_DEFAULT = Path(__file__).parents[2] / ".local"
 
 
-def write_ca(name: str, ca_pem: str) -> Path:
-    """The stack's certificate authority as a file."""
-    return _write(FOLDER / f"{name}.pem", ca_pem)
+@dataclass(frozen=True)
+class Workplace:
+    """`.local` of the checkout, unless a command is told another folder."""
 
+    folder: Path
 
-def write_environment(values: Mapping[str, str]) -> Path:
-    """`azure.env`, to be sourced by a shell. It holds keys, and is readable by its owner only."""
-    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-    return _write(FOLDER / "azure.env", "".join(lines))
+    @classmethod
+    def add_option(cls, parser: argparse.ArgumentParser) -> None:
+        """`--workplace DIR`, a workplace in the arguments that are read."""
+        parser.add_argument(
+            "--workplace",
+            type=lambda text: cls(Path(text).resolve()),
+            default=cls(_DEFAULT),
+            metavar="DIR",
+            help=f"the folder for certificates, keys and logs; {_DEFAULT} by default",
+        )
 
+    def ca(self, name: str, ca_pem: str) -> AbstractContextManager[Path]:
+        """The stack's certificate authority as a file, for as long as it is used."""
+        return self._kept(f"{name}.pem", ca_pem)
 
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return path
+    def environment(self, values: Mapping[str, str]) -> AbstractContextManager[Path]:
+        """`azure.env`, to be sourced by a shell, likewise. It holds keys: its owner's only."""
+        lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
+        return self._kept("azure.env", "".join(lines))
+
+    def start_log(self, name: str) -> Path:
+        """An empty file for what a command's processes say."""
+        return self._write(f"{name}.log", "")
+
+    @contextmanager
+    def _kept(self, name: str, text: str) -> Iterator[Path]:
+        path = self._write(name, text)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _write(self, name: str, text: str) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path

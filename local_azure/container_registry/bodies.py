@@ -1,23 +1,51 @@
-"""Request bodies of api-version 2025-11-01. Unknown fields and wrong types are errors."""
+"""Request bodies. Unknown fields, those of later api-versions and wrong types are errors.
+
+Managed identities of connected registries, which the preview knows, are not served here.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-from local_azure.container_registry.exceptions import InvalidRequestContent
 from local_azure.container_registry.passwords import PasswordName
 from local_azure.container_registry.resources import (
     AuditLogStatus,
     ConnectedRegistryChanges,
-    GarbageCollection,
     LogLevel,
     Mode,
     TokenStatus,
 )
+from local_azure.container_registry.versions import PREVIEW, STABLE
+from local_azure.resource_manager.exceptions import InvalidRequestContent
+
+
+def _not_before_preview(value: object, info: ValidationInfo) -> object:
+    if info.context and info.context["api_version"] < PREVIEW:
+        raise PydanticCustomError("extra_forbidden", "Extra inputs are not permitted")
+    return value
+
+
+def _spelled(value: object) -> object:
+    modes = {mode.lower(): mode for mode in get_args(Mode)}
+    return modes.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_preview_only = AfterValidator(_not_before_preview)
+_in_any_case = BeforeValidator(_spelled)  # azure-cli writes `readonly`
 
 
 class Body(BaseModel):
@@ -119,6 +147,7 @@ class SyncUpdateProperties(Body):
     schedule: str | None = None
     sync_window: timedelta | None = None
     message_ttl: timedelta | None = None
+    auth_type: Annotated[Literal["SyncToken"] | None, _preview_only] = None
 
 
 class SyncProperties(SyncUpdateProperties):
@@ -145,12 +174,8 @@ class LoggingProperties(Body):
 class GarbageCollectionProperties(Body):
     """When a connected registry removes what nothing refers to."""
 
-    enabled: bool | None = None
+    enabled: Annotated[bool | None, Field(strict=False)] = None  # azure-cli writes `"true"`
     schedule: str | None = None
-
-    def value(self) -> GarbageCollection:
-        """The same in the model's words."""
-        return GarbageCollection(enabled=self.enabled, schedule=self.schedule)
 
 
 class ConnectedRegistryCommonProperties(Body):
@@ -159,11 +184,10 @@ class ConnectedRegistryCommonProperties(Body):
     logging: LoggingProperties = LoggingProperties()
     client_token_ids: list[str] | None = None
     notifications_list: list[str] | None = None
-    garbage_collection: GarbageCollectionProperties | None = None
+    garbage_collection: GarbageCollectionProperties = GarbageCollectionProperties()
 
     def changes_with(self, sync: SyncUpdateProperties) -> ConnectedRegistryChanges:
         """The same in the model's words; `sync` stands elsewhere at creation than later."""
-        collection = self.garbage_collection
         return ConnectedRegistryChanges(
             schedule=sync.schedule,
             sync_window=sync.sync_window,
@@ -172,14 +196,15 @@ class ConnectedRegistryCommonProperties(Body):
             log_level=self.logging.log_level,
             audit_log_status=self.logging.audit_log_status,
             notifications=_as_tuple(self.notifications_list),
-            garbage_collection=None if collection is None else collection.value(),
+            garbage_collection_enabled=self.garbage_collection.enabled,
+            garbage_collection_schedule=self.garbage_collection.schedule,
         )
 
 
 class ConnectedRegistryProperties(ConnectedRegistryCommonProperties):
     """Of a connected registry."""
 
-    mode: Mode
+    mode: Annotated[Mode, _in_any_case]
     parent: ParentProperties
 
 
@@ -201,10 +226,10 @@ class ConnectedRegistryUpdateBody(Body):
     properties: ConnectedRegistryUpdateProperties = ConnectedRegistryUpdateProperties()
 
 
-def parse[B: Body](kind: type[B], content: bytes) -> B:
+def parse[B: Body](kind: type[B], content: bytes, *, api_version: str = STABLE) -> B:
     """The body as `kind`. Raises InvalidRequestContent naming every field that is wrong."""
     try:
-        return kind.model_validate_json(content)
+        return kind.model_validate_json(content, context={"api_version": api_version})
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in each['loc']) or 'body'}: {each['msg']}"

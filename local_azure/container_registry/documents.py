@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic_core import to_jsonable_python
 
@@ -13,18 +12,16 @@ from local_azure.container_registry.resource_ids import PROVIDER
 from local_azure.container_registry.resources import (
     ConnectedRegistry,
     ConnectedRegistrySettings,
-    GarbageCollection,
     GeneratedCredentials,
     LoginServer,
     ScopeMap,
     SystemData,
     Token,
 )
+from local_azure.container_registry.versions import PREVIEW
 from local_azure.kernel.clock import wire_time
-
-Document = dict[str, Any]
-
-LOCATION = "westeurope"
+from local_azure.resource_manager.directory import LOCATION
+from local_azure.resource_manager.links import Document
 
 # Learn, "Azure Container Registry service tiers", Premium.
 _LIMITS = {"ScopeMaps": 50_000, "Tokens": 50_000}
@@ -102,20 +99,24 @@ def credentials_document(credentials: GeneratedCredentials) -> Document:
     }
 
 
-def connected_registry_document(registry: Registry, connected: ConnectedRegistry) -> Document:
-    """A connected registry. An empty list of client tokens is left out."""
+def connected_registry_document(
+    registry: Registry, connected: ConnectedRegistry, *, api_version: str
+) -> Document:
+    """A connected registry as this api-version shows it. An empty list of clients is left out."""
     settings = connected.settings
     properties = {
         "provisioningState": "Succeeded",
         "mode": connected.mode,
         "connectionState": connected.connection_state,
         "activation": {"status": "Active" if connected.active else "Inactive"},
-        "parent": {"syncProperties": _sync_properties(registry, connected)},
+        "parent": {
+            "syncProperties": _sync_properties(registry, connected, api_version=api_version)
+        },
         "clientTokenIds": list(settings.client_token_ids) or None,
         "loginServer": _login_server(connected.login_server),
         "logging": {"logLevel": settings.log_level, "auditLogStatus": settings.audit_log_status},
         "notificationsList": list(settings.notifications) or None,
-        "garbageCollection": _garbage_collection(settings.garbage_collection),
+        "garbageCollection": _garbage_collection(settings),
         "lastActivityTime": _optional_time(connected.last_sync_time),
     }
     return _child(
@@ -157,7 +158,9 @@ def _password(password: Password) -> Document:
     )
 
 
-def _sync_properties(registry: Registry, connected: ConnectedRegistry) -> Document:
+def _sync_properties(
+    registry: Registry, connected: ConnectedRegistry, *, api_version: str
+) -> Document:
     settings: ConnectedRegistrySettings = connected.settings
     return _present(
         {
@@ -167,6 +170,7 @@ def _sync_properties(registry: Registry, connected: ConnectedRegistry) -> Docume
             "messageTtl": to_jsonable_python(settings.message_ttl),
             "lastSyncTime": _optional_time(connected.last_sync_time),
             "gatewayEndpoint": _data_endpoints(registry)[0],
+            "authType": "SyncToken" if api_version >= PREVIEW else None,
         }
     )
 
@@ -182,10 +186,12 @@ def _login_server(login_server: LoginServer) -> Document:
     return _present({"host": login_server.host, "tls": _present(tls)})
 
 
-def _garbage_collection(collection: GarbageCollection | None) -> Document | None:
-    if collection is None:
-        return None
-    return _present({"enabled": collection.enabled, "schedule": collection.schedule})
+def _garbage_collection(settings: ConnectedRegistrySettings) -> Document | None:
+    collection = {
+        "enabled": settings.garbage_collection_enabled,
+        "schedule": settings.garbage_collection_schedule,
+    }
+    return _present(collection) or None
 
 
 def _optional_time(at: datetime | None) -> str | None:

@@ -11,7 +11,7 @@ a password that is named in order to be kept must exist.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -34,7 +34,7 @@ from local_azure.container_registry.passwords import (
     PasswordName,
     make_password,
 )
-from local_azure.container_registry.resource_ids import RegistryId
+from local_azure.container_registry.resource_ids import PROVIDER, RegistryId
 from local_azure.container_registry.resources import (
     ConnectedRegistry,
     ConnectedRegistryChanges,
@@ -60,6 +60,7 @@ from local_azure.container_registry.rules import (
 )
 from local_azure.kernel.clock import Clock
 from local_azure.registry.images import Image
+from local_azure.resource_manager.directory import Resource
 
 _SYSTEM_SCOPE_MAPS = {
     "_repositories_admin": REPOSITORY_ACTIONS,
@@ -500,17 +501,18 @@ class ContainerRegistryCloud:
         """All of them, oldest first."""
         return list(self._registries.values())
 
-    def has_subscription(self, subscription_id: str) -> bool:
-        """A subscription is there as soon as it holds a registry."""
-        return self._any(lambda key: key.subscription_id == subscription_id.lower())
-
-    def has_resource_group(self, subscription_id: str, resource_group: str) -> bool:
-        """Likewise."""
-        wanted = (subscription_id.lower(), resource_group.lower())
-        return self._any(lambda key: (key.subscription_id, key.resource_group) == wanted)
-
-    def _any(self, holds: Callable[[RegistryId], bool]) -> bool:
-        return any(holds(key) for key in self._registries)
+    def resources(self) -> list[Resource]:
+        """The registries as lists over all providers show them."""
+        return [
+            Resource(
+                subscription_id=registry.registry_id.subscription_id,
+                resource_group=registry.registry_id.resource_group,
+                type=f"{PROVIDER}/registries",
+                name=registry.registry_id.name,
+                sku=registry.sku,
+            )
+            for registry in self.registries()
+        ]
 
 
 def _find[T](resources: dict[str, T], name: str) -> T:

@@ -101,14 +101,6 @@ class GeneratedCredentials:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GarbageCollection:
-    """When a connected registry removes what nothing refers to."""
-
-    enabled: bool | None = None
-    schedule: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class ConnectedRegistrySettings:
     """What can be updated of a connected registry. Defaults are azure-cli's."""
 
@@ -119,7 +111,8 @@ class ConnectedRegistrySettings:
     log_level: LogLevel = "Information"
     audit_log_status: AuditLogStatus = "Disabled"
     notifications: tuple[str, ...] = ()
-    garbage_collection: GarbageCollection | None = None
+    garbage_collection_enabled: bool | None = None
+    garbage_collection_schedule: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +126,8 @@ class ConnectedRegistryChanges:
     log_level: LogLevel | None = None
     audit_log_status: AuditLogStatus | None = None
     notifications: tuple[str, ...] | None = None
-    garbage_collection: GarbageCollection | None = None
+    garbage_collection_enabled: bool | None = None
+    garbage_collection_schedule: str | None = None
 
     def applied_to(self, settings: ConnectedRegistrySettings) -> ConnectedRegistrySettings:
         """The settings with what is given here in place of what was there."""

@@ -1,11 +1,10 @@
-"""Azure Resource Manager for container registries, as an aiohttp application."""
+"""Microsoft.ContainerRegistry as Azure Resource Manager serves it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -20,7 +19,6 @@ from local_azure.container_registry.bodies import (
     parse,
 )
 from local_azure.container_registry.documents import (
-    Document,
     connected_registry_document,
     credentials_document,
     registry_document,
@@ -28,133 +26,157 @@ from local_azure.container_registry.documents import (
     token_document,
     usages_document,
 )
-from local_azure.container_registry.exceptions import ArmError, InvalidQueryParameter
-from local_azure.container_registry.gate import (
-    Gate,
-    add_headers,
-    render_error,
-    render_refusal,
-)
-from local_azure.container_registry.models import ContainerRegistryCloud
+from local_azure.container_registry.models import ContainerRegistryCloud, Registry
 from local_azure.container_registry.operations import Operation, Operations
-from local_azure.container_registry.resources import ConnectedRegistrySettings, Provisioning
-from local_azure.container_registry.routing import ArmCall, Route, Router
-from local_azure.container_registry.throttling import RateLimits, Throttle
+from local_azure.container_registry.resource_ids import PROVIDER, RegistryId
+from local_azure.container_registry.resources import (
+    ConnectedRegistry,
+    ConnectedRegistrySettings,
+    Provisioning,
+)
+from local_azure.container_registry.versions import SERVED_API_VERSIONS
 from local_azure.kernel import Kernel
-from local_azure.kernel.service import create_application
+from local_azure.resource_manager.exceptions import (
+    InvalidQueryParameter,
+    NotFoundInResourceManager,
+    ParentResourceNotFound,
+)
+from local_azure.resource_manager.links import FILTERED, PAGED, Document, Links
+from local_azure.resource_manager.routing import ArmCall, Handler, Route
 
 _ASYNC_OPERATION = "Azure-AsyncOperation"
 _RETRY_AFTER_SECONDS = "1"  # of a 202; token creation sends none, as on Azure
-_PAGED = frozenset({"$skiptoken"})
-_FILTERED = _PAGED | {"$filter"}
 _SIGNED = frozenset("tcsh")
+_NONE: frozenset[str] = frozenset()
 _FILTER = re.compile(r"(mode|connectionState) eq '([^']*)'")
 
+_IN_SUBSCRIPTION = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/registries"
+_IN_GROUP = (
+    f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{PROVIDER}/registries"
+)
+_REGISTRY = f"{_IN_GROUP}/{{registry}}"
+_CHILDREN = frozenset({"scopeMaps", "tokens", "connectedRegistries"})
 
-def create_arm_application(
-    kernel: Kernel,
-    cloud: ContainerRegistryCloud,
-    *,
-    audiences: Collection[str],
-    endpoint: str,
-    authority: str = "https://login.windows.net/common",
-    page_size: int = 20,
-    throttle: Throttle | None = None,
-) -> web.Application:
-    """The service `arm`.
 
-    `audiences` are those of the bearer tokens it takes, `endpoint` the address that the links in
-    its answers begin with (`https://127.0.0.1:8443`), `authority` where a 401 sends for a token.
-    Without `throttle` the documented rate limits hold.
-    """
-    service = ContainerRegistryService(kernel, cloud, endpoint=endpoint, page_size=page_size)
-    router = Router(service.routes())
-    gate = Gate(
-        cloud=cloud,
-        tokens=kernel.tokens,
-        audiences=audiences,
-        throttle=throttle or Throttle(clock=kernel.clock, limits=RateLimits()),
-        router=router,
-    )
+@dataclass(frozen=True)
+class RegistryCall(ArmCall):
+    """A call for a registry that exists, or for a child of it."""
 
-    def name_operation(request: web.Request) -> str:
-        match = router.match(request.method, request.rel_url.raw_path)
-        return match.route.operation if match else "unknown"
+    registry: Registry
 
-    async def serve(request: web.Request) -> web.Response:
-        try:
-            route, call = await gate.admit(request)
-            return await route.handler(call)
-        except ArmError as error:
-            return render_refusal(error, authority=authority)
+    @property
+    def name(self) -> str:
+        """Of the child that the path names, or empty."""
+        return self.variables.get("name", "")
 
-    application = create_application(
-        kernel, service="arm", name_operation=name_operation, render_error=render_error
-    )
-    application.on_response_prepare.append(add_headers)
-    application.router.add_route("*", "/{path:.*}", serve)
-    return application
+
+RegistryHandler = Callable[[RegistryCall], Awaitable[web.Response]]
 
 
 class ContainerRegistryService:
     """The operations of Microsoft.ContainerRegistry that are served here."""
 
-    def __init__(
-        self, kernel: Kernel, cloud: ContainerRegistryCloud, *, endpoint: str, page_size: int
-    ) -> None:
+    def __init__(self, kernel: Kernel, cloud: ContainerRegistryCloud, links: Links) -> None:
         self._cloud = cloud
         self._clock = kernel.clock
-        self._endpoint = endpoint.rstrip("/")
-        self._page_size = page_size
+        self._links = links
         self._operations = Operations(clock=kernel.clock, random=kernel.random)
 
     def routes(self) -> list[Route]:
         """Method, path below the registry, name below the resource type, handler, query."""
         scope_map, token = "/scopeMaps/{name}", "/tokens/{name}"
         connected, status = "/connectedRegistries/{name}", "/operationStatuses/{operation}"
-        registries = [
-            Route("GET", "", "get", self.get_registry),
-            Route("GET", "/listUsages", "listUsages", self.list_usages),
-            Route("POST", "/generateCredentials", "generateCredentials", self.generate_credentials),
-            Route("GET", status, "operationStatus", self.operation_result, _SIGNED),
+        return [
+            _route("GET", _IN_SUBSCRIPTION, "registries.list", self.list_registries, PAGED),
+            _route("GET", _IN_GROUP, "registries.list", self.list_registries, PAGED),
+            self._below("GET", "", "get", self.get_registry),
+            self._below("GET", "/listUsages", "listUsages", self.list_usages),
+            self._below(
+                "POST", "/generateCredentials", "generateCredentials", self.generate_credentials
+            ),
+            self._below("GET", status, "operationStatus", self.operation_result, _SIGNED),
+            self._below("GET", "/scopeMaps", "list", self.list_scope_maps, PAGED),
+            self._below("GET", scope_map, "get", self.get_scope_map),
+            self._below("PUT", scope_map, "createOrUpdate", self.put_scope_map),
+            self._below("PATCH", scope_map, "update", self.update_scope_map),
+            self._below("DELETE", scope_map, "delete", self.delete_scope_map),
+            self._below("GET", "/tokens", "list", self.list_tokens, PAGED),
+            self._below("GET", token, "get", self.get_token),
+            self._below("PUT", token, "createOrUpdate", self.put_token),
+            self._below("PATCH", token, "update", self.update_token),
+            self._below("DELETE", token, "delete", self.delete_token),
+            self._below("GET", token + status, "operationStatus", self.operation_status, _SIGNED),
+            self._below(
+                "GET", "/connectedRegistries", "list", self.list_connected_registries, FILTERED
+            ),
+            self._below("GET", connected, "get", self.get_connected_registry),
+            self._below("PUT", connected, "createOrUpdate", self.put_connected_registry),
+            self._below("PATCH", connected, "update", self.update_connected_registry),
+            self._below("DELETE", connected, "delete", self.delete_connected_registry),
+            self._below("POST", f"{connected}/deactivate", "deactivate", self.deactivate),
+            self._below(
+                "GET", connected + status, "operationStatus", self.operation_result, _SIGNED
+            ),
         ]
-        scope_maps = [
-            Route("GET", "/scopeMaps", "list", self.list_scope_maps, _PAGED),
-            Route("GET", scope_map, "get", self.get_scope_map),
-            Route("PUT", scope_map, "createOrUpdate", self.put_scope_map),
-            Route("PATCH", scope_map, "update", self.update_scope_map),
-            Route("DELETE", scope_map, "delete", self.delete_scope_map),
-        ]
-        tokens = [
-            Route("GET", "/tokens", "list", self.list_tokens, _PAGED),
-            Route("GET", token, "get", self.get_token),
-            Route("PUT", token, "createOrUpdate", self.put_token),
-            Route("PATCH", token, "update", self.update_token),
-            Route("DELETE", token, "delete", self.delete_token),
-            Route("GET", token + status, "operationStatus", self.operation_status, _SIGNED),
-        ]
-        connected_registries = [
-            Route("GET", "/connectedRegistries", "list", self.list_connected_registries, _FILTERED),
-            Route("GET", connected, "get", self.get_connected_registry),
-            Route("PUT", connected, "createOrUpdate", self.put_connected_registry),
-            Route("PATCH", connected, "update", self.update_connected_registry),
-            Route("DELETE", connected, "delete", self.delete_connected_registry),
-            Route("POST", f"{connected}/deactivate", "deactivate", self.deactivate),
-            Route("GET", connected + status, "operationStatus", self.operation_result, _SIGNED),
-        ]
-        return [*registries, *scope_maps, *tokens, *connected_registries]
+
+    def _below(
+        self,
+        method: str,
+        path: str,
+        verb: str,
+        handler: RegistryHandler,
+        query: frozenset[str] = _NONE,
+    ) -> Route:
+        """The route of an operation on a registry or a child; neither has to exist."""
+        kind = path.split("/")[1] if path else ""
+        child = kind if kind in _CHILDREN else ""
+        operation = f"{child or 'registries'}.{verb}"
+
+        async def serve(call: ArmCall) -> web.Response:
+            registry = self._registry(call, operation=operation, child=child, is_parent=bool(path))
+            return await handler(RegistryCall(**vars(call), registry=registry))
+
+        return _route(method, _REGISTRY + path, operation, serve, query, child=child)
+
+    def _registry(self, call: ArmCall, *, operation: str, child: str, is_parent: bool) -> Registry:
+        names = call.variables
+        registry_id = RegistryId(names["subscription"], names["group"], names["registry"])
+        registry = self._cloud.registry(registry_id)
+        if registry is not None:
+            return registry
+        if is_parent:
+            raise ParentResourceNotFound(
+                f"Failed to perform '{operation}' on resource(s) of type '{_type(child)}', because "
+                f"the parent resource '{registry_id}' could not be found."
+            )
+        raise NotFoundInResourceManager(
+            f"The Resource '{PROVIDER}/registries/{registry_id.name}' under resource group "
+            f"'{registry_id.resource_group}' was not found."
+        )
 
     # Registries
 
-    async def get_registry(self, call: ArmCall) -> web.Response:
+    async def list_registries(self, call: ArmCall) -> web.Response:
+        """One page of those in a subscription, or in a resource group of it."""
+        wanted = {name: value.lower() for name, value in call.variables.items()}
+        keys = ((registry, registry.registry_id.key) for registry in self._cloud.registries())
+        found = [
+            registry
+            for registry, key in keys
+            if key.subscription_id == wanted["subscription"]
+            and key.resource_group == wanted.get("group", key.resource_group)
+        ]
+        return self._links.page(call, map(registry_document, found))
+
+    async def get_registry(self, call: RegistryCall) -> web.Response:
         """The registry itself."""
         return web.json_response(registry_document(call.registry))
 
-    async def list_usages(self, call: ArmCall) -> web.Response:
+    async def list_usages(self, call: RegistryCall) -> web.Response:
         """Counts and limits."""
         return web.json_response(usages_document(call.registry))
 
-    async def generate_credentials(self, call: ArmCall) -> web.Response:
+    async def generate_credentials(self, call: RegistryCall) -> web.Response:
         """200 with the credentials, or 202 with the address where they will be."""
         body = parse(GenerateCredentialsBody, call.content)
         credentials = call.registry.generate_credentials(
@@ -172,17 +194,19 @@ class ContainerRegistryService:
 
     # Scope maps
 
-    async def list_scope_maps(self, call: ArmCall) -> web.Response:
+    async def list_scope_maps(self, call: RegistryCall) -> web.Response:
         """One page."""
         registry = call.registry
-        return self._page(call, [scope_map_document(registry, s) for s in registry.scope_maps()])
+        return self._links.page(
+            call, [scope_map_document(registry, s) for s in registry.scope_maps()]
+        )
 
-    async def get_scope_map(self, call: ArmCall) -> web.Response:
+    async def get_scope_map(self, call: RegistryCall) -> web.Response:
         """One scope map."""
         scope_map = call.registry.scope_map(call.name)
         return web.json_response(scope_map_document(call.registry, scope_map))
 
-    async def put_scope_map(self, call: ArmCall) -> web.Response:
+    async def put_scope_map(self, call: RegistryCall) -> web.Response:
         """Create or replace, at once."""
         given = parse(ScopeMapBody, call.content).properties
         scope_map = call.registry.put_scope_map(
@@ -190,7 +214,7 @@ class ContainerRegistryService:
         )
         return web.json_response(scope_map_document(call.registry, scope_map))
 
-    async def update_scope_map(self, call: ArmCall) -> web.Response:
+    async def update_scope_map(self, call: RegistryCall) -> web.Response:
         """Replace what is given."""
         given = parse(ScopeMapUpdateBody, call.content).properties
         scope_map = call.registry.update_scope_map(
@@ -198,23 +222,23 @@ class ContainerRegistryService:
         )
         return web.json_response(scope_map_document(call.registry, scope_map))
 
-    async def delete_scope_map(self, call: ArmCall) -> web.Response:
+    async def delete_scope_map(self, call: RegistryCall) -> web.Response:
         """200, or 204 when there is none."""
         return _deleted(existed=call.registry.delete_scope_map(call.name))
 
     # Tokens
 
-    async def list_tokens(self, call: ArmCall) -> web.Response:
+    async def list_tokens(self, call: RegistryCall) -> web.Response:
         """One page."""
         registry = call.registry
-        return self._page(call, [token_document(registry, t) for t in registry.tokens()])
+        return self._links.page(call, [token_document(registry, t) for t in registry.tokens()])
 
-    async def get_token(self, call: ArmCall) -> web.Response:
+    async def get_token(self, call: RegistryCall) -> web.Response:
         """One token."""
         token = call.registry.token(call.name)
         return web.json_response(token_document(call.registry, token))
 
-    async def put_token(self, call: ArmCall) -> web.Response:
+    async def put_token(self, call: RegistryCall) -> web.Response:
         """201 with the address where the end of the creation can be seen; no Retry-After."""
         given = parse(TokenBody, call.content).properties
         token = call.registry.put_token(
@@ -235,7 +259,7 @@ class ContainerRegistryService:
             headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
         )
 
-    async def update_token(self, call: ArmCall) -> web.Response:
+    async def update_token(self, call: RegistryCall) -> web.Response:
         """Replace what is given; passwords that are not named are dropped."""
         given = parse(TokenUpdateBody, call.content).properties
         token = call.registry.update_token(
@@ -247,29 +271,30 @@ class ContainerRegistryService:
         )
         return web.json_response(token_document(call.registry, token))
 
-    async def delete_token(self, call: ArmCall) -> web.Response:
+    async def delete_token(self, call: RegistryCall) -> web.Response:
         """200, or 204 when there is none."""
         return _deleted(existed=call.registry.delete_token(call.name))
 
     # Connected registries
 
-    async def list_connected_registries(self, call: ArmCall) -> web.Response:
+    async def list_connected_registries(self, call: RegistryCall) -> web.Response:
         """One page of those that the filter lets through."""
         passes = _filter(call.query.get("$filter"))
         registry = call.registry
         documents = [
-            connected_registry_document(registry, c) for c in registry.connected_registries()
+            connected_registry_document(registry, each, api_version=call.api_version)
+            for each in registry.connected_registries()
         ]
-        return self._page(call, [document for document in documents if passes(document)])
+        return self._links.page(call, [document for document in documents if passes(document)])
 
-    async def get_connected_registry(self, call: ArmCall) -> web.Response:
+    async def get_connected_registry(self, call: RegistryCall) -> web.Response:
         """One connected registry."""
         connected = call.registry.connected_registry(call.name)
-        return web.json_response(connected_registry_document(call.registry, connected))
+        return _connected_registry(call, connected)
 
-    async def put_connected_registry(self, call: ArmCall) -> web.Response:
+    async def put_connected_registry(self, call: RegistryCall) -> web.Response:
         """Create, or replace what can be updated, at once."""
-        given = parse(ConnectedRegistryBody, call.content).properties
+        given = parse(ConnectedRegistryBody, call.content, api_version=call.api_version).properties
         sync = given.parent.sync_properties
         connected = call.registry.put_connected_registry(
             call.name,
@@ -278,21 +303,23 @@ class ContainerRegistryService:
             settings=given.changes_with(sync).applied_to(ConnectedRegistrySettings()),
             caller=call.caller,
         )
-        return web.json_response(connected_registry_document(call.registry, connected))
+        return _connected_registry(call, connected)
 
-    async def update_connected_registry(self, call: ArmCall) -> web.Response:
+    async def update_connected_registry(self, call: RegistryCall) -> web.Response:
         """Replace what is given, the client tokens as a whole list; If-Match means nothing."""
-        given = parse(ConnectedRegistryUpdateBody, call.content).properties
+        given = parse(
+            ConnectedRegistryUpdateBody, call.content, api_version=call.api_version
+        ).properties
         connected = call.registry.update_connected_registry(
             call.name, given.changes_with(given.sync_properties), caller=call.caller
         )
-        return web.json_response(connected_registry_document(call.registry, connected))
+        return _connected_registry(call, connected)
 
-    async def delete_connected_registry(self, call: ArmCall) -> web.Response:
+    async def delete_connected_registry(self, call: RegistryCall) -> web.Response:
         """200, or 204 when there is none."""
         return _deleted(existed=call.registry.delete_connected_registry(call.name))
 
-    async def deactivate(self, call: ArmCall) -> web.Response:
+    async def deactivate(self, call: RegistryCall) -> web.Response:
         """202; done when its operation is."""
         call.registry.deactivate_connected_registry(call.name)
         operation = self._operations.start(
@@ -304,7 +331,7 @@ class ContainerRegistryService:
 
     # Asynchronous operations
 
-    async def operation_status(self, call: ArmCall) -> web.Response:
+    async def operation_status(self, call: RegistryCall) -> web.Response:
         """An Azure-AsyncOperation: 200 with its state."""
         operation = self._operations.find(call.path, call.query)
         return web.json_response(
@@ -312,7 +339,7 @@ class ContainerRegistryService:
             headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
         )
 
-    async def operation_result(self, call: ArmCall) -> web.Response:
+    async def operation_result(self, call: RegistryCall) -> web.Response:
         """A Location: 202 until it has ended, then 200 with its result."""
         operation = self._operations.find(call.path, call.query)
         if not operation.provisioning.has_succeeded(self._clock.now()):
@@ -321,7 +348,7 @@ class ContainerRegistryService:
             return web.Response(status=200)
         return web.json_response(credentials_document(operation.result))
 
-    def _provisioning(self, call: ArmCall) -> Provisioning:
+    def _provisioning(self, call: RegistryCall) -> Provisioning:
         ends = call.registry.surroundings.activation_time()
         return Provisioning.creating(since=self._clock.now(), until=ends)
 
@@ -333,27 +360,38 @@ class ContainerRegistryService:
         return web.Response(status=202, headers=headers)
 
     def _operation_url(self, operation: Operation, call: ArmCall) -> str:
-        return self._link(operation.path, call, operation.signature)
+        return self._links.link(operation.path, call, operation.signature)
 
-    # Lists
 
-    def _page(self, call: ArmCall, documents: list[Document]) -> web.Response:
-        # Pages go on after a name and not at a number, so that a resource that is removed
-        # meanwhile makes no other one skipped.
-        after = call.query.get("$skiptoken", "")
-        rest = [document for document in documents if document["name"].lower() > after]
-        page = rest[: self._page_size]
-        body: dict[str, Any] = {"value": page}
-        if len(rest) > len(page):
-            query = {k: v for k, v in call.query.items() if k == "$filter"}
-            body["nextLink"] = self._link(
-                call.path, call, {**query, "$skiptoken": page[-1]["name"].lower()}
-            )
-        return web.json_response(body)
+def _route(
+    method: str,
+    path: str,
+    operation: str,
+    handler: Handler,
+    query: frozenset[str],
+    *,
+    child: str = "",
+) -> Route:
+    return Route(
+        method=method,
+        path=path,
+        operation=operation,
+        handler=handler,
+        api_versions=SERVED_API_VERSIONS,
+        namespace=PROVIDER,
+        resource_type=_type(child),
+        query=query,
+    )
 
-    def _link(self, path: str, call: ArmCall, query: Mapping[str, str]) -> str:
-        query = {"api-version": call.query["api-version"], **query}
-        return f"{self._endpoint}{quote(path)}?{urlencode(query)}"
+
+def _type(child: str) -> str:
+    return f"registries/{child}" if child else "registries"
+
+
+def _connected_registry(call: RegistryCall, connected: ConnectedRegistry) -> web.Response:
+    return web.json_response(
+        connected_registry_document(call.registry, connected, api_version=call.api_version)
+    )
 
 
 def _deleted(*, existed: bool) -> web.Response:

@@ -16,6 +16,7 @@ from local_azure.iot_hub.identities import (
     DeviceStatus,
     Identity,
 )
+from local_azure.iot_hub.modules import ModuleIdentity
 from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
 
 
@@ -51,8 +52,8 @@ def device_settings(
     )
 
 
-def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
-    """What a PATCH or PUT of `/twins/{device_id}` asks for. Raises IotHubError 400.
+def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> TwinPatch:
+    """What a PATCH or PUT of a device's or module's twin asks for. Raises IotHubError 400.
 
     What only the hub or the device writes is passed over, as writers that read the twin
     before send it back.
@@ -60,6 +61,8 @@ def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
     document = _parse(_TwinDocument, body)
     if document.device_id is not None:
         _check_same_device(document.device_id, device_id)
+    if document.module_id not in (None, module_id):
+        raise IotHubError(ARGUMENT_INVALID, "moduleId in the body is not the one in the path.")
     desired = document.properties.desired if document.properties is not None else None
     if desired is not None:
         desired = {k: v for k, v in desired.items() if k not in {"$metadata", "$version"}}
@@ -80,14 +83,7 @@ def identity_document(identity: Identity) -> JsonObject:
         "statusUpdatedTime": hub_time(identity.status_updated_at),
         "lastActivityTime": hub_time(identity.last_activity_at),
         "cloudToDeviceMessageCount": 0,
-        "authentication": {
-            "symmetricKey": {
-                "primaryKey": settings.authentication.primary_key,
-                "secondaryKey": settings.authentication.secondary_key,
-            },
-            "x509Thumbprint": _thumbprints(identity),
-            "type": settings.authentication.type,
-        },
+        "authentication": _authentication_document(settings.authentication),
         "capabilities": {"iotEdge": settings.iot_edge},
         **_scope(identity),
     }
@@ -106,16 +102,48 @@ def twin_document(identity: Identity, twin: Twin) -> JsonObject:
         "lastActivityTime": hub_time(identity.last_activity_at),
         "cloudToDeviceMessageCount": 0,
         "authenticationType": identity.settings.authentication.type,
-        "x509Thumbprint": _thumbprints(identity),
+        "x509Thumbprint": _thumbprints(identity.settings.authentication),
         "modelId": "",
-        "version": twin.version,
-        "tags": twin.tags,
-        "properties": {
-            "desired": _section_document(twin.desired),
-            "reported": _section_document(twin.reported),
-        },
+        **_twin_content(twin),
         "capabilities": {"iotEdge": identity.settings.iot_edge},
         **_scope(identity),
+    }
+
+
+def module_document(module: ModuleIdentity) -> JsonObject:
+    """A module as the registry answers it, keys included."""
+    never = hub_time(None)
+    return {
+        "moduleId": module.module_id,
+        "managedBy": module.managed_by,
+        "deviceId": module.device_id,
+        "generationId": module.generation_id,
+        "etag": module.etag,
+        "connectionState": "Disconnected",
+        "connectionStateUpdatedTime": never,
+        "lastActivityTime": never,
+        "cloudToDeviceMessageCount": 0,
+        "authentication": _authentication_document(module.authentication),
+    }
+
+
+def module_twin_document(module: ModuleIdentity, twin: Twin) -> JsonObject:
+    """A module's twin as the service side reads it."""
+    never = hub_time(None)
+    return {
+        "deviceId": module.device_id,
+        "moduleId": module.module_id,
+        "etag": twin.etag,
+        "deviceEtag": module.etag,
+        "status": "enabled",
+        "statusUpdateTime": never,
+        "connectionState": "Disconnected",
+        "lastActivityTime": never,
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": module.authentication.type,
+        "x509Thumbprint": _thumbprints(module.authentication),
+        "modelId": "",
+        **_twin_content(twin),
     }
 
 
@@ -182,6 +210,7 @@ class _PropertiesDocument(_Document):
 
 class _TwinDocument(_ReadOnly):
     device_id: str | None = None
+    module_id: str | None = None
     tags: dict[str, Any] | None = None
     properties: _PropertiesDocument | None = None
     device_etag: Any = None
@@ -227,6 +256,17 @@ def _check_same_device(named: str, device_id: str) -> None:
         raise IotHubError(ARGUMENT_INVALID, "deviceId in the body is not the one in the path.")
 
 
+def _twin_content(twin: Twin) -> JsonObject:
+    return {
+        "version": twin.version,
+        "tags": twin.tags,
+        "properties": {
+            "desired": _section_document(twin.desired),
+            "reported": _section_document(twin.reported),
+        },
+    }
+
+
 def _section_document(section: Section) -> JsonObject:
     return {**section.values, "$metadata": section.metadata, "$version": section.version}
 
@@ -235,8 +275,18 @@ def _connection_state(identity: Identity) -> str:
     return "Connected" if identity.connected else "Disconnected"
 
 
-def _thumbprints(identity: Identity) -> JsonObject:
-    authentication = identity.settings.authentication
+def _authentication_document(authentication: Authentication) -> JsonObject:
+    return {
+        "symmetricKey": {
+            "primaryKey": authentication.primary_key,
+            "secondaryKey": authentication.secondary_key,
+        },
+        "x509Thumbprint": _thumbprints(authentication),
+        "type": authentication.type,
+    }
+
+
+def _thumbprints(authentication: Authentication) -> JsonObject:
     return {
         "primaryThumbprint": authentication.primary_thumbprint,
         "secondaryThumbprint": authentication.secondary_thumbprint,

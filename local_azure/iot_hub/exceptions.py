@@ -22,6 +22,7 @@ UNAUTHORIZED_ACCESS = ErrorKind("IotHubUnauthorizedAccess", 401, 401002)
 GENERIC_FORBIDDEN = ErrorKind("GenericForbidden", 403, 403000)
 GENERIC_NOT_FOUND = ErrorKind("GenericNotFound", 404, 404000)
 DEVICE_NOT_FOUND = ErrorKind("DeviceNotFound", 404, 404001)
+MODULE_NOT_FOUND = ErrorKind("ModuleNotFound", 404, 404010)
 GENERIC_METHOD_NOT_ALLOWED = ErrorKind("GenericMethodNotAllowed", 405, 405000)
 GENERIC_CONFLICT = ErrorKind("GenericConflict", 409, 409000)
 DEVICE_ALREADY_EXISTS = ErrorKind("DeviceAlreadyExists", 409, 409001)
@@ -67,6 +68,11 @@ def kind_for(*, status: int, code: str | None) -> ErrorKind:
 def device_not_found(device_id: str) -> IotHubError:
     """404 for a device that is not in the identity registry."""
     return IotHubError(DEVICE_NOT_FOUND, device_id)
+
+
+def module_not_found(device_id: str, module_id: str) -> IotHubError:
+    """404 for a module identity that a known device does not have; its twin is another matter."""
+    return IotHubError(MODULE_NOT_FOUND, f"{device_id}/{module_id}")
 
 
 def unauthorized() -> IotHubError:

@@ -118,8 +118,8 @@ class Identity:
 
     @property
     def etag(self) -> str:
-        """Without quotes: base64 of the revision's decimal digits."""
-        return base64.b64encode(str(self.revision).encode()).decode()
+        """Without quotes."""
+        return revision_etag(self.revision)
 
     @property
     def device_scope(self) -> str | None:
@@ -127,6 +127,11 @@ class Identity:
         if not self.settings.iot_edge:
             return None
         return f"ms-azure-iot-edge://{self.device_id}-{self.generation_id}"
+
+
+def revision_etag(revision: int) -> str:
+    """An identity's ETag: base64 of the revision's decimal digits."""
+    return base64.b64encode(str(revision).encode()).decode()
 
 
 def _key_pair(primary: str | None, secondary: str | None) -> tuple[str, str]:

@@ -12,8 +12,10 @@ from local_azure.iot_hub.exceptions import (
     PRECONDITION_FAILED,
     IotHubError,
     device_not_found,
+    module_not_found,
 )
 from local_azure.iot_hub.identities import DeviceSettings, Identity
+from local_azure.iot_hub.modules import EDGE_MODULES, ModuleIdentity
 from local_azure.iot_hub.shared_access import default_policies
 from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
 from local_azure.iot_hub.twins import (
@@ -68,6 +70,9 @@ type Listener = Callable[[HubEvent], None]
 class IotHub:
     """One hub. Every method that takes a device id raises IotHubError 404 for an unknown one.
 
+    A `module_id` of None means the device's own twin. Edge devices have the modules of the Edge
+    runtime from the start; other modules are not served.
+
     JSON documents are values here: whoever hands one in or takes one out leaves it unchanged.
     """
 
@@ -88,7 +93,8 @@ class IotHub:
         self._clock = clock
         self._random = random
         self._identities: dict[str, Identity] = {}
-        self._twins: dict[str, Twin] = {}
+        self._modules: dict[str, dict[str, ModuleIdentity]] = {}
+        self._twins: dict[tuple[str, str | None], Twin] = {}
         self._latest_generation = 0
         self._listeners: list[Listener] = []
 
@@ -121,7 +127,8 @@ class IotHub:
             revision=self._random.randrange(10**8, 10**9),
         )
         self._identities[identity.device_id] = identity
-        self._twins[identity.device_id] = Twin.empty(self._clock.now())
+        self._twins[identity.device_id, None] = Twin.empty(self._clock.now())
+        self._fit_edge_modules(identity)
         self._emit(DeviceCreated(identity))
         return identity
 
@@ -136,6 +143,7 @@ class IotHub:
         if identity.settings.status is not current.settings.status:
             identity = replace(identity, status_updated_at=self._clock.now())
         self._identities[identity.device_id] = identity
+        self._fit_edge_modules(identity)
         self._emit(DeviceUpdated(identity))
         return self.device(identity.device_id)
 
@@ -144,7 +152,8 @@ class IotHub:
         identity = self.device(device_id)
         _check_identity_etag(identity, etag)
         del self._identities[device_id]
-        del self._twins[device_id]
+        del self._twins[device_id, None]
+        self._remove_modules(device_id)
         self._emit(DeviceDeleted(identity))
 
     def set_connected(self, device_id: str, *, connected: bool) -> None:
@@ -157,18 +166,36 @@ class IotHub:
             identity, connected=connected, connection_updated_at=now, last_activity_at=now
         )
 
-    def twin(self, device_id: str) -> Twin:
-        """One device's twin."""
+    def modules(self, device_id: str) -> list[ModuleIdentity]:
+        """A device's modules, in the order of their names."""
         self.device(device_id)
-        return self._twins[device_id]
+        return list(self._modules[device_id].values())
 
-    def patch_twin(self, device_id: str, patch: TwinPatch, *, etag: str | None) -> Twin:
+    def module(self, device_id: str, module_id: str) -> ModuleIdentity:
+        """One module. Raises IotHubError 404, with a code of its own for an unknown module."""
+        self.device(device_id)
+        try:
+            return self._modules[device_id][module_id]
+        except KeyError:
+            raise module_not_found(device_id, module_id) from None
+
+    def twin(self, device_id: str, module_id: str | None = None) -> Twin:
+        """One twin. A module that is not there is reported as its device is."""
+        self.device(device_id)
+        try:
+            return self._twins[device_id, module_id]
+        except KeyError:
+            raise device_not_found(f"{device_id}/{module_id}") from None
+
+    def patch_twin(
+        self, device_id: str, patch: TwinPatch, *, etag: str | None, module_id: str | None = None
+    ) -> Twin:
         """Merge a patch of the service side into a twin. `etag` of None is any.
 
         A section that the patch names moves on even when nothing in it changes (an
         assumption). Raises IotHubError 400, 404 and 412; then nothing took effect.
         """
-        current = self.twin(device_id)
+        current = self.twin(device_id, module_id)
         if etag is not None and etag != current.etag:
             raise IotHubError(PRECONDITION_FAILED, "PreconditionFailed, ETag may be invalid.")
         if patch.tags is None and patch.desired is None:
@@ -179,29 +206,60 @@ class IotHub:
         if patch.desired is not None:
             desired = merge_desired(twin.desired, patch.desired, at=self._clock.now())
             twin = replace(twin, desired=desired)
-        self._twins[device_id] = twin
-        if patch.desired is not None:
+        self._twins[device_id, module_id] = twin
+        if patch.desired is not None and module_id is None:
             self._emit(DesiredPropertiesChanged(device_id, patch.desired, twin.desired.version))
         return twin
 
-    def replace_twin(self, device_id: str, wanted: TwinPatch, *, etag: str | None) -> Twin:
+    def replace_twin(
+        self, device_id: str, wanted: TwinPatch, *, etag: str | None, module_id: str | None = None
+    ) -> Twin:
         """Put these tags and desired properties in place of all there are; None empties.
 
         The device is told the merge patch that leads there (an assumption).
         """
-        current = self.twin(device_id)
+        current = self.twin(device_id, module_id)
         patch = TwinPatch(
             tags=replacement(current.tags, wanted.tags or {}),
             desired=replacement(current.desired.values, wanted.desired or {}),
         )
-        return self.patch_twin(device_id, patch, etag=etag)
+        return self.patch_twin(device_id, patch, etag=etag, module_id=module_id)
 
-    def report(self, device_id: str, patch: JsonObject) -> Section:
+    def report(self, device_id: str, patch: JsonObject, *, module_id: str | None = None) -> Section:
         """Merge a patch of the device's own into its reported properties. Raises 400 and 404."""
-        twin = self.twin(device_id)
+        twin = self.twin(device_id, module_id)
         reported = merge_reported(twin.reported, patch, at=self._clock.now())
-        self._twins[device_id] = replace(twin, reported=reported, version=twin.version + 1)
+        self._twins[device_id, module_id] = replace(
+            twin, reported=reported, version=twin.version + 1
+        )
         return reported
+
+    def _fit_edge_modules(self, identity: Identity) -> None:
+        """Edge devices have the runtime's modules.
+
+        A device that stops being one loses them: an assumption.
+        """
+        device_id = identity.device_id
+        if not identity.settings.iot_edge:
+            self._remove_modules(device_id)
+            self._modules[device_id] = {}
+        elif not self._modules.get(device_id):
+            now = self._clock.now()
+            self._modules[device_id] = {
+                module_id: ModuleIdentity.create(
+                    device_id,
+                    module_id,
+                    generation_id=self._new_generation(),
+                    revision=self._random.randrange(10**8, 10**9),
+                )
+                for module_id in EDGE_MODULES
+            }
+            for module_id in EDGE_MODULES:
+                self._twins[device_id, module_id] = Twin.empty(now)
+
+    def _remove_modules(self, device_id: str) -> None:
+        for module_id in self._modules.pop(device_id, {}):
+            del self._twins[device_id, module_id]
 
     def _new_generation(self) -> str:
         """Ticks of 100 ns since the year 1, as on Azure, and never the same twice."""

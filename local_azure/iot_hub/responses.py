@@ -11,6 +11,8 @@ from aiohttp import web
 from local_azure.iot_hub.documents import (
     device_settings,
     identity_document,
+    module_document,
+    module_twin_document,
     twin_document,
     twin_patch,
 )
@@ -39,6 +41,9 @@ API_VERSIONS = frozenset(
     {"2018-06-30", "2020-05-31-preview", "2020-09-30", "2021-04-12", "2024-03-31"}
 )
 _MOST_DEVICES_LISTED = 1000
+_MODULES = "/devices/{device_id}/modules"
+_MODULE = "/devices/{device_id}/modules/{module_id}"
+_MODULE_TWIN = "/twins/{device_id}/modules/{module_id}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,11 @@ def create_iot_hub_application(
         ("GET", "/twins/{device_id}", "twins.get", _READ_TWINS, api.twin),
         ("PATCH", "/twins/{device_id}", "twins.update", _UPDATE_TWINS, api.patch_twin),
         ("PUT", "/twins/{device_id}", "twins.replace", _UPDATE_TWINS, api.replace_twin),
+        ("GET", _MODULES, "modules.list", _READ_REGISTRY, api.modules),
+        ("GET", _MODULE, "modules.get", _READ_REGISTRY, api.module),
+        ("GET", _MODULE_TWIN, "moduleTwins.get", _READ_TWINS, api.twin),
+        ("PATCH", _MODULE_TWIN, "moduleTwins.update", _UPDATE_TWINS, api.patch_twin),
+        ("PUT", _MODULE_TWIN, "moduleTwins.replace", _UPDATE_TWINS, api.replace_twin),
     ):
         application.router.add_route(method, path, door.guard(needs, serve), name=operation)
     return application
@@ -172,22 +182,37 @@ class _Api:
         self._hub.delete_device(_device_id(request), etag=_identity_etag(if_match))
         return web.Response(status=204)
 
+    async def modules(self, request: web.Request) -> web.Response:
+        found = self._hub.modules(_device_id(request))
+        return web.json_response([module_document(module) for module in found])
+
+    async def module(self, request: web.Request) -> web.Response:
+        _, device_id, _, module_id = _segments(request)
+        module = self._hub.module(device_id, module_id)
+        return _answer(module_document(module), etag=module.etag)
+
     async def twin(self, request: web.Request) -> web.Response:
-        return self._twin_answer(_device_id(request))
+        return self._twin_answer(*_twin_id(request))
 
     async def patch_twin(self, request: web.Request) -> web.Response:
-        device_id, patch, etag = await _twin_write(request)
-        self._hub.patch_twin(device_id, patch, etag=etag)
-        return self._twin_answer(device_id)
+        device_id, module_id = _twin_id(request)
+        patch, etag = await _twin_write(request)
+        self._hub.patch_twin(device_id, patch, etag=etag, module_id=module_id)
+        return self._twin_answer(device_id, module_id)
 
     async def replace_twin(self, request: web.Request) -> web.Response:
-        device_id, wanted, etag = await _twin_write(request)
-        self._hub.replace_twin(device_id, wanted, etag=etag)
-        return self._twin_answer(device_id)
+        device_id, module_id = _twin_id(request)
+        wanted, etag = await _twin_write(request)
+        self._hub.replace_twin(device_id, wanted, etag=etag, module_id=module_id)
+        return self._twin_answer(device_id, module_id)
 
-    def _twin_answer(self, device_id: str) -> web.Response:
-        twin = self._hub.twin(device_id)
-        return _answer(twin_document(self._hub.device(device_id), twin), etag=twin.etag)
+    def _twin_answer(self, device_id: str, module_id: str | None) -> web.Response:
+        twin = self._hub.twin(device_id, module_id)
+        if module_id is None:
+            document = twin_document(self._hub.device(device_id), twin)
+        else:
+            document = module_twin_document(self._hub.module(device_id, module_id), twin)
+        return _answer(document, etag=twin.etag)
 
 
 def _answer(document: JsonObject, *, etag: str) -> web.Response:
@@ -232,6 +257,12 @@ def _device_id(request: web.Request) -> str:
     return _segments(request)[1]
 
 
+def _twin_id(request: web.Request) -> tuple[str, str | None]:
+    """The device's id, and the module's where the path names one."""
+    _, device_id, *module = _segments(request)
+    return device_id, module[1] if module else None
+
+
 def _most_listed(top: str) -> int:
     """Whatever is out of bounds means the most."""
     if not top:
@@ -243,10 +274,10 @@ def _most_listed(top: str) -> int:
     return wanted if 1 <= wanted <= _MOST_DEVICES_LISTED else _MOST_DEVICES_LISTED
 
 
-async def _twin_write(request: web.Request) -> tuple[str, TwinPatch, str | None]:
-    device_id = _device_id(request)
-    patch = twin_patch(await request.read(), device_id=device_id)
-    return device_id, patch, _twin_etag(request.headers.get("If-Match", "*"))
+async def _twin_write(request: web.Request) -> tuple[TwinPatch, str | None]:
+    device_id, module_id = _twin_id(request)
+    patch = twin_patch(await request.read(), device_id=device_id, module_id=module_id)
+    return patch, _twin_etag(request.headers.get("If-Match", "*"))
 
 
 def _identity_etag(if_match: str) -> str | None:

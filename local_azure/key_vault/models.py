@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -89,6 +89,11 @@ class Vault:
         self._random = random
         self._secrets: dict[str, Secret] = {}
         self._deleted: dict[str, DeletedSecret] = {}
+        self._listeners: list[Callable[[SecretVersion], None]] = []
+
+    def subscribe(self, listener: Callable[[SecretVersion], None]) -> None:
+        """Call `listener` with every new version, after it became the current one."""
+        self._listeners.append(listener)
 
     def set(self, name: str, value: SecretStr, properties: Properties) -> SecretVersion:
         """Add a version, which becomes the current one.
@@ -111,6 +116,8 @@ class Vault:
             updated=now,
         ).with_properties(properties, at=now)
         self._secrets[key] = Secret((*(known.versions if known else ()), added))
+        for listener in self._listeners:
+            listener(added)
         return added
 
     def get(self, name: str, version: str | None = None) -> SecretVersion:

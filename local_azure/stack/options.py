@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from local_azure.event_grid import EventSubscription, StorageQueue, Topic
+from local_azure.event_grid.models import DeliverySettings
 
 SUBSCRIPTION_ID = "10c41a2e-0000-4000-8000-000000000001"
 TENANT_ID = "10c41a2e-0000-4000-8000-000000000002"
@@ -12,6 +15,13 @@ RESOURCE_GROUP = "local-azure"
 REGISTRY_NAME = "localregistry"
 HUB_NAME = "local-hub"
 VAULT_NAME = "local-vault"
+DEVICE_EVENTS_QUEUE = "device-events"
+_ALL_EVENTS_TO_THE_QUEUE = tuple(
+    EventSubscription(
+        name=f"{topic}-to-queue", topic=topic, destination=StorageQueue(DEVICE_EVENTS_QUEUE)
+    )
+    for topic in Topic
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +47,5 @@ class StackOptions:
     connected_registries: tuple[ConnectedRegistryOptions, ...]
     token_activation_seconds: tuple[float, float] = (0.2, 1.0)
     throttled: bool = True
+    event_delivery: DeliverySettings = field(default_factory=DeliverySettings)
+    event_subscriptions: tuple[EventSubscription, ...] = _ALL_EVENTS_TO_THE_QUEUE

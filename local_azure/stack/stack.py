@@ -8,12 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from aiohttp import web
+
 from local_azure.azurite import AzuriteEndpoints, run_azurite
 from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
 from local_azure.container_registry.resource_ids import RegistryId
-from local_azure.container_registry.responses import create_arm_application
-from local_azure.container_registry.throttling import RateLimits, Throttle
+from local_azure.container_registry.responses import ContainerRegistryService
+from local_azure.event_grid import Courier
+from local_azure.event_grid.management_routes import EventGridRoutes
 from local_azure.identity.responses import PATH as IDENTITY_PATH
 from local_azure.identity.responses import create_identity_application
 from local_azure.iot_hub.models import IotHub
@@ -25,9 +28,17 @@ from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.key_vault.models import Vault
 from local_azure.key_vault.responses import create_key_vault_application
 from local_azure.management import create_management_application
+from local_azure.provisioning import AllocationWebhook
+from local_azure.provisioning.management_routes import ProvisioningRoutes
 from local_azure.registry.authentication import CLOUD_TOKEN_PATH
 from local_azure.registry.data_plane import create_registry_application
 from local_azure.registry.images import hello_world, sensor_gateway
+from local_azure.resource_manager.application import create_arm_application
+from local_azure.resource_manager.directory import Directory
+from local_azure.resource_manager.links import Links
+from local_azure.resource_manager.subscriptions import CloudIdentity, SubscriptionService
+from local_azure.resource_manager.throttling import RateLimits, Throttle
+from local_azure.stack.event_services import run_event_grid, run_provisioning
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.management_routes import SiteRoutes
 from local_azure.stack.options import (
@@ -42,6 +53,7 @@ from local_azure.stack.options import (
 )
 from local_azure.stack.sites import Sites
 
+_PAGE_SIZE = 20
 _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
 
 
@@ -57,6 +69,8 @@ class Stack:
     hub: IotHub
     vault: Vault
     sites: Sites
+    events: Courier
+    provisioning: AllocationWebhook
     storage: AzuriteEndpoints = field(repr=False)
     arm_endpoint: str
     registry_login_server: str
@@ -116,7 +130,22 @@ async def start_stack(
             await sites.deploy(site)
         syncing = asyncio.create_task(sites.keep_synced())
         cleanup.push_async_callback(_cancel, syncing)
-        management_url = await builder.management(sites)
+        events = await cleanup.enter_async_context(
+            run_event_grid(
+                options,
+                kernel,
+                hub=hub,
+                vault=vault,
+                vault_url=key_vault_url,
+                queue_connection_string=storage.connection_string,
+            )
+        )
+        provisioning = await cleanup.enter_async_context(
+            run_provisioning(kernel, hub=hub, hub_host_name=hub_host)
+        )
+        management_url = await builder.management(
+            SiteRoutes(sites), EventGridRoutes(events), ProvisioningRoutes(provisioning)
+        )
         yield Stack(
             options=options,
             address=address,
@@ -126,6 +155,8 @@ async def start_stack(
             hub=hub,
             vault=vault,
             sites=sites,
+            events=events,
+            provisioning=provisioning,
             storage=storage,
             arm_endpoint=arm_endpoint,
             registry_login_server=registry_host,
@@ -160,19 +191,7 @@ class _Builder:
         registry.images["hello-world"] = {"latest": hello_world()}
         registry.images["sensor-gateway"] = {"latest": sensor_gateway()}
         endpoint = f"https://{arm.host}"
-        await self._listeners.serve(
-            arm,
-            create_arm_application(
-                self._kernel,
-                cloud,
-                audiences=(*_ARM_AUDIENCES, endpoint),
-                endpoint=endpoint,
-                throttle=Throttle(
-                    clock=self._kernel.clock,
-                    limits=RateLimits() if self._options.throttled else None,
-                ),
-            ),
-        )
+        await self._listeners.serve(arm, self._arm(cloud, endpoint))
         await self._listeners.serve(
             data,
             create_registry_application(
@@ -185,6 +204,30 @@ class _Builder:
             ),
         )
         return endpoint, cloud, data.host
+
+    def _arm(self, cloud: ContainerRegistryCloud, endpoint: str) -> web.Application:
+        identity = CloudIdentity(
+            name="LocalAzure",
+            endpoint=endpoint,
+            tenant_id=TENANT_ID,
+            audiences=(endpoint, *_ARM_AUDIENCES),
+        )
+        directory = Directory(cloud.resources)
+        links = Links(endpoint=endpoint, page_size=_PAGE_SIZE)
+        services = (
+            SubscriptionService(identity, directory, links),
+            ContainerRegistryService(self._kernel, cloud, links),
+        )
+        return create_arm_application(
+            self._kernel,
+            routes=[route for service in services for route in service.routes()],
+            directory=directory,
+            audiences=identity.audiences,
+            throttle=Throttle(
+                clock=self._kernel.clock,
+                limits=RateLimits() if self._options.throttled else None,
+            ),
+        )
 
     async def key_vault(self) -> tuple[str, Vault]:
         """One vault."""
@@ -236,11 +279,13 @@ class _Builder:
         await self._listeners.serve(port, application, tls=False)
         return f"http://{port.host}{IDENTITY_PATH}", header
 
-    async def management(self, sites: Sites) -> str:
+    async def management(self, *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes) -> str:
         """The port with the knobs."""
         port = self._listeners.bind()
         application = create_management_application(
-            self._kernel, seed=self._options.seed, routes=SiteRoutes(sites).table()
+            self._kernel,
+            seed=self._options.seed,
+            routes=[route for service in routes for route in service.table()],
         )
         await self._listeners.serve(port, application, tls=False)
         return f"http://{port.host}"

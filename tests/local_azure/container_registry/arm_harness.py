@@ -14,10 +14,11 @@ from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
 from local_azure.container_registry.models import ContainerRegistryCloud, Registry
 from local_azure.container_registry.resource_ids import RegistryId
-from local_azure.container_registry.throttling import Throttle
 from local_azure.kernel import Kernel
+from local_azure.resource_manager.throttling import Throttle
 
 AUDIENCE = "https://management.azure.com"
+TENANT_ID = "6a8e3f62-0c86-4f0e-a6a5-6a3f1d1f7f10"
 REGISTRY_ID = RegistryId("0b1f6471-1bf0-4dda-aec3-cb9272f09590", "fleet", "contosofleet")
 WHERE = (REGISTRY_ID.resource_group, REGISTRY_ID.name)  # as the SDK's methods begin
 READ_HELLO = "repositories/hello-world/content/read"

@@ -11,11 +11,15 @@ from aiohttp.test_utils import TestServer, unused_port
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
-from local_azure.container_registry.responses import create_arm_application
-from local_azure.container_registry.throttling import Throttle
+from local_azure.container_registry.responses import ContainerRegistryService
 from local_azure.kernel import Kernel
+from local_azure.resource_manager.application import create_arm_application
+from local_azure.resource_manager.directory import Directory
+from local_azure.resource_manager.links import Links
+from local_azure.resource_manager.subscriptions import CloudIdentity, SubscriptionService
+from local_azure.resource_manager.throttling import Throttle
 
-from .arm_harness import AUDIENCE, REGISTRY_ID, Arm, LocalCredential
+from .arm_harness import AUDIENCE, REGISTRY_ID, TENANT_ID, Arm, LocalCredential
 
 
 @pytest.fixture
@@ -42,8 +46,19 @@ async def arm(
     port = unused_port()
     endpoint = f"https://127.0.0.1:{port}"
     throttle = Throttle(clock=kernel.clock, limits=None)
+    identity = CloudIdentity(
+        name="Contoso", endpoint=endpoint, tenant_id=TENANT_ID, audiences=(AUDIENCE,)
+    )
+    directory, links = Directory(cloud.resources), Links(endpoint=endpoint, page_size=3)
     application = create_arm_application(
-        kernel, cloud, audiences=[AUDIENCE], endpoint=endpoint, page_size=3, throttle=throttle
+        kernel,
+        routes=[
+            *SubscriptionService(identity, directory, links).routes(),
+            *ContainerRegistryService(kernel, cloud, links).routes(),
+        ],
+        directory=directory,
+        audiences=identity.audiences,
+        throttle=throttle,
     )
     ca = tmp_path / "ca.pem"
     ca.write_text(kernel.certificates.ca_pem)

@@ -21,8 +21,8 @@ from azure.mgmt.containerregistry.models import (
     ScopeMapUpdateParameters,
 )
 
-from local_azure.container_registry.throttling import BucketSize, RateLimits
 from local_azure.kernel.faults import Fault, FaultKind
+from local_azure.resource_manager.throttling import BucketSize, RateLimits
 
 from .arm_harness import READ_HELLO, WHERE, Arm, LocalCredential, code_of
 
@@ -106,7 +106,7 @@ async def test_an_api_version_that_is_not_served_is_refused_with_those_that_are(
     async with arm.session.get(url, headers=await arm.headers()) as answer:
         message = (await answer.json())["error"]["message"]
     assert "type 'registries/tokens'" in message
-    assert "The supported api-versions are '2025-11-01'." in message
+    assert "The supported api-versions are '2025-11-01, 2026-09-01-preview'." in message
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from local_azure.container_registry.backends import (
 )
 from local_azure.container_registry.exceptions import (
     AlreadyActivated,
-    ArmError,
     InvalidProperty,
     TokenNotActive,
     TooManyConnectedRegistries,
@@ -29,6 +28,7 @@ from local_azure.container_registry.resources import (
 from local_azure.container_registry.rules import allows, check_actions
 from local_azure.kernel.clock import Clock
 from local_azure.registry.images import hello_world
+from local_azure.resource_manager.exceptions import ArmError
 
 from .arm_harness import READ_HELLO, REGISTRY_ID
 

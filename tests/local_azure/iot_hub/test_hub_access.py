@@ -206,7 +206,7 @@ async def test_an_api_version_that_is_not_served_is_refused(
     [
         ("GET", "/", 404),
         ("GET", "/statistics/devices", 404),
-        ("GET", "/devices/d/modules", 404),
+        ("GET", "/devices/d/services", 404),
         ("GET", "/devices/a/b/c", 404),
         ("POST", "/devices/d", 405),
         ("DELETE", "/twins/d", 405),

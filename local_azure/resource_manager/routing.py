@@ -8,55 +8,46 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from local_azure.container_registry.models import Registry
-
-REGISTRY_PATH = (
-    "/subscriptions/{subscription}/resourceGroups/{group}"
-    "/providers/Microsoft.ContainerRegistry/registries/{registry}"
-)
-
-_CHILDREN = frozenset({"scopeMaps", "tokens", "connectedRegistries"})
-
 
 @dataclass(frozen=True)
 class ArmCall:
-    """A request that has passed every check that is not the operation's own."""
+    """A request that has passed every check that is not the operation's own.
 
-    registry: Registry
-    name: str  # of the child that the path names, or empty
+    `variables` are what the route's `{names}` stand for; `caller` is empty for an anonymous one.
+    """
+
     path: str
+    variables: Mapping[str, str]
     query: Mapping[str, str]
     content: bytes
     caller: str
+
+    @property
+    def api_version(self) -> str:
+        """One of the route's."""
+        return self.query["api-version"]
 
 
 Handler = Callable[[ArmCall], Awaitable[web.Response]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Route:
-    """`path` is below the registry; `query` are the parameters it has besides api-version."""
+    """`query` are the parameters that it has besides api-version.
+
+    `{subscription}` and `{group}` in a path have to exist. An empty `resource_type` is for what
+    is Azure Resource Manager's own; `registries/tokens`, say, is a provider's.
+    """
 
     method: str
     path: str
-    verb: str
+    operation: str
     handler: Handler
+    api_versions: tuple[str, ...]
+    namespace: str = ""
+    resource_type: str = ""
     query: frozenset[str] = frozenset()
-
-    @property
-    def operation(self) -> str:
-        """`tokens.createOrUpdate`, say."""
-        return f"{self._child or 'registries'}.{self.verb}"
-
-    @property
-    def resource_type(self) -> str:
-        """`registries` or `registries/tokens`, as errors name it."""
-        return f"registries/{self._child}" if self._child else "registries"
-
-    @property
-    def _child(self) -> str:
-        kind = self.path.split("/")[1] if self.path else ""
-        return kind if kind in _CHILDREN else ""
+    anonymous: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +62,7 @@ class Router:
     """One table of routes."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = [(_segments(REGISTRY_PATH + route.path), route) for route in routes]
+        self._routes = [(_segments(route.path), route) for route in routes]
 
     def match(self, method: str, raw_path: str) -> Match | None:
         """The route of this method and path, if there is one."""
@@ -80,6 +71,17 @@ class Router:
     def knows_path(self, raw_path: str) -> bool:
         """Whether the path is served with any method."""
         return bool(self._all(raw_path))
+
+    def api_versions_of(self, namespace: str) -> list[str]:
+        """All that a provider is served in; none for a provider that is not served."""
+        return sorted(
+            {
+                version
+                for _, route in self._routes
+                if route.namespace.lower() == namespace.lower()
+                for version in route.api_versions
+            }
+        )
 
     def _all(self, raw_path: str) -> list[Match]:
         segments = _segments(raw_path)

@@ -9,8 +9,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from local_azure.container_registry.documents import LOCATION
-from local_azure.container_registry.exceptions import (
+from local_azure.kernel.tokens import InvalidToken, TokenAuthority
+from local_azure.resource_manager.directory import LOCATION, Directory, find
+from local_azure.resource_manager.exceptions import (
     ArmError,
     AuthenticationFailed,
     InvalidApiVersionParameter,
@@ -22,20 +23,14 @@ from local_azure.container_registry.exceptions import (
     MethodNotAllowed,
     MissingApiVersionParameter,
     NoRegisteredProviderFound,
-    ParentResourceNotFound,
+    NotFoundInResourceManager,
     ResourceGroupNotFound,
-    ResourceNotFound,
     SubscriptionNotFound,
     SubscriptionRequestsThrottled,
     UnsupportedMediaType,
 )
-from local_azure.container_registry.models import ContainerRegistryCloud, Registry
-from local_azure.container_registry.resource_ids import PROVIDER, RegistryId
-from local_azure.container_registry.routing import ArmCall, Match, Route, Router
-from local_azure.container_registry.throttling import RequestKind, Throttle
-from local_azure.kernel.tokens import InvalidToken, TokenAuthority
-
-SERVED_API_VERSIONS = ("2025-11-01",)
+from local_azure.resource_manager.routing import ArmCall, Match, Route, Router
+from local_azure.resource_manager.throttling import RequestKind, Throttle
 
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _PROVIDER_IN_PATH = re.compile(r"/providers/([^/]+)(?:/([^?]*))?", re.IGNORECASE)
@@ -49,13 +44,13 @@ class Gate:
     def __init__(
         self,
         *,
-        cloud: ContainerRegistryCloud,
+        directory: Directory,
         tokens: TokenAuthority,
         audiences: Collection[str],
         throttle: Throttle,
         router: Router,
     ) -> None:
-        self._cloud = cloud
+        self._directory = directory
         self._tokens = tokens
         self._audiences = audiences
         self._throttle = throttle
@@ -63,18 +58,17 @@ class Gate:
 
     async def admit(self, request: web.Request) -> tuple[Route, ArmCall]:
         """The operation and what it is called with. Raises ArmError for what is refused."""
-        caller = self._authenticate(request)
         path = request.rel_url.raw_path
         match = self._router.match(request.method, path)
+        anonymous = match is not None and match.route.anonymous
+        caller = "" if anonymous else self._authenticate(request)
         if match is None:
             raise self._unknown(request)
         self._take_from_bucket(request, match, caller)
-        route = match.route
-        _check_query(request, route)
-        registry = self._registry(match)
+        _check_query(request, match.route)
+        self._check_existence(match)
         content = await _content(request)
-        name = match.variables.get("name", "")
-        return route, ArmCall(registry, name, request.path, request.query, content, caller)
+        return match.route, ArmCall(request.path, match.variables, request.query, content, caller)
 
     def _authenticate(self, request: web.Request) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -89,7 +83,9 @@ class Gate:
         return str(claims.get("oid", claims.get("sub", "")))
 
     def _take_from_bucket(self, request: web.Request, match: Match, caller: str) -> None:
-        subscription = match.variables["subscription"]
+        subscription = match.variables.get("subscription")
+        if subscription is None:
+            return
         kind = _KINDS.get(request.method, "writes")
         admission = self._throttle.admit(subscription_id=subscription, principal=caller, kind=kind)
         if admission is None:
@@ -104,30 +100,21 @@ class Gate:
                 retry_after_seconds=admission.retry_after_seconds,
             )
 
-    def _registry(self, match: Match) -> Registry:
-        subscription, group = match.variables["subscription"], match.variables["group"]
+    def _check_existence(self, match: Match) -> None:
+        subscription = match.variables.get("subscription")
+        if subscription is None:
+            return
         if not _is_uuid(subscription):
             raise InvalidSubscriptionId(
                 f"The provided subscription identifier '{subscription}' is malformed or invalid."
             )
-        if not self._cloud.has_subscription(subscription):
+        if find(self._directory.subscriptions(), subscription) is None:
             raise SubscriptionNotFound(f"The subscription '{subscription}' could not be found.")
-        if not self._cloud.has_resource_group(subscription, group):
+        group = match.variables.get("group")
+        if group is None:
+            return
+        if find(self._directory.resource_groups(subscription), group) is None:
             raise ResourceGroupNotFound(f"Resource group '{group}' could not be found.")
-        registry_id = RegistryId(subscription, group, match.variables["registry"])
-        registry = self._cloud.registry(registry_id)
-        if registry is not None:
-            return registry
-        if match.route.path:
-            raise ParentResourceNotFound(
-                f"Failed to perform '{match.route.operation}' on resource(s) of type "
-                f"'{match.route.resource_type}', because the parent resource '{registry_id}' "
-                "could not be found."
-            )
-        raise ResourceNotFound(
-            f"The Resource '{PROVIDER}/registries/{registry_id.name}' under resource group "
-            f"'{group}' was not found."
-        )
 
     def _unknown(self, request: web.Request) -> ArmError:
         path = request.rel_url.raw_path
@@ -137,14 +124,16 @@ class Gate:
             )
         provider = _PROVIDER_IN_PATH.search(path)
         if provider is None:
-            return ResourceNotFound(f"No such path here: {request.method} {request.path}")
-        if provider[1].lower() != PROVIDER.lower():
-            return InvalidResourceNamespace(f"The resource namespace '{provider[1]}' is invalid.")
+            return NotFoundInResourceManager(f"No such path here: {request.method} {request.path}")
+        namespace = provider[1]
+        served = self._router.api_versions_of(namespace)
+        if not served:
+            return InvalidResourceNamespace(f"The resource namespace '{namespace}' is invalid.")
         kind = "/".join((provider[2] or "").split("/")[::2])
         return InvalidResourceType(
-            f"The resource type '{kind}' could not be found in the namespace '{PROVIDER}' "
+            f"The resource type '{kind}' could not be found in the namespace '{namespace}' "
             f"for api version '{request.query.get('api-version', '')}'. "
-            f"The supported api-versions are '{_supported()}'."
+            f"The supported api-versions are '{_listed(served)}'."
         )
 
 
@@ -187,15 +176,17 @@ def _check_query(request: web.Request, route: Route) -> None:
         raise MissingApiVersionParameter(
             "The api-version query parameter (?api-version=) is required for all requests."
         )
-    if not _API_VERSION.fullmatch(version):
-        raise InvalidApiVersionParameter(
-            f"The api-version '{version}' is invalid. The supported versions are '{_supported()}'."
-        )
-    if version not in SERVED_API_VERSIONS:
+    supported = _listed(route.api_versions)
+    well_formed = _API_VERSION.fullmatch(version) is not None
+    if version not in route.api_versions and well_formed and route.resource_type:
         raise NoRegisteredProviderFound(
             f"No registered resource provider found for location '{LOCATION}' and API version "
             f"'{version}' for type '{route.resource_type}'. The supported api-versions are "
-            f"'{_supported()}'. The supported locations are '{LOCATION}'."
+            f"'{supported}'. The supported locations are '{LOCATION}'."
+        )
+    if version not in route.api_versions:
+        raise InvalidApiVersionParameter(
+            f"The api-version '{version}' is invalid. The supported versions are '{supported}'."
         )
     unknown = sorted(request.query.keys() - route.query - {"api-version"})
     if unknown:
@@ -218,5 +209,5 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _supported() -> str:
-    return ", ".join(SERVED_API_VERSIONS)
+def _listed(versions: Collection[str]) -> str:
+    return ", ".join(versions)

@@ -1,0 +1,7 @@
+"""The api-versions of Microsoft.ContainerRegistry that are served here."""
+
+from __future__ import annotations
+
+STABLE = "2025-11-01"
+PREVIEW = "2026-09-01-preview"
+SERVED_API_VERSIONS = (STABLE, PREVIEW)

@@ -1,0 +1,53 @@
+"""The hub's events. What they say of the twin is a default, not the device's own twin."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from local_azure.event_grid.events import Json, Topic, event_time
+from local_azure.event_grid.models import EventGrid
+from local_azure.iot_hub.models import DeviceCreated, DeviceDeleted, HubEvent, IotHub
+from local_azure.kernel.clock import Clock
+
+_YEAR_ONE = "0001-01-01T00:00:00"
+
+
+def publish_hub_events(grid: EventGrid, hub: IotHub, *, clock: Clock) -> None:
+    """Publish from now on when devices come and go."""
+
+    def listen(happened: HubEvent) -> None:
+        match happened:
+            case DeviceCreated(identity):
+                event_type = "Microsoft.Devices.DeviceCreated"
+            case DeviceDeleted(identity):
+                event_type = "Microsoft.Devices.DeviceDeleted"
+            case _:
+                return
+        device_id = identity.device_id
+        data = {
+            "twin": _default_twin(device_id, clock.now()),
+            "hubName": hub.name,
+            "deviceId": device_id,
+        }
+        grid.publish(Topic.HUB, event_type, subject=f"devices/{device_id}", data=data)
+
+    hub.subscribe(listen)
+
+
+def _default_twin(device_id: str, now: datetime) -> Json:
+    """Without tags and capabilities, whatever the device has."""
+    section = {"$metadata": {"$lastUpdated": event_time(now)}, "$version": 1}
+    return {
+        "deviceId": device_id,
+        "etag": "AAAAAAAAAAE=",
+        "deviceEtag": "null",
+        "status": "enabled",
+        "statusUpdateTime": _YEAR_ONE,
+        "connectionState": "Disconnected",
+        "lastActivityTime": _YEAR_ONE,
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": "sas",
+        "x509Thumbprint": {"primaryThumbprint": None, "secondaryThumbprint": None},
+        "version": 2,
+        "properties": {"desired": section, "reported": section},
+    }

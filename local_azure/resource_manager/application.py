@@ -1,0 +1,57 @@
+"""Azure Resource Manager as an aiohttp application, with the routes of its providers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from aiohttp import web
+
+from local_azure.kernel import Kernel
+from local_azure.kernel.service import create_application
+from local_azure.resource_manager.directory import Directory
+from local_azure.resource_manager.exceptions import ArmError
+from local_azure.resource_manager.gate import Gate, add_headers, render_error, render_refusal
+from local_azure.resource_manager.routing import Route, Router
+from local_azure.resource_manager.throttling import RateLimits, Throttle
+
+
+def create_arm_application(
+    kernel: Kernel,
+    *,
+    routes: Sequence[Route],
+    directory: Directory,
+    audiences: Collection[str],
+    authority: str = "https://login.windows.net/common",
+    throttle: Throttle | None = None,
+) -> web.Application:
+    """The service `arm`.
+
+    `audiences` are those of the bearer tokens it takes, `authority` where a 401 sends for one.
+    Without `throttle` the documented rate limits hold.
+    """
+    router = Router(routes)
+    gate = Gate(
+        directory=directory,
+        tokens=kernel.tokens,
+        audiences=audiences,
+        throttle=throttle or Throttle(clock=kernel.clock, limits=RateLimits()),
+        router=router,
+    )
+
+    def name_operation(request: web.Request) -> str:
+        match = router.match(request.method, request.rel_url.raw_path)
+        return match.route.operation if match else "unknown"
+
+    async def serve(request: web.Request) -> web.Response:
+        try:
+            route, call = await gate.admit(request)
+            return await route.handler(call)
+        except ArmError as error:
+            return render_refusal(error, authority=authority)
+
+    application = create_application(
+        kernel, service="arm", name_operation=name_operation, render_error=render_error
+    )
+    application.on_response_prepare.append(add_headers)
+    application.router.add_route("*", "/{path:.*}", serve)
+    return application

@@ -1,0 +1,48 @@
+"""Addresses in answers, and lists in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from aiohttp import web
+
+from local_azure.resource_manager.routing import ArmCall
+
+Document = dict[str, Any]
+
+PAGED = frozenset({"$skiptoken"})
+FILTERED = PAGED | {"$filter"}
+
+
+class Links:
+    """`endpoint` is what addresses begin with; a page holds up to `page_size` documents."""
+
+    def __init__(self, *, endpoint: str, page_size: int) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._page_size = page_size
+
+    def link(self, path: str, call: ArmCall, query: Mapping[str, str]) -> str:
+        """The address of `path` in the api-version of the call."""
+        query = {"api-version": call.api_version, **query}
+        return f"{self._endpoint}{quote(path)}?{urlencode(query)}"
+
+    def page(self, call: ArmCall, documents: Iterable[Document]) -> web.Response:
+        """The page that the call asks for, with the address of the next one."""
+        # Pages go on after a name and not at a number, so that a resource that is removed
+        # meanwhile makes no other one skipped.
+        after = call.query.get("$skiptoken", "")
+        rest = [each for each in sorted(documents, key=_place) if _place(each) > after]
+        page = rest[: self._page_size]
+        body: Document = {"value": page}
+        if len(rest) > len(page):
+            query = {name: value for name, value in call.query.items() if name == "$filter"}
+            query["$skiptoken"] = _place(page[-1])
+            body["nextLink"] = self.link(call.path, call, query)
+        return web.json_response(body)
+
+
+def _place(document: Document) -> str:
+    """The last part of its id: the name, or a subscription's id."""
+    return str(document["id"]).rpartition("/")[2].lower()

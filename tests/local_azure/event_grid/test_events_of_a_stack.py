@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+from azure.storage.queue import TextBase64DecodePolicy
+from azure.storage.queue.aio import QueueClient
+from pydantic import SecretStr
+
+from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.key_vault.models import Properties
+from local_azure.stack import Stack
+from tests.local_azure.webhooks import Asked, WebhookServer
+
+
+@dataclass
+class Queue:
+    """Everything that came through a queue of the stack so far."""
+
+    client: QueueClient
+    came: list[dict[str, Any]] = field(default_factory=list)
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        async with asyncio.timeout(20):
+            while True:
+                found = next((event for event in self.came if wanted(event)), None)
+                if found is not None:
+                    return found
+                async for message in self.client.receive_messages():
+                    self.came.append(json.loads(message.content))
+                    await self.client.delete_message(message)
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def queue(stack: Stack) -> AsyncIterator[Queue]:
+    """A queue with a subscription of its own, so that a test sees all of its events."""
+    name = f"events-{uuid.uuid4().hex}"
+    for topic in ("hub", "vault"):
+        status, _ = await ask(
+            stack, "POST", "/subscriptions",
+            {"name": f"{topic}-{name}", "topic": topic, "queueName": name},
+        )  # fmt: skip
+        assert status == 201
+    client = QueueClient.from_connection_string(
+        stack.storage.connection_string, name, message_decode_policy=TextBase64DecodePolicy()
+    )
+    async with client:
+        yield Queue(client)
+    for topic in ("hub", "vault"):
+        assert (await ask(stack, "DELETE", f"/subscriptions/{topic}-{name}"))[0] == 204
+
+
+async def ask(stack: Stack, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    url = f"{stack.management_url}/eventGrid{path}"
+    async with ClientSession() as session, session.request(method, url, json=body) as response:
+        text = await response.text()
+        return response.status, json.loads(text) if text else None
+
+
+async def test_a_new_device_comes_through_the_queue(stack: Stack, queue: Queue) -> None:
+    device_id = f"camera-{uuid.uuid4().hex}"
+    stack.hub.create_device(DeviceSettings(device_id))
+    event = await queue.until(lambda event: event["subject"] == f"devices/{device_id}")
+    assert event["topic"].endswith("/PROVIDERS/MICROSOFT.DEVICES/IOTHUBS/LOCAL-HUB")
+    assert event["topic"] == event["topic"].upper()
+    assert event["data"]["hubName"] == stack.hub.name
+
+
+async def test_a_new_secret_comes_through_the_queue(stack: Stack, queue: Queue) -> None:
+    name = f"secret-{uuid.uuid4().hex}"
+    version = stack.vault.set(name, SecretStr("hunter2"), Properties())
+    event = await queue.until(lambda event: event["subject"] == name)
+    assert event["data"]["Id"] == f"{stack.key_vault_url}/secrets/{name}/{version.version}"
+
+
+async def test_a_secret_close_to_its_expiry_is_found_by_the_stack_itself(
+    stack: Stack, queue: Queue
+) -> None:
+    status, _ = await ask(stack, "PATCH", "/delivery", {"expiryNoticedSeconds": [0, 0]})
+    assert status == 200
+    name = f"secret-{uuid.uuid4().hex}"
+    tomorrow = int(stack.kernel.clock.now().timestamp()) + 86400
+    stack.vault.set(name, SecretStr("hunter2"), Properties(expires=tomorrow))
+    near = "Microsoft.KeyVault.SecretNearExpiry"
+    await queue.until(lambda event: (event["subject"], event["eventType"]) == (name, near))
+    await ask(stack, "PATCH", "/delivery", {"expiryNoticedSeconds": [0, 900]})
+
+
+async def test_every_stack_sends_its_events_to_a_queue_of_one_name(stack: Stack) -> None:
+    _, shown = await ask(stack, "GET", "/subscriptions")
+    defaults = [each for each in shown["subscriptions"] if each["queueName"] == "device-events"]
+    assert [(each["name"], each["topic"]) for each in defaults] == [
+        ("hub-to-queue", "hub"),
+        ("vault-to-queue", "vault"),
+    ]
+
+
+async def test_a_paused_subscription_is_caught_up_and_its_events_can_be_had_again(
+    stack: Stack, queue: Queue
+) -> None:
+    name = f"hub-{queue.client.queue_name}"
+    _, paused = await ask(stack, "POST", f"/subscriptions/{name}/pause")
+    device_id = f"camera-{uuid.uuid4().hex}"
+    stack.hub.create_device(DeviceSettings(device_id))
+    _, shown = await ask(stack, "GET", f"/subscriptions/{name}/events")
+    (event_id,) = [e["id"] for e in shown["events"] if e["subject"] == f"devices/{device_id}"]
+    assert paused["paused"]
+    _, going = await ask(stack, "POST", f"/subscriptions/{name}/continue")
+    assert not going["paused"]
+    await queue.until(lambda event: event["id"] == event_id)
+    before = stack.events.grid.subscription(name).counts["events"]
+    status, answer = await ask(
+        stack, "POST", f"/subscriptions/{name}/resend", {"eventIds": [event_id]}
+    )
+    assert (status, answer) == (200, {"events": 1})
+    assert stack.events.grid.subscription(name).counts["events"] == before + 1
+    queue.came.clear()
+    await queue.until(lambda event: event["id"] == event_id)
+
+
+async def test_a_webhook_is_validated_and_its_key_never_shown(stack: Stack) -> None:
+    def respond(asked: Asked) -> web.Response:
+        code = asked.body[0]["data"].get("validationCode")
+        return web.json_response({"validationResponse": code})
+
+    webhook = WebhookServer(respond)
+    server = await webhook.start()
+    body = {"name": "a-webhook", "topic": "hub", "webhookUrl": f"{webhook.url}?code=secret"}
+    status, created = await ask(stack, "POST", "/subscriptions", body)
+    assert (status, created["webhookUrl"]) == (201, f"{webhook.url}?****")
+    device_id = f"camera-{uuid.uuid4().hex}"
+    stack.hub.create_device(DeviceSettings(device_id))
+    async with asyncio.timeout(20):
+        while not any(a.body[0]["subject"] == f"devices/{device_id}" for a in webhook.asked):  # noqa: ASYNC110 - a server's memory
+            await asyncio.sleep(0.02)
+    status, conflict = await ask(stack, "POST", "/subscriptions", body)
+    assert (status, "secret" in str(conflict)) == (409, False)
+    assert (await ask(stack, "DELETE", "/subscriptions/a-webhook"))[0] == 204
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "abc", "topic": "hub"},
+        {"name": "abc", "topic": "hub", "queueName": "queue", "webhookUrl": "http://127.0.0.1:1/"},
+        {"name": "abc", "topic": "moon", "queueName": "queue"},
+        {"name": "abc", "topic": "hub", "queueName": "Queue"},
+        {"name": "abc", "topic": "hub", "queueName": "queue", "schema": "CloudEventSchema"},
+        {"name": "abc", "topic": "hub", "queueName": "queue", "eventTypes": ["Made.Up"]},
+        {"name": "abc", "topic": "hub", "webhookUrl": "http://127.0.0.1:1/?code=secret"},
+    ],
+)
+async def test_a_subscription_that_cannot_be_is_refused(stack: Stack, body: object) -> None:
+    status, answer = await ask(stack, "POST", "/subscriptions", body)
+    assert (status, "secret" in str(answer)) == (400, False)
+
+
+async def test_unknown_subscriptions_and_events_are_not_found(stack: Stack) -> None:
+    for method, path in (
+        ("DELETE", "/subscriptions/nothing"),
+        ("POST", "/subscriptions/nothing/pause"),
+        ("GET", "/subscriptions/nothing/events"),
+    ):
+        assert (await ask(stack, method, path))[0] == 404
+    path = "/subscriptions/hub-to-queue/resend"
+    assert (await ask(stack, "POST", path, {"eventIds": ["nothing"]}))[0] == 404
+
+
+async def test_how_events_travel_can_be_changed_one_by_one(stack: Stack) -> None:
+    _, before = await ask(stack, "GET", "/delivery")
+    status, after = await ask(stack, "PATCH", "/delivery", {"duplicateProbability": 1})
+    assert (status, after) == (200, {**before, "duplicateProbability": 1})
+    for wrong in ({"duplicateProbability": 2}, {"delaySeconds": [2, 1]}, {"retryScale": 0}):
+        assert (await ask(stack, "PATCH", "/delivery", wrong))[0] == 400
+    _, restored = await ask(stack, "PATCH", "/delivery", before)
+    assert restored == before

@@ -224,8 +224,8 @@ class Worker:
                 record = replace(
                     record, condition=stored.value.condition, due_at=self.clock.now(), attempts=0
                 )
-            elif stored.value.due_at < begun.due_at:
-                record = replace(record, due_at=stored.value.due_at)  # woken meanwhile
+            elif stored.value.due_at != begun.due_at:  # woken meanwhile
+                record = replace(record, due_at=min(stored.value.due_at, record.due_at))
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break

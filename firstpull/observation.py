@@ -177,13 +177,7 @@ class Observer:
 
 
 def _choose(record: DeviceRecord, views: Sequence[PlaceView]) -> PlaceView | None:
-    """The recorded place, which never moves by itself, else the first that can take the device.
-
-    A place where room is held comes first: a worker that died had chosen it.
-    """
+    """The recorded place, which never moves by itself, else the first that can take the device."""
     if record.place is not None:
         return views[0]
-    reachable = [view for view in views if view.address]
-    held = (view for view in reachable if view.holds_room)
-    free = (view for view in reachable if view.has_room)
-    return next(held, None) or next(free, None)
+    return next((v for v in views if v.address and (v.holds_room or v.has_room)), None)

@@ -111,12 +111,17 @@ class Onboarding:
     async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
         """The record once its generation has come to an end or to a stop, or after `seconds`."""
         generation, give_up = record.generation, self.clock.now().timestamp() + seconds
-        while not _at_rest(record) and self.clock.now().timestamp() < give_up:
+        while not self._at_rest(record) and self.clock.now().timestamp() < give_up:
             await self.clock.sleep(_POLL)
             record = await self.find(record.device)
             if record.generation != generation:
                 return record
         return record
+
+    def _at_rest(self, record: DeviceRecord) -> bool:
+        """Whether nothing happens soon: it is done, or waits and no look is due."""
+        waits = record.condition.state in (State.WAITING, State.BLOCKED)
+        return record.is_converged or (waits and record.due_at > self.clock.now())
 
     async def page(self, query: Query) -> Page:
         """Records, a page at a time."""
@@ -241,7 +246,3 @@ def _asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devi
         record = replace(record, intent=replace(record.intent, at=intent.at))
     idle = record.condition.state is not State.CONVERGING and record.due_at > now + _SOON
     return replace(record, due_at=now) if idle else record
-
-
-def _at_rest(record: DeviceRecord) -> bool:
-    return record.is_converged or record.condition.state in (State.WAITING, State.BLOCKED)

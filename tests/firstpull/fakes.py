@@ -1,0 +1,822 @@
+"""The ports in memory: one cloud, and any number of processes that are connected to it.
+
+Every call of a port goes through a `Line`, where it is counted, takes a few milliseconds of
+virtual time, and can be made to fail or to be the last of its process. After each write the
+promises are checked; what breaks one is noted in `FakeCloud.violations`, because an error
+raised there would look to the work like one of the cloud's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any
+
+from firstpull import ledger as ledgers
+from firstpull import records
+from firstpull.cloud import (
+    ConnectedRegistry,
+    NewPassword,
+    Password,
+    Place,
+    RegistryId,
+    ScopeMap,
+    SecretVersion,
+    Slot,
+    Token,
+    TokenId,
+    Twin,
+    same_id,
+)
+from firstpull.devices import DeviceKey
+from firstpull.errors import Blocked, Conflict, Transient
+from firstpull.ledger import Ledger, Standing
+from firstpull.ports import Lease, Page, Query, Stored
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord
+from firstpull.secret import Secret
+from tests.firstpull.virtual_clock import VirtualClock
+
+PASSWORD_MARK = "=pw/"  # noqa: S105 - what every password of the fakes begins with
+OUR_PREFIX = "fp-"
+_CALL_TIME = timedelta(milliseconds=5)
+_LEASE_TIME = timedelta(seconds=60)
+
+READS = frozenset(
+    {
+        "registries.get_scope_map",
+        "registries.get_token",
+        "registries.get_connected_registry",
+        "registries.synced_actions",
+        "secrets.versions",
+        "secrets.read",
+        "hubs.twin",
+        "hubs.generation_id",
+        "records.get",
+        "records.due",
+        "records.page",
+        "ledgers.get",
+    }
+)
+
+
+class Crashed(BaseException):
+    """The process died at this call."""
+
+
+class FaultKind(Enum):
+    """How a call goes wrong."""
+
+    TRANSIENT = auto()
+    CRASH = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What happens to one call: before its effect, or after it (the answer is lost)."""
+
+    kind: FaultKind
+    after: bool
+
+
+@dataclass
+class FakeToken:
+    """A token with the values that the service itself no longer tells."""
+
+    scope_map_id: str
+    enabled: bool = True
+    passwords: dict[Slot, NewPassword] = field(default_factory=dict)
+
+
+@dataclass
+class FakeConnectedRegistry:
+    """A connected registry, and what it had at its last sync."""
+
+    clients: list[TokenId] = field(default_factory=list)
+    sync_token_id: str | None = None
+    login_server: str | None = None
+    limit: int = 50
+    last_sync_at: datetime | None = None
+    logins: frozenset[tuple[str, str, datetime | None]] = frozenset()
+    forgets_unknown: bool = False
+    """Whether it takes a list with unknown ids and leaves them out, where it should refuse."""
+
+
+@dataclass
+class FakeSecretVersion:
+    """A version with its value."""
+
+    version: SecretVersion
+    value: str
+
+
+@dataclass
+class FakeDevice:
+    """An identity, its twin, and what the device itself remembers."""
+
+    generation_id: str
+    identity_version: int
+    enabled: bool = True
+    desired: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
+    twin_version: int = 1  # a new twin begins at 1 again, so ETags repeat after a re-creation
+    held: dict[str, str] = field(default_factory=dict)
+    """By connected registry: the password of the last login that worked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hint:
+    """A message of the work queue."""
+
+    device: DeviceKey
+    visible_at: datetime
+    dequeued: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldCall:
+    """A call that is kept under way until it is released."""
+
+    answer: bool
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class _Hold:
+    owner: int
+    until: datetime
+    released: bool = False
+
+
+class FakeCloud:
+    """All state outside of firstpull's processes. Tests read and change it directly."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.scope_maps: dict[str, ScopeMap] = {}
+        self.tokens: dict[str, FakeToken] = {}
+        self.connected: dict[Place, FakeConnectedRegistry] = {}
+        self.synced: dict[str, frozenset[str]] = {}
+        self.secrets: dict[str, list[FakeSecretVersion]] = {}
+        self.devices: dict[DeviceKey, FakeDevice] = {}
+        self.records: dict[DeviceKey, tuple[str, int]] = {}
+        self.ledgers: dict[Place, tuple[bytes, int]] = {}
+        self.locks: dict[Place, _Hold] = {}
+        self.queue: list[Hint] = []
+        self.calls: list[str] = []
+        self.faults: dict[int, Fault] = {}
+        """By number of the call, counted from 1 over all processes."""
+        self.faults_met = 0
+        self.before_call: Callable[[int, str], None] | None = None
+        self.after_write: Callable[[], None] | None = None
+        self.violations: list[str] = []
+        self.tokens_made: set[str] = set()
+        self.passwords_made: list[str] = []
+        self.list_sizes: list[int] = []
+        self.lists_refused = 0
+        self._held: dict[str, HeldCall] = {}
+        self._numbers = 0
+
+    def next_number(self) -> int:
+        """Numbers for ETags, generation ids and the like."""
+        self._numbers += 1
+        return self._numbers
+
+    def writes(self) -> Counter[str]:
+        """The calls so far that change the container registry, Key Vault or the hub."""
+        ours = ("registries.", "secrets.", "hubs.")
+        return Counter(c for c in self.calls if c.startswith(ours) and c not in READS)
+
+    def record(self, device: DeviceKey) -> DeviceRecord:
+        """The record of a device."""
+        return _parsed(self.records[device][0])
+
+    def all_records(self) -> list[DeviceRecord]:
+        """All records."""
+        return [_parsed(text) for text, _ in self.records.values()]
+
+    def ledger(self, place: Place) -> Ledger:
+        """The ledger of a place."""
+        text, _ = self.ledgers.get(place, (ledgers.to_json(Ledger()), 0))
+        return ledgers.from_json(text)
+
+    def accepted(self, token: str) -> set[str]:
+        """The passwords that the container registry accepts for a token now."""
+        found = self.tokens.get(token)
+        if found is None or not found.enabled:
+            return set()
+        now = self.clock.now()
+        return {
+            p.value.reveal()
+            for p in found.passwords.values()
+            if p.expires_at is None or now < p.expires_at
+        }
+
+    def sync(self, place: Place) -> None:
+        """The connected registry takes over what the container registry has now."""
+        found = self.connected[place]
+        found.last_sync_at = self.clock.now()
+        found.logins = frozenset(
+            (name, password.value.reveal(), password.expires_at)
+            for token_id in found.clients
+            if (name := name_in(token_id)) in self.tokens and self.tokens[name].enabled
+            for password in self.tokens[name].passwords.values()
+        )
+
+    def site_accepts(self, place: Place, username: str, password: str) -> bool:
+        """Whether a device can log in at the connected registry now."""
+        now = self.clock.now()
+        return any(
+            (name, value) == (username, password) and (expires is None or now < expires)
+            for name, value, expires in self.connected[place].logins
+        )
+
+    def register(self, device: DeviceKey) -> FakeDevice:
+        """Make the device's identity; over an existing one it is a new device of the name."""
+        made = FakeDevice(
+            generation_id=f"g{self.next_number()}", identity_version=self.next_number()
+        )
+        self.devices[device] = made
+        return made
+
+    def change_identity(self, device: DeviceKey, *, enabled: bool) -> None:
+        """Enable or disable the identity."""
+        self.devices[device].enabled = enabled
+        self.devices[device].identity_version = self.next_number()
+
+    def twin_entry(self, device: DeviceKey, place: Place) -> dict[str, Any]:
+        """What is in the device's desired properties for a connected registry, {} for nothing."""
+        section: Any = self.devices[device].desired
+        for name in ("firstpull", "registryCredentials", place.connected_registry):
+            section = section.get(name, {})
+        return dict(section)
+
+    def passwords_in_use(self) -> set[str]:
+        """Passwords that stand in a twin or that a device logs in with."""
+        found: set[str] = set()
+        for device in self.devices.values():
+            found.update(device.held.values())
+            entries = device.desired.get("firstpull", {}).get("registryCredentials", {})
+            found.update(str(e["password"]) for e in entries.values() if "password" in e)
+        return found
+
+    @contextmanager
+    def holding(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
+        """Keep the next call of an operation under way: before its effect, or its answer."""
+        self._held[operation] = held = HeldCall(answer=answer)
+        yield held
+        held.release.set()
+
+    async def hold(self, operation: str, *, answer: bool) -> None:
+        """Wait where this call is to be held."""
+        held = self._held.get(operation)
+        if held is not None and held.answer is answer:
+            del self._held[operation]
+            held.reached.set()
+            await held.release.wait()
+
+
+class Line:
+    """One process's connection to the cloud. A process that crashed calls nothing any more."""
+
+    def __init__(self, cloud: FakeCloud) -> None:
+        self.cloud = cloud
+        self.dead = False
+        self.lists_read: dict[Place, tuple[TokenId, ...]] = {}
+        """The clients of each place as this process last saw them."""
+
+    async def call[T](self, operation: str, effect: Callable[[], T]) -> T:
+        """Make one call, with what is to happen to it."""
+        cloud = self.cloud
+        await asyncio.sleep(0)
+        if self.dead:
+            raise Crashed(operation)
+        cloud.clock.advance(_CALL_TIME)
+        cloud.calls.append(operation)
+        number = len(cloud.calls)
+        await cloud.hold(operation, answer=False)
+        if cloud.before_call is not None:
+            cloud.before_call(number, operation)
+        fault = cloud.faults.get(number)
+        if fault is not None and not fault.after:
+            raise self._fail(fault, operation)
+        result = effect()
+        if cloud.after_write is not None and operation not in READS:
+            cloud.after_write()
+        await cloud.hold(operation, answer=True)
+        if fault is not None:
+            raise self._fail(fault, operation)
+        return result
+
+    def _fail(self, fault: Fault, operation: str) -> BaseException:
+        self.cloud.faults_met += 1
+        if fault.kind is FaultKind.CRASH:
+            self.dead = True
+            return Crashed(operation)
+        return Transient(Reason.SERVICE_UNAVAILABLE, f"{operation} did not answer.")
+
+
+def name_in(resource_id: str) -> str:
+    """The last part of an ARM id."""
+    return resource_id.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class FakeContainerRegistries:
+    """Tokens, scope maps and connected registries, as unforgiving as the real ones."""
+
+    line: Line
+
+    def token_id(self, registry: RegistryId, name: str) -> TokenId:
+        return TokenId(f"{registry}/tokens/{name}")
+
+    def scope_map_id(self, registry: RegistryId, name: str) -> str:
+        return f"{registry}/scopeMaps/{name}"
+
+    async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        return await self._read("get_scope_map", registry, lambda: self._cloud.scope_maps.get(name))
+
+    async def put_scope_map(
+        self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            self._cloud.scope_maps[name] = ScopeMap(name=name, actions=actions)
+
+        await self._write("put_scope_map", registry, deadline_seconds, effect)
+
+    async def get_token(self, registry: RegistryId, name: str) -> Token | None:
+        return await self._read("get_token", registry, lambda: self._view(registry, name))
+
+    async def create_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> Token:
+        def effect() -> Token:
+            self._require_scope_map(scope_map)
+            before = self._cloud.tokens.get(name)
+            if before is not None:
+                self._note_loss(name, before.passwords.values())
+            self._cloud.tokens_made.add(name)
+            self._cloud.tokens[name] = FakeToken(self.scope_map_id(registry, scope_map))
+            return self._existing(registry, name)
+
+        return await self._write("create_token", registry, deadline_seconds, effect)
+
+    async def update_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            self._require_scope_map(scope_map)
+            token = self._token(name)
+            token.enabled = True
+            token.scope_map_id = self.scope_map_id(registry, scope_map)
+
+        await self._write("update_token", registry, deadline_seconds, effect)
+
+    async def generate_password(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slot: Slot,
+        expires_at: datetime,
+        deadline_seconds: float,
+    ) -> NewPassword:
+        def effect() -> NewPassword:
+            found = self._token(token)
+            if slot in found.passwords:
+                self._note_loss(token, (found.passwords[slot],))
+            value = f"{PASSWORD_MARK}{secrets.token_hex(14)}"
+            self._cloud.passwords_made.append(value)
+            found.passwords[slot] = made = NewPassword(
+                slot=slot,
+                created_at=self._cloud.clock.now(),
+                expires_at=expires_at.replace(microsecond=0),
+                value=Secret(value),
+            )
+            return made
+
+        return await self._write("generate_password", registry, deadline_seconds, effect)
+
+    async def remove_passwords(
+        self, registry: RegistryId, token: str, *, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            found = self._token(token)
+            if self._belongs_to_the_recorded_device(token):
+                self._note_loss(token, found.passwords.values())
+            found.passwords.clear()
+
+        await self._write("remove_passwords", registry, deadline_seconds, effect)
+
+    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+        return await self._read(
+            "get_connected_registry", place.registry, lambda: self._connected_view(place)
+        )
+
+    async def replace_client_tokens(
+        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+    ) -> ConnectedRegistry:
+        def effect() -> ConnectedRegistry:
+            self._replace(place, token_ids)
+            view = self._connected_view(place)
+            if view is None:
+                raise AssertionError("it was there a moment ago")
+            return view
+
+        return await self._write("replace_client_tokens", place.registry, deadline_seconds, effect)
+
+    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+        return await self._read(
+            "synced_actions", registry, lambda: self._cloud.synced[sync_token_id]
+        )
+
+    @property
+    def _cloud(self) -> FakeCloud:
+        return self.line.cloud
+
+    async def _read[T](self, name: str, registry: RegistryId, effect: Callable[[], T]) -> T:
+        return await self._write(name, registry, 1, effect)
+
+    async def _write[T](
+        self, name: str, registry: RegistryId, deadline_seconds: float, effect: Callable[[], T]
+    ) -> T:
+        if not registry or deadline_seconds <= 0:
+            raise AssertionError(f"{name} needs a registry, and time to answer")
+        return await self.line.call(f"registries.{name}", effect)
+
+    def _require_scope_map(self, name: str) -> None:
+        if name not in self._cloud.scope_maps:
+            raise Blocked(Reason.REFUSED, f"There is no scope map {name}.", remedy="None.")
+
+    def _token(self, name: str) -> FakeToken:
+        if name not in self._cloud.tokens:
+            raise Conflict(f"There is no token {name}.")
+        return self._cloud.tokens[name]
+
+    def _view(self, registry: RegistryId, name: str) -> Token | None:
+        return self._existing(registry, name) if name in self._cloud.tokens else None
+
+    def _existing(self, registry: RegistryId, name: str) -> Token:
+        token = self._token(name)
+        return Token(
+            id=self.token_id(registry, name),
+            name=name,
+            scope_map_id=token.scope_map_id.lower(),  # ARM may answer in another case
+            enabled=token.enabled,
+            active=True,
+            passwords=tuple(
+                Password(slot=p.slot, created_at=p.created_at, expires_at=p.expires_at)
+                for p in token.passwords.values()
+            ),
+        )
+
+    def _connected_view(self, place: Place) -> ConnectedRegistry | None:
+        found = self._cloud.connected.get(place)
+        if found is None:
+            return None
+        self.line.lists_read[place] = tuple(found.clients)
+        return ConnectedRegistry(
+            name=place.connected_registry,
+            client_token_ids=tuple(found.clients),
+            sync_token_id=found.sync_token_id,
+            login_server=found.login_server,
+            last_sync_at=found.last_sync_at,
+        )
+
+    def _replace(self, place: Place, token_ids: tuple[TokenId, ...]) -> None:
+        found = self._cloud.connected[place]
+        unknown = {t for t in token_ids if name_in(t) not in self._cloud.tokens}
+        if found.forgets_unknown:
+            token_ids = tuple(t for t in token_ids if t not in unknown)
+        elif unknown or len(token_ids) > found.limit:
+            self._cloud.lists_refused += 1
+            raise Blocked(Reason.REFUSED, "The list of clients was refused.", remedy="None.")
+        self._note_losses_of(place, token_ids)
+        self._cloud.list_sizes.append(len(token_ids))
+        found.clients = [TokenId(t.replace("/tokens/", "/Tokens/")) for t in token_ids]
+
+    def _note_losses_of(self, place: Place, token_ids: tuple[TokenId, ...]) -> None:
+        """Existing members of ours, and others' that this process saw, left out of the list."""
+        members = (
+            entry.token_id
+            for entry in self._cloud.ledger(place).of(Standing.MEMBER)
+            if name_in(entry.token_id) in self._cloud.tokens
+        )
+        seen = self.line.lists_read.get(place, ())
+        others = (t for t in seen if not name_in(t).startswith(OUR_PREFIX))
+        self._cloud.violations += [
+            f"P4: {wanted} was dropped from {place}"
+            for wanted in (*members, *others)
+            if not any(same_id(wanted, listed) for listed in token_ids)
+        ]
+
+    def _belongs_to_the_recorded_device(self, token: str) -> bool:
+        """Whether the device is still the one that the record means, not one registered since."""
+        return any(
+            record.names is not None
+            and record.names.token == token
+            and record.device in self._cloud.devices
+            and record.hub_generation_id == self._cloud.devices[record.device].generation_id
+            for record in self._cloud.all_records()
+        )
+
+    def _note_loss(self, token: str, passwords: Iterable[NewPassword]) -> None:
+        in_use = self._cloud.passwords_in_use()
+        self._cloud.violations += [
+            f"P2: {token} lost its live {p.slot}"
+            for p in passwords
+            if p.value.reveal() in self._cloud.accepted(token) & in_use
+        ]
+
+
+@dataclass(frozen=True)
+class FakeSecrets:
+    """Key Vault."""
+
+    line: Line
+
+    async def versions(self, name: str) -> tuple[SecretVersion, ...]:
+        return await self.line.call(
+            "secrets.versions", lambda: tuple(s.version for s in self._versions(name))
+        )
+
+    async def put(
+        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+    ) -> SecretVersion:
+        def effect() -> SecretVersion:
+            version = SecretVersion(
+                version=f"version{self.line.cloud.next_number()}",
+                enabled=True,
+                expires_at=expires_at,
+                tags=dict(tags),
+            )
+            stored = FakeSecretVersion(version, value.reveal())
+            self.line.cloud.secrets.setdefault(name, []).append(stored)
+            return version
+
+        return await self.line.call("secrets.put", effect)
+
+    async def read(self, name: str, version: str) -> Secret:
+        def effect() -> Secret:
+            stored = self._one(name, version)
+            if not stored.version.enabled:
+                raise Blocked(Reason.ACCESS_DENIED, "The version is disabled.", remedy="None.")
+            return Secret(stored.value)
+
+        return await self.line.call("secrets.read", effect)
+
+    async def disable(self, name: str, version: str) -> None:
+        def effect() -> None:
+            stored = self._one(name, version)
+            stored.version = replace(stored.version, enabled=False)
+
+        await self.line.call("secrets.disable", effect)
+
+    def _versions(self, name: str) -> list[FakeSecretVersion]:
+        return self.line.cloud.secrets.get(name, [])
+
+    def _one(self, name: str, version: str) -> FakeSecretVersion:
+        return next(s for s in self._versions(name) if s.version.version == version)
+
+
+@dataclass(frozen=True)
+class FakeHubs:
+    """Identities and twins."""
+
+    line: Line
+
+    async def twin(self, device: DeviceKey) -> Twin | None:
+        def effect() -> Twin | None:
+            found = self.line.cloud.devices.get(device)
+            return None if found is None else _twin(found)
+
+        return await self.line.call("hubs.twin", effect)
+
+    async def generation_id(self, device: DeviceKey) -> str | None:
+        def effect() -> str | None:
+            found = self.line.cloud.devices.get(device)
+            return None if found is None else found.generation_id
+
+        return await self.line.call("hubs.generation_id", effect)
+
+    async def patch_desired(
+        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            found = self.line.cloud.devices.get(device)
+            if found is None or _twin(found).etag != etag or deadline_seconds <= 0:
+                raise Conflict("The twin has changed.")
+            found.desired = merged(found.desired, patch)
+            found.twin_version += 1
+
+        await self.line.call("hubs.patch_desired", effect)
+
+
+def _twin(device: FakeDevice) -> Twin:
+    return Twin(
+        etag=f"t{device.twin_version}",
+        device_etag=f"d{device.identity_version}",
+        enabled=device.enabled,
+        desired=merged({}, device.desired),
+        reported=merged({}, device.reported),
+    )
+
+
+def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON merge patch (RFC 7386), with secrets revealed."""
+    result = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            below = result.get(key)
+            result[key] = merged(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = value.reveal() if isinstance(value, Secret) else value
+    return result
+
+
+@dataclass(frozen=True)
+class FakeRecords:
+    """Records, kept as text, so that everything in them must survive being stored."""
+
+    line: Line
+
+    async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
+        def effect() -> Stored[DeviceRecord] | None:
+            found = self._texts.get(device)
+            return None if found is None else _stored_record(*found)
+
+        return await self.line.call("records.get", effect)
+
+    async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
+        def effect() -> Stored[DeviceRecord]:
+            if record.device in self._texts:
+                raise Conflict("The record is there already.")
+            return self._put(record)
+
+        return await self.line.call("records.insert", effect)
+
+    async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
+        def effect() -> Stored[DeviceRecord]:
+            if _stored_record(*self._texts[record.device]).etag != etag:
+                raise Conflict("The record has changed.")
+            return self._put(record)
+
+        return await self.line.call("records.replace", effect)
+
+    async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
+        def effect() -> list[DeviceKey]:
+            return [r.device for r in self.line.cloud.all_records() if r.due_at <= now]
+
+        for device in await self.line.call("records.due", effect):
+            yield device
+
+    async def page(self, query: Query) -> Page:
+        def effect() -> Page:
+            first = int(query.after or 0)
+            found = [
+                record
+                for record in sorted(self.line.cloud.all_records(), key=lambda r: r.device)
+                if query.hub in (None, record.device.hub)
+                and query.device_id in (None, record.device.device_id)
+                and query.state in (None, record.condition.state)
+                and query.connected_registry
+                in (None, record.place.connected_registry if record.place else "")
+                and query.secret in (None, record.names.secret if record.names else "")
+            ]
+            last = first + query.size
+            return Page(
+                records=tuple(found[first:last]), next_page=str(last) if found[last:] else None
+            )
+
+        return await self.line.call("records.page", effect)
+
+    @property
+    def _texts(self) -> dict[DeviceKey, tuple[str, int]]:
+        return self.line.cloud.records
+
+    def _put(self, record: DeviceRecord) -> Stored[DeviceRecord]:
+        if record.condition.reason is Reason.INTERNAL_ERROR:
+            self.line.cloud.violations.append("a fault of firstpull itself was noted")
+        self._texts[record.device] = records.to_json(record), self.line.cloud.next_number()
+        return _stored_record(*self._texts[record.device])
+
+
+def _stored_record(text: str, version: int) -> Stored[DeviceRecord]:
+    return Stored(value=_parsed(text), etag=f"r{version}")
+
+
+@lru_cache(maxsize=2000)
+def _parsed(text: str) -> DeviceRecord:
+    return records.from_json(text)
+
+
+@dataclass(frozen=True)
+class FakeWorkQueue:
+    """Hints with delays. `Harness` delivers them, sometimes twice."""
+
+    line: Line
+
+    async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
+        def effect() -> None:
+            visible_at = self.line.cloud.clock.now() + timedelta(seconds=delay_seconds)
+            self.line.cloud.queue.append(Hint(device=device, visible_at=visible_at))
+
+        await self.line.call("queue.put", effect)
+
+
+@dataclass(frozen=True)
+class FakeLedgers:
+    """Ledgers, kept as text."""
+
+    line: Line
+
+    async def get(self, place: Place) -> Stored[Ledger] | None:
+        def effect() -> Stored[Ledger] | None:
+            found = self.line.cloud.ledgers.get(place)
+            return None if found is None else _stored_ledger(*found)
+
+        return await self.line.call("ledgers.get", effect)
+
+    async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
+        def effect() -> Stored[Ledger]:
+            found = self.line.cloud.ledgers.get(place)
+            current = None if found is None else _stored_ledger(*found).etag
+            if current != etag:
+                raise Conflict("The ledger has changed.")
+            written = ledgers.to_json(ledger), self.line.cloud.next_number()
+            self.line.cloud.ledgers[place] = written
+            return _stored_ledger(*written)
+
+        return await self.line.call("ledgers.put", effect)
+
+
+def _stored_ledger(text: bytes, version: int) -> Stored[Ledger]:
+    return Stored(value=ledgers.from_json(text), etag=f"l{version}")
+
+
+class FakeLease:
+    """A lease of 60 seconds. Its holder knows only when it took or renewed it."""
+
+    def __init__(self, line: Line, place: Place, *, owner: int, vanished: bool) -> None:
+        self._line = line
+        self._place = place
+        self._owner = owner
+        self._vanished = vanished
+        self._until = self._hold()
+
+    @property
+    def predecessor_vanished(self) -> bool:
+        return self._vanished
+
+    async def renew(self) -> None:
+        def effect() -> None:
+            held = self._line.cloud.locks[self._place]
+            if held.owner != self._owner or held.released:
+                raise Conflict("The lease is somebody else's now.")
+            self._until = self._hold()
+
+        await self._line.call("lease.renew", effect)
+
+    def remaining_seconds(self) -> float:
+        return (self._until - self._line.cloud.clock.now()).total_seconds()
+
+    async def release(self) -> None:
+        def effect() -> None:
+            held = self._line.cloud.locks[self._place]
+            if held.owner == self._owner:
+                self._line.cloud.locks[self._place] = replace(held, released=True)
+
+        await self._line.call("lease.release", effect)
+
+    def _hold(self) -> datetime:
+        until = self._line.cloud.clock.now() + _LEASE_TIME
+        self._line.cloud.locks[self._place] = _Hold(self._owner, until)
+        return until
+
+
+@dataclass(frozen=True)
+class FakeLocks:
+    """One lease per connected registry."""
+
+    line: Line
+
+    async def acquire(self, place: Place) -> Lease | None:
+        def effect() -> Lease | None:
+            cloud = self.line.cloud
+            held, now = cloud.locks.get(place), cloud.clock.now()
+            if held is not None and not held.released and now < held.until:
+                return None
+            vanished = held is not None and not held.released
+            return FakeLease(self.line, place, owner=cloud.next_number(), vanished=vanished)
+
+        return await self.line.call("locks.acquire", effect)

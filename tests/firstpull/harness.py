@@ -1,0 +1,353 @@
+"""firstpull's processes over the fake cloud, with a loop that plays queue, timer and devices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from firstpull.apply import Applier
+from firstpull.cloud import Place, RegistryId
+from firstpull.converge import Worker
+from firstpull.devices import DeviceKey
+from firstpull.errors import FirstpullError, Transient
+from firstpull.membership import Membership
+from firstpull.observation import Observer
+from firstpull.onboarding import Onboarding
+from firstpull.overdue import enqueue_overdue
+from firstpull.policy import Policy
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord, State
+from firstpull.requests import OnboardingRequest, read_request
+from tests.firstpull.fakes import (
+    Crashed,
+    FakeCloud,
+    FakeConnectedRegistry,
+    FakeContainerRegistries,
+    FakeDevice,
+    FakeHubs,
+    FakeLedgers,
+    FakeLocks,
+    FakeRecords,
+    FakeSecrets,
+    FakeWorkQueue,
+    Hint,
+    Line,
+)
+from tests.firstpull.invariants import broken_promises
+from tests.firstpull.virtual_clock import VirtualClock
+
+HUB = "hub-1.azure-devices.net"
+REGISTRY = RegistryId(
+    "/subscriptions/0000/resourceGroups/Site-Group/providers"
+    "/Microsoft.ContainerRegistry/registries/acrtest"
+)
+PLANT_ONE = Place(registry=REGISTRY, connected_registry="plantone")
+PLANT_TWO = Place(registry=REGISTRY, connected_registry="planttwo")
+VALIDITY = timedelta(days=90)
+
+_TIMER = timedelta(minutes=1)
+_REDELIVERY = timedelta(seconds=30)
+_POISON_AFTER = 5
+_QUIET = timedelta(minutes=3)
+_UNFINISHED = (State.PENDING, State.CONVERGING)
+
+
+def make_policy(**changes: Any) -> Policy:  # noqa: ANN401 - JSON
+    """Two connected registries that form a site. `changes` replace parts of the document."""
+    document = {
+        "hubs": [HUB],
+        "containerRegistries": [REGISTRY],
+        "connectedRegistries": [{"name": "plantone"}, {"name": "planttwo"}],
+        "sites": [{"name": "plant", "connectedRegistries": ["plantone", "planttwo"]}],
+        **changes,
+    }
+    return Policy.model_validate_json(json.dumps(document))
+
+
+def make_cloud(clock: VirtualClock) -> FakeCloud:
+    """A cloud with both connected registries, each syncing everything below `plant/`."""
+    cloud = FakeCloud(clock)
+    for place in (PLANT_ONE, PLANT_TWO):
+        name = place.connected_registry
+        cloud.connected[place] = FakeConnectedRegistry(
+            sync_token_id=f"{REGISTRY}/tokens/{name}", login_server=f"{name}.site.example:8000"
+        )
+        cloud.synced[f"{REGISTRY}/tokens/{name}"] = frozenset(
+            {"repositories/plant/*/content/read", f"gateway/{name}/config/read"}
+        )
+    return cloud
+
+
+@dataclass(frozen=True)
+class Process:
+    """One host process of the app: its own objects, its own connection."""
+
+    line: Line
+    worker: Worker
+    onboarding: Onboarding
+    membership: Membership
+
+
+def make_process(cloud: FakeCloud, policy: Policy) -> Process:
+    """A process that was started just now."""
+    line = Line(cloud)
+    registries, vault, hubs = FakeContainerRegistries(line), FakeSecrets(line), FakeHubs(line)
+    records, queue, ledgers = FakeRecords(line), FakeWorkQueue(line), FakeLedgers(line)
+    clock = cloud.clock
+    membership = Membership(
+        registries=registries, ledgers=ledgers, locks=FakeLocks(line), clock=clock
+    )
+    observer = Observer(
+        deployment="test",
+        policy=policy,
+        registries=registries,
+        secrets=vault,
+        hubs=hubs,
+        ledgers=ledgers,
+    )
+    applier = Applier(
+        deployment="test",
+        registries=registries,
+        secrets=vault,
+        hubs=hubs,
+        membership=membership,
+        clock=clock,
+    )
+    worker = Worker(
+        records=records,
+        queue=queue,
+        observer=observer,
+        applier=applier,
+        clock=clock,
+        new_id=lambda: f"worker{cloud.next_number()}",
+        validity=VALIDITY,
+    )
+    onboarding = Onboarding(policy=policy, records=records, queue=queue, clock=clock)
+    return Process(line, worker, onboarding, membership)
+
+
+class Harness:
+    """The whole app in virtual time.
+
+    Hints are delivered when they are due, all at once and to the processes in turn. A pass
+    that raises gets its hint back, as a queue does it; one that crashed loses it for good.
+    Devices take what is in their twin, log in at the connected registry as it was at its last
+    sync, and report. `sync_every` of None leaves syncing to the test.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | None = None,
+        processes: int = 1,
+        sync_every: timedelta | None = timedelta(minutes=1),
+    ) -> None:
+        self.clock = VirtualClock()
+        self.cloud = make_cloud(self.clock)
+        self.cloud.after_write = self._check
+        self.policy = policy or make_policy()
+        self.processes = [self._start() for _ in range(processes)]
+        self.devices_answer = True
+        self.must_stay_logged_in: set[DeviceKey] = set()
+        """Devices whose password the connected registry has to accept at any time."""
+        self.crashes = 0
+        self._turn = 0
+        self._sync_every = sync_every
+        self._next_timer = self.clock.now() + _TIMER
+        self._next_sync = self.clock.now()
+
+    def register(self, device_id: str = "press-1") -> DeviceKey:
+        """Register a device, and name it."""
+        key = DeviceKey(hub=HUB, device_id=device_id)
+        self.cloud.register(key)
+        return key
+
+    def request(self, device_id: str = "press-1", **changes: Any) -> OnboardingRequest:  # noqa: ANN401 - JSON
+        """A request for one repository at the first connected registry, with changes."""
+        body = {
+            "deviceId": device_id,
+            "connectedRegistry": "plantone",
+            "repositories": ["plant/app"],
+            **changes,
+        }
+        return read_request(json.dumps({k: v for k, v in body.items() if v is not None}).encode())
+
+    async def ask(
+        self,
+        device_id: str = "press-1",
+        **changes: Any,  # noqa: ANN401 - JSON
+    ) -> DeviceRecord:
+        """Ask through the door, again and again while the door cannot answer."""
+        request = self.request(device_id, **changes)
+        while True:
+            number, process = self._next_process()
+            try:
+                return await process.onboarding.ask(request, requested_by="a test")
+            except Crashed:
+                self.restart(number)
+            except Transient:
+                pass
+            await self.clock.sleep(1)
+
+    async def make_ready(self, device_id: str = "press-1", **changes: Any) -> DeviceKey:  # noqa: ANN401 - JSON
+        """Register a device, onboard it, and let it log in."""
+        device = self.register(device_id)
+        await self.ask(device_id, **changes)
+        await self.run_until_quiet()
+        if self.state(device) is not State.READY:
+            raise AssertionError(self.cloud.record(device).condition)
+        return device
+
+    def state(self, device: DeviceKey) -> State:
+        """How far the device is."""
+        return self.cloud.record(device).condition.state
+
+    def reason(self, device: DeviceKey) -> Reason:
+        """Why it is as far as it is."""
+        return self.cloud.record(device).condition.reason
+
+    async def look(self, device: DeviceKey) -> None:
+        """One pass over a device now, whatever its schedule says."""
+        self.make_due(device)
+        _, process = self._next_process()
+        await process.worker.look_at(device)
+
+    def make_due(self, device: DeviceKey) -> None:
+        """Have the device's time come now."""
+        text, version = self.cloud.records[device]
+        document = json.loads(text)
+        document["due_at"] = self.clock.now().isoformat()
+        self.cloud.records[device] = json.dumps(document), version
+
+    async def run_until_quiet(self, limit: timedelta = timedelta(hours=3)) -> None:
+        """Play until nothing is under way and nothing is due for a few minutes, then check."""
+        if not await self.run_until(self._is_quiet, limit):
+            conditions = [r.condition for r in self.cloud.all_records()]
+            raise AssertionError(f"not quiet after {limit}: {conditions}")
+        self.check_promises()
+
+    async def run_for(self, duration: timedelta) -> None:
+        """Play for a while, then check."""
+        await self.run_until(lambda: False, duration)
+        self.check_promises()
+
+    def check_promises(self) -> None:
+        """Raise AssertionError where a promise was broken since the beginning."""
+        if self.cloud.violations:
+            raise AssertionError("\n".join(dict.fromkeys(self.cloud.violations)))
+
+    async def run_until(self, done: Callable[[], bool], limit: timedelta) -> bool:
+        """Play until `done`, at most for `limit`. Returns whether it was."""
+        give_up = self.clock.now() + limit
+        while self.clock.now() < give_up:
+            await self.play_what_is_due()
+            if done():
+                return True
+            self.clock.advance_to(min(give_up, self.next_event()))
+        return False
+
+    def device_acts(self, device: DeviceKey) -> None:
+        """The device reads its twin, tries to log in, and reports."""
+        found = self.cloud.devices[device]
+        for place in self.cloud.connected:
+            entry = self.cloud.twin_entry(device, place)
+            if entry:
+                self._try_login(found, place, entry)
+
+    def _try_login(self, device: FakeDevice, place: Place, entry: dict[str, Any]) -> None:
+        works = self.cloud.site_accepts(place, entry["username"], entry["password"])
+        if works:
+            device.held[place.connected_registry] = entry["password"]
+        answer = {"deliveryId": entry["deliveryId"], "state": "LoggedIn" if works else "Failed"}
+        if not works:
+            answer["reason"] = "Unauthorized"
+        section = device.reported.setdefault("firstpull", {}).setdefault("registryCredentials", {})
+        section[place.connected_registry] = answer
+
+    async def play_what_is_due(self) -> None:
+        """Sync, run the timer, deliver hints, and let the devices act, where it is time."""
+        now = self.clock.now()
+        self._check()
+        if self._sync_every is not None and self._next_sync <= now:
+            self._next_sync = now + self._sync_every
+            for place in self.cloud.connected:
+                self.cloud.sync(place)
+        if self._next_timer <= now:
+            self._next_timer = now + _TIMER
+            await self._run_timer()
+        while hints := [h for h in self.cloud.queue if h.visible_at <= self.clock.now()]:
+            for hint in hints:
+                self.cloud.queue.remove(hint)
+            await asyncio.gather(*(self._deliver(hint) for hint in hints))
+        if self.devices_answer:
+            for device in self.cloud.devices:
+                self.device_acts(device)
+
+    async def _run_timer(self) -> None:
+        number, process = self._next_process()
+        worker = process.worker
+        try:
+            await enqueue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
+        except Crashed:
+            self.restart(number)
+        except FirstpullError:
+            return  # the timer comes again
+
+    async def _deliver(self, hint: Hint) -> None:
+        number, process = self._next_process()
+        try:
+            await process.worker.look_at(hint.device)
+        except Crashed:
+            self.restart(number)
+        except FirstpullError:
+            if hint.dequeued + 1 < _POISON_AFTER:
+                visible_at = self.clock.now() + _REDELIVERY
+                self.cloud.queue.append(
+                    Hint(device=hint.device, visible_at=visible_at, dequeued=hint.dequeued + 1)
+                )
+
+    def next_event(self) -> datetime:
+        """When there is something to play again."""
+        times = [self._next_timer, *(hint.visible_at for hint in self.cloud.queue)]
+        if self._sync_every is not None:
+            times.append(self._next_sync)
+        return min(times)
+
+    def _is_quiet(self) -> bool:
+        soon = self.clock.now() + _QUIET
+        return not any(h.visible_at <= soon for h in self.cloud.queue) and not any(
+            record.due_at <= soon or record.claim or record.condition.state in _UNFINISHED
+            for record in self.cloud.all_records()
+        )
+
+    def _check(self) -> None:
+        self.cloud.violations += broken_promises(self.cloud)
+        for device in self.must_stay_logged_in:
+            record = self.cloud.record(device)
+            held = self.cloud.devices[device].held
+            place, names = record.place, record.names
+            if (
+                place is None
+                or names is None
+                or not self.cloud.site_accepts(
+                    place, names.token, held.get(place.connected_registry, "")
+                )
+            ):
+                self.cloud.violations.append(f"P2: {device.device_id} is locked out")
+
+    def _start(self) -> Process:
+        return make_process(self.cloud, self.policy)
+
+    def _next_process(self) -> tuple[int, Process]:
+        self._turn = (self._turn + 1) % len(self.processes)
+        return self._turn, self.processes[self._turn]
+
+    def restart(self, number: int) -> None:
+        """Start a process anew where it crashed."""
+        if self.processes[number].line.dead:
+            self.crashes += 1
+            self.processes[number] = self._start()

@@ -1,7 +1,8 @@
 """Making it true: one pass over one device, from its record to its record.
 
 1. Read the record. Not due, or claimed by a live worker: nothing to do.
-2. Observe and plan. Nothing is written yet.
+2. Observe and plan; for a device that was delivered to lately, a look at its twin may do.
+   Nothing is written yet.
 3. Claim the device: one guarded write of the record with the worker's name, the place, the
    names of all that will be made, the slot that will be filled, and a due time after the
    claim's end. A crash here leaves a record that names things which do not exist yet, and a
@@ -35,7 +36,7 @@ from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.events import emit, emit_crash, emit_warning
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
-from firstpull.plan import GeneratePassword, Plan, make_plan
+from firstpull.plan import GeneratePassword, Plan, has_not_answered, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
 from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State
@@ -45,6 +46,8 @@ CLAIM = timedelta(seconds=120)
 """How long a worker may be at one device."""
 _HINT_LIMIT = timedelta(minutes=10)
 """A later look is left to the timer; the queue is for what is soon."""
+_GLANCES = timedelta(minutes=2)
+"""How long a look at the twin alone may stand for a full one."""
 _EARLY = timedelta(seconds=1)
 """A hint may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
@@ -73,6 +76,9 @@ class Worker:
         if stored is None or not self._is_free(stored.value):
             return
         try:
+            if await self._is_still_waiting(stored.value):
+                await self._conclude(stored, self._put_off)
+                return
             observed = await self.observer.observe(stored.value)
             plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
             delivery = None
@@ -100,6 +106,22 @@ class Worker:
         claim = record.claim
         held = claim is not None and now < claim.until + timedelta(seconds=REQUEST_DEADLINE)
         return record.due_at <= now + _EARLY and not held
+
+    async def _is_still_waiting(self, record: DeviceRecord) -> bool:
+        """Whether one read of the twin says that nothing has happened since the last full look.
+
+        Most looks are at devices that have not answered yet. Reading everything each time
+        would spend Azure Resource Manager's allowance on them.
+        """
+        now, seen = self.clock.now(), record.observed_at
+        if record.condition.state is not State.DELIVERED or seen is None or now - seen > _GLANCES:
+            return False
+        twin = await self.observer.hubs.twin(record.device)
+        return twin is not None and has_not_answered(record, twin)
+
+    def _put_off(self, record: DeviceRecord) -> DeviceRecord:
+        now = self.clock.now()
+        return replace(record, due_at=next_look(record.condition, now=now, renew_at=None))
 
     async def _claim(
         self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
@@ -166,6 +188,7 @@ class Worker:
             slots_requested=frozenset() if delivery else record.slots_requested,
             hub_generation_id=observed.hub_generation_id,
             hub_device_etag=observed.twin.device_etag if observed.twin else None,
+            observed_at=now,
             attempts=0,
             claim=None,
         )

@@ -17,7 +17,7 @@ from firstpull.ledger import Standing
 from firstpull.naming import Names
 from firstpull.observation import CredentialView, Observed, PlaceView
 from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.records import DeviceRecord, State
 from firstpull.repositories import uncovered
 
 SYNC_MARGIN = timedelta(seconds=5)
@@ -149,6 +149,24 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     if twin is None or view is None or found is None:
         raise AssertionError("the gate lets no device pass without twin, place and credential")
     return _Planner(observed, twin, view, found, now=now, validity=validity).plan()
+
+
+def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
+    """Whether a twin holds what was delivered, and no answer that the record does not know."""
+    if record.place is None or record.delivery is None or not twin.enabled:
+        return False
+    if record.observed_generation != record.generation:
+        return False
+    if twin.device_etag != record.hub_device_etag:
+        return False
+    key = record.place.connected_registry
+    entry = read_entry(twin.desired, key)
+    if entry is None or not entry.intact or entry.id != record.delivery.id:
+        return False
+    answer = read_acknowledgement(twin.reported, key)
+    if answer is None or answer.delivery_id != record.delivery.id:
+        return record.condition.reason is Reason.DELIVERED
+    return not answer.logged_in and record.condition.reason is Reason.DEVICE_REPORTS_FAILURE
 
 
 def renewal_time(credential: Credential, device: DeviceKey) -> datetime:

@@ -109,6 +109,8 @@ class DeviceRecord:
     """Slots in which a password was asked for and not delivered: its value may be lost."""
     delivery: Delivery | None = None
     acknowledged_at: datetime | None = None
+    observed_at: datetime | None = None
+    """When everything was last looked at and found in order, or put in order."""
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0

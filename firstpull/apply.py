@@ -7,15 +7,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from firstpull.clock import Clock
-from firstpull.cloud import NewPassword, RegistryId
-from firstpull.credentials import Credential, tags_for
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, Transient
-from firstpull.events import emit
-from firstpull.membership import REQUEST_DEADLINE, Membership
-from firstpull.observation import Observed, PlaceView
-from firstpull.plan import (
+from firstpull.actions import (
     Action,
     CreateToken,
     Deliver,
@@ -26,8 +18,16 @@ from firstpull.plan import (
     PutScopeMap,
     TakePlace,
     UpdateToken,
-    contents_of,
 )
+from firstpull.clock import Clock
+from firstpull.cloud import NewPassword, RegistryId
+from firstpull.credentials import Credential, tags_for
+from firstpull.devices import DeviceKey
+from firstpull.errors import Blocked, Conflict, Transient
+from firstpull.events import emit
+from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.observation import Observed, PlaceView
+from firstpull.plan import contents_of
 from firstpull.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.reasons import Reason
 from firstpull.records import Delivery

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from firstpull.actions import GeneratePassword
 from firstpull.apply import Applier, Guard
 from firstpull.clock import Clock
 from firstpull.devices import DeviceKey
@@ -36,7 +37,7 @@ from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.events import emit, emit_crash, emit_warning
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
-from firstpull.plan import GeneratePassword, Plan, has_not_answered, make_plan
+from firstpull.plan import Plan, has_not_answered, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
 from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State

@@ -9,114 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from firstpull.cloud import Place, Slot, Twin, same_id
+from firstpull.actions import (
+    Action,
+    CreateToken,
+    Deliver,
+    DisableSecretVersion,
+    ForgetPasswords,
+    GeneratePassword,
+    JoinConnectedRegistry,
+    PutScopeMap,
+    TakePlace,
+    UpdateToken,
+)
+from firstpull.cloud import Slot, Twin, same_id
 from firstpull.credentials import Credential, current_credential, slot_to_fill, superseded_versions
 from firstpull.delivery import Contents, read_acknowledgement, read_entry, wire_expiry
 from firstpull.devices import DeviceKey
+from firstpull.gate import Finding, first_finding
 from firstpull.ledger import Standing
-from firstpull.naming import Names
 from firstpull.observation import CredentialView, Observed, PlaceView
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State
-from firstpull.repositories import uncovered
 
 SYNC_MARGIN = timedelta(seconds=5)
 """A sync that began this long after a password was made is taken to have carried it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Action:
-    """One step. `why` is for a person."""
-
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class TakePlace(Action):
-    """Hold room at a connected registry and record place and names."""
-
-    place: Place
-    names: Names
-
-
-@dataclass(frozen=True, kw_only=True)
-class PutScopeMap(Action):
-    """Make the shared scope map of these actions."""
-
-    name: str
-    actions: frozenset[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CreateToken(Action):
-    """Make the device's token."""
-
-    name: str
-    scope_map: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateToken(Action):
-    """Enable the token and point it at the scope map."""
-
-    name: str
-    scope_map: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForgetPasswords(Action):
-    """Take the passwords from the token: they were another device's."""
-
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratePassword(Action):
-    """Have a password made in this slot and store it in Key Vault."""
-
-    slot: Slot
-    expires_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class JoinConnectedRegistry(Action):
-    """Bring the token into the connected registry's list of clients."""
-
-    place: Place
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deliver(Action):
-    """Write address, username and password into the twin.
-
-    `credential` is the password to write, None for the one that this plan has made.
-    `replaces` are the fields that stand in the twin and may have to go, `found_id` the
-    deliveryId there: an entry that a crashed attempt wrote whole is not written again.
-    """
-
-    place: Place
-    address: str
-    credential: Credential | None
-    replaces: frozenset[str]
-    found_id: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DisableSecretVersion(Action):
-    """Disable a version whose password is no longer the token's."""
-
-    secret: str
-    version: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Why nothing can be done now."""
-
-    state: State
-    reason: Reason
-    message: str
-    remedy: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +59,7 @@ class Plan:
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
     """What is to be done. `validity` is that of a new password."""
-    if (finding := _gate(observed)) is not None:
+    if (finding := first_finding(observed)) is not None:
         return Plan(finding=finding)
     twin, view, found = observed.twin, observed.chosen, observed.credential
     if twin is None or view is None or found is None:
@@ -188,103 +104,6 @@ def contents_of(
         repositories=repositories,
         ca=view.entry.ca if view.entry else None,
         insecure=view.entry.insecure if view.entry else False,
-    )
-
-
-def _gate(observed: Observed) -> Finding | None:
-    """The first thing that stands in the way, in this order."""
-    return (
-        _device_missing(observed)
-        or _no_place(observed)
-        or _token_is_not_ours(observed)
-        or (_not_synced(observed))
-    )
-
-
-def _device_missing(observed: Observed) -> Finding | None:
-    device = observed.record.device
-    if observed.twin is None:
-        return Finding(
-            state=State.WAITING,
-            reason=Reason.DEVICE_NOT_REGISTERED,
-            message=f"{device.hub} has no device {device.device_id}.",
-            remedy="Register the device in the hub; it is looked at again by itself.",
-        )
-    if not observed.twin.enabled:
-        return Finding(
-            state=State.WAITING,
-            reason=Reason.DEVICE_DISABLED,
-            message=f"Device {device.device_id} is disabled in {device.hub}.",
-            remedy="Enable the device in the hub; it is looked at again by itself.",
-        )
-    return None
-
-
-def _no_place(observed: Observed) -> Finding | None:
-    if observed.chosen is not None:
-        return _place_problem(observed.chosen)
-    problems = [_place_problem(view) for view in observed.views]
-    full = (p for p in problems if p and p.reason is Reason.CONNECTED_REGISTRY_FULL)
-    return next(full, None) or problems[0]
-
-
-def _place_problem(view: PlaceView) -> Finding | None:
-    if view.connected_registry is None:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.CONNECTED_REGISTRY_NOT_FOUND,
-            message=f"There is no connected registry {view.place}.",
-            remedy="Create it, or name another one in the request.",
-        )
-    if view.entry is None:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.NOT_ALLOWED,
-            message=f"The policy no longer lists {view.place}.",
-            remedy="List it in FIRSTPULL_POLICY again.",
-        )
-    if view.address is None:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.NO_ENDPOINT,
-            message=f"The service knows no login server of {view.place}.",
-            remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
-        )
-    if not view.holds_room and not view.has_room:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.CONNECTED_REGISTRY_FULL,
-            message=f"{view.place} has its {view.entry.capacity} clients.",
-            remedy="Remove clients, add a connected registry to the site, or raise `capacity` "
-            "in FIRSTPULL_POLICY where the service allows more.",
-        )
-    return None
-
-
-def _token_is_not_ours(observed: Observed) -> Finding | None:
-    credential = observed.credential
-    if credential is None or credential.token is None or observed.record.names is not None:
-        return None
-    return Finding(
-        state=State.BLOCKED,
-        reason=Reason.TOKEN_NOT_OURS,
-        message=f"A token {credential.names.token} exists that no record names.",
-        remedy="Delete it if nobody uses it; it is then made anew.",
-    )
-
-
-def _not_synced(observed: Observed) -> Finding | None:
-    credential = observed.credential
-    if credential is None or credential.synced_actions is None:
-        return None
-    missing = uncovered(observed.record.intent.scope_actions, credential.synced_actions)
-    if not missing:
-        return None
-    return Finding(
-        state=State.BLOCKED,
-        reason=Reason.REPOSITORIES_NOT_SYNCED,
-        message=f"The connected registry does not sync {', '.join(missing)}.",
-        remedy="Add them to the connected registry, or ask for others.",
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import azure.functions as func
 
-from firstpull.plan import (
+from firstpull.actions import (
     Action,
     CreateToken,
     Deliver,
@@ -17,11 +17,11 @@ from firstpull.plan import (
     ForgetPasswords,
     GeneratePassword,
     JoinConnectedRegistry,
-    Plan,
     PutScopeMap,
     TakePlace,
     UpdateToken,
 )
+from firstpull.plan import Plan
 from firstpull.poison import PoisonMessage
 from firstpull.policy import name_of
 from firstpull.reasons import MEANING, Reason

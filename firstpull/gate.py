@@ -1,0 +1,117 @@
+"""What stands in a device's way: checks in a fixed order, the first that fails is the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from firstpull.observation import Observed, PlaceView
+from firstpull.reasons import Reason
+from firstpull.records import State
+from firstpull.repositories import uncovered
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why nothing can be done now."""
+
+    state: State
+    reason: Reason
+    message: str
+    remedy: str | None = None
+
+
+def first_finding(observed: Observed) -> Finding | None:
+    """The first thing that stands in the way, in this order."""
+    return (
+        _device_missing(observed)
+        or _no_place(observed)
+        or _token_is_not_ours(observed)
+        or (_not_synced(observed))
+    )
+
+
+def _device_missing(observed: Observed) -> Finding | None:
+    device = observed.record.device
+    if observed.twin is None:
+        return Finding(
+            state=State.WAITING,
+            reason=Reason.DEVICE_NOT_REGISTERED,
+            message=f"{device.hub} has no device {device.device_id}.",
+            remedy="Register the device in the hub; it is looked at again by itself.",
+        )
+    if not observed.twin.enabled:
+        return Finding(
+            state=State.WAITING,
+            reason=Reason.DEVICE_DISABLED,
+            message=f"Device {device.device_id} is disabled in {device.hub}.",
+            remedy="Enable the device in the hub; it is looked at again by itself.",
+        )
+    return None
+
+
+def _no_place(observed: Observed) -> Finding | None:
+    if observed.chosen is not None:
+        return _place_problem(observed.chosen)
+    problems = [_place_problem(view) for view in observed.views]
+    full = (p for p in problems if p and p.reason is Reason.CONNECTED_REGISTRY_FULL)
+    return next(full, None) or problems[0]
+
+
+def _place_problem(view: PlaceView) -> Finding | None:
+    if view.connected_registry is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.CONNECTED_REGISTRY_NOT_FOUND,
+            message=f"There is no connected registry {view.place}.",
+            remedy="Create it, or name another one in the request.",
+        )
+    if view.entry is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.NOT_ALLOWED,
+            message=f"The policy no longer lists {view.place}.",
+            remedy="List it in FIRSTPULL_POLICY again.",
+        )
+    if view.address is None:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.NO_ENDPOINT,
+            message=f"The service knows no login server of {view.place}.",
+            remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
+        )
+    if not view.holds_room and not view.has_room:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.CONNECTED_REGISTRY_FULL,
+            message=f"{view.place} has its {view.entry.capacity} clients.",
+            remedy="Remove clients, add a connected registry to the site, or raise `capacity` "
+            "in FIRSTPULL_POLICY where the service allows more.",
+        )
+    return None
+
+
+def _token_is_not_ours(observed: Observed) -> Finding | None:
+    credential = observed.credential
+    if credential is None or credential.token is None or observed.record.names is not None:
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.TOKEN_NOT_OURS,
+        message=f"A token {credential.names.token} exists that no record names.",
+        remedy="Delete it if nobody uses it; it is then made anew.",
+    )
+
+
+def _not_synced(observed: Observed) -> Finding | None:
+    credential = observed.credential
+    if credential is None or credential.synced_actions is None:
+        return None
+    missing = uncovered(observed.record.intent.scope_actions, credential.synced_actions)
+    if not missing:
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.REPOSITORIES_NOT_SYNCED,
+        message=f"The connected registry does not sync {', '.join(missing)}.",
+        remedy="Add them to the connected registry, or ask for others.",
+    )

@@ -9,7 +9,7 @@ from local_azure.resource_manager.exceptions import ArmError
 
 
 class ResourceNotFound(ArmError):
-    """No such registry, scope map, token or connected registry."""
+    """No such scope map, token or connected registry."""
 
     status = 404
     code = "ResourceNotFound"

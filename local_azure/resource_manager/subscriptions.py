@@ -129,8 +129,9 @@ class SubscriptionService:
 
     async def get_subscription(self, call: ArmCall) -> web.Response:
         """One subscription."""
-        subscription = find(self._directory.subscriptions(), call.variables["subscription"])
-        return web.json_response(self._subscription(subscription or ""))
+        wanted = call.variables["subscription"]
+        subscription = find(self._directory.subscriptions(), wanted)
+        return web.json_response(self._subscription(subscription or wanted))
 
     async def list_resources(self, call: ArmCall) -> web.Response:
         """One page of the resources of a subscription that the filter lets through."""

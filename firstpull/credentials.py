@@ -6,7 +6,7 @@ its secret version carry. A slot that may be in use is live until its expiry and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,22 +32,25 @@ def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str
 
 
 def current_credential(
-    token: Token | None, versions: Collection[SecretVersion], *, now: datetime
+    token: Token | None,
+    versions: Collection[SecretVersion],
+    *,
+    now: datetime,
+    delivered: str | None = None,
 ) -> Credential | None:
-    """The newest password that is valid, is stored, and can be read."""
+    """The newest password that is valid, is stored, and can be read.
+
+    `delivered` is the version that the record names.
+    """
     found = [
         Credential(
             slot=password.slot,
-            version=version.version,
+            version=version,
             created_at=password.created_at,
             expires_at=password.expires_at,
         )
-        for password in (token.passwords if token is not None else ())
-        for version in versions
-        if version.enabled
-        and _belongs(version, password)
-        and password.expires_at is not None
-        and now < password.expires_at
+        for password, version in _stored(token, versions, delivered)
+        if password.expires_at is not None and now < password.expires_at
     ]
     return max(found, key=lambda credential: credential.created_at, default=None)
 
@@ -71,15 +74,24 @@ def slot_to_fill(
 
 
 def superseded_versions(
-    token: Token | None, versions: Collection[SecretVersion]
+    token: Token | None, versions: Collection[SecretVersion], *, delivered: str | None = None
 ) -> tuple[str, ...]:
-    """The enabled versions whose password is no longer the token's."""
-    passwords = token.passwords if token is not None else ()
-    return tuple(
-        version.version
-        for version in versions
-        if version.enabled and not any(_belongs(version, password) for password in passwords)
-    )
+    """The enabled versions whose password is no longer the token's, or stands in another one.
+
+    A write that was repeated because its answer was lost leaves a password in two.
+    """
+    kept = {version for _, version in _stored(token, versions, delivered)}
+    return tuple(v.version for v in versions if v.enabled and v.version not in kept)
+
+
+def _stored(
+    token: Token | None, versions: Collection[SecretVersion], delivered: str | None
+) -> Iterator[tuple[Password, str]]:
+    """The passwords that are stored, each with one enabled version: the delivered one first."""
+    for password in token.passwords if token is not None else ():
+        found = {v.version for v in versions if v.enabled and _belongs(v, password)}
+        if found:
+            yield password, delivered if delivered in found else min(found)
 
 
 def _is_empty(token: Token | None, slot: Slot, now: datetime) -> bool:

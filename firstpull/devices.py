@@ -8,6 +8,13 @@ from dataclasses import dataclass
 
 DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@$']{1,128}")
 """The ids that IoT Hub allows (Azure IoT Hub's developer guide, identity registry)."""
+_PATHS = (".", "..")
+"""Ids that no address can hold: clients fold them away."""
+
+
+def is_device_id(text: str) -> bool:
+    """Whether a device can have this id, and be asked for by it."""
+    return DEVICE_ID.fullmatch(text) is not None and text not in _PATHS
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
 from firstpull.bodies import checked
-from firstpull.devices import DEVICE_ID
+from firstpull.devices import is_device_id
 from firstpull.errors import FieldError, Invalid
 
 _CREATED = "Microsoft.Devices.DeviceCreated"
@@ -73,27 +73,29 @@ class _DeviceData(BaseModel):
     module_id: Annotated[str | None, Field(alias="moduleId")] = None
 
 
+def _host(url: str) -> str:
+    if not (host := urlsplit(url).netloc):
+        raise ValueError("is not the address of a secret")
+    return host
+
+
 class _SecretData(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
-    url: Annotated[str, Field(alias="Id", min_length=1, max_length=512)]
+    host: Annotated[str, Field(alias="Id", max_length=512), AfterValidator(_host)]
     secret: Annotated[str, Field(alias="ObjectName", pattern=r"^[0-9A-Za-z-]{1,127}$")]
     version: Annotated[str, Field(alias="Version", max_length=64)] = ""
 
 
-def read_notices(document: object) -> tuple[Notice, ...]:
-    """The notices of one event or of an array of them. Raises Invalid when any is malformed."""
-    events = document if isinstance(document, list) else [document]
-    return tuple(_notice(checked(_Event, event)) for event in events)
-
-
-def _notice(event: _Event) -> Notice:
+def read_notice(document: object) -> Notice:
+    """The notice of one event. Raises Invalid when it is malformed."""
+    event = checked(_Event, document)
     if event.kind in (_CREATED, _DELETED):
         return _device_notice(event)
     if event.kind == _NEW_VERSION or event.kind in _EXPIRY:
         data = checked(_SecretData, event.data)
         return SecretNotice(
-            vault_host=urlsplit(data.url).netloc,
+            vault_host=data.host,
             secret=data.secret,
             version=data.version,
             created=event.kind == _NEW_VERSION,
@@ -105,7 +107,7 @@ def _device_notice(event: _Event) -> Notice:
     data = checked(_DeviceData, event.data)
     if data.module_id:
         return UnknownNotice(kind=f"{event.kind} of a module")
-    if not DEVICE_ID.fullmatch(data.device_id):
+    if not is_device_id(data.device_id):
         error = FieldError("/data/deviceId", "is not an IoT Hub device id")
         raise Invalid("The event names no possible device.", errors=(error,))
     return DeviceNotice(

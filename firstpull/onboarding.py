@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from firstpull.clock import Clock
-from firstpull.cloud import RegistryId
-from firstpull.devices import DEVICE_ID, DeviceKey
+from firstpull.devices import DeviceKey, is_device_id
 from firstpull.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused, Transient
 from firstpull.events import emit
 from firstpull.policy import ConnectedRegistryPolicy, Policy
@@ -40,7 +39,7 @@ class Onboarding:
 
     def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
         """The device of an address. Raises Invalid or NotAllowed for one that cannot be."""
-        if not DEVICE_ID.fullmatch(device_id):
+        if not is_device_id(device_id):
             error = FieldError("deviceId", "is not an IoT Hub device id")
             raise Invalid("The address names no possible device.", errors=(error,))
         listed = self.policy.hub(hub)
@@ -82,6 +81,23 @@ class Onboarding:
         )
         return wanted
 
+    async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
+        """Ask for a device that nothing was asked for yet; look at one that is known.
+
+        An appearance is no wish: it does not undo what was asked for since the first.
+        """
+        if not await self.wake(self.device(request.device_id, hub=request.hub)):
+            await self.ask(request, requested_by=requested_by)
+
+    async def propose_introduction(
+        self, request: OnboardingRequest, *, requested_by: str
+    ) -> DeviceRecord:
+        """The record that introducing would leave. Writes nothing."""
+        stored = await self.records.get(self.device(request.device_id, hub=request.hub))
+        if stored is not None:
+            return stored.value
+        return await self.propose(request, requested_by=requested_by)
+
     async def wake(self, device: DeviceKey) -> bool:
         """Have a known device looked at now. False for one that no record names."""
         for _ in range(_ATTEMPTS):
@@ -110,18 +126,13 @@ class Onboarding:
 
     async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
         """The record once its generation has come to an end or to a stop, or after `seconds`."""
-        generation, give_up = record.generation, self.clock.now().timestamp() + seconds
-        while not self._at_rest(record) and self.clock.now().timestamp() < give_up:
+        asked, give_up = record, self.clock.now() + timedelta(seconds=seconds)
+        while not _at_rest(record, asked, now=self.clock.now()) and self.clock.now() < give_up:
             await self.clock.sleep(_POLL)
             record = await self.find(record.device)
-            if record.generation != generation:
+            if record.generation != asked.generation:
                 return record
         return record
-
-    def _at_rest(self, record: DeviceRecord) -> bool:
-        """Whether nothing happens soon: it is done, or waits and no look is due."""
-        waits = record.condition.state in (State.WAITING, State.BLOCKED)
-        return record.is_converged or (waits and record.due_at > self.clock.now())
 
     async def page(self, query: Query) -> Page:
         """Records, a page at a time."""
@@ -149,6 +160,8 @@ class Onboarding:
             return wanted
         else:
             written = await self.records.replace(wanted, etag=stored.etag)
+            if wanted.generation == stored.value.generation:
+                return written.value
         emit(
             "device.intent.recorded",
             hub=wanted.device.hub,
@@ -162,10 +175,12 @@ class Onboarding:
         errors: list[FieldError] = []
         if self.policy.hub(request.hub) is None:
             errors.append(FieldError("/hub", "is not listed in the policy"))
-        registry = self.policy.registry_id(request.container_registry)
-        if registry is None:
+        candidates = self.policy.candidates(request)
+        if self.policy.registry_id(request.container_registry) is None:
             errors.append(FieldError("/containerRegistry", "is not listed in the policy"))
-        candidates = self._candidates(request, registry, errors)
+        elif not candidates:
+            path = "/site" if request.site is not None else "/connectedRegistry"
+            errors.append(FieldError(path, "is not listed in the policy"))
         actions = request.actions or (DEFAULT_ACTION,)
         errors += _forbidden(request, candidates, actions)
         if errors:
@@ -180,30 +195,6 @@ class Onboarding:
             requested_by=requested_by,
             at=at,
         )
-
-    def _candidates(
-        self,
-        request: OnboardingRequest,
-        registry: RegistryId | None,
-        errors: list[FieldError],
-    ) -> tuple[ConnectedRegistryPolicy, ...]:
-        asked_registry = registry if request.container_registry is not None else None
-        if request.site is not None:
-            site = self.policy.site(request.site)
-            if site is None:
-                errors.append(FieldError("/site", "is not listed in the policy"))
-                return ()
-            names: tuple[str, ...] = site.connected_registries
-        else:
-            names = (request.connected_registry or "",)
-        found = tuple(
-            entry
-            for name in names
-            if (entry := self.policy.connected_registry(name, registry=asked_registry)) is not None
-        )
-        if not found:
-            errors.append(FieldError("/connectedRegistry", "is not listed in the policy"))
-        return found
 
 
 def _forbidden(
@@ -246,3 +237,10 @@ def _asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devi
         record = replace(record, intent=replace(record.intent, at=intent.at))
     idle = record.condition.state is not State.CONVERGING and record.due_at > now + _SOON
     return replace(record, due_at=now) if idle else record
+
+
+def _at_rest(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
+    """Whether it is done; or was looked at since the asking, waits, and nobody woke it."""
+    waits = record.condition.state in (State.WAITING, State.BLOCKED)
+    looked_at = record.due_at != asked.due_at and record.due_at > now
+    return record.is_converged or (waits and looked_at)

@@ -138,8 +138,12 @@ class _Planner:
         self._acknowledgement = read_acknowledgement(twin.reported, key)
         recorded = self._record.hub_generation_id
         self._recreated = recorded is not None and recorded != observed.hub_generation_id
+        delivery = self._record.delivery
+        self._delivered = delivery.secret_version if delivery is not None else None
         self._current = (
-            None if self._recreated else current_credential(found.token, found.secrets, now=now)
+            None
+            if self._recreated
+            else current_credential(found.token, found.secrets, now=now, delivered=self._delivered)
         )
 
     def plan(self) -> Plan:
@@ -306,7 +310,9 @@ class _Planner:
         why = "its password is no longer the token's"
         return tuple(
             DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
-            for version in superseded_versions(token, self._found.secrets)
+            for version in superseded_versions(
+                token, self._found.secrets, delivered=self._delivered
+            )
         )
 
     def _answer(self) -> Answer | None:

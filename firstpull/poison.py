@@ -14,7 +14,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from firstpull.bodies import read_message, read_object
 from firstpull.clock import Clock
-from firstpull.devices import DEVICE_ID, DeviceKey
+from firstpull.devices import DeviceKey, is_device_id
 from firstpull.errors import Conflict, Invalid, NotKnown
 from firstpull.events import emit_warning
 from firstpull.fields import StrictModel
@@ -158,7 +158,7 @@ class Poison:
             return None
         device_id, host = document.get("deviceId"), document.get("hub")
         hub = self.policy.hub(host if isinstance(host, str) else None)
-        if hub is None or not isinstance(device_id, str) or not DEVICE_ID.fullmatch(device_id):
+        if hub is None or not isinstance(device_id, str) or not is_device_id(device_id):
             return None
         return DeviceKey(hub=hub.host, device_id=device_id)
 

@@ -152,13 +152,17 @@ class Policy(StrictModel):
         targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
         if self.default_onboarding is not None:
             targets["defaultOnboarding"] = self.default_onboarding
-        site_names = {site.name for site in self.sites}
-        problems += [
-            f"{where}: there is no {target.site or target.connected_registry!r}"
-            for where, target in targets.items()
-            if target.site not in (None, *site_names)
-            or target.connected_registry not in (None, *known)
-        ]
+        for where, target in targets.items():
+            candidates = self.candidates(target)
+            if not candidates:
+                problems.append(f"{where}: names no listed connected registry or site")
+            for entry in candidates:
+                forbidden = entry.forbids(
+                    repositories=target.repositories, actions=target.actions or (DEFAULT_ACTION,)
+                )
+                problems += [
+                    f"{where}: {what} may not be asked for at {entry.name}" for what in forbidden
+                ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -202,6 +206,17 @@ class Policy(StrictModel):
             ),
             None,
         )
+
+    def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
+        """The listed connected registries that a target may mean, in order of preference."""
+        registry = self.registry_id(target.container_registry)
+        asked_registry = registry if target.container_registry is not None else None
+        if target.container_registry is not None and registry is None:
+            return ()
+        site = self.site(target.site) if target.site is not None else None
+        names = site.connected_registries if site is not None else (target.connected_registry,)
+        found = (self.connected_registry(name, registry=asked_registry) for name in names if name)
+        return tuple(entry for entry in found if entry is not None)
 
     def site(self, name: str) -> SitePolicy | None:
         """The listed site of a name."""

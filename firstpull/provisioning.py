@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstpull.announcements import OPT_IN_TAG
 from firstpull.bodies import checked, read_object
-from firstpull.devices import DEVICE_ID
+from firstpull.devices import is_device_id
 from firstpull.errors import FieldError, Invalid, NotAllowed
 from firstpull.fields import OnboardingTarget
 from firstpull.policy import HubPolicy, Policy
@@ -80,7 +80,7 @@ def allocate(body: bytes, policy: Policy) -> Allocation:
         )
     hub = _hub(call, policy)
     device_id = call.device.current_device_id or enrollment.device_id or call.device.registration_id
-    if not DEVICE_ID.fullmatch(device_id):
+    if not is_device_id(device_id):
         error = FieldError("/deviceRuntimeContext/registrationId", "is not an IoT Hub device id")
         raise Invalid("The request names no possible device.", errors=(error,))
     target = _target(enrollment, policy)

@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from firstpull.bodies import checked, read_object
-from firstpull.devices import DEVICE_ID
+from firstpull.devices import DEVICE_ID, is_device_id
 from firstpull.errors import FieldError, Invalid
 from firstpull.fields import Name, OnboardingTarget
 
 
 def _device_id(value: str) -> str:
-    if not DEVICE_ID.fullmatch(value):
+    if not is_device_id(value):
         raise ValueError(
             "is not an IoT Hub device id: 1 to 128 of A-Z a-z 0-9 - : . + % _ # * ? ! ( ) , = @ $ '"
         )

@@ -11,7 +11,7 @@ import azure.functions as func
 
 from firstpull.bodies import read_json, read_message
 from firstpull.errors import Invalid
-from firstpull.notices import read_notices
+from firstpull.notices import read_notice
 from functions.messages import text_of
 from functions.runtime import runtime
 
@@ -42,9 +42,17 @@ async def hear_event_grid(event: func.EventGridEvent) -> None:
 
 
 async def _hear(text: str) -> None:
+    """Each event by itself: one that cannot be taken is kept, and the others are heard."""
     application = await runtime.application()
     try:
-        for notice in read_notices(read_json(read_message(text.encode()))):
-            await application.announcements.hear(notice)
+        document = read_json(read_message(text.encode()))
     except Invalid as refusal:
         await application.poison.keep(QUEUE, text, refusal)
+        return
+    several = isinstance(document, list)
+    for event in document if several else [document]:
+        try:
+            await application.announcements.hear(read_notice(event))
+        except Invalid as refusal:
+            kept = json.dumps(event, ensure_ascii=False) if several else text
+            await application.poison.keep(QUEUE, kept, refusal)

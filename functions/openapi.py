@@ -9,7 +9,7 @@ import azure.functions as func
 from firstpull.reasons import Reason
 from firstpull.records import State
 from firstpull.requests import OnboardingRequest
-from functions.representations import json_answer
+from functions.representations import ROUTE_PREFIX, json_answer
 
 blueprint = func.Blueprint()
 
@@ -37,7 +37,7 @@ def document() -> dict[str, Any]:
             "description": "Gives every new device the credentials for its first image pull.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/api"}],
+        "servers": [{"url": ROUTE_PREFIX}],
         "security": [{"functionKey": []}, {"functionKeyInQuery": []}],
         "paths": _paths(),
         "components": {
@@ -177,6 +177,9 @@ def _schemas() -> dict[str, Any]:
     request = OnboardingRequest.model_json_schema(
         by_alias=True, ref_template="#/components/schemas/{model}"
     )
+    request["oneOf"] = [
+        {"required": [name], "properties": {name: _TEXT}} for name in ("connectedRegistry", "site")
+    ]
     of_address = {**request, "required": [n for n in request["required"] if n != "deviceId"]}
     return {
         "OnboardingRequest": request,

@@ -6,12 +6,14 @@ import azure.functions as func
 
 from firstpull.events import emit
 from firstpull.provisioning import allocate
-from functions.asking import answer_request, is_dry_run
+from functions.asking import is_dry_run
 from functions.problems import answering_problems
-from functions.representations import json_answer
+from functions.representations import json_answer, plan_view
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
+
+_CALLER = "provisioning service"
 
 
 @blueprint.function_name("allocate_device")
@@ -23,9 +25,12 @@ async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
     allocation = allocate(req.get_body(), application.policy)
     if allocation.request is None:
         emit("device.allocation.answered", hub=allocation.hub.host, onboarding=False)
-    elif is_dry_run(req.params):
-        return await answer_request(req, allocation.request, requested_by="provisioning service")
-    else:
-        await application.onboarding.ask(allocation.request, requested_by="provisioning service")
-        emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
+        return json_answer(200, allocation.answer())
+    if is_dry_run(req.params):
+        record = await application.onboarding.propose_introduction(
+            allocation.request, requested_by=_CALLER
+        )
+        return json_answer(200, plan_view(record, await application.preview.plan_for(record)))
+    await application.onboarding.introduce(allocation.request, requested_by=_CALLER)
+    emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
     return json_answer(200, allocation.answer())

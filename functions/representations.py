@@ -27,6 +27,8 @@ from firstpull.policy import name_of
 from firstpull.reasons import MEANING, Reason
 from firstpull.records import Condition, DeviceRecord, State
 
+ROUTE_PREFIX = "/api"
+"""As host.json has it."""
 _SOON = 2
 """Seconds: how soon a caller may look again at an operation under way."""
 
@@ -208,9 +210,8 @@ def _operation_status(record: DeviceRecord, generation: int) -> str:
 
 def _address(request_url: str, path: str, record: DeviceRecord) -> str:
     parts = urlsplit(request_url)
-    prefix = parts.path.split("/devices", 1)[0]
     hub = urlencode({"hub": record.device.hub})
-    return f"{parts.scheme}://{parts.netloc}{prefix}/{path}?{hub}"
+    return f"{parts.scheme}://{parts.netloc}{ROUTE_PREFIX}/{path}?{hub}"
 
 
 def _time(at: datetime | None) -> str | None:

@@ -37,19 +37,25 @@ def ca_file() -> Path:
 
 @pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
-    """The session's local Azure, with several connected registries and no throttling."""
+    """The session's local Azure, without throttling.
+
+    Its connected registries, plant01 to plant20, sync on request only.
+    """
+    from local_azure.container_registry.backends import SyncOverride  # noqa: PLC0415 - see above
     from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
 
     options = StackOptions(
         seed=20261123,
         connected_registries=tuple(
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
-            for number in range(1, 13)
+            for number in range(1, 21)
         ),
-        token_activation_seconds=(0.0, 0.1),
+        token_activation_seconds=(0.0, 0.0),
         throttled=False,
     )
     async with start_stack(options, address=_ADDRESS, certificates=_AUTHORITY) as started:
+        for site in started.sites.all():
+            site.backend.override = SyncOverride(every_seconds=None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("IDENTITY_ENDPOINT", started.identity_endpoint)
             patch.setenv("IDENTITY_HEADER", started.identity_header)

@@ -1,0 +1,195 @@
+"""Devices that appear: those that opt in are onboarded, with what the hub itself says of them."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from local_azure.iot_hub.twins import Json
+from local_azure.key_vault.models import Properties
+
+from .documents import ROLES, Document, device_event, secret_event
+from .doors import EVENTS, Doors
+from .ways_in import TARGET
+
+_DELETED = "Microsoft.Devices.DeviceDeleted"
+
+
+def _reads_of(doors: Doors, device_id: str) -> int:
+    """How often the hub was asked for a twin since the calls were counted anew."""
+    calls = doors.stack.kernel.calls.latest()
+    return len([c for c in calls if c.service == "iotHub" and f"/twins/{device_id}?" in c.path])
+
+
+async def _onboarded(doors: Doors, device_id: str) -> Document:
+    doors.register(device_id)
+    await doors.call("PUT", f"devices/{device_id}", TARGET)
+    await doors.until_state(device_id, "Delivered")
+    await doors.until_looked_at(device_id)
+    doors.stack.kernel.calls.reset()
+    return await doors.record(device_id)
+
+
+async def test_a_device_with_a_tag_gets_what_the_tag_says(doors: Doors) -> None:
+    tag: Json = {"site": "works", "repositories": ["line/tagged"], "actions": ["metadata/read"]}
+    doors.register("tagged", tag=tag)
+    await doors.put_message(EVENTS, device_event("tagged"))
+    wants = (await doors.until_state("tagged", "Delivered"))["wants"]
+    assert (wants["target"], wants["repositories"], wants["actions"]) == (
+        "site works",
+        ["line/tagged"],
+        ["metadata/read"],
+    )
+
+
+async def test_a_device_without_a_tag_gets_the_default_and_never_what_its_event_says(
+    doors: Doors,
+) -> None:
+    doors.register("untagged")
+    event = device_event("untagged")
+    assert event["data"]["twin"]["tags"]["firstpull"]["connectedRegistry"] == "doorsmall"
+    await doors.put_message(EVENTS, event)
+    view = await doors.until_state("untagged", "Delivered")
+    assert view["wants"]["target"] == view["connectedRegistry"] == "doortwo"
+    assert view["wants"]["repositories"] == ["line/default"]
+
+
+async def test_where_there_is_no_default_a_device_without_a_tag_is_left_alone(
+    reserved_doors: Doors,
+) -> None:
+    reserved_doors.register("left-alone")
+    reserved_doors.register("opted-in", tag=TARGET)
+    assert (await reserved_doors.push_event([device_event("left-alone")])).status == 202
+    assert (await reserved_doors.push_event([device_event("opted-in")])).status == 202
+    await reserved_doors.until_state("opted-in", "Delivered")
+    assert "left-alone" not in await reserved_doors.records()
+    assert reserved_doors.stack.hub.twin("left-alone").desired.values == {}
+    assert await reserved_doors.poison() == []
+
+
+async def test_an_event_of_a_device_that_has_gone_again_does_nothing(doors: Doors) -> None:
+    await doors.discard_all()
+    for kind in ("Microsoft.Devices.DeviceCreated", _DELETED):
+        assert (await doors.push_event([device_event("gone-again", kind=kind)])).status == 202
+    assert "gone-again" not in await doors.records()
+    assert await doors.poison() == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason", "paths"),
+    [
+        ("yes", "InvalidRequest", ["/tags/firstpull"]),
+        (True, "InvalidRequest", ["/tags/firstpull"]),
+        ([TARGET], "InvalidRequest", ["/tags/firstpull"]),
+        ({"repositories": ["line/a"]}, "InvalidRequest", ["/tags/firstpull"]),
+        (
+            {"connectedRegistry": "doorone"},
+            "InvalidRequest",
+            ["/tags/firstpull/repositories"],
+        ),
+        (
+            {**TARGET, "repositories": ["line/a", "Line"], "extra": 1},
+            "InvalidRequest",
+            ["/tags/firstpull/extra", "/tags/firstpull/repositories/1"],
+        ),
+        (
+            {**TARGET, "deviceId": "another"},
+            "InvalidRequest",
+            ["/tags/firstpull/deviceId"],
+        ),
+        ({**TARGET, "connectedRegistry": "stranger"}, "NotAllowed", ["/connectedRegistry"]),
+        ({**TARGET, "repositories": ["stranger"]}, "NotAllowed", ["/repositories/0"]),
+    ],
+    ids=str,
+)
+async def test_a_wrong_tag_is_kept_with_its_paths_and_the_default_does_not_step_in(
+    doors: Doors,
+    tag: Json,
+    reason: str,
+    paths: list[str],
+) -> None:
+    await doors.discard_all()
+    device_id = f"wrong-tag-{len(doors.stack.hub.devices())}"
+    doors.register(device_id, tag=tag)
+    await doors.put_message(EVENTS, device_event(device_id))
+    message = await doors.until_kept(EVENTS)
+    assert message["reason"] == reason
+    assert sorted(error["path"] for error in message["errors"]) == sorted(paths)
+    assert device_id not in await doors.records()
+
+
+async def test_a_wrong_tag_does_not_keep_the_other_devices_of_its_array_waiting(
+    doors: Doors,
+) -> None:
+    await doors.discard_all()
+    doors.register("array-wrong", tag="yes")
+    doors.register("array-right", tag=TARGET)
+    events = [device_event("array-wrong"), device_event("array-right")]
+    await doors.put_message(EVENTS, events)
+    await doors.until_kept(EVENTS)
+    assert "array-right" in await doors.records()
+
+
+async def test_a_device_that_waits_is_woken_when_it_is_created_even_without_a_tag(
+    doors: Doors,
+) -> None:
+    await doors.call("PUT", "devices/awaited", TARGET)
+    waiting = await doors.until_state("awaited", "Waiting")
+    assert waiting["condition"]["reason"] == "DeviceNotRegistered"
+    doors.register("awaited")
+    await doors.put_message(EVENTS, device_event("awaited"))
+    view = await doors.until_state("awaited", "Delivered")
+    assert (view["wants"]["repositories"], view["generation"]) == (ROLES["repositories"], 1)
+
+
+async def test_a_device_that_has_gone_is_looked_at_when_the_hub_says_so(doors: Doors) -> None:
+    await _onboarded(doors, "leaves")
+    doors.stack.hub.delete_device("leaves", etag=None)
+    await doors.put_message(EVENTS, device_event("leaves", kind=_DELETED))
+    view = await doors.until_state("leaves", "Waiting")
+    assert view["condition"]["reason"] == "DeviceNotRegistered"
+
+
+async def test_a_device_that_only_seems_to_have_gone_keeps_what_it_has(doors: Doors) -> None:
+    before = await _onboarded(doors, "stays")
+    await doors.push_event([device_event("stays", kind=_DELETED)])
+    await doors.until_looked_at("stays")
+    after = await doors.record("stays")
+    assert _reads_of(doors, "stays") > 0
+    assert (after["delivery"], after["condition"]) == (before["delivery"], before["condition"])
+    assert doors.writes() == []
+
+
+async def test_our_own_new_version_of_a_secret_wakes_nobody(doors: Doors) -> None:
+    record = await _onboarded(doors, "own-version")
+    url, name = doors.stack.key_vault_url, record["names"]["secret"]
+    version = record["delivery"]["secret_version"]
+    await doors.put_message(EVENTS, secret_event(url, name, version))
+    await doors.push_event([secret_event(url, name, version)])
+    await doors.until_taken(EVENTS)
+    assert await doors.record("own-version") == record
+    assert _reads_of(doors, "own-version") == 0
+
+
+async def test_a_version_of_somebody_else_has_the_device_looked_at(doors: Doors) -> None:
+    record = await _onboarded(doors, "foreign-version")
+    url, name = doors.stack.key_vault_url, record["names"]["secret"]
+    foreign = doors.stack.vault.set(name, SecretStr("not a password of ours"), Properties())
+    doors.stack.kernel.calls.reset()
+    await doors.push_event([secret_event(url, name, foreign.version)])
+    await doors.until_looked_at("foreign-version")
+    assert _reads_of(doors, "foreign-version") > 0
+    assert (await doors.record("foreign-version"))["delivery"] == record["delivery"]
+
+
+@pytest.mark.parametrize("kind", ["SecretNearExpiry", "SecretExpired"])
+async def test_a_secret_that_expires_has_the_device_looked_at(doors: Doors, kind: str) -> None:
+    device_id = f"expires-{kind}"
+    record = await _onboarded(doors, device_id)
+    url, name = doors.stack.key_vault_url, record["names"]["secret"]
+    event = secret_event(url, name, record["delivery"]["secret_version"], kind=kind)
+    await doors.put_message(EVENTS, event)
+    await doors.until_taken(EVENTS)
+    await doors.until_looked_at(device_id)
+    assert _reads_of(doors, device_id) > 0
+    assert doors.writes() == []

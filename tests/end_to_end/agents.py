@@ -1,0 +1,99 @@
+"""A device: the device agent in processes of its own, without a container engine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from local_azure.commands.processes import inherited, running
+from local_azure.iot_hub.identities import Authentication, AuthenticationType, DeviceSettings
+from local_azure.stack import Stack
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Where a device keeps its files, and how it shows its hub who it is."""
+
+    stack: Stack
+    device_id: str
+    folder: Path
+    identity: tuple[str, ...]
+
+    @asynccontextmanager
+    async def following_its_twin(self) -> AsyncIterator[list[str]]:
+        """The agent runs; yields the lines that it writes."""
+        lines: list[str] = []
+        async with running(
+            *self._command("run"),
+            *self.identity,
+            environment=self._environment(),
+            on_line=lines.append,
+        ):
+            yield lines
+
+    async def pull(self, image: str, plant: str) -> tuple[int, str]:
+        """The exit code of a pull, and the last line that it wrote."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command("pull"),
+            *(image, "--registry", plant),
+            env=self._environment(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode().strip().splitlines()[-1]
+
+    def said(self, plant: str) -> dict[str, Any]:
+        """What the device reports of a connected registry, empty where it says nothing."""
+        found: Any = self.stack.hub.twin(self.device_id).reported.values
+        for name in ("firstpull", "registryCredentials", plant):
+            found = (found or {}).get(name)
+        return found or {}
+
+    def _command(self, command: str) -> tuple[str, ...]:
+        state = ("--state-dir", str(self.folder / "state"))
+        return (sys.executable, "-m", "firstpull_agent", command, "--engine", "oci", *state)
+
+    def _environment(self) -> dict[str, str]:
+        return {**inherited("PATH"), "HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}
+
+
+def agent_with_key(stack: Stack, ca_file: Path, folder: Path, device_id: str) -> Agent:
+    """A device that has a symmetric key."""
+    identity = stack.hub.create_device(DeviceSettings(device_id))
+    key = identity.settings.authentication.primary_key
+    file = folder / "connection-string"
+    file.write_text(f"HostName={stack.address};DeviceId={device_id};SharedAccessKey={key}")
+    options = ("--connection-string-file", str(file), "--hub-ca", str(ca_file))
+    return Agent(stack, device_id, folder, options)
+
+
+def agent_with_certificate(stack: Stack, ca_file: Path, folder: Path, device_id: str) -> Agent:
+    """A device that has a certificate, which the hub knows by its thumbprint."""
+    certificate, key = stack.kernel.certificates.issue_client(device_id)
+    loaded = x509.load_pem_x509_certificate(certificate.encode())
+    thumbprint = loaded.fingerprint(hashes.SHA256()).hex().upper()
+    stack.hub.create_device(
+        DeviceSettings(
+            device_id,
+            Authentication(
+                AuthenticationType.SELF_SIGNED,
+                primary_thumbprint=thumbprint,
+                secondary_thumbprint=thumbprint,
+            ),
+        )
+    )
+    files = {"--certificate": folder / "device.pem", "--key": folder / "device.key"}
+    for file, text in zip(files.values(), (certificate, key), strict=True):
+        file.write_text(text)
+    options = [part for name, file in files.items() for part in (name, str(file))]
+    address = ("--hub", stack.address, "--device-id", device_id, "--hub-ca", str(ca_file))
+    return Agent(stack, device_id, folder, (*address, *options))

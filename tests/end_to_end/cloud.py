@@ -1,0 +1,135 @@
+"""What the tests do and see in the stack from outside firstpull."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+from azure.data.tables.aio import TableServiceClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from local_azure.container_registry.models import Registry
+from local_azure.container_registry.resources import Token
+from local_azure.iot_hub.exceptions import IotHubError
+from local_azure.iot_hub.identities import DeviceSettings, DeviceStatus
+from local_azure.key_vault.models import SecretVersion
+from local_azure.registry.authentication import CLOUD_TOKEN_PATH, CONNECTED_REGISTRY_TOKEN_PATH
+from local_azure.stack import Stack
+from local_azure.stack.sites import Site
+
+RECORDS_TABLE = "devices"
+WORK_QUEUE = "device-work"
+MEMBERSHIP_CONTAINER = "membership"
+
+Entry = Mapping[str, Any]
+"""An entry of a twin: address, username, password, deliveryId and so on."""
+
+
+def site_of(stack: Stack, plant: str) -> Site:
+    """A connected registry of the stack."""
+    site = stack.sites.get(plant)
+    assert site is not None
+    return site
+
+
+def cloud_registry(stack: Stack) -> Registry:
+    """The one container registry."""
+    return stack.cloud.registries()[0]
+
+
+def register(stack: Stack, *device_ids: str) -> None:
+    """Register devices as an operator does."""
+    for device_id in device_ids:
+        stack.hub.create_device(DeviceSettings(device_id))
+
+
+def set_status(stack: Stack, device_id: str, status: DeviceStatus) -> None:
+    """Enable or disable a device."""
+    stack.hub.update_device(DeviceSettings(device_id, status=status), etag=None)
+
+
+def entry_of(stack: Stack, device_id: str, plant: str) -> dict[str, Any]:
+    """What a device finds in its twin for a connected registry, empty where there is nothing."""
+    try:
+        found: Any = stack.hub.twin(device_id).desired.values
+    except IotHubError:
+        return {}
+    for name in ("firstpull", "registryCredentials", plant):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found or {}
+
+
+def report_login(stack: Stack, device_id: str, plant: str) -> None:
+    """The device says that it has logged in with what its twin holds."""
+    answer = {
+        "deliveryId": entry_of(stack, device_id, plant)["deliveryId"],
+        "state": "LoggedIn",
+        "reason": None,
+        "at": "2026-11-23T10:00:00Z",
+    }
+    stack.hub.report(device_id, {"firstpull": {"registryCredentials": {plant: answer}}})
+
+
+def clients_of(stack: Stack, plant: str) -> list[str]:
+    """The names of the tokens in a connected registry's list, as often as they stand there."""
+    connected = cloud_registry(stack).connected_registry(plant)
+    return [token_id.rsplit("/", 1)[-1] for token_id in connected.settings.client_token_ids]
+
+
+def tokens_like(stack: Stack, slug: str) -> list[Token]:
+    """The tokens whose names contain this readable part of a device id."""
+    return [token for token in cloud_registry(stack).tokens() if f"-{slug}-" in token.name]
+
+
+def secret_versions(stack: Stack, name: str) -> list[SecretVersion]:
+    """All versions of a secret."""
+    return list(stack.vault.list_versions(name).values())
+
+
+async def cloud_answers(stack: Stack, username: str, password: str) -> int:
+    """The status with which the cloud registry's token service answers a login."""
+    url = f"https://{stack.registry_login_server}{CLOUD_TOKEN_PATH}"
+    return await _log_in(stack, url, username, password)
+
+
+async def site_answers(stack: Stack, plant: str, username: str, password: str) -> int:
+    """The same of a connected registry."""
+    url = f"https://{site_of(stack, plant).endpoint}{CONNECTED_REGISTRY_TOKEN_PATH}"
+    return await _log_in(stack, url, username, password)
+
+
+async def _log_in(stack: Stack, url: str, username: str, password: str) -> int:
+    headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            url,
+            params={"service": "tests", "scope": "repository:hello-world:pull"},
+            headers=headers,
+            ssl=stack.kernel.certificates.client_context(),
+        ) as answer,
+    ):
+        return answer.status
+
+
+async def forget_devices(stack: Stack) -> None:
+    """Empty firstpull's records and queues: no later host shall look after these devices."""
+    text = stack.storage.connection_string
+    async with TableServiceClient.from_connection_string(text) as tables:
+        table = tables.get_table_client(RECORDS_TABLE)
+        async for entity in table.list_entities(select=["PartitionKey", "RowKey"]):
+            await table.delete_entity(entity)
+    async with QueueServiceClient.from_connection_string(text) as queues:
+        async for queue in queues.list_queues():
+            await queues.get_queue_client(queue.name).clear_messages()
+
+
+async def eventually(holds: Callable[[], object], *, within: float = 30.0, what: str = "") -> None:
+    """Wait until something holds. Raises AssertionError when it does not in time."""
+    give_up = time.monotonic() + within
+    while not holds():
+        assert time.monotonic() < give_up, what or "it did not come true in time"
+        await asyncio.sleep(0.05)

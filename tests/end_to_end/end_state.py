@@ -1,0 +1,68 @@
+"""What has to be true of every device in the end, whatever happened on the way."""
+
+from __future__ import annotations
+
+from firstpull.bootstrap import Application
+from firstpull.delivery import read_entry
+from firstpull.records import DeviceRecord
+from local_azure.container_registry.resources import Token
+
+from .cloud import (
+    clients_of,
+    cloud_answers,
+    cloud_registry,
+    entry_of,
+    secret_versions,
+    site_answers,
+    site_of,
+)
+from .in_process import Firstpull
+
+
+async def check_onboarded(
+    firstpull: Firstpull, application: Application, device_id: str, plant: str
+) -> None:
+    """The same end, by whichever way. Raises AssertionError."""
+    record = await firstpull.record(device_id)
+    assert record.names is not None
+    token = cloud_registry(firstpull.stack).token(record.names.token)
+    _check_token(token)
+    password = _check_delivery(firstpull, record, plant)
+    _check_secret(firstpull, record, password)
+    assert clients_of(firstpull.stack, plant).count(token.name) == 1
+    assert await cloud_answers(firstpull.stack, token.name, password) == 200
+    site_of(firstpull.stack, plant).backend.sync()
+    assert await site_answers(firstpull.stack, plant, token.name, password) == 200
+    # A write to Key Vault that the transport repeated leaves a version too many: it is disabled.
+    tidied = await firstpull.look_again(application, device_id)
+    assert tidied in ([], ["keyVault.secrets.update"]), "more was left than to tidy"
+    assert await firstpull.look_again(application, device_id) == [], "one more pass writes"
+
+
+def _check_token(token: Token) -> None:
+    assert token.status == "enabled"
+    assert [password.name for password in token.passwords] == ["password1"]
+
+
+def _check_delivery(firstpull: Firstpull, record: DeviceRecord, plant: str) -> str:
+    device_id = record.device.device_id
+    found = read_entry(firstpull.stack.hub.twin(device_id).desired.values, plant)
+    assert found is not None
+    assert found.intact
+    assert record.delivery is not None
+    assert found.id == record.delivery.id
+    entry = entry_of(firstpull.stack, device_id, plant)
+    assert record.names is not None
+    assert entry["username"] == record.names.token
+    assert entry["address"] == site_of(firstpull.stack, plant).endpoint
+    return str(entry["password"])
+
+
+def _check_secret(firstpull: Firstpull, record: DeviceRecord, password: str) -> None:
+    assert record.names is not None
+    assert record.delivery is not None
+    versions = secret_versions(firstpull.stack, record.names.secret)
+    enabled = {v.version: v.value.get_secret_value() for v in versions if v.enabled}
+    assert record.delivery.secret_version in enabled
+    # A repeated write may have stored the same password twice; no other one can be read.
+    assert set(enabled.values()) == {password}

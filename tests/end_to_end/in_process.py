@@ -1,0 +1,174 @@
+"""firstpull's real adapters in this process, with a clock that can be moved."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, cast
+
+import pytest
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
+
+from firstpull import bootstrap
+from firstpull.adapters.iot_hub import IotHubAdapter
+from firstpull.bootstrap import Application, Ports
+from firstpull.devices import DeviceKey
+from firstpull.errors import FirstpullError, Transient
+from firstpull.records import DeviceRecord
+from firstpull.requests import read_request
+from firstpull.settings import Settings, read_settings
+from local_azure.commands.function_app import app_settings
+from local_azure.stack import Stack
+from local_azure.stack.options import REGISTRY_NAME
+
+from .cloud import MEMBERSHIP_CONTAINER
+
+_REDELIVERY = timedelta(seconds=30)
+_LONG_AFTER = timedelta(minutes=5)
+"""So long after a pass the next one reads everything again."""
+_PASSES = 12
+
+
+class MovableClock:
+    """The machine's time and a shift. Nobody sleeps on it: sleeping moves it."""
+
+    def __init__(self) -> None:
+        self._shift = timedelta()
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        return datetime.now(UTC) + self._shift
+
+    async def sleep(self, seconds: float) -> None:
+        """Have `seconds` pass; others get their turn."""
+        self.advance(timedelta(seconds=seconds))
+        await asyncio.sleep(0)
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward."""
+        self._shift += by
+
+    def advance_to(self, at: datetime) -> None:
+        """Move forward to a time, unless it is past."""
+        self.advance(max(at - self.now(), timedelta()))
+
+
+@dataclass(frozen=True)
+class Firstpull:
+    """One process of firstpull on the stack, and a way to look at it that never fails."""
+
+    stack: Stack
+    settings: Settings
+    ports: Ports
+    clock: MovableClock
+
+    def application(self, ports: Ports | None = None) -> Application:
+        """A process that was started just now, over these ports or the real ones."""
+        return bootstrap.wire(self.settings, ports or self.ports)
+
+    def device(self, device_id: str) -> DeviceKey:
+        """A device of the stack's hub."""
+        return DeviceKey(hub=self.stack.iot_hub_host_name, device_id=device_id)
+
+    async def record(self, device_id: str) -> DeviceRecord:
+        """The record as it is stored."""
+        stored = await self.ports.records.get(self.device(device_id))
+        assert stored is not None
+        return stored.value
+
+    async def ask(self, application: Application, device_id: str, plant: str) -> None:
+        """Ask through the door, again and again while the door cannot answer."""
+        body = {"deviceId": device_id, "connectedRegistry": plant, "repositories": ["hello-world"]}
+        request = read_request(json.dumps(body).encode())
+        for _ in range(5):
+            try:
+                await application.onboarding.ask(request, requested_by="a test")
+            except Transient:
+                self.clock.advance(timedelta(seconds=1))
+            else:
+                return
+        raise AssertionError("the door did not answer")
+
+    async def settle(self, application: Application, device_id: str, plant: str) -> None:
+        """Look at a device whenever it is due, until its credentials are delivered."""
+        for _ in range(_PASSES):
+            try:
+                await application.worker.look_at(self.device(device_id))
+            except FirstpullError:
+                self.clock.advance(_REDELIVERY)  # as a queue does it
+            record = await self.record(device_id)
+            if record.is_converged:
+                return
+            self.clock.advance_to(record.due_at)
+            await self._let_the_lease_run_out(plant)
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+
+    async def look_again(self, application: Application, device_id: str) -> list[str]:
+        """One more full pass, whatever the schedule says; the writing calls that it made."""
+        self.clock.advance(_LONG_AFTER)
+        stored = await self.ports.records.get(self.device(device_id))
+        assert stored is not None
+        due = replace(stored.value, due_at=self.clock.now())
+        await self.ports.records.replace(due, etag=stored.etag)
+        self.stack.kernel.calls.reset()
+        await application.worker.look_at(self.device(device_id))
+        calls = self.stack.kernel.calls.latest()
+        assert any(call.service == "arm" for call in calls), "this was not a full pass"
+        return [f"{c.service}.{c.operation}" for c in calls if c.method != "GET"]
+
+    async def _let_the_lease_run_out(self, plant: str) -> None:
+        """Leases keep the storage's own time: have one that nobody gave back end now."""
+        text = self.stack.storage.connection_string
+        async with BlobServiceClient.from_connection_string(text) as blobs:
+            lock = blobs.get_blob_client(MEMBERSHIP_CONTAINER, f"{REGISTRY_NAME}/{plant}.lock")
+            with suppress(ResourceNotFoundError, ResourceExistsError):  # never taken, given back
+                await BlobLeaseClient(lock).break_lease(lease_break_period=0)
+
+
+@asynccontextmanager
+async def connected(stack: Stack) -> AsyncIterator[Firstpull]:
+    """The real adapters with the settings of an app on this stack."""
+    opened: list[_Closable] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in app_settings(stack).items():
+            patch.setenv(name, value)
+        for maker in ("_storage", "AsyncDefaultAzureCredential"):
+            patch.setattr(bootstrap, maker, _remembering(opened, getattr(bootstrap, maker)))
+        settings = read_settings()
+        ports = await bootstrap.connect(settings)
+    clock = MovableClock()
+    try:
+        yield Firstpull(stack, settings, replace(ports, clock=clock), clock)
+    finally:
+        for port in (ports.registries, ports.secrets, ports.hubs, *opened):
+            await cast("_Closable", port).close()
+        await _connections_of_threads_closed(cast("IotHubAdapter", ports.hubs))
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+async def _connections_of_threads_closed(hubs: IotHubAdapter) -> None:
+    """Each thread has a session of its own, in a cycle; its sockets close when both are gone."""
+    await asyncio.to_thread(hubs._threads.shutdown)
+    gc.collect()
+    await asyncio.sleep(0.05)  # for the other end to see it
+
+
+def _remembering[**P](
+    made: list[_Closable], maker: Callable[P, _Closable]
+) -> Callable[P, _Closable]:
+    """A functions app is never closed, so that the wiring offers no way; a test has to."""
+
+    def make(*args: P.args, **kwargs: P.kwargs) -> _Closable:
+        made.append(maker(*args, **kwargs))
+        return made[-1]
+
+    return make

@@ -1,0 +1,54 @@
+"""Rules that no type and no linter can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_NOT_OURS = {"node_modules", "__pycache__", "dist"}
+_NO_REGISTRY_HOSTS = tuple(
+    ".".join(labels)
+    for labels in (
+        ("pypi", "org"),
+        ("files", "pythonhosted", "org"),
+        ("registry", "npmjs", "org"),
+        ("registry", "yarnpkg", "com"),
+        ("deb", "debian", "org"),
+    )
+)
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    """Whoever builds this has a mirror of his own, set where his tools look for it."""
+    looked_at, found = 0, []
+    for path in _own_files(ROOT):
+        looked_at += 1
+        content = path.read_bytes()
+        found += [f"{path}: {host}" for host in _NO_REGISTRY_HOSTS if host.encode() in content]
+    assert found == []
+    assert looked_at > 200
+
+
+def test_the_host_serves_the_prefix_that_the_description_of_the_api_names() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    representations = (ROOT / "functions" / "representations.py").read_text()
+    prefix = host["extensions"]["http"]["routePrefix"]
+    assert f'ROUTE_PREFIX = "/{prefix}"\n' in representations
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name in _NOT_OURS or _is_hidden_folder(path):
+            continue
+        if path.is_dir():
+            yield from _own_files(path)
+        else:
+            yield path
+
+
+def _is_hidden_folder(path: Path) -> bool:
+    """Caches and environments; the hidden folders that are ours are few."""
+    ours = (".ci", ".devcontainer", ".github")
+    return path.is_dir() and path.name.startswith(".") and path.name not in ours

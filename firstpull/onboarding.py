@@ -178,7 +178,7 @@ class Onboarding:
         candidates = self.policy.candidates(request)
         if self.policy.registry_id(request.container_registry) is None:
             errors.append(FieldError("/containerRegistry", "is not listed in the policy"))
-        elif not candidates:
+        if not candidates:
             path = "/site" if request.site is not None else "/connectedRegistry"
             errors.append(FieldError(path, "is not listed in the policy"))
         actions = request.actions or (DEFAULT_ACTION,)

@@ -154,7 +154,7 @@ class Policy(StrictModel):
             targets["defaultOnboarding"] = self.default_onboarding
         for where, target in targets.items():
             candidates = self.candidates(target)
-            if not candidates:
+            if not candidates or self.registry_id(target.container_registry) is None:
                 problems.append(f"{where}: names no listed connected registry or site")
             for entry in candidates:
                 forbidden = entry.forbids(
@@ -208,11 +208,13 @@ class Policy(StrictModel):
         )
 
     def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
-        """The listed connected registries that a target may mean, in order of preference."""
-        registry = self.registry_id(target.container_registry)
-        asked_registry = registry if target.container_registry is not None else None
-        if target.container_registry is not None and registry is None:
-            return ()
+        """The listed connected registries that a target may mean, in order of preference.
+
+        A container registry that is not listed is left out of account: it is told of by itself.
+        """
+        asked_registry = (
+            self.registry_id(target.container_registry) if target.container_registry else None
+        )
         site = self.site(target.site) if target.site is not None else None
         names = site.connected_registries if site is not None else (target.connected_registry,)
         found = (self.connected_registry(name, registry=asked_registry) for name in names if name)

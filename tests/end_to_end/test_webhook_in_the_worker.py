@@ -326,16 +326,16 @@ async def test_a_device_that_is_not_registered_is_waited_for(api: Api, stack: St
 
 
 async def test_a_disabled_device_is_given_nothing(api: Api, stack: Stack) -> None:
-    register(stack, "disabled")
-    set_status(stack, "disabled", DeviceStatus.DISABLED)
-    answer = await api.onboard("disabled", PLANT, wait=20)
+    register(stack, "switched-off")
+    set_status(stack, "switched-off", DeviceStatus.DISABLED)
+    answer = await api.onboard("switched-off", PLANT, wait=20)
     assert (answer.status, answer.document["condition"]["reason"]) == (202, "DeviceDisabled")
     assert "token" not in answer.document
-    assert entry_of(stack, "disabled", PLANT) == {}
+    assert entry_of(stack, "switched-off", PLANT) == {}
 
-    set_status(stack, "disabled", DeviceStatus.ENABLED)
-    assert (await api.onboard("disabled", PLANT)).status == 202
-    await api.reaches("disabled", "Delivered")
+    set_status(stack, "switched-off", DeviceStatus.ENABLED)
+    assert (await api.onboard("switched-off", PLANT)).status == 202
+    await api.reaches("switched-off", "Delivered")
 
 
 async def test_asking_again_can_wait_for_a_device_that_waited(api: Api, stack: Stack) -> None:

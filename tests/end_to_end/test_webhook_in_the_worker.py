@@ -370,8 +370,9 @@ async def test_a_device_whose_hint_was_lost_is_brought_back_by_the_timer(
         firstpull.clock.advance(-timedelta(minutes=1))
         ports = replace(firstpull.ports, queue=_LosesHints())
         await firstpull.ask(firstpull.application(ports), "hint-lost", PLANT)
-    assert (await api.device("hint-lost"))["state"] == "Pending"
+    assert (await api.device("hint-lost"))["generation"] == 1
 
+    # The minute's own timer may come first, which is the same to the device.
     run = await api.ask(
         "POST", "/admin/functions/enqueue_overdue", content={}, key=api.app.master_key
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -20,6 +21,7 @@ from .trouble import ALL, STORAGE, Crashed, Kind, Line, troubled
 _PLANTS = tuple(f"plant{number:02}" for number in range(9, 17))
 _DEVICES_PER_PLANT = 48
 _CLOUD = r"(arm|keyVault|iotHub)\..*"
+_POLL = "arm.tokens.operationStatus"
 _CASES_AT_LEAST = 15
 """An onboarding makes more calls than this; fewer cases would mean that nothing was tried."""
 
@@ -107,16 +109,18 @@ async def test_a_device_converges_whichever_call_to_the_cloud_goes_wrong(
     calls = await _calls_of_one_onboarding(lab)
     assert len(calls) >= _CASES_AT_LEAST
     wrong = {}
-    for number, operation in enumerate(calls, start=1):
+    for number, operation in enumerate(calls):
+        before = calls[:number].count(operation)
         device_id, plant = lab.fresh()
-        rule = replace(FAULTS[name], skip=number - 1)
+        rule = replace(FAULTS[name], operation=re.escape(operation), skip=before)
         lab.stack.kernel.faults.add(rule)
         try:
             await lab.onboard(lab.firstpull.application(), device_id, plant)
-            assert rule.hits == 1, "the fault was not met"
+            # How often the SDK asks for the state of a new token is a matter of milliseconds.
+            assert rule.hits == 1 or operation == _POLL, "the fault was not met"
             await lab.check(device_id, plant)
         except AssertionError as error:
-            wrong[f"call {number}, usually {operation}"] = str(error).splitlines()[:4]
+            wrong[f"{operation} after {before} others"] = str(error).splitlines()[:4]
         lab.stack.kernel.faults.clear()
     assert wrong == {}
 

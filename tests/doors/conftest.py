@@ -13,7 +13,7 @@ from .doors import Doors, open_doors, policy_for
 from .ways_in import onboard_by_each
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def doors_stack(stack: Stack) -> Stack:
     """The session's stack with the connected registries of these tests."""
     for name in ("doorone", "doortwo", "doorsmall", "doorsynced"):
@@ -21,7 +21,7 @@ async def doors_stack(stack: Stack) -> Stack:
     return stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def doors(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Doors]:
     """The app with every door open."""
     policy = policy_for(
@@ -39,14 +39,14 @@ async def doors(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Doors]:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def each_way(doors: Doors) -> Doors:
     """The app with one device onboarded by each door."""
     await onboard_by_each(doors)
     return doors
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def reserved_doors(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Doors]:
     """An app that onboards nobody by default, and takes no webhooks."""
     async with open_doors(

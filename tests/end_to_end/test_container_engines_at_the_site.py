@@ -16,7 +16,7 @@ from .api import Api, running_app
 from .cloud import Entry, entry_of, register, site_of
 from .engines import Engine, docker, podman, skopeo
 
-PLANT, IN_THE_CLEAR = "plant09", "plantclear"
+PLANT, IN_THE_CLEAR = "plant19", "plantclear"
 NOT_LOGGED_IN = ("unauthorized", "invalid username/password")
 
 Start = Callable[[Entry, Path], AbstractAsyncContextManager[Engine]]
@@ -33,7 +33,7 @@ async def api(stack: Stack, ca_file: Path) -> AsyncIterator[Api]:
 @pytest.fixture(scope="module", params=[docker, podman, skopeo])
 async def engine(request: pytest.FixtureRequest, api: Api, stack: Stack) -> AsyncIterator[Engine]:
     start: Start = request.param
-    entry = await _onboard(api, stack, f"with-{start.__name__}", PLANT)
+    entry = await _onboard(api, stack, f"engine-{start.__name__}", PLANT)
     # Sockets and podman want shorter paths than pytest's.
     with tempfile.TemporaryDirectory(prefix="engine-") as folder:
         async with start(entry, Path(folder)) as engine:

@@ -46,34 +46,13 @@ def _keys(value: object) -> object:
 HttpsUrl = Annotated[str, AfterValidator(_https)]
 
 
-class Settings(BaseSettings):
-    """One attribute per setting, named like its environment variable."""
+class StorageSettings(BaseSettings):
+    """The app's storage account: a connection string, or three addresses and the app's identity."""
 
     model_config = SettingsConfigDict(
         env_prefix="FIRSTPULL_", frozen=True, extra="ignore", arbitrary_types_allowed=True
     )
 
-    deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
-    """Name of this deployment: two on the same hub and registry never share a token."""
-    policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
-    """JSON: the hubs, registries, connected registries and sites that requests may name."""
-    key_vault_url: HttpsUrl
-    """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
-    password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
-    """Days until a password expires by itself."""
-
-    webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
-    """Signing keys of webhooks, `whsec_…`, with commas between them; none switches them off."""
-
-    arm_endpoint: HttpsUrl = "https://management.azure.com"
-    """Azure Resource Manager; another one in a sovereign cloud."""
-    arm_audience: HttpsUrl = "https://management.azure.com"
-    """What tokens for Azure Resource Manager are issued for; differs in a sovereign cloud."""
-    iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
-    """What tokens for IoT Hub are issued for; differs in a sovereign cloud."""
-
-    client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
-    """The user-assigned identity to use; None means the system-assigned one."""
     storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
     """Connection string of the app's storage; None where the three addresses below are set."""
     storage_blob_url: Annotated[
@@ -99,6 +78,32 @@ class Settings(BaseSettings):
             )
         return self
 
+
+class Settings(StorageSettings):
+    """One attribute per setting, named like its environment variable."""
+
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
+    """Name of this deployment: two on the same hub and registry never share a token."""
+    policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
+    """JSON: the hubs, registries, connected registries and sites that requests may name."""
+    key_vault_url: HttpsUrl
+    """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
+    password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Days until a password expires by itself."""
+
+    webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
+    """Signing keys of webhooks, `whsec_…`, with commas between them; none switches them off."""
+
+    arm_endpoint: HttpsUrl = "https://management.azure.com"
+    """Azure Resource Manager; another one in a sovereign cloud."""
+    arm_audience: HttpsUrl = "https://management.azure.com"
+    """What tokens for Azure Resource Manager are issued for; differs in a sovereign cloud."""
+    iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
+    """What tokens for IoT Hub are issued for; differs in a sovereign cloud."""
+
+    client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
+    """The user-assigned identity to use; None means the system-assigned one."""
+
     @property
     def password_validity(self) -> timedelta:
         """How long a password is valid."""
@@ -107,11 +112,21 @@ class Settings(BaseSettings):
 
 def read_settings() -> Settings:
     """The settings of this process's environment. Raises SettingsError naming all that is wrong."""
+    # The storage settings alone, too: pydantic compares fields only where all of them hold.
+    problems = _problems_of(StorageSettings) | _problems_of(Settings)
+    if problems:
+        lines = [f"  {name}: {problem}" for name, problem in problems.items()]
+        raise SettingsError("firstpull's settings do not hold:\n" + "\n".join(lines))
+    return Settings.model_validate({})
+
+
+def _problems_of(model: type[BaseSettings]) -> dict[str, str]:
+    """By the name of the setting, with the place in it."""
     try:
-        return Settings.model_validate({})
+        model.model_validate({})
     except ValidationError as error:
-        lines = [f"  {_variable(e['loc'])}: {_reason(e['msg'])}" for e in error.errors()]
-        raise SettingsError("firstpull's settings do not hold:\n" + "\n".join(lines)) from None
+        return {_variable(e["loc"]): _reason(e["msg"]) for e in error.errors()}
+    return {}
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

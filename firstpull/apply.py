@@ -20,12 +20,13 @@ from firstpull.actions import (
     UpdateToken,
 )
 from firstpull.clock import Clock
-from firstpull.cloud import NewPassword, RegistryId
+from firstpull.cloud import NewPassword, RegistryId, name_of
 from firstpull.credentials import Credential, tags_for
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, Conflict, Transient
 from firstpull.events import emit
 from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.naming import Names
 from firstpull.observation import Observed, PlaceView
 from firstpull.plan import contents_of
 from firstpull.ports import ContainerRegistries, Hubs, Secrets
@@ -173,9 +174,7 @@ class _Run:
         self._made = (credential, password.value)
 
     async def _store(self, password: NewPassword, *, asked_expiry: datetime) -> Credential:
-        names = self._observed.credential.names if self._observed.credential else None
-        if names is None:
-            raise AssertionError("a plan with a password has names")
+        names = self._names
         expires_at = password.expires_at or asked_expiry
         version = await self._applier.secrets.put(
             names.secret,
@@ -242,15 +241,18 @@ class _Run:
             if self._made is None:
                 raise AssertionError("a delivery without a credential follows a new password")
             return self._made
-        names = self._observed.credential.names if self._observed.credential else None
-        if names is None:
-            raise AssertionError("a plan with a delivery has names")
         version = action.credential.version
-        return action.credential, await self._applier.secrets.read(names.secret, version)
+        return action.credential, await self._applier.secrets.read(self._names.secret, version)
+
+    @property
+    def _names(self) -> Names:
+        if self._observed.credential is None:
+            raise AssertionError("a plan with actions has names")
+        return self._observed.credential.names
 
     @property
     def _token_name(self) -> str:
-        return self._view.token_id.rsplit("/", 1)[-1]
+        return name_of(self._view.token_id)
 
     def _emit(self, event: str, **fields: str) -> None:
         emit(event, hub=self._device.hub, device_id=self._device.device_id, **fields)

@@ -22,6 +22,11 @@ def same_id(one: str, other: str) -> bool:
     return one.casefold() == other.casefold()
 
 
+def name_of(resource_id: str) -> str:
+    """The resource's own name: the last part of its ARM id."""
+    return resource_id.rsplit("/", 1)[-1]
+
+
 class Slot(StrEnum):
     """A token's two passwords, by the names that the container registry gives them."""
 
@@ -37,7 +42,7 @@ class Place:
     connected_registry: str
 
     def __str__(self) -> str:
-        return f"{self.registry.rsplit('/', 1)[-1]}/{self.connected_registry}"
+        return f"{name_of(self.registry)}/{self.connected_registry}"
 
 
 @dataclass(frozen=True, kw_only=True)

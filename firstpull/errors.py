@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firstpull.cloud import Place
 from firstpull.reasons import Reason
 
 
@@ -74,3 +75,22 @@ class Blocked(FirstpullError):
     def __init__(self, reason: Reason, message: str, *, remedy: str) -> None:
         super().__init__(reason, message)
         self.remedy = remedy
+
+
+def connected_registry_not_found(place: Place) -> Blocked:
+    """The container registry has no such connected registry."""
+    return Blocked(
+        Reason.CONNECTED_REGISTRY_NOT_FOUND,
+        f"There is no connected registry {place}.",
+        remedy="Create it, or name another one in the request.",
+    )
+
+
+def connected_registry_full(place: Place, *, capacity: int) -> Blocked:
+    """The connected registry has as many clients as it takes."""
+    return Blocked(
+        Reason.CONNECTED_REGISTRY_FULL,
+        f"{place} has its {capacity} clients.",
+        remedy="Remove clients, add a connected registry to the site, or raise `capacity` in "
+        "FIRSTPULL_POLICY where the service allows more.",
+    )

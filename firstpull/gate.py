@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from firstpull.errors import Blocked, connected_registry_full, connected_registry_not_found
 from firstpull.observation import Observed, PlaceView
 from firstpull.reasons import Reason
 from firstpull.records import State
@@ -59,12 +60,7 @@ def _no_place(observed: Observed) -> Finding | None:
 
 def _place_problem(view: PlaceView) -> Finding | None:
     if view.connected_registry is None:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.CONNECTED_REGISTRY_NOT_FOUND,
-            message=f"There is no connected registry {view.place}.",
-            remedy="Create it, or name another one in the request.",
-        )
+        return _of(connected_registry_not_found(view.place))
     if view.entry is None:
         return Finding(
             state=State.BLOCKED,
@@ -80,14 +76,18 @@ def _place_problem(view: PlaceView) -> Finding | None:
             remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:
-        return Finding(
-            state=State.BLOCKED,
-            reason=Reason.CONNECTED_REGISTRY_FULL,
-            message=f"{view.place} has its {view.entry.capacity} clients.",
-            remedy="Remove clients, add a connected registry to the site, or raise `capacity` "
-            "in FIRSTPULL_POLICY where the service allows more.",
-        )
+        return _of(connected_registry_full(view.place, capacity=view.entry.capacity))
     return None
+
+
+def _of(refusal: Blocked) -> Finding:
+    """What a worker would be told on trying, found before."""
+    return Finding(
+        state=State.BLOCKED,
+        reason=refusal.reason,
+        message=refusal.message,
+        remedy=refusal.remedy,
+    )
 
 
 def _token_is_not_ours(observed: Observed) -> Finding | None:

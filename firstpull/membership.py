@@ -27,8 +27,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from firstpull.clock import Clock
-from firstpull.cloud import ConnectedRegistry, Place, TokenId, same_id
-from firstpull.errors import Blocked, Conflict, Transient
+from firstpull.cloud import ConnectedRegistry, Place, TokenId, name_of, same_id
+from firstpull.errors import (
+    Blocked,
+    Conflict,
+    Transient,
+    connected_registry_full,
+    connected_registry_not_found,
+)
 from firstpull.events import emit
 from firstpull.ledger import Entry, Ledger, Standing
 from firstpull.ports import ContainerRegistries, Lease, Ledgers, Locks
@@ -67,7 +73,7 @@ class Membership:
                 return ledger
             listed = registry.client_token_ids
             if not registry.lists(token_id) and ledger.used(listed) >= capacity:
-                raise _full(place, capacity)
+                raise connected_registry_full(place, capacity=capacity)
             return ledger.with_entry(
                 Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
             )
@@ -153,7 +159,9 @@ class Membership:
         ]
         if excess <= 0 or not joining:
             return ledger
-        return await self._refuse(place, joining[-excess:], _full(place, capacity))
+        return await self._refuse(
+            place, joining[-excess:], connected_registry_full(place, capacity=capacity)
+        )
 
     async def _write_list(
         self, lease: Lease, place: Place, ledger: Ledger, registry: ConnectedRegistry
@@ -177,7 +185,7 @@ class Membership:
         listed = await self._registry(place)
         gone, candidates = [], []
         for entry in ledger.of(Standing.MEMBER, Standing.JOINING):
-            name = entry.token_id.rsplit("/", 1)[-1]
+            name = name_of(entry.token_id)
             exists = await self.registries.get_token(place.registry, name) is not None
             if not exists:
                 gone.append(entry.token_id)
@@ -239,11 +247,7 @@ class Membership:
     async def _registry(self, place: Place) -> ConnectedRegistry:
         registry = await self.registries.get_connected_registry(place)
         if registry is None:
-            raise Blocked(
-                Reason.CONNECTED_REGISTRY_NOT_FOUND,
-                f"There is no connected registry {place}.",
-                remedy="Create it, or name another one in the request.",
-            )
+            raise connected_registry_not_found(place)
         return registry
 
     async def _ledger(self, place: Place) -> Ledger:
@@ -327,12 +331,3 @@ def _not_heard(place: Place) -> Blocked:
 
 def _without(listed: tuple[TokenId, ...], out: Collection[TokenId]) -> tuple[TokenId, ...]:
     return tuple(t for t in listed if not any(same_id(t, other) for other in out))
-
-
-def _full(place: Place, capacity: int) -> Blocked:
-    return Blocked(
-        Reason.CONNECTED_REGISTRY_FULL,
-        f"{place} has its {capacity} clients.",
-        remedy="Remove clients, add a connected registry to the site, or raise `capacity` in "
-        "FIRSTPULL_POLICY where the service allows more.",
-    )

@@ -21,7 +21,7 @@ from firstpull.actions import (
     TakePlace,
     UpdateToken,
 )
-from firstpull.cloud import Slot, Twin, same_id
+from firstpull.cloud import Slot, Twin, name_of, same_id
 from firstpull.credentials import Credential, current_credential, slot_to_fill, superseded_versions
 from firstpull.delivery import Contents, read_acknowledgement, read_entry, wire_expiry
 from firstpull.devices import DeviceKey
@@ -98,7 +98,7 @@ def contents_of(
     """What the twin is to hold for this credential, but for the password."""
     return Contents(
         address=address,
-        username=view.token_id.rsplit("/", 1)[-1],
+        username=name_of(view.token_id),
         secret_version=credential.version,
         expires_at=credential.expires_at,
         repositories=repositories,

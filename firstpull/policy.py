@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from firstpull.cloud import Place, RegistryId
+from firstpull.cloud import Place, RegistryId, name_of
 from firstpull.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
 from firstpull.repositories import DEFAULT_ACTION, covers
 
@@ -223,11 +223,6 @@ class Policy(StrictModel):
     def site(self, name: str) -> SitePolicy | None:
         """The listed site of a name."""
         return next((site for site in self.sites if site.name == name), None)
-
-
-def name_of(registry: str) -> str:
-    """The container registry's own name: the last part of its ARM id."""
-    return registry.rsplit("/", 1)[-1]
 
 
 def _twice(names: Iterable[str]) -> list[str]:

@@ -21,9 +21,9 @@ from firstpull.actions import (
     TakePlace,
     UpdateToken,
 )
+from firstpull.cloud import name_of
 from firstpull.plan import Plan
 from firstpull.poison import PoisonMessage
-from firstpull.policy import name_of
 from firstpull.reasons import MEANING, Reason
 from firstpull.records import Condition, DeviceRecord, State
 

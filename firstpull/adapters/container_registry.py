@@ -39,6 +39,7 @@ from firstpull.cloud import (
     Slot,
     Token,
     TokenId,
+    name_of,
 )
 from firstpull.errors import Transient
 from firstpull.reasons import Reason
@@ -209,9 +210,9 @@ class ContainerRegistryAdapter:
         client, group, account = self._path(registry)
         async with _reading():
             try:
-                token = await client.tokens.get(group, account, _last_part(sync_token_id))
+                token = await client.tokens.get(group, account, name_of(sync_token_id))
                 scope_map_id = _given(token.properties).scope_map_id or ""
-                found = await client.scope_maps.get(group, account, _last_part(scope_map_id))
+                found = await client.scope_maps.get(group, account, name_of(scope_map_id))
             except ResourceNotFoundError:
                 return frozenset()
         actions = _given(found.properties).actions
@@ -310,7 +311,3 @@ def _given[T](value: T | None) -> T:
     if value is None:
         raise Transient(Reason.SERVICE_UNAVAILABLE, f"{_SERVICE} left out a field of its answer.")
     return value
-
-
-def _last_part(resource_id: str) -> str:
-    return resource_id.rsplit("/", 1)[-1]

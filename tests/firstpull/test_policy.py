@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from firstpull.cloud import Place, RegistryId
-from firstpull.policy import Policy, name_of
+from firstpull.cloud import Place, RegistryId, name_of
+from firstpull.policy import Policy
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, make_policy
 
 OTHER = RegistryId(REGISTRY.replace("acrtest", "acrother"))

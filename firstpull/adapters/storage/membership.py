@@ -18,10 +18,9 @@ from firstpull import ledger as ledgers
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import MEMBERSHIP_CONTAINER, SERVICE, StorageServices
 from firstpull.clock import Clock
-from firstpull.cloud import Place
+from firstpull.cloud import Place, name_of
 from firstpull.errors import Conflict
 from firstpull.ledger import Ledger
-from firstpull.policy import name_of
 from firstpull.ports import Lease, Stored
 
 _LEASE_SECONDS = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from firstpull.cloud import Place, Slot
+from firstpull.cloud import Place, RegistryId, Slot
 from firstpull.credentials import Credential
 from firstpull.naming import Names
 
@@ -50,10 +50,11 @@ class UpdateToken(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForgetPasswords(Action):
-    """Take the passwords from the token: they were another device's."""
+class KeepPasswords(Action):
+    """Take the token's passwords but those in these slots."""
 
     name: str
+    slots: frozenset[Slot]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,3 +94,34 @@ class DisableSecretVersion(Action):
 
     secret: str
     version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisableToken(Action):
+    """Have the token let nobody in any more."""
+
+    registry: RegistryId
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveConnectedRegistry(Action):
+    """Take the token out of the connected registry's list of clients, and free its room."""
+
+    place: Place
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithdrawFromTwin(Action):
+    """Take the credentials of these connected registries out of the twin."""
+
+    connected_registries: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteToken(Action):
+    """Delete the token."""
+
+    registry: RegistryId
+    name: str

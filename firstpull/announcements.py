@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from firstpull.bodies import checked
+from firstpull.cloud import Twin
 from firstpull.devices import DeviceKey
 from firstpull.errors import FieldError, Invalid
 from firstpull.events import emit
@@ -16,6 +17,7 @@ from firstpull.policy import Policy
 from firstpull.ports import Hubs, Query, Records
 from firstpull.records import DeviceRecord
 from firstpull.requests import request_for
+from firstpull.revoking import Revoking
 
 OPT_IN_TAG = "firstpull"
 """The twin tag by which a device opts in: what an onboarding request says of its target."""
@@ -29,6 +31,7 @@ class Announcements:
     onboarding: Onboarding
     records: Records
     hubs: Hubs
+    revoking: Revoking
     vault_host: str
 
     async def hear(self, notice: Notice) -> None:
@@ -47,19 +50,54 @@ class Announcements:
             emit("event.ignored", kind="a device of a hub that the policy does not list")
             return
         device = DeviceKey(hub=hub.host, device_id=notice.device_id)
-        if await self.onboarding.wake(device) or not notice.created:
+        if not notice.created:
+            if not await self.revoking.revoke_if_gone(device, requested_by="device deleted"):
+                await self.onboarding.wake(device)
             return
-        # The event's own twin is a placeholder: the hub is read again.
+        if not await self.appeared(device, requested_by="device created", asked_at=notice.at):
+            await self.onboarding.wake(device)
+
+    async def appeared(
+        self,
+        device: DeviceKey,
+        *,
+        requested_by: str,
+        asked_at: datetime | None = None,
+        by_tag_alone: bool = False,
+    ) -> bool:
+        """Onboard a device that nothing was asked for yet, if it opts in. Returns whether it was.
+
+        It opts in by its tag, or, unless that alone counts, by being there at all where the
+        policy has a default. Raises Invalid when the tag asks for what cannot be.
+        """
+        if await self._is_known(device):
+            return False
+        # An event's own twin is a placeholder, and a query's is old: the hub is read again.
         twin = await self.hubs.twin(device)
         if twin is None:
-            return
-        target = _opt_in(twin.tags) or self.policy.default_onboarding
-        if target is not None:
-            await self.onboarding.ask(
-                request_for(target, device_id=device.device_id, hub=hub.host),
-                requested_by="device created",
-                asked_at=notice.at,
-            )
+            return False
+        target = opt_in(twin) or (None if by_tag_alone else self.policy.default_onboarding)
+        if target is None:
+            return False
+        await self.onboarding.ask(
+            request_for(target, device_id=device.device_id, hub=device.hub),
+            requested_by=requested_by,
+            asked_at=asked_at,
+        )
+        return True
+
+    async def _is_known(self, device: DeviceKey) -> bool:
+        """Whether the device has a record; a tombstone is another one's, of the same name.
+
+        The identity of a device that was revoked and is still there is the tombstone's.
+        """
+        stored = await self.records.get(device)
+        if stored is None:
+            return False
+        record = stored.value
+        if not record.is_tombstone or record.hub_generation_id is None:
+            return True
+        return await self.hubs.generation_id(device) in (None, record.hub_generation_id)
 
     async def _hear_of_secret(self, notice: SecretNotice) -> None:
         if notice.vault_host.casefold() != self.vault_host.casefold():
@@ -77,9 +115,9 @@ def _is_ours(record: DeviceRecord, version: str) -> bool:
     return delivered or record.claim is not None
 
 
-def _opt_in(tags: Mapping[str, object]) -> OnboardingTarget | None:
+def opt_in(twin: Twin) -> OnboardingTarget | None:
     """What a device's tag asks for. Raises Invalid, with paths below the tag, when it is wrong."""
-    tag = tags.get(OPT_IN_TAG)
+    tag = twin.tags.get(OPT_IN_TAG)
     if tag is None:
         return None
     try:

@@ -12,9 +12,9 @@ from firstpull.actions import (
     CreateToken,
     Deliver,
     DisableSecretVersion,
-    ForgetPasswords,
     GeneratePassword,
     JoinConnectedRegistry,
+    KeepPasswords,
     PutScopeMap,
     TakePlace,
     UpdateToken,
@@ -24,7 +24,7 @@ from firstpull.cloud import NewPassword, RegistryId, name_of
 from firstpull.credentials import Credential, tags_for
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, Conflict, Transient
-from firstpull.events import emit
+from firstpull.history import Journal
 from firstpull.membership import REQUEST_DEADLINE, Membership
 from firstpull.naming import Names
 from firstpull.observation import Observed, PlaceView
@@ -62,13 +62,19 @@ class Applier:
     clock: Clock
 
     async def apply(
-        self, actions: Sequence[Action], observed: Observed, view: PlaceView, guard: Guard
+        self,
+        actions: Sequence[Action],
+        observed: Observed,
+        view: PlaceView,
+        *,
+        guard: Guard,
+        journal: Journal,
     ) -> Delivery | None:
         """Steps 4 to 8. Returns the new delivery where there is one.
 
         Raises what the ports raise; what was done until then stays and is found again.
         """
-        run = _Run(self, observed, view, guard)
+        run = _Run(self, observed, view, guard, journal)
         for action in actions:
             if isinstance(action, TakePlace):
                 await self._hold_room(action, view)
@@ -82,6 +88,7 @@ class Applier:
                 delivery = await run.deliver(action)
             elif isinstance(action, DisableSecretVersion):
                 await self.secrets.disable(action.secret, action.version)
+                journal.note("device.secret.disabled", version=action.version)
         return delivery
 
     async def _hold_room(self, action: TakePlace, view: PlaceView) -> None:
@@ -103,8 +110,16 @@ class Applier:
 class _Run:
     """One plan being applied: the password exists here between its making and its delivery."""
 
-    def __init__(self, applier: Applier, observed: Observed, view: PlaceView, guard: Guard) -> None:
+    def __init__(
+        self,
+        applier: Applier,
+        observed: Observed,
+        view: PlaceView,
+        guard: Guard,
+        journal: Journal,
+    ) -> None:
         self._applier = applier
+        self._note = journal.note
         self._observed = observed
         self._view = view
         self._guard = guard
@@ -130,7 +145,7 @@ class _Run:
                     actions=action.actions,
                     deadline_seconds=REQUEST_DEADLINE,
                 )
-                self._emit("device.scope_map.written", scope_map=action.name)
+                self._note("device.scope_map.written", scope_map=action.name)
             case CreateToken():
                 await registries.create_token(
                     self._registry,
@@ -138,7 +153,7 @@ class _Run:
                     scope_map=action.scope_map,
                     deadline_seconds=REQUEST_DEADLINE,
                 )
-                self._emit("device.token.created", token=action.name)
+                self._note("device.token.created", token=action.name)
             case UpdateToken():
                 await registries.update_token(
                     self._registry,
@@ -146,17 +161,20 @@ class _Run:
                     scope_map=action.scope_map,
                     deadline_seconds=REQUEST_DEADLINE,
                 )
-                self._emit("device.token.updated", token=action.name)
+                self._note("device.token.updated", token=action.name)
 
     async def fill_slot(self, actions: Sequence[Action]) -> None:
         """Step 6a: the password, made and stored."""
         for action in actions:
-            if isinstance(action, ForgetPasswords):
+            if isinstance(action, KeepPasswords):
                 self._guard.check()
-                await self._applier.registries.remove_passwords(
-                    self._registry, action.name, deadline_seconds=REQUEST_DEADLINE
+                await self._applier.registries.keep_passwords(
+                    self._registry,
+                    action.name,
+                    slots=action.slots,
+                    deadline_seconds=REQUEST_DEADLINE,
                 )
-                self._emit("device.passwords.removed", token=action.name)
+                self._note("device.passwords.removed", token=action.name)
             elif isinstance(action, GeneratePassword):
                 await self._generate(action)
 
@@ -169,7 +187,7 @@ class _Run:
             expires_at=action.expires_at,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._emit("device.password.generated", token=self._token_name, slot=action.slot.value)
+        self._note("device.password.generated", token=self._token_name, slot=action.slot.value)
         credential = await self._store(password, asked_expiry=action.expires_at)
         self._made = (credential, password.value)
 
@@ -190,7 +208,7 @@ class _Run:
                 },
             ),
         )
-        self._emit("device.credential.stored", secret=names.secret, version=version.version)
+        self._note("device.credential.stored", secret=names.secret, version=version.version)
         return Credential(
             slot=password.slot,
             version=version.version,
@@ -205,7 +223,7 @@ class _Run:
                 await self._applier.membership.join(
                     action.place, self._view.token_id, capacity=self._view.entry.capacity
                 )
-                self._emit("device.membership.joined", place=str(action.place))
+                self._note("device.membership.joined", place=str(action.place))
 
     async def deliver(self, action: Deliver) -> Delivery:
         """Step 7: the twin."""
@@ -233,7 +251,7 @@ class _Run:
             await self._applier.hubs.patch_desired(
                 self._device, patch, etag=twin.etag, deadline_seconds=REQUEST_DEADLINE
             )
-        self._emit("device.credential.delivered", delivery=delivery.id, address=action.address)
+        self._note("device.credential.delivered", delivery=delivery.id, address=action.address)
         return delivery
 
     async def _credential_for(self, action: Deliver) -> tuple[Credential, Secret]:
@@ -253,9 +271,6 @@ class _Run:
     @property
     def _token_name(self) -> str:
         return name_of(self._view.token_id)
-
-    def _emit(self, event: str, **fields: str) -> None:
-        emit(event, hub=self._device.hub, device_id=self._device.device_id, **fields)
 
 
 async def _both(*steps: Awaitable[None]) -> None:

@@ -17,6 +17,7 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
+    BlobSweeps,
     PoisonStorage,
     QueueWork,
     StorageServices,
@@ -24,18 +25,33 @@ from firstpull.adapters.storage import (
 )
 from firstpull.announcements import Announcements
 from firstpull.apply import Applier
+from firstpull.apply_withdrawal import Withdrawer
 from firstpull.clock import Clock, SystemClock
 from firstpull.converge import Worker
+from firstpull.inventory import Stocktaking
 from firstpull.membership import Membership
 from firstpull.observation import Observer
 from firstpull.onboarding import Onboarding
 from firstpull.overdue import enqueue_overdue
 from firstpull.poison import Poison, PoisonQueues
 from firstpull.policy import Policy
-from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Locks, Records, Secrets, WorkQueue
+from firstpull.ports import (
+    ContainerRegistries,
+    Hubs,
+    Ledgers,
+    Locks,
+    Records,
+    Secrets,
+    Sweeps,
+    WorkQueue,
+)
 from firstpull.preview import Preview
+from firstpull.revoking import Revoking
+from firstpull.rotating import Rotating
 from firstpull.secret import Secret
 from firstpull.settings import Settings, read_settings
+from firstpull.sites import Sites
+from firstpull.sweep import Sweeper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +65,7 @@ class Ports:
     queue: WorkQueue
     ledgers: Ledgers
     locks: Locks
+    sweeps: Sweeps
     poison: PoisonQueues
     clock: Clock
 
@@ -60,8 +77,12 @@ class Application:
     policy: Policy
     webhook_keys: tuple[Secret, ...]
     onboarding: Onboarding
+    revoking: Revoking
+    rotating: Rotating
     preview: Preview
     announcements: Announcements
+    sites: Sites
+    sweeper: Sweeper
     poison: Poison
     worker: Worker
     ports: Ports
@@ -82,6 +103,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         secrets=ports.secrets,
         hubs=ports.hubs,
         ledgers=ports.ledgers,
+        records=ports.records,
     )
     membership = Membership(
         registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
@@ -89,17 +111,48 @@ def wire(settings: Settings, ports: Ports) -> Application:
     onboarding = Onboarding(
         policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
     )
+    revoking = Revoking(
+        records=ports.records, queue=ports.queue, hubs=ports.hubs, clock=ports.clock
+    )
+    announcements = Announcements(
+        policy=settings.policy,
+        onboarding=onboarding,
+        records=ports.records,
+        hubs=ports.hubs,
+        revoking=revoking,
+        vault_host=urlsplit(settings.key_vault_url).netloc,
+    )
     return Application(
         policy=settings.policy,
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
+        revoking=revoking,
+        rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
         preview=Preview(observer=observer, clock=ports.clock, validity=settings.password_validity),
-        announcements=Announcements(
-            policy=settings.policy,
-            onboarding=onboarding,
-            records=ports.records,
+        announcements=announcements,
+        sites=Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers),
+        sweeper=Sweeper(
+            deployment=settings.deployment,
+            most_revokes_percent=settings.sweep_revokes_percent,
+            stocktaking=Stocktaking(
+                policy=settings.policy,
+                registries=ports.registries,
+                secrets=ports.secrets,
+                hubs=ports.hubs,
+                ledgers=ports.ledgers,
+                records=ports.records,
+                clock=ports.clock,
+            ),
+            registries=ports.registries,
             hubs=ports.hubs,
-            vault_host=urlsplit(settings.key_vault_url).netloc,
+            records=ports.records,
+            queue=ports.queue,
+            sweeps=ports.sweeps,
+            membership=membership,
+            announcements=announcements,
+            revoking=revoking,
+            clock=ports.clock,
+            new_id=_new_id,
         ),
         poison=Poison(
             queues=ports.poison,
@@ -119,12 +172,23 @@ def wire(settings: Settings, ports: Ports) -> Application:
                 membership=membership,
                 clock=ports.clock,
             ),
+            withdrawer=Withdrawer(
+                policy=settings.policy,
+                registries=ports.registries,
+                secrets=ports.secrets,
+                hubs=ports.hubs,
+                membership=membership,
+            ),
             clock=ports.clock,
-            new_id=lambda: uuid.uuid4().hex,
+            new_id=_new_id,
             validity=settings.password_validity,
         ),
         ports=ports,
     )
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 async def connect(settings: Settings) -> Ports:
@@ -150,6 +214,7 @@ async def connect(settings: Settings) -> Ports:
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
+        sweeps=BlobSweeps(storage),
         poison=PoisonStorage(storage),
         clock=clock,
     )

@@ -101,6 +101,8 @@ class ConnectedRegistry:
     sync_token_id: str | None
     login_server: str | None
     last_sync_at: datetime | None
+    connection_state: str | None = None
+    """`Online`, `Offline`, `Syncing` or `Unhealthy`, as the service says it."""
 
     def lists(self, token_id: TokenId) -> bool:
         """Whether this token is among the clients."""
@@ -118,6 +120,15 @@ class SecretVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredSecret:
+    """A secret as a listing shows it: the attributes of its latest version."""
+
+    name: str
+    enabled: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Twin:
     """A device's twin. `device_etag` moves when the identity changes, `etag` when the twin does."""
 
@@ -127,3 +138,11 @@ class Twin:
     desired: Mapping[str, Any]
     reported: Mapping[str, Any]
     tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedDevice:
+    """A device as a query of the hub shows it. Queries lag behind: a hint, not a fact."""
+
+    device_id: str
+    twin: Twin

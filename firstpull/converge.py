@@ -7,6 +7,9 @@
    names of all that will be made, the slot that will be filled, and a due time after the
    claim's end. A crash here leaves a record that names things which do not exist yet, and a
    claim that runs out.
+
+Where there is something to give:
+
 4. Hold room at the connected registry. A crash leaves room held, which the next pass finds.
    Where the last room went meanwhile, the next pass finds another place or says there is none.
 5. Scope map, then token. A crash leaves either; both are found by name and used.
@@ -18,6 +21,18 @@
 7. Deliver into the twin, guarded by its ETag. A crash after it leaves an entry whose digest
    the next pass computes again and recognises.
 8. Disable secret versions whose password is gone. A crash leaves some for the next pass.
+
+Where access is taken away, by a revoke or at a place that the device has left:
+
+4. Disable the token: from here on it lets nobody in whom a connected registry asks about anew.
+5. Leave the list of clients; the room is free when the list is seen without the token.
+6. Take the entry out of the twin, guarded by its ETag. A device that is gone has none.
+7. Disable the secret versions.
+8. Delete the token. A crash after any of these leaves the later ones to the next pass, which
+   finds what is left by the names in the record.
+
+And always:
+
 9. Write the outcome into the record and give the claim back. A crash before it leaves the
    claim, which runs out; the next pass finds nothing left to do but this.
 """
@@ -26,22 +41,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 from firstpull.actions import GeneratePassword
 from firstpull.apply import Applier, Guard
+from firstpull.apply_withdrawal import Withdrawer
 from firstpull.clock import Clock
 from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.errors import Conflict, FirstpullError, Transient
 from firstpull.events import emit, emit_crash, emit_warning
+from firstpull.history import Journal, extended
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
-from firstpull.plan import Plan, has_not_answered, make_plan
+from firstpull.outcome import after_failure, after_look, condition_after, transitions
+from firstpull.plan import Plan, adopts, has_not_answered, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
-from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State
-from firstpull.schedule import next_look, retry_at
+from firstpull.records import Claim, Delivery, DeviceRecord, State
+from firstpull.schedule import next_look
 
 CLAIM = timedelta(seconds=120)
 """How long a worker may be at one device."""
@@ -63,6 +81,7 @@ class Worker:
     queue: WorkQueue
     observer: Observer
     applier: Applier
+    withdrawer: Withdrawer
     clock: Clock
     new_id: Callable[[], str]
     validity: timedelta
@@ -76,26 +95,35 @@ class Worker:
         stored = await self.records.get(device)
         if stored is None or not self._is_free(stored.value):
             return
+        journal = Journal(device=device, clock=self.clock)
         try:
             if await self._is_still_waiting(stored.value):
-                await self._conclude(stored, self._put_off)
+                await self._conclude(stored, self._put_off, journal)
                 return
             observed = await self.observer.observe(stored.value)
             plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
             delivery = None
             if plan.actions:
                 stored = await self._claim(stored, observed, plan)
-                delivery = await self._apply(stored.value, observed, plan)
+                delivery = await self._apply(stored.value, observed, plan, journal)
         except FirstpullError as error:
-            await self._conclude(stored, partial(self._failed, error))
+            await self._conclude(stored, self._failed(error), journal)
         except Exception as error:
             emit_crash(
                 "device.convergence.crashed", error, hub=device.hub, device_id=device.device_id
             )
             fault = Transient(Reason.INTERNAL_ERROR, "A fault of firstpull; its log has more.")
-            await self._conclude(stored, partial(self._failed, fault))
+            await self._conclude(stored, self._failed(fault), journal)
         else:
-            await self._conclude(stored, partial(self._looked_at, observed, plan, delivery))
+            outcome: Callable[[DeviceRecord], DeviceRecord] = partial(
+                after_look, observed=observed, plan=plan, delivery=delivery, now=self.clock.now()
+            )
+            if observed.unread:
+                outcome = self._failed(observed.unread[0])
+            await self._conclude(stored, outcome, journal)
+
+    def _failed(self, error: FirstpullError) -> Callable[[DeviceRecord], DeviceRecord]:
+        return partial(after_failure, error=error, now=self.clock.now())
 
     def _is_free(self, record: DeviceRecord) -> bool:
         """Whether the device is due and no worker holds it.
@@ -129,20 +157,25 @@ class Worker:
     ) -> Stored[DeviceRecord]:
         """Step 3."""
         record, view, credential = stored.value, observed.chosen, observed.credential
-        if view is None or credential is None:
-            raise AssertionError("a plan with actions has a place")
-        filling = {a.slot for a in plan.actions if isinstance(a, GeneratePassword)}
+        if view is not None and credential is not None:
+            filling = {a.slot for a in plan.actions if isinstance(a, GeneratePassword)}
+            record = replace(
+                record,
+                adopted=record.adopted or adopts(record),
+                place=view.place,
+                names=credential.names,
+                slots_requested=record.slots_requested | filling,
+                leaving=tuple(h for h in record.leaving if h.place != view.place),
+            )
+        revoked = record.revocation is not None
         until = self.clock.now() + CLAIM
         claimed = replace(
             record,
             claim=Claim(owner=self.new_id(), until=until),
-            place=view.place,
-            names=credential.names,
-            slots_requested=record.slots_requested | filling,
-            condition=_condition(
+            condition=condition_after(
                 record,
-                State.CONVERGING,
-                Reason.CONVERGING,
+                State.REVOKING if revoked else State.CONVERGING,
+                Reason.REVOKING if revoked else Reason.CONVERGING,
                 "; ".join(action.why for action in plan.actions),
                 now=self.clock.now(),
             ),
@@ -150,91 +183,24 @@ class Worker:
         )
         return await self.records.replace(claimed, etag=stored.etag)
 
-    async def _apply(self, record: DeviceRecord, observed: Observed, plan: Plan) -> Delivery | None:
-        if record.claim is None or observed.chosen is None:
+    async def _apply(
+        self, record: DeviceRecord, observed: Observed, plan: Plan, journal: Journal
+    ) -> Delivery | None:
+        if record.claim is None:
             raise AssertionError("a plan is applied under a claim")
         guard = Guard(until=record.claim.until, clock=self.clock)
-        return await self.applier.apply(plan.actions, observed, observed.chosen, guard)
-
-    def _looked_at(
-        self, observed: Observed, plan: Plan, delivery: Delivery | None, record: DeviceRecord
-    ) -> DeviceRecord:
-        """The record after a pass in which nothing went wrong."""
-        now = self.clock.now()
-        if plan.finding is not None:
-            found = plan.finding
-            condition = _condition(
-                record, found.state, found.reason, found.message, remedy=found.remedy, now=now
-            )
-            if found.reason is Reason.CONNECTED_REGISTRY_FULL and _has_nothing_yet(
-                record, observed
-            ):
-                record = replace(record, place=None, names=None)
-            elsewhere = record.place is None and observed.record.place is not None
-            due_at = now if elsewhere else next_look(condition, now=now, renew_at=None)
-            return replace(record, condition=condition, due_at=due_at, attempts=0, claim=None)
-        acknowledged_at = record.acknowledged_at
-        if delivery is not None:
-            acknowledged_at = None
-        elif plan.answer is not None and plan.answer.logged_in:
-            acknowledged_at = acknowledged_at or now
-        condition = self._how_far(record, plan, delivery)
-        return replace(
-            record,
-            condition=condition,
-            due_at=next_look(condition, now=now, renew_at=plan.renew_at),
-            observed_generation=observed.record.generation,
-            delivery=delivery or record.delivery,
-            acknowledged_at=acknowledged_at,
-            slots_requested=frozenset() if delivery else record.slots_requested,
-            hub_generation_id=observed.hub_generation_id,
-            hub_device_etag=observed.twin.device_etag if observed.twin else None,
-            observed_at=now,
-            attempts=0,
-            claim=None,
-        )
-
-    def _how_far(self, record: DeviceRecord, plan: Plan, delivery: Delivery | None) -> Condition:
-        now, answer = self.clock.now(), plan.answer
-        if delivery is not None or answer is None:
-            return _condition(
-                record,
-                State.DELIVERED,
-                Reason.DELIVERED,
-                "The credentials are in the twin; the device has not answered yet.",
-                now=now,
-                anew=delivery is not None,
-            )
-        if answer.logged_in:
-            return _condition(
-                record, State.READY, Reason.ACKNOWLEDGED, "The device has logged in.", now=now
-            )
-        return _condition(
-            record,
-            State.DELIVERED,
-            Reason.DEVICE_REPORTS_FAILURE,
-            f"The device could not log in yet: {answer.reason or 'no reason given'}.",
-            now=now,
-        )
-
-    def _failed(self, error: FirstpullError, record: DeviceRecord) -> DeviceRecord:
-        """The record after a pass that ended with an error."""
-        now = self.clock.now()
-        if isinstance(error, Blocked):
-            condition = _condition(
-                record, State.BLOCKED, error.reason, error.message, remedy=error.remedy, now=now
-            )
-        else:
-            condition = _condition(record, State.CONVERGING, error.reason, error.message, now=now)
-        due_at = retry_at(error, attempts=record.attempts, device=record.device, now=now)
-        return replace(
-            record, condition=condition, due_at=due_at, attempts=record.attempts + 1, claim=None
+        if plan.takes_away or observed.chosen is None:
+            await self.withdrawer.apply(plan.actions, observed, guard=guard, journal=journal)
+            return None
+        return await self.applier.apply(
+            plan.actions, observed, observed.chosen, guard=guard, journal=journal
         )
 
     async def _conclude(
         self,
         stored: Stored[DeviceRecord],
         outcome: Callable[[DeviceRecord], DeviceRecord],
+        journal: Journal,
     ) -> None:
         """Step 9. A request that came meanwhile keeps its intent, and is due at once.
 
@@ -250,6 +216,8 @@ class Worker:
                 )
             elif stored.value.due_at != begun.due_at:  # woken meanwhile
                 record = replace(record, due_at=min(stored.value.due_at, record.due_at))
+            found = transitions(stored.value, record, at=self.clock.now())
+            record = replace(record, history=extended(record.history, [*journal.entries, *found]))
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
@@ -260,6 +228,13 @@ class Worker:
                 stored = again
         else:
             return  # the claim runs out, and the timer comes back to it
+        for entry in found:
+            emit(
+                entry.event,
+                hub=record.device.hub,
+                device_id=record.device.device_id,
+                detail=entry.detail,
+            )
         self._report(stored.value)
         await self._hint(stored.value)
 
@@ -279,30 +254,3 @@ class Worker:
             reason=record.condition.reason.value,
             attempts=record.attempts,
         )
-
-
-def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
-    """Whether a recorded place is only a plan: no room is held there, and no token was made."""
-    token = observed.credential.token if observed.credential is not None else None
-    return record.place is not None and record.delivery is None and token is None
-
-
-def _condition(
-    record: DeviceRecord,
-    state: State,
-    reason: Reason,
-    message: str,
-    *,
-    now: datetime,
-    remedy: str | None = None,
-    anew: bool = False,
-) -> Condition:
-    """A condition that began when the record's did, where it is the same one."""
-    same = not anew and (record.condition.state, record.condition.reason) == (state, reason)
-    return Condition(
-        state=state,
-        reason=reason,
-        message=message,
-        remedy=remedy,
-        since=record.condition.since if same else now,
-    )

@@ -73,6 +73,15 @@ def slot_to_fill(
     return next(iter((*lost, *empty)), None)
 
 
+def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozenset[Slot]:
+    """The slots whose password was stored once, so that it is known whose it is."""
+    return frozenset(
+        password.slot
+        for password in token.passwords
+        if any(_belongs(version, password) for version in versions)
+    )
+
+
 def superseded_versions(
     token: Token | None, versions: Collection[SecretVersion], *, delivered: str | None = None
 ) -> tuple[str, ...]:

@@ -66,6 +66,11 @@ class Contents:
         return {_SECTION: {_CREDENTIALS: {connected_registry: entry}}}
 
 
+def withdrawal_patch(connected_registries: Collection[str]) -> dict[str, Any]:
+    """The merge patch that takes the entries of connected registries out of the twin."""
+    return {_SECTION: {_CREDENTIALS: dict.fromkeys(connected_registries)}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeliveredEntry:
     """An entry as it stands in a twin, reduced to what can be compared without the password."""
@@ -73,6 +78,10 @@ class DeliveredEntry:
     id: str
     fields: Mapping[str, Any]
     intact: bool
+
+    def is_for(self, token: str) -> bool:
+        """Whether it logs in with this token."""
+        return self.fields.get("username") == token
 
     @property
     def expires(self) -> str | None:
@@ -92,7 +101,7 @@ class Acknowledgement:
 
 def read_entry(desired: Mapping[str, Any], connected_registry: str) -> DeliveredEntry | None:
     """The entry in a twin's desired properties, None where there is none that can be read."""
-    entry = _section(desired, connected_registry)
+    entry = section_of(desired, connected_registry)
     delivery_id, password = entry.get("deliveryId"), entry.get("password")
     if not isinstance(delivery_id, str) or not isinstance(password, str) or not password:
         return None
@@ -108,7 +117,7 @@ def read_acknowledgement(
     reported: Mapping[str, Any], connected_registry: str
 ) -> Acknowledgement | None:
     """The device's answer in a twin's reported properties, None where there is none."""
-    entry = _section(reported, connected_registry)
+    entry = section_of(reported, connected_registry)
     delivery_id, reason = entry.get("deliveryId"), entry.get("reason")
     if not isinstance(delivery_id, str):
         return None
@@ -125,7 +134,17 @@ def wire_expiry(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _section(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
+def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
+    """All entries of a twin that can be read, by connected registry."""
+    found: Any = desired
+    for name in (_SECTION, _CREDENTIALS):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    entries = {key: read_entry(desired, key) for key in (found or ())}
+    return {key: entry for key, entry in entries.items() if entry is not None}
+
+
+def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
+    """What stands at a connected registry's place in a twin's properties, empty for nothing."""
     found: Any = properties
     for name in (_SECTION, _CREDENTIALS, connected_registry):
         found = found.get(name) if isinstance(found, Mapping) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firstpull.cloud import Place
@@ -91,6 +92,17 @@ def connected_registry_full(place: Place, *, capacity: int) -> Blocked:
     return Blocked(
         Reason.CONNECTED_REGISTRY_FULL,
         f"{place} has its {capacity} clients.",
-        remedy="Remove clients, add a connected registry to the site, or raise `capacity` in "
-        "FIRSTPULL_POLICY where the service allows more.",
+        remedy="Revoke devices or remove other clients, or raise `capacity` in FIRSTPULL_POLICY "
+        "where the service allows more.",
+    )
+
+
+def site_full(site: str, *, used: Mapping[str, int]) -> Blocked:
+    """Every connected registry of a site has as many clients as it takes."""
+    counts = ", ".join(f"{place} has {count}" for place, count in used.items())
+    return Blocked(
+        Reason.SITE_FULL,
+        f"No connected registry of site {site} takes another client: {counts}.",
+        remedy="Add a connected registry to the site in FIRSTPULL_POLICY, or revoke devices; "
+        "GET /api/sites shows the room. The device is looked at again by itself.",
     )

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firstpull.errors import Blocked, connected_registry_full, connected_registry_not_found
+from firstpull.delivery import read_entry
+from firstpull.errors import (
+    Blocked,
+    connected_registry_full,
+    connected_registry_not_found,
+    site_full,
+)
 from firstpull.observation import Observed, PlaceView
 from firstpull.reasons import Reason
 from firstpull.records import State
@@ -27,7 +33,9 @@ def first_finding(observed: Observed) -> Finding | None:
         _device_missing(observed)
         or _no_place(observed)
         or _token_is_not_ours(observed)
-        or (_not_synced(observed))
+        or _nothing_to_adopt(observed)
+        or _twin_entry_is_not_ours(observed)
+        or _not_synced(observed)
     )
 
 
@@ -54,8 +62,12 @@ def _no_place(observed: Observed) -> Finding | None:
     if observed.chosen is not None:
         return _place_problem(observed.chosen)
     problems = [_place_problem(view) for view in observed.views]
-    full = (p for p in problems if p and p.reason is Reason.CONNECTED_REGISTRY_FULL)
-    return next(full, None) or problems[0]
+    full = [p for p in problems if p and p.reason is Reason.CONNECTED_REGISTRY_FULL]
+    site = observed.record.intent.site
+    if site is not None and len(full) == len(problems):
+        counts = {str(view.place): view.used for view in observed.views}
+        return _of(site_full(site, used=counts))
+    return next(iter(full), None) or problems[0]
 
 
 def _place_problem(view: PlaceView) -> Finding | None:
@@ -94,18 +106,64 @@ def _token_is_not_ours(observed: Observed) -> Finding | None:
     credential = observed.credential
     if credential is None or credential.token is None or observed.record.names is not None:
         return None
+    token = credential.names.token
+    if any(holding.names.token == token for holding in observed.record.leaving):
+        return None  # the device's own, from the place that it leaves
+    if credential.is_taken:
+        return Finding(
+            state=State.BLOCKED,
+            reason=Reason.TOKEN_NOT_OURS,
+            message=f"The token {token} belongs to another device or to a connected registry.",
+            remedy="Ask with the name of the device's own token, or without `adopt`.",
+        )
+    if observed.record.intent.adopt is not None:
+        return None
     return Finding(
         state=State.BLOCKED,
         reason=Reason.TOKEN_NOT_OURS,
-        message=f"A token {credential.names.token} exists that no record names.",
-        remedy="Delete it if nobody uses it; it is then made anew.",
+        message=f"A token {token} exists that no record names.",
+        remedy="Delete it if nobody uses it, and it is made anew; or ask with `adopt` to keep it.",
+    )
+
+
+def _nothing_to_adopt(observed: Observed) -> Finding | None:
+    credential, adopt = observed.credential, observed.record.intent.adopt
+    if credential is None or adopt is None or observed.record.names is not None:
+        return None
+    if credential.token is not None:
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.TOKEN_NOT_FOUND,
+        message=f"The container registry has no token {adopt}.",
+        remedy="Ask with the name of a token that exists, or without `adopt`.",
+    )
+
+
+def _twin_entry_is_not_ours(observed: Observed) -> Finding | None:
+    """Whole, but for a token that is none of the device's: another deployment wrote it."""
+    view, twin, credential = observed.chosen, observed.twin, observed.credential
+    if view is None or twin is None or credential is None:
+        return None
+    entry = read_entry(twin.desired, view.place.connected_registry)
+    ours = {credential.names.token, *(h.names.token for h in observed.record.leaving)}
+    if entry is None or not entry.intact or any(entry.is_for(token) for token in ours):
+        return None
+    return Finding(
+        state=State.BLOCKED,
+        reason=Reason.TWIN_ENTRY_NOT_OURS,
+        message=f"The twin holds a delivery for {view.place} that another deployment made.",
+        remedy="Revoke the device there, or remove the entry from the twin's desired properties.",
     )
 
 
 def _not_synced(observed: Observed) -> Finding | None:
     credential = observed.credential
+    view = observed.chosen
     if credential is None or credential.synced_actions is None:
         return None
+    if view is None or view.entry is None or view.entry.repositories is not None:
+        return None  # what the policy lists is allowed, synced or not: it is a warning
     missing = uncovered(observed.record.intent.scope_actions, credential.synced_actions)
     if not missing:
         return None

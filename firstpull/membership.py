@@ -7,13 +7,14 @@ a ledger, an ETag-guarded document of firstpull's own entries.
 
 1. `reserve` puts an entry into the ledger; that conditional write is the capacity check.
    A crash after it leaves room held, which the next attempt finds.
-2. `join` marks the entry as joining, once the token exists. A crash leaves it joining: whoever
-   commits next takes it along.
+2. `join` marks the entry as joining, once the token exists, `leave` as leaving. A crash leaves
+   it so: whoever commits next takes it along.
 3. Whoever gets the lock reads the list, writes it with all that is pending, and repeats until
    nothing is. A crash before the write changes nothing; after it, the next holder finds the
    tokens in the list. A holder that vanished may still have a write under way: the next one
    first waits as long as a request may last.
-4. The ledger notes what the answer lists. A crash before that is noted by the next commit.
+4. The ledger notes what the answer lists: who is in is a member, who left has no entry, and
+   only then is the room free. A crash before that is noted by the next commit.
 
 Somebody else's change between our read and our write is lost to them: no client can prevent
 that. Their overwriting ours is found by the next look at any device, and mended.
@@ -24,7 +25,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from firstpull.clock import Clock
 from firstpull.cloud import ConnectedRegistry, Place, TokenId, name_of, same_id
@@ -103,13 +105,53 @@ class Membership:
                 raise Conflict(f"The reservation at {place} has gone.")
             if entry.standing is Standing.MEMBER:
                 return
-        raise Transient(
-            Reason.MEMBERSHIP_PENDING,
-            f"Another worker is changing the list of {place}.",
-            retry_after=2,
-        )
+        raise _pending_membership(place)
 
-    async def _commit_together(self, place: Place, *, capacity: int) -> None:
+    async def leave(self, place: Place, token_id: TokenId, *, capacity: int | None) -> None:
+        """Have a token out of the list, and its room free. One that is not there has left.
+
+        `capacity` is for those who join in the same write; None where the policy lists the
+        place no more, and nobody can. Raises Transient while somebody else is still at it.
+        """
+        now = self.clock.now()
+
+        def change(ledger: Ledger) -> Ledger:
+            entry = ledger.get(token_id) or Entry(
+                token_id=token_id, standing=Standing.LEAVING, since=now
+            )
+            return ledger.with_entry(replace(entry, standing=Standing.LEAVING))
+
+        await self._writer(place).change(change)
+        for _ in range(2):  # a commit under way may have read the ledger before our change
+            await self._commit_together(place, capacity=capacity)
+            entry = (await self._ledger(place)).get(token_id)
+            if entry is None or entry.standing is not Standing.LEAVING:
+                return
+        raise _pending_membership(place)
+
+    async def forget(self, place: Place, *, unless: Collection[str], before: datetime) -> int:
+        """Drop the entries older than `before`, `unless` their id, in lower case, is among these.
+
+        What the list holds stays in the list. Returns how many were dropped.
+        """
+        dropped: set[TokenId] = set()
+
+        def change(ledger: Ledger) -> Ledger:
+            stale = [
+                entry.token_id
+                for entry in ledger.of(*Standing)
+                if entry.since < before and entry.token_id.casefold() not in unless
+            ]
+            dropped.clear()
+            dropped.update(stale)
+            for token_id in stale:
+                ledger = ledger.without(token_id)
+            return ledger
+
+        await self._writer(place).change(change)
+        return len(dropped)
+
+    async def _commit_together(self, place: Place, *, capacity: int | None) -> None:
         """One commit at a time in this process; those who come meanwhile wait for it."""
         task = self._commits.get(place)
         if task is None or task.done():
@@ -117,7 +159,7 @@ class Membership:
             self._commits[place] = task
         await asyncio.shield(task)
 
-    async def _commit(self, place: Place, *, capacity: int) -> None:
+    async def _commit(self, place: Place, *, capacity: int | None) -> None:
         """Write all that is pending, or wait until the holder of the lock has."""
         give_up = self.clock.now().timestamp() + _FOLLOW
         while self.clock.now().timestamp() < give_up:
@@ -133,24 +175,30 @@ class Membership:
             if not _pending(await self._ledger(place)):
                 return
 
-    async def _commit_under(self, lease: Lease, place: Place, *, capacity: int) -> None:
+    async def _commit_under(self, lease: Lease, place: Place, *, capacity: int | None) -> None:
         if lease.predecessor_vanished:
             await self.clock.sleep(REQUEST_DEADLINE)
         ledger = await self._ledger(place)
         while _pending(ledger):
-            registry = await self._registry(place)
+            registry = await self.registries.get_connected_registry(place)
+            if registry is None:
+                await self._close(place)
+                return
             ledger = await self._admit(place, ledger, registry, capacity=capacity)
             asked_for = _pending(ledger)
             registry = await self._write_list(lease, place, ledger, registry)
             ledger = await self._note(place, registry)
             if unheard := asked_for & _pending(ledger):
-                await self._refuse(place, sorted(unheard), _not_heard(place))
+                joining = {entry.token_id for entry in ledger.of(Standing.JOINING)}
+                await self._refuse(place, sorted(unheard & joining), _not_heard(place))
                 return
 
     async def _admit(
-        self, place: Place, ledger: Ledger, registry: ConnectedRegistry, *, capacity: int
+        self, place: Place, ledger: Ledger, registry: ConnectedRegistry, *, capacity: int | None
     ) -> Ledger:
         """Refuse those who joined last, where others have taken their room since."""
+        if capacity is None:
+            return ledger
         excess = len(ledger.wanted_list(registry.client_token_ids)) - capacity
         joining = [
             entry.token_id
@@ -231,6 +279,13 @@ class Membership:
             return ledger
 
         return await self._writer(place).change(change)
+
+    async def _close(self, place: Place) -> None:
+        """The connected registry is gone: nobody is in its list, and nobody can join."""
+        ledger = await self._ledger(place)
+        await self._drop(place, [entry.token_id for entry in ledger.of(Standing.LEAVING)])
+        joining = [entry.token_id for entry in ledger.of(Standing.JOINING)]
+        await self._refuse(place, joining, connected_registry_not_found(place))
 
     async def _refuse(self, place: Place, token_ids: list[TokenId], refusal: Blocked) -> Ledger:
         self._refusals.update(dict.fromkeys(token_ids, refusal))
@@ -319,6 +374,14 @@ class _LedgerWriter:
 def _pending(ledger: Ledger) -> frozenset[TokenId]:
     """The tokens that want in or out."""
     return frozenset(e.token_id for e in ledger.of(Standing.JOINING, Standing.LEAVING))
+
+
+def _pending_membership(place: Place) -> Transient:
+    return Transient(
+        Reason.MEMBERSHIP_PENDING,
+        f"Another worker is changing the list of {place}.",
+        retry_after=2,
+    )
 
 
 def _not_heard(place: Place) -> Blocked:

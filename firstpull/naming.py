@@ -22,8 +22,8 @@ class Names:
     secret: str
 
 
-def names_for(device: DeviceKey, *, deployment: str, registry: RegistryId) -> Names:
-    """Token and secret of a device.
+def token_name(device: DeviceKey, *, deployment: str) -> str:
+    """A device's token, in whatever container registry.
 
     Device ids hold characters that neither may, and differ in case where tokens do not, so a
     readable part is followed by a hash of the whole. 44 characters for the token, of the 50
@@ -31,15 +31,24 @@ def names_for(device: DeviceKey, *, deployment: str, registry: RegistryId) -> Na
     it apart from sync tokens, which are named like connected registries: letters and digits.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", device.device_id.lower())[:_SLUG_LENGTH].strip("-")
-    token = "-".join(
+    return "-".join(
         filter(None, (_PREFIX, slug, _short_hash(deployment, device.hub, device.device_id)))
     )
+
+
+def names_for(device: DeviceKey, *, deployment: str, registry: RegistryId) -> Names:
+    """Token and secret of a device; the secret is that of one container registry's token."""
+    token = token_name(device, deployment=deployment)
     return Names(token=token, secret=f"{token}-{_short_hash(registry.casefold())[:8]}")
 
 
-def scope_map_name(actions: frozenset[str]) -> str:
-    """The scope map for these actions: equal actions, equal name, so that devices share it."""
-    return f"{_PREFIX}-{_short_hash(*sorted(actions))}"
+def scope_map_name(actions: frozenset[str], *, deployment: str) -> str:
+    """The scope map for these actions: equal actions, equal name, so that devices share it.
+
+    Nobody else gives a scope map this name for these actions, so that one which nothing
+    refers to any more is known as this deployment's.
+    """
+    return f"{_PREFIX}-{_short_hash(deployment, *sorted(actions))}"
 
 
 def _short_hash(*parts: str) -> str:

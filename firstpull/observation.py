@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 
 from firstpull.cloud import (
     ConnectedRegistry,
@@ -14,12 +14,15 @@ from firstpull.cloud import (
     Token,
     TokenId,
     Twin,
+    same_id,
 )
+from firstpull.errors import FirstpullError
 from firstpull.ledger import Ledger
 from firstpull.naming import Names, names_for, scope_map_name
 from firstpull.policy import ConnectedRegistryPolicy, Policy
-from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Secrets
-from firstpull.records import DeviceRecord
+from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.records import DeviceRecord, Holding
+from firstpull.withdrawal import HoldingView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,14 @@ class PlaceView:
         """Whether one more client may join."""
         if self.entry is None or self.connected_registry is None:
             return False
-        return self.ledger.used(self.connected_registry.client_token_ids) < self.entry.capacity
+        return self.used < self.entry.capacity
+
+    @property
+    def used(self) -> int:
+        """Clients there are, and room that is held; 0 where there is no connected registry."""
+        if self.connected_registry is None:
+            return 0
+        return self.ledger.used(self.connected_registry.client_token_ids)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,8 @@ class CredentialView:
     secrets: tuple[SecretVersion, ...]
     synced_actions: frozenset[str] | None
     """What the connected registry syncs; None where it need not be known."""
+    is_taken: bool = False
+    """Whether the token is another device's, or a connected registry's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +97,10 @@ class Observed:
     """The place the device has, or the first that can take it; None where none can."""
     credential: CredentialView | None
     """None where there is no chosen place, or no device."""
+    leaving: tuple[HoldingView, ...] = ()
+    """What the device is to lose: at the revoke, at once; else when it has logged in anew."""
+    unread: tuple[FirstpullError, ...] = ()
+    """Why a part of it is not known. Only where access is taken away: the rest goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,19 +113,24 @@ class Observer:
     secrets: Secrets
     hubs: Hubs
     ledgers: Ledgers
+    records: Records
 
     async def observe(self, record: DeviceRecord) -> Observed:
         """What is true for the device of this record."""
-        places = (record.place,) if record.place is not None else record.intent.candidates
+        if goes_first := must_go_first(record):
+            return await self._observe_withdrawal(record, goes_first)
         twin, views = await asyncio.gather(
             self.hubs.twin(record.device),
-            asyncio.gather(*(self._view(record, place) for place in places)),
+            asyncio.gather(*(self._view(record, place) for place in self._places(record))),
         )
         chosen = _choose(record, views)
         generation_id, credential = record.hub_generation_id, None
+        leaving: tuple[HoldingView, ...] = ()
         if twin is not None and chosen is not None:
-            generation_id, credential = await asyncio.gather(
-                self._generation_id(record, twin), self._credential(record, chosen)
+            generation_id, credential, leaving = await asyncio.gather(
+                self._generation_id(record, twin),
+                self._credential(record, chosen),
+                self._leaving(record, chosen),
             )
         return Observed(
             record=record,
@@ -118,7 +139,84 @@ class Observer:
             views=tuple(views),
             chosen=chosen,
             credential=credential,
+            leaving=leaving,
         )
+
+    def _places(self, record: DeviceRecord) -> tuple[Place, ...]:
+        """Where the device is, or may be put: a site as the policy has it now."""
+        if record.place is not None:
+            return (record.place,)
+        site = self.policy.site(record.intent.site) if record.intent.site is not None else None
+        if site is None:
+            return record.intent.candidates
+        registries = {place.registry for place in record.intent.candidates}
+        listed = map(self.policy.place_of, self.policy.connected_registries_of(site))
+        now = tuple(place for place in listed if place.registry in registries)
+        return now or record.intent.candidates
+
+    async def _observe_withdrawal(
+        self, record: DeviceRecord, holdings: Sequence[Holding]
+    ) -> Observed:
+        """What is left of what has to go. A service that does not answer holds up no other."""
+        errors: list[FirstpullError] = []
+        twin, views = await asyncio.gather(
+            _read(self.hubs.twin(record.device), None, errors),
+            asyncio.gather(*(self._holding(holding, errors) for holding in holdings)),
+        )
+        return Observed(
+            record=record,
+            twin=twin,
+            hub_generation_id=record.hub_generation_id,
+            views=(),
+            chosen=None,
+            credential=None,
+            leaving=tuple(views),
+            unread=tuple(errors),
+        )
+
+    async def _holding(self, holding: Holding, errors: list[FirstpullError]) -> HoldingView:
+        registry, names = holding.place.registry, holding.names
+        nothing: tuple[SecretVersion, ...] = ()
+        connected_registry, ledger, token, versions = await asyncio.gather(
+            _read(self.registries.get_connected_registry(holding.place), None, errors),
+            _read(self.ledgers.get(holding.place), None, errors),
+            _read(self.registries.get_token(registry, names.token), None, errors),
+            _read(self.secrets.versions(names.secret), nothing, errors),
+        )
+        return HoldingView(
+            holding=holding,
+            token_id=self.registries.token_id(registry, names.token),
+            connected_registry=connected_registry,
+            ledger=ledger.value if ledger is not None else Ledger(),
+            shares_token=False,
+            token=token,
+            secrets=versions,
+        )
+
+    async def _leaving(self, record: DeviceRecord, chosen: PlaceView) -> tuple[HoldingView, ...]:
+        """What is to go once the device has logged in with what it has now."""
+        here = self._names(record, chosen.place)
+        found = []
+        for holding in record.leaving:
+            if holding.place == chosen.place:
+                continue  # it came back
+            if (holding.place.registry, holding.names.token) != (chosen.place.registry, here.token):
+                errors: list[FirstpullError] = []
+                found.append(await self._holding(holding, errors))
+                if errors:
+                    raise errors[0]
+                continue
+            view = await self._view(record, holding.place)
+            found.append(
+                HoldingView(
+                    holding=holding,
+                    token_id=chosen.token_id,
+                    connected_registry=view.connected_registry,
+                    ledger=view.ledger,
+                    shares_token=True,
+                )
+            )
+        return tuple(found)
 
     async def _view(self, record: DeviceRecord, place: Place) -> PlaceView:
         names = self._names(record, place)
@@ -141,12 +239,13 @@ class Observer:
     async def _credential(self, record: DeviceRecord, view: PlaceView) -> CredentialView:
         names = self._names(record, view.place)
         registry = view.place.registry
-        map_name = scope_map_name(record.intent.scope_actions)
-        scope_map, token, versions, synced = await asyncio.gather(
+        map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
+        scope_map, token, versions, synced, is_taken = await asyncio.gather(
             self.registries.get_scope_map(registry, map_name),
             self.registries.get_token(registry, names.token),
             self.secrets.versions(names.secret),
             self._synced_actions(record, view),
+            self._is_taken(record, view, names),
         )
         return CredentialView(
             names=names,
@@ -156,13 +255,12 @@ class Observer:
             token=token,
             secrets=versions,
             synced_actions=synced,
+            is_taken=is_taken,
         )
 
     async def _synced_actions(self, record: DeviceRecord, view: PlaceView) -> frozenset[str] | None:
-        """Read once per generation, and only where the policy leaves it to the sync."""
+        """Read once per generation."""
         if record.observed_generation == record.generation or view.connected_registry is None:
-            return None
-        if view.entry is None or view.entry.repositories is not None:
             return None
         if view.connected_registry.sync_token_id is None:
             return frozenset()
@@ -170,10 +268,45 @@ class Observer:
             view.place.registry, view.connected_registry.sync_token_id
         )
 
+    async def _is_taken(self, record: DeviceRecord, view: PlaceView, names: Names) -> bool:
+        """Asked of a token that is to be adopted, before it is."""
+        if record.names is not None or record.intent.adopt is None:
+            return False
+        page, connected = await asyncio.gather(
+            self.records.page(Query(token=names.token)),
+            self.registries.list_connected_registries(view.place.registry),
+        )
+        syncs = (c.sync_token_id for c in connected if c.sync_token_id is not None)
+        return any(
+            holding.names.token == names.token and holding.place.registry == view.place.registry
+            for other in page.records
+            if other.device != record.device and not other.is_tombstone
+            for holding in other.holdings
+        ) or any(same_id(view.token_id, sync) for sync in syncs)
+
     def _names(self, record: DeviceRecord, place: Place) -> Names:
         if record.names is not None:
             return record.names
-        return names_for(record.device, deployment=self.deployment, registry=place.registry)
+        names = names_for(record.device, deployment=self.deployment, registry=place.registry)
+        if record.intent.adopt is not None:
+            return replace(names, token=record.intent.adopt)
+        return names
+
+
+def must_go_first(record: DeviceRecord) -> tuple[Holding, ...]:
+    """What has to be taken away before anything else: all of it after a revoke."""
+    if record.revocation is not None:
+        return record.holdings
+    return tuple(holding for holding in record.leaving if holding.at_once)
+
+
+async def _read[T](reading: Awaitable[T], default: T, errors: list[FirstpullError]) -> T:
+    """What is read, or the default and the reason why not."""
+    try:
+        return await reading
+    except FirstpullError as error:
+        errors.append(error)
+        return default
 
 
 def _choose(record: DeviceRecord, views: Sequence[PlaceView]) -> PlaceView | None:

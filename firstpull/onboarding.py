@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from firstpull.amending import ATTEMPTS, amend, changing_too_often, device_not_known
 from firstpull.clock import Clock
 from firstpull.devices import DeviceKey, is_device_id
-from firstpull.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused, Transient
+from firstpull.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused
 from firstpull.events import emit
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import Page, Query, Records, Stored, WorkQueue
@@ -24,8 +25,6 @@ _SOON = timedelta(seconds=5)
 """A device that is looked at this soon anyway needs no waking."""
 _SAME_MOMENT = timedelta(seconds=1)
 """Queues know no shorter time; requests within it are not put in order."""
-_ATTEMPTS = 8
-"""To write an intent while others write the same record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class Onboarding:
         every path that the policy forbids, and Refused where the device has another place
         already, or where something else was asked for later.
         """
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             stored, wanted = await self._stored_and_wanted(
                 request, requested_by=requested_by, asked_at=asked_at
             )
@@ -68,9 +67,7 @@ class Onboarding:
             if record.due_at <= self.clock.now():
                 await self.queue.put(record.device)
             return record
-        raise Transient(
-            Reason.CHANGED_MEANWHILE, "Others are changing this device; ask again.", retry_after=1
-        )
+        raise changing_too_often()
 
     async def propose(
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
@@ -100,28 +97,19 @@ class Onboarding:
 
     async def wake(self, device: DeviceKey) -> bool:
         """Have a known device looked at now. False for one that no record names."""
-        for _ in range(_ATTEMPTS):
-            stored = await self.records.get(device)
-            if stored is None:
-                return False
-            try:
-                await self.records.replace(
-                    replace(stored.value, due_at=self.clock.now()), etag=stored.etag
-                )
-            except Conflict:
-                continue
-            await self.queue.put(device)
-            return True
-        return True  # whoever keeps writing the record is at work on it
+        now = self.clock.now()
+        try:
+            await amend(self.records, device, lambda record: replace(record, due_at=now))
+        except NotKnown:
+            return False
+        await self.queue.put(device)
+        return True
 
     async def find(self, device: DeviceKey) -> DeviceRecord:
         """The record of a device. Raises NotKnown."""
         stored = await self.records.get(device)
         if stored is None:
-            raise NotKnown(
-                f"No request has named device {device.device_id} on {device.hub}.",
-                reason=Reason.DEVICE_NOT_KNOWN,
-            )
+            raise device_not_known(device)
         return stored.value
 
     async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
@@ -183,6 +171,8 @@ class Onboarding:
             errors.append(FieldError(path, "is not listed in the policy"))
         actions = request.actions or (DEFAULT_ACTION,)
         errors += _forbidden(request, candidates, actions)
+        if request.adopt is not None and not self.policy.allows_adopting(request.adopt):
+            errors.append(FieldError("/adopt", "is not among adoptableTokens of the policy"))
         if errors:
             raise NotAllowed(
                 "The policy does not allow this; `errors` says what.", errors=tuple(errors)
@@ -194,6 +184,8 @@ class Onboarding:
             actions=tuple(sorted(actions)),
             requested_by=requested_by,
             at=at,
+            site=request.site,
+            adopt=request.adopt,
         )
 
 
@@ -216,17 +208,24 @@ def _forbidden(
 
 def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
     """The record that a request asks for, given the one there is. Raises Refused."""
-    if record.intent.asks_the_same(intent):
+    revoked = record.revocation
+    if revoked is None and record.intent.asks_the_same(intent):
         return _asked_again(record, intent, now=now)
+    if revoked is not None and intent.at <= revoked.at:
+        raise Refused(
+            "The device's access was taken away after this was asked for.",
+            reason=Reason.OUT_OF_DATE,
+        )
     if intent.at.replace(microsecond=0) < record.intent.at.replace(microsecond=0):
         raise Refused(
             "Something else was asked for this device later than this.",
             reason=Reason.OUT_OF_DATE,
         )
-    if record.place is not None and record.place not in intent.candidates:
+    names = record.names
+    if revoked is None and names is not None and intent.adopt not in (None, names.token):
         raise Refused(
-            f"The device has its place at {record.place}; moving it is not offered yet.",
-            reason=Reason.PLACEMENT_IS_FIXED,
+            f"The device has the token {names.token}; revoke it before it adopts another.",
+            reason=Reason.DEVICE_HAS_TOKEN,
         )
     return with_intent(record, intent)
 

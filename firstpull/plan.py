@@ -14,22 +14,35 @@ from firstpull.actions import (
     CreateToken,
     Deliver,
     DisableSecretVersion,
-    ForgetPasswords,
     GeneratePassword,
     JoinConnectedRegistry,
+    KeepPasswords,
     PutScopeMap,
     TakePlace,
     UpdateToken,
 )
 from firstpull.cloud import Slot, Twin, name_of, same_id
-from firstpull.credentials import Credential, current_credential, slot_to_fill, superseded_versions
-from firstpull.delivery import Contents, read_acknowledgement, read_entry, wire_expiry
+from firstpull.credentials import (
+    Credential,
+    current_credential,
+    slot_to_fill,
+    slots_made_here,
+    superseded_versions,
+)
+from firstpull.delivery import (
+    Contents,
+    entries_in,
+    read_acknowledgement,
+    read_entry,
+    wire_expiry,
+)
 from firstpull.devices import DeviceKey
 from firstpull.gate import Finding, first_finding
 from firstpull.ledger import Standing
-from firstpull.observation import CredentialView, Observed, PlaceView
+from firstpull.observation import CredentialView, Observed, PlaceView, must_go_first
 from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
+from firstpull.records import DeviceRecord, Holding, State
+from firstpull.withdrawal import withdrawal
 
 SYNC_MARGIN = timedelta(seconds=5)
 """A sync that began this long after a password was made is taken to have carried it."""
@@ -49,22 +62,39 @@ class Plan:
 
     `finding` is what stands in the way: there are no actions then. `answer` is the device's
     word on what is in its twin. `renew_at` is when the password there wants to be another.
+    `takes_away`: the actions are of a withdrawal, and no others.
+    `gone` are the holdings of which nothing is left when the actions are done. `is_rotated` is
+    false while a rotation that was asked for is still to come.
     """
 
     actions: tuple[Action, ...] = ()
     finding: Finding | None = None
     answer: Answer | None = None
     renew_at: datetime | None = None
+    takes_away: bool = False
+    gone: tuple[Holding, ...] = ()
+    is_rotated: bool = True
 
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
     """What is to be done. `validity` is that of a new password."""
+    if must_go_first(observed.record):
+        return _taking_away(observed)
     if (finding := first_finding(observed)) is not None:
         return Plan(finding=finding)
     twin, view, found = observed.twin, observed.chosen, observed.credential
     if twin is None or view is None or found is None:
         raise AssertionError("the gate lets no device pass without twin, place and credential")
     return _Planner(observed, twin, view, found, now=now, validity=validity).plan()
+
+
+def _taking_away(observed: Observed) -> Plan:
+    """All that has to go first. What could not be read is not known to be gone."""
+    actions = withdrawal(
+        observed.leaving, observed.twin, in_use=(), why="the device's access was revoked"
+    )
+    holdings = tuple(view.holding for view in observed.leaving)
+    return Plan(actions=actions, takes_away=True, gone=() if observed.unread else holdings)
 
 
 def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
@@ -83,6 +113,14 @@ def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
     if answer is None or answer.delivery_id != record.delivery.id:
         return record.condition.reason is Reason.DELIVERED
     return not answer.logged_in and record.condition.reason is Reason.DEVICE_REPORTS_FAILURE
+
+
+def adopts(record: DeviceRecord) -> bool:
+    """Whether a token is about to be taken over with its passwords.
+
+    Not for a device that moves: it has to be told of its new place, and so of a password.
+    """
+    return record.names is None and record.intent.adopt is not None and not record.leaving
 
 
 def renewal_time(credential: Credential, device: DeviceKey) -> datetime:
@@ -134,33 +172,54 @@ class _Planner:
         self._now = now
         self._validity = validity
         key = view.place.connected_registry
+        self._leaving = observed.leaving
+        self._twin = twin
         self._entry = read_entry(twin.desired, key)
         self._acknowledgement = read_acknowledgement(twin.reported, key)
         recorded = self._record.hub_generation_id
         self._recreated = recorded is not None and recorded != observed.hub_generation_id
+        rotation = self._record.rotation
+        self._starts_over = self._recreated or (rotation is not None and rotation.immediately)
         delivery = self._record.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._current = (
             None
-            if self._recreated
+            if self._starts_over
             else current_credential(found.token, found.secrets, now=now, delivered=self._delivered)
         )
 
     def plan(self) -> Plan:
         slot = self._slot_for_new_password()
-        if slot is None and self._current is None:
+        if slot is None and self._current is None and not self._leaves_passwords_alone():
             return Plan(finding=_NO_FREE_SLOT)
         actions = (
             *self._place(),
             *self._scope_map(),
             *self._token(),
-            *self._forget(),
+            *self._keep_passwords(),
             *self._generate(slot),
             *self._join(),
             *self._deliver(),
             *self._disable(),
         )
-        return Plan(actions=actions, answer=self._answer(), renew_at=self._next_change())
+        if not actions and self._wants_rotation() and slot is None and self._is_acknowledged():
+            return Plan(finding=_NO_FREE_SLOT)
+        answer = self._answer()
+        gone: tuple[Holding, ...] = ()
+        has_arrived = not actions and answer is not None and answer.logged_in
+        if has_arrived:
+            why = "the device has logged in with what it has now"
+            here = (self._view.place.connected_registry,)
+            actions = withdrawal(self._leaving, self._twin, in_use=here, why=why)
+            gone = tuple(view.holding for view in self._leaving)
+        return Plan(
+            actions=actions,
+            answer=answer,
+            renew_at=self._next_change(),
+            takes_away=has_arrived,
+            gone=gone,
+            is_rotated=self._is_rotated_after(actions),
+        )
 
     def _place(self) -> tuple[Action, ...]:
         reserved = self._view.ledger.get(self._view.token_id) is not None
@@ -192,18 +251,58 @@ class _Planner:
             return ()
         return (UpdateToken(name=token.name, scope_map=scope_map, why=why),)
 
-    def _forget(self) -> tuple[Action, ...]:
+    def _keep_passwords(self) -> tuple[Action, ...]:
+        """Passwords that have to go: another device's, those that leaked, and the one before.
+
+        The one before goes when the device has logged in with the new one; then it is known
+        whose it was, and that nothing names it any more.
+        """
         token = self._found.token
-        if not self._recreated or token is None or not token.passwords:
+        if token is None or not token.passwords:
             return ()
-        why = "the device was deleted and registered again: it is another device"
-        return (ForgetPasswords(name=token.name, why=why),)
+        there = frozenset(password.slot for password in token.passwords)
+        if self._recreated:
+            keep, why = frozenset[Slot](), "the device was registered anew: it is another device"
+        elif self._starts_over:
+            keep, why = frozenset(), "the passwords are to end at once"
+        elif self._has_switched():
+            spent = slots_made_here(token, self._found.secrets) - self._slots_in_use()
+            keep, why = there - spent, "the device has logged in with the password after it"
+        else:
+            return ()
+        return (KeepPasswords(name=token.name, slots=keep, why=why),) if keep != there else ()
+
+    def _has_switched(self) -> bool:
+        """Whether the device said that it has logged in with the newest password there is."""
+        answer, current, delivery = self._answer(), self._current, self._record.delivery
+        if answer is None or current is None or delivery is None or self._entry is None:
+            return False
+        return (
+            answer.logged_in
+            and delivery.secret_version == current.version
+            and self._entry.id == delivery.id
+            and not self._record.slots_requested
+        )
+
+    def _leaves_passwords_alone(self) -> bool:
+        """Whether the token was adopted and has a password that may be in use."""
+        token = self._found.token
+        if not self._is_adopted or self._starts_over or self._wants_rotation() or token is None:
+            return False
+        return any(password.is_live(self._now) for password in token.passwords)
+
+    @property
+    def _is_adopted(self) -> bool:
+        """Whether the passwords are somebody else's, now or when this plan begins."""
+        return self._record.adopted or adopts(self._record)
 
     def _slot_for_new_password(self) -> Slot | None:
         """None where no new password is needed, or where no slot is free."""
+        if self._leaves_passwords_alone():
+            return None
         if self._current is not None and not self._renewal_is_due(self._current):
             return None
-        if self._recreated:
+        if self._starts_over:
             return Slot.ONE
         return slot_to_fill(
             self._found.token,
@@ -214,19 +313,48 @@ class _Planner:
 
     def _slots_in_use(self) -> frozenset[Slot]:
         """The slots that the record names, that the twin names, and the one that is valid."""
-        delivery, entry, token = self._record.delivery, self._entry, self._found.token
+        delivery, token = self._record.delivery, self._found.token
+        expiries = {
+            entry.expires
+            for entry in entries_in(self._twin.desired).values()
+            if token is not None and entry.is_for(token.name)
+        }
         in_twin = (
             password.slot
             for password in (token.passwords if token else ())
-            if entry and password.expires_at and entry.expires == wire_expiry(password.expires_at)
+            if password.expires_at and wire_expiry(password.expires_at) in expiries
         )
         recorded = (holder.slot for holder in (delivery, self._current) if holder is not None)
         return frozenset((*recorded, *in_twin))
 
     def _renewal_is_due(self, current: Credential) -> bool:
         """Never before the last one was acknowledged: a device that is away keeps what it knows."""
-        acknowledged = self._record.acknowledged_at is not None
-        return acknowledged and self._now >= renewal_time(current, self._record.device)
+        if not self._is_acknowledged():
+            return False
+        is_half_over = self._now >= renewal_time(current, self._record.device)
+        return is_half_over or self._wants_rotation()
+
+    def _is_acknowledged(self) -> bool:
+        return self._record.acknowledged_at is not None
+
+    def _wants_rotation(self) -> bool:
+        """Whether the password that somebody wants replaced is still the newest."""
+        rotation, current = self._record.rotation, self._current
+        if rotation is None:
+            return False
+        return current is None or current.version == rotation.replaces
+
+    def _is_rotated_after(self, actions: tuple[Action, ...]) -> bool:
+        """Whether the twin holds another password than the one to be replaced, or will."""
+        rotation, delivery = self._record.rotation, self._record.delivery
+        if rotation is None:
+            return True
+        for action in actions:
+            if isinstance(action, Deliver):
+                made = action.credential
+                return made is None or made.version != rotation.replaces
+        version = delivery.secret_version if delivery is not None else None
+        return not rotation.immediately and version != rotation.replaces
 
     def _next_change(self) -> datetime | None:
         """When the password in the twin wants to be another: now, where a newer one is stored."""
@@ -240,7 +368,9 @@ class _Planner:
     def _generate(self, slot: Slot | None) -> tuple[Action, ...]:
         if slot is None:
             return ()
-        if self._current is not None:
+        if self._wants_rotation():
+            why = "another password was asked for"
+        elif self._current is not None:
             why = "the password is past half its life"
         elif self._recreated:
             why = "the password before was another device's"
@@ -260,7 +390,7 @@ class _Planner:
 
     def _deliver(self) -> tuple[Action, ...]:
         address, current = self._view.address, self._current
-        if address is None:
+        if address is None or (current is None and self._leaves_passwords_alone()):
             return ()
         why = "there is a new password"
         if current is not None:
@@ -306,7 +436,7 @@ class _Planner:
         return synced is not None and synced >= current.created_at + SYNC_MARGIN
 
     def _disable(self) -> tuple[Action, ...]:
-        token = None if self._recreated else self._found.token
+        token = None if self._starts_over else self._found.token
         why = "its password is no longer the token's"
         return tuple(
             DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)

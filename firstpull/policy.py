@@ -47,6 +47,7 @@ def _ca(value: str) -> str:
     return value
 
 
+TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
 HostName = Annotated[str, AfterValidator(_host)]
 
 
@@ -124,6 +125,8 @@ class Policy(StrictModel):
     sites: tuple[SitePolicy, ...] = ()
     default_onboarding: OnboardingTarget | None = None
     """For devices that appear in a hub without a tag; None leaves them alone."""
+    adoptable_tokens: tuple[TokenPattern, ...] = ()
+    """Names of tokens, or beginnings followed by `*`, that a request may have taken over."""
     enrollments: Mapping[str, OnboardingTarget] = {}
     """By the name of an enrollment group or individual enrollment of a provisioning service."""
 
@@ -219,6 +222,18 @@ class Policy(StrictModel):
         names = site.connected_registries if site is not None else (target.connected_registry,)
         found = (self.connected_registry(name, registry=asked_registry) for name in names if name)
         return tuple(entry for entry in found if entry is not None)
+
+    def connected_registries_of(self, site: SitePolicy) -> tuple[ConnectedRegistryPolicy, ...]:
+        """The listed connected registries of a site, in the order in which they are filled."""
+        found = (self.connected_registry(name, registry=None) for name in site.connected_registries)
+        return tuple(entry for entry in found if entry is not None)
+
+    def allows_adopting(self, token: str) -> bool:
+        """Whether a request may have this token taken over."""
+        return any(
+            token == allowed or (allowed.endswith("*") and token.startswith(allowed[:-1]))
+            for allowed in self.adoptable_tokens
+        )
 
     def site(self, name: str) -> SitePolicy | None:
         """The listed site of a name."""

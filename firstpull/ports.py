@@ -7,19 +7,21 @@ answer within `deadline_seconds` or raise Transient: the request may have taken 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from firstpull.cloud import (
     ConnectedRegistry,
+    ListedDevice,
     NewPassword,
     Place,
     RegistryId,
     ScopeMap,
     SecretVersion,
     Slot,
+    StoredSecret,
     Token,
     TokenId,
     Twin,
@@ -28,6 +30,7 @@ from firstpull.devices import DeviceKey
 from firstpull.ledger import Ledger
 from firstpull.records import DeviceRecord, State
 from firstpull.secret import Secret
+from firstpull.sweep_report import SweepReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Query:
     state: State | None = None
     connected_registry: str | None = None
     secret: str | None = None
+    token: str | None = None
     after: str | None = None
     size: int = 100
 
@@ -111,10 +115,47 @@ class ContainerRegistries(Protocol):
         """A new password in this one slot. The value is never to be had again."""
         ...
 
-    async def remove_passwords(
-        self, registry: RegistryId, token: str, *, deadline_seconds: float
+    async def keep_passwords(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slots: Collection[Slot],
+        deadline_seconds: float,
     ) -> None:
-        """Take all passwords from a token."""
+        """Take all passwords from a token but those in these slots."""
+        ...
+
+    async def disable_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Have the token let nobody in; one that is gone does not."""
+        ...
+
+    async def delete_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Delete a token. Raises Blocked while it stands in a list; one that is gone is gone."""
+        ...
+
+    async def delete_scope_map(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Delete a scope map; one that is gone is gone."""
+        ...
+
+    async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
+        """All tokens of the container registry, whosever they are."""
+        ...
+
+    async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
+        """All scope maps of the container registry."""
+        ...
+
+    async def list_connected_registries(
+        self, registry: RegistryId
+    ) -> tuple[ConnectedRegistry, ...]:
+        """All connected registries of the container registry."""
         ...
 
     async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
@@ -153,6 +194,10 @@ class Secrets(Protocol):
         """Make a version unreadable."""
         ...
 
+    async def list_secrets(self) -> tuple[StoredSecret, ...]:
+        """All secrets of the vault, without values; deleted ones are not among them."""
+        ...
+
 
 class Hubs(Protocol):
     """Device identities and twins."""
@@ -172,6 +217,10 @@ class Hubs(Protocol):
 
         `Secret` values are revealed on the way out.
         """
+        ...
+
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
+        """The devices of a hub as its query shows them, which may be minutes old."""
         ...
 
 
@@ -196,6 +245,18 @@ class Records(Protocol):
 
     async def page(self, query: Query) -> Page:
         """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        ...
+
+
+class Sweeps(Protocol):
+    """The report of the last sweep."""
+
+    async def get(self) -> Stored[SweepReport] | None:
+        """The report, None before the first sweep."""
+        ...
+
+    async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
+        """Store over the one of this ETag, None for the first; else raise Conflict."""
         ...
 
 

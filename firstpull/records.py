@@ -12,11 +12,12 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
-from firstpull.cloud import Place, Slot
+from firstpull.cloud import Place, RegistryId, Slot
 from firstpull.devices import DeviceKey
+from firstpull.history import HistoryEntry, entry, extended
 from firstpull.naming import Names
 from firstpull.reasons import Reason
-from firstpull.repositories import scope_actions
+from firstpull.repositories import MOST_SCOPE_ACTIONS, scope_actions
 
 SCHEMA_VERSION = 1
 
@@ -30,11 +31,17 @@ class State(StrEnum):
     BLOCKED = "Blocked"  # for a person
     DELIVERED = "Delivered"  # the twin holds the credentials
     READY = "Ready"  # the device has logged in
+    REVOKING = "Revoking"  # its access is being taken away
+    REVOKED = "Revoked"  # nothing of it is left; the record is its tombstone
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """What is wanted. `candidates` are the places it may be put, in order of preference."""
+    """What is wanted. `candidates` are the places it may be put, in order of preference.
+
+    `site` is the site they came from, where one was asked for: its places are looked up again
+    while the device has none. `adopt` is an existing token to take over.
+    """
 
     target: str
     candidates: tuple[Place, ...]
@@ -42,6 +49,8 @@ class Intent:
     actions: tuple[str, ...]
     requested_by: str
     at: datetime
+    site: str | None = None
+    adopt: str | None = None
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both want the same thing, whoever asked and whenever."""
@@ -51,6 +60,43 @@ class Intent:
     def scope_actions(self) -> frozenset[str]:
         """The actions of the scope map that this intent needs."""
         return scope_actions(self.repositories, self.actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+    """That the device is to have no access any more."""
+
+    requested_by: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """That a password is to be replaced: the one in the secret version `replaces`.
+
+    `replaces` is None where the password was not made here. `immediately`: the old one ends at
+    once, whoever uses it.
+    """
+
+    replaces: str | None
+    immediately: bool
+    requested_by: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holding:
+    """A token as client of a connected registry, and what belongs to it."""
+
+    place: Place
+    names: Names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaving(Holding):
+    """What a device is to lose: `at_once`, or when it has logged in with what replaces it."""
+
+    at_once: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +120,15 @@ class Condition:
     message: str
     since: datetime
     remedy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned:
+    """Something that somebody should know of, though the device is as it should be."""
+
+    reason: Reason
+    message: str
+    since: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +158,17 @@ class DeviceRecord:
     condition: Condition
     due_at: datetime
     observed_generation: int = 0
+    revocation: Revocation | None = None
+    """Set for good by a revoke; a later request for the device begins anew."""
+    rotation: Rotation | None = None
+    """What was asked for and is not delivered yet."""
     place: Place | None = None
     names: Names | None = None
+    adopted: bool = False
+    """Whether the token's passwords are somebody else's, and left alone."""
+    leaving: tuple[Leaving, ...] = ()
+    keeps: frozenset[str] = frozenset()
+    """Scope actions of before, which the device keeps until it has logged in anew."""
     slots_requested: frozenset[Slot] = frozenset()
     """Slots in which a password was asked for and not delivered: its value may be lost."""
     delivery: Delivery | None = None
@@ -114,17 +178,42 @@ class DeviceRecord:
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0
+    warnings: tuple[Warned, ...] = ()
     rejection: Rejection | None = None
     claim: Claim | None = None
+    history: tuple[HistoryEntry, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def is_converged(self) -> bool:
-        """Whether the twin holds what this generation wants."""
+        """Whether this generation is what is true: delivered, or revoked."""
         return self.observed_generation == self.generation and self.condition.state in (
             State.DELIVERED,
             State.READY,
+            State.REVOKED,
         )
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether the device was revoked and nothing of it is left."""
+        return self.revocation is not None and self.is_converged
+
+    @property
+    def holdings(self) -> tuple[Holding, ...]:
+        """Everything that the record names: what the device has, and what it is to lose."""
+        if self.place is None or self.names is None:
+            return self.leaving
+        return (Holding(place=self.place, names=self.names), *self.leaving)
+
+    def scope_actions_at(self, registry: RegistryId) -> frozenset[str]:
+        """What the token of a container registry is to allow now.
+
+        What the device keeps from before counts where its token is the one of before.
+        """
+        wanted = self.intent.scope_actions
+        same_token = not self.leaving or any(h.place.registry == registry for h in self.leaving)
+        both = wanted | self.keeps
+        return both if same_token and len(both) <= MOST_SCOPE_ACTIONS else wanted
 
 
 def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
@@ -135,18 +224,77 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
         generation=1,
         condition=accepted(intent.at),
         due_at=intent.at,
+        history=(_recorded(intent),),
     )
 
 
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
-    """The record after a request that wants something else: a new generation, due at once."""
+    """The record after a request that wants something else: a new generation, due at once.
+
+    What the device has elsewhere it keeps until it has logged in at its new place; after a
+    revoke it begins anew, and what the revoke has not taken yet goes first.
+    """
+    if record.revocation is not None:
+        base = _begun_anew(record)
+    elif record.place is not None and record.place not in intent.candidates:
+        base = _moving(record, intent)
+    else:
+        base = record
     return replace(
-        record,
+        base,
         intent=intent,
         generation=record.generation + 1,
         condition=accepted(intent.at),
         due_at=intent.at,
         attempts=0,
+        keeps=frozenset() if record.revocation or record.adopted else _kept(record),
+        history=extended(record.history, [_recorded(intent)]),
+    )
+
+
+def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecord:
+    """The record after a revoke: a new generation, due at once. Nothing of it is undone."""
+    return replace(
+        record,
+        revocation=revocation,
+        rotation=None,
+        generation=record.generation + 1,
+        condition=Condition(
+            state=State.REVOKING,
+            reason=Reason.REVOKING,
+            message="Recorded; the access is taken away now.",
+            since=revocation.at,
+        ),
+        due_at=revocation.at,
+        attempts=0,
+        history=extended(
+            record.history,
+            [entry("device.revoke.recorded", at=revocation.at, by=revocation.requested_by)],
+        ),
+    )
+
+
+def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
+    """The record after somebody asked for another password: a new generation, due at once."""
+    how = "immediately" if rotation.immediately else ""
+    return replace(
+        record,
+        rotation=rotation,
+        generation=record.generation + 1,
+        condition=accepted(rotation.at),
+        due_at=rotation.at,
+        attempts=0,
+        history=extended(
+            record.history,
+            [
+                entry(
+                    "device.rotation.recorded",
+                    at=rotation.at,
+                    by=rotation.requested_by,
+                    detail=how,
+                )
+            ],
+        ),
     )
 
 
@@ -154,6 +302,63 @@ def accepted(at: datetime) -> Condition:
     """The condition of an intent that nobody has worked on."""
     return Condition(
         state=State.PENDING, reason=Reason.ACCEPTED, message="Recorded; work begins.", since=at
+    )
+
+
+def _begun_anew(record: DeviceRecord) -> DeviceRecord:
+    left = () if record.is_tombstone else tuple(_losing(h, at_once=True) for h in record.holdings)
+    return replace(
+        _without_holding(record),
+        leaving=left,
+        revocation=None,
+        slots_requested=frozenset(),
+        hub_generation_id=None,
+        hub_device_etag=None,
+    )
+
+
+def _moving(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    here, *before = record.holdings
+    old = _losing(here, at_once=False)
+    # The two slots are the token's, which the device keeps within a container registry.
+    same_token = {place.registry for place in intent.candidates} == {here.place.registry}
+    return replace(
+        _without_holding(record),
+        leaving=(*(_losing(h, at_once=_is_at_once(h)) for h in before), old),
+        slots_requested=record.slots_requested if same_token else frozenset(),
+    )
+
+
+def _without_holding(record: DeviceRecord) -> DeviceRecord:
+    return replace(
+        record,
+        place=None,
+        names=None,
+        adopted=False,
+        rotation=None,
+        delivery=None,
+        acknowledged_at=None,
+        observed_at=None,
+    )
+
+
+def _kept(record: DeviceRecord) -> frozenset[str]:
+    """What the device has logged in for, or may have: it keeps it until it has logged in anew."""
+    was_delivered = record.delivery is not None
+    return record.keeps | record.intent.scope_actions if was_delivered else record.keeps
+
+
+def _losing(holding: Holding, *, at_once: bool) -> Leaving:
+    return Leaving(place=holding.place, names=holding.names, at_once=at_once)
+
+
+def _is_at_once(holding: Holding) -> bool:
+    return isinstance(holding, Leaving) and holding.at_once
+
+
+def _recorded(intent: Intent) -> HistoryEntry:
+    return entry(
+        "device.intent.recorded", at=intent.at, by=intent.requested_by, detail=intent.target
     )
 
 

@@ -9,6 +9,8 @@ ACTIONS = frozenset(
     {"content/read", "content/write", "content/delete", "metadata/read", "metadata/write"}
 )
 DEFAULT_ACTION = "content/read"
+MOST_SCOPE_ACTIONS = 500
+"""Actions that a scope map holds (container-registry-skus)."""
 
 _SEGMENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?|\*")

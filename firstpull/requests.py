@@ -11,6 +11,9 @@ from firstpull.devices import DEVICE_ID, is_device_id
 from firstpull.errors import FieldError, Invalid
 from firstpull.fields import Name, OnboardingTarget
 
+TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
+"""Names of tokens (the container registry's REST specification)."""
+
 
 def _device_id(value: str) -> str:
     if not is_device_id(value):
@@ -32,6 +35,8 @@ class OnboardingRequest(OnboardingTarget):
 
     device_id: DeviceId
     hub: Name | None = None
+    adopt: Annotated[str, Field(pattern=TOKEN_NAME)] | None = None
+    """An existing token to take over, by its name."""
 
 
 def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
@@ -19,6 +19,12 @@ _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
 SETTLING = timedelta(minutes=2)
 """A device that is ready is looked at once more: somebody may have overwritten the list."""
 
+SECOND_LOOK = timedelta(minutes=15)
+"""So long after a revoke no write of before can still be under way."""
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""What asks for no look by itself."""
+_RARELY = timedelta(days=1)
+
 _FIRST_RETRY = 2.0
 _LONGEST_RETRY = 300.0
 
@@ -29,11 +35,21 @@ def next_look(condition: Condition, *, now: datetime, renew_at: datetime | None)
     if condition.state is State.READY:
         if age < SETTLING:
             return condition.since + SETTLING
+        if renew_at is None:
+            return now + _RARELY
         # Past the renewal time a device is looked at hourly: something holds the renewal up.
-        return max(renew_at or now, now + timedelta(hours=1))
+        return max(renew_at, now + timedelta(hours=1))
     first, longest = _LOOKS[condition.state]
     look = now + min(max(age / 2, first), longest)
     return min(look, renew_at) if renew_at is not None and renew_at > now else look
+
+
+def look_after_revoke(since: datetime, *, now: datetime, is_settled: bool) -> datetime:
+    """When a tombstone is looked at: once more for what came late, and until all has synced."""
+    age = now - since
+    if age < SECOND_LOOK:
+        return since + SECOND_LOOK
+    return NEVER if is_settled else now + min(max(age / 2, SECOND_LOOK), timedelta(days=1))
 
 
 def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:

@@ -90,6 +90,8 @@ class Settings(StorageSettings):
     """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Days until a password expires by itself."""
+    sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """Share of the fleet that a sweep may revoke by itself, for being gone from the hub."""
 
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Signing keys of webhooks, `whsec_…`, with commas between them; none switches them off."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
 from azure.iot.hub import IoTHubRegistryManager
+from azure.iot.hub.models import QueryResult, QuerySpecification, TwinProperties
 from azure.iot.hub.models import Twin as TwinResource
-from azure.iot.hub.models import TwinProperties
 from msrest.exceptions import ClientException, HttpOperationError
 
 from firstpull.adapters.azure_errors import READ_DEADLINE, retry_after_seconds, translate_status
-from firstpull.cloud import Twin
+from firstpull.cloud import ListedDevice, Twin
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, FirstpullError, Transient
 from firstpull.reasons import Reason
@@ -24,6 +24,9 @@ _SERVICE = "IoT Hub"
 _THREADS = 16
 _THROTTLE_PAUSE = 10.0
 """Seconds: what IoT Hub's own message says after a 429, which carries no Retry-After."""
+_ALL_DEVICES = QuerySpecification(query="SELECT * FROM devices")
+_PAGE_SIZE = "100"
+"""The most devices that a page of a query holds (iot-hub-devguide-query-language)."""
 
 
 class FixedAudience:
@@ -48,21 +51,12 @@ class IotHubAdapter:
 
     async def twin(self, device: DeviceKey) -> Twin | None:
         """The twin, None where the hub has no such device."""
-        found = await self._call(device, lambda hub: hub.get_twin(device.device_id))
-        if found is None:
-            return None
-        return Twin(
-            etag=found.etag,
-            device_etag=found.device_etag,
-            enabled=found.status == "enabled",
-            desired=found.properties.desired or {},
-            reported=found.properties.reported or {},
-            tags=found.tags or {},
-        )
+        found = await self._call(device.hub, lambda hub: hub.get_twin(device.device_id))
+        return _twin(found) if found is not None else None
 
     async def generation_id(self, device: DeviceKey) -> str | None:
         """The identity's generationId, None where there is none."""
-        found = await self._call(device, lambda hub: hub.get_device(device.device_id))
+        found = await self._call(device.hub, lambda hub: hub.get_device(device.device_id))
         return str(found.generation_id) if found is not None else None
 
     async def patch_desired(
@@ -75,27 +69,43 @@ class IotHubAdapter:
             change = TwinResource(properties=TwinProperties(desired=_revealed(patch)))
             return hub.update_twin(device.device_id, change, etag)
 
-        updated = await self._call(device, send, deadline_seconds=deadline_seconds)
+        updated = await self._call(device.hub, send, deadline_seconds=deadline_seconds)
         if updated is None:
             raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
+
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
+        """The devices of a hub as its query shows them, page after page."""
+        page = await self._page(hub, after=None)
+        devices = list(page.items)
+        while page.continuation_token:
+            page = await self._page(hub, after=page.continuation_token)
+            devices += page.items
+        return tuple(ListedDevice(device_id=d.device_id, twin=_twin(d)) for d in devices)
 
     async def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    async def _page(self, hub: str, *, after: str | None) -> QueryResult:
+        page = await self._call(
+            hub, lambda manager: manager.query_iot_hub(_ALL_DEVICES, after, _PAGE_SIZE)
+        )
+        if page is None:
+            raise _unavailable("404 to a query")
+        return page
+
     async def _call(
         self,
-        device: DeviceKey,
+        hub: str,
         call: Callable[[IoTHubRegistryManager], Any],
         *,
         deadline_seconds: float = READ_DEADLINE,
     ) -> Any:
-        """What the call returns, None for a device that does not exist."""
+        """What the call returns, None where it was answered with 404: no such device."""
         loop = asyncio.get_running_loop()
 
         def run() -> Any:
-            manager = self._manager(device.hub, deadline_seconds)
-            return call(manager)
+            return call(self._manager(hub, deadline_seconds))
 
         try:
             async with asyncio.timeout(deadline_seconds):
@@ -118,6 +128,17 @@ class IotHubAdapter:
             manager.protocol.config.connection.timeout = deadline_seconds
             self._managers[hub] = manager
         return manager
+
+
+def _twin(resource: TwinResource) -> Twin:
+    return Twin(
+        etag=resource.etag,
+        device_etag=resource.device_etag,
+        enabled=resource.status == "enabled",
+        desired=resource.properties.desired or {},
+        reported=resource.properties.reported or {},
+        tags=resource.tags or {},
+    )
 
 
 def _revealed(value: Any) -> Any:

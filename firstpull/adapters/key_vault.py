@@ -11,7 +11,7 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.cloud import SecretVersion
+from firstpull.cloud import SecretVersion, StoredSecret
 from firstpull.errors import Transient
 from firstpull.reasons import Reason
 from firstpull.secret import Secret
@@ -19,6 +19,8 @@ from firstpull.secret import Secret
 _SERVICE = "Key Vault"
 _WRITE_DEADLINE = 30.0
 """Seconds: a password that is not stored is lost and made again, so a write gets its retries."""
+_LIST_DEADLINE = 120.0
+"""Seconds for the whole vault: a page holds 25 secrets."""
 _CONTENT_TYPE = "text/plain"
 
 
@@ -64,6 +66,12 @@ class KeyVaultAdapter:
             except ResourceNotFoundError:
                 return
 
+    async def list_secrets(self) -> tuple[StoredSecret, ...]:
+        """All secrets of the vault, without values; deleted ones are not among them."""
+        async with azure_errors(_SERVICE, deadline_seconds=_LIST_DEADLINE):
+            listed = self._client.list_properties_of_secrets()
+            return tuple([_stored_secret(properties) async for properties in listed])
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -87,4 +95,10 @@ def _version(properties: SecretProperties) -> SecretVersion:
         enabled=bool(properties.enabled),
         expires_at=properties.expires_on,
         tags=properties.tags or {},
+    )
+
+
+def _stored_secret(properties: SecretProperties) -> StoredSecret:
+    return StoredSecret(
+        name=properties.name or "", enabled=bool(properties.enabled), tags=properties.tags or {}
     )

@@ -46,7 +46,7 @@ INTENT = Intent(
     requested_by="a test",
     at=MADE,
 )
-SCOPE_MAP = scope_map_name(INTENT.scope_actions)
+SCOPE_MAP = scope_map_name(INTENT.scope_actions, deployment="test")
 SCOPE_MAP_ID = f"{REGISTRY}/scopeMaps/{SCOPE_MAP}"
 READY_SCOPE_MAP = ScopeMap(name=SCOPE_MAP, actions=INTENT.scope_actions)
 

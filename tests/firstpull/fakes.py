@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from firstpull import ledger as ledgers
 from firstpull import records
 from firstpull.cloud import (
     ConnectedRegistry,
+    ListedDevice,
     NewPassword,
     Password,
     Place,
@@ -30,6 +31,7 @@ from firstpull.cloud import (
     ScopeMap,
     SecretVersion,
     Slot,
+    StoredSecret,
     Token,
     TokenId,
     Twin,
@@ -55,10 +57,15 @@ READS = frozenset(
         "registries.get_token",
         "registries.get_connected_registry",
         "registries.synced_actions",
+        "registries.list_tokens",
+        "registries.list_scope_maps",
+        "registries.list_connected_registries",
         "secrets.versions",
         "secrets.read",
+        "secrets.list_secrets",
         "hubs.twin",
         "hubs.generation_id",
+        "hubs.list_devices",
         "records.get",
         "records.due",
         "records.page",
@@ -126,6 +133,7 @@ class FakeDevice:
     enabled: bool = True
     desired: dict[str, Any] = field(default_factory=dict)
     reported: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, Any] = field(default_factory=dict)
     twin_version: int = 1  # a new twin begins at 1 again, so ETags repeat after a re-creation
     held: dict[str, str] = field(default_factory=dict)
     """By connected registry: the password of the last login that worked."""
@@ -405,16 +413,75 @@ class FakeContainerRegistries:
 
         return await self._write("generate_password", registry, deadline_seconds, effect)
 
-    async def remove_passwords(
-        self, registry: RegistryId, token: str, *, deadline_seconds: float
+    async def keep_passwords(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slots: Collection[Slot],
+        deadline_seconds: float,
     ) -> None:
         def effect() -> None:
             found = self._token(token)
+            lost = [p for p in found.passwords.values() if p.slot not in slots]
             if self._belongs_to_the_recorded_device(token):
-                self._note_loss(token, found.passwords.values())
-            found.passwords.clear()
+                self._note_loss(token, lost)
+            found.passwords = {s: p for s, p in found.passwords.items() if s in slots}
 
-        await self._write("remove_passwords", registry, deadline_seconds, effect)
+        await self._write("keep_passwords", registry, deadline_seconds, effect)
+
+    async def disable_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            if name in self._cloud.tokens:
+                self._cloud.tokens[name].enabled = False
+
+        await self._write("disable_token", registry, deadline_seconds, effect)
+
+    async def delete_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            listed = {name_in(t) for c in self._cloud.connected.values() for t in c.clients}
+            if name in listed:
+                raise Blocked(Reason.TOKEN_IN_USE, f"{name} is a client.", remedy="Remove it.")
+            self._cloud.tokens.pop(name, None)
+
+        await self._write("delete_token", registry, deadline_seconds, effect)
+
+    async def delete_scope_map(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        def effect() -> None:
+            in_use = {name_in(t.scope_map_id) for t in self._cloud.tokens.values()}
+            if name in in_use:
+                raise Conflict(f"{name} is in use.")
+            self._cloud.scope_maps.pop(name, None)
+
+        await self._write("delete_scope_map", registry, deadline_seconds, effect)
+
+    async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
+        return await self._read(
+            "list_tokens",
+            registry,
+            lambda: tuple(self._existing(registry, name) for name in self._cloud.tokens),
+        )
+
+    async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
+        return await self._read(
+            "list_scope_maps", registry, lambda: tuple(self._cloud.scope_maps.values())
+        )
+
+    async def list_connected_registries(
+        self, registry: RegistryId
+    ) -> tuple[ConnectedRegistry, ...]:
+        def effect() -> tuple[ConnectedRegistry, ...]:
+            places = [place for place in self._cloud.connected if place.registry == registry]
+            views = (self._connected_view(place) for place in places)
+            return tuple(view for view in views if view is not None)
+
+        return await self._read("list_connected_registries", registry, effect)
 
     async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
         return await self._read(
@@ -580,6 +647,16 @@ class FakeSecrets:
 
         await self.line.call("secrets.disable", effect)
 
+    async def list_secrets(self) -> tuple[StoredSecret, ...]:
+        def effect() -> tuple[StoredSecret, ...]:
+            latest = {n: found[-1].version for n, found in self.line.cloud.secrets.items()}
+            return tuple(
+                StoredSecret(name=name, enabled=version.enabled, tags=version.tags)
+                for name, version in latest.items()
+            )
+
+        return await self.line.call("secrets.list_secrets", effect)
+
     def _versions(self, name: str) -> list[FakeSecretVersion]:
         return self.line.cloud.secrets.get(name, [])
 
@@ -619,6 +696,16 @@ class FakeHubs:
 
         await self.line.call("hubs.patch_desired", effect)
 
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
+        return await self.line.call(
+            "hubs.list_devices",
+            lambda: tuple(
+                ListedDevice(device_id=key.device_id, twin=_twin(found))
+                for key, found in self.line.cloud.devices.items()
+                if key.hub == hub
+            ),
+        )
+
 
 def _twin(device: FakeDevice) -> Twin:
     return Twin(
@@ -627,6 +714,7 @@ def _twin(device: FakeDevice) -> Twin:
         enabled=device.enabled,
         desired=merged({}, device.desired),
         reported=merged({}, device.reported),
+        tags=merged({}, device.tags),
     )
 
 
@@ -692,6 +780,7 @@ class FakeRecords:
                 and query.connected_registry
                 in (None, record.place.connected_registry if record.place else "")
                 and query.secret in (None, record.names.secret if record.names else "")
+                and query.token in (None, record.names.token if record.names else "")
             ]
             last = first + query.size
             return Page(

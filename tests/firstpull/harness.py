@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firstpull.apply import Applier
+from firstpull.apply_withdrawal import Withdrawer
 from firstpull.cloud import Place, RegistryId
 from firstpull.converge import Worker
 from firstpull.devices import DeviceKey
@@ -22,6 +23,8 @@ from firstpull.policy import Policy
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State
 from firstpull.requests import OnboardingRequest, read_request
+from firstpull.revoking import Revoking
+from firstpull.rotating import Rotating
 from tests.firstpull.fakes import (
     Crashed,
     FakeCloud,
@@ -89,6 +92,8 @@ class Process:
     line: Line
     worker: Worker
     onboarding: Onboarding
+    revoking: Revoking
+    rotating: Rotating
     membership: Membership
 
 
@@ -108,6 +113,7 @@ def make_process(cloud: FakeCloud, policy: Policy) -> Process:
         secrets=vault,
         hubs=hubs,
         ledgers=ledgers,
+        records=records,
     )
     applier = Applier(
         deployment="test",
@@ -122,12 +128,21 @@ def make_process(cloud: FakeCloud, policy: Policy) -> Process:
         queue=queue,
         observer=observer,
         applier=applier,
+        withdrawer=Withdrawer(
+            policy=policy,
+            registries=registries,
+            secrets=vault,
+            hubs=hubs,
+            membership=membership,
+        ),
         clock=clock,
         new_id=lambda: f"worker{cloud.next_number()}",
         validity=VALIDITY,
     )
     onboarding = Onboarding(policy=policy, records=records, queue=queue, clock=clock)
-    return Process(line, worker, onboarding, membership)
+    revoking = Revoking(records=records, queue=queue, hubs=hubs, clock=clock)
+    rotating = Rotating(records=records, queue=queue, clock=clock)
+    return Process(line, worker, onboarding, revoking, rotating, membership)
 
 
 class Harness:

@@ -12,7 +12,7 @@ def broken_promises(cloud: FakeCloud) -> list[str]:
 
 def _unnamed(cloud: FakeCloud) -> list[str]:
     """P1: tokens, secrets and clients of ours that no record names."""
-    names = [record.names for record in cloud.all_records() if record.names is not None]
+    names = [held.names for record in cloud.all_records() for held in record.holdings]
     tokens, secrets = {n.token for n in names}, {n.secret for n in names}
     listed = {name_in(t) for found in cloud.connected.values() for t in found.clients}
     ours = cloud.tokens_made & {*cloud.tokens, *listed}

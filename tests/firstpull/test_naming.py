@@ -98,7 +98,7 @@ def test_secrets_of_two_container_registries_differ_and_their_id_may_change_case
 @given(st.frozensets(st.sampled_from(["a", "b", "c/d", "e/*"]), min_size=1))
 def test_a_scope_map_is_named_by_its_actions_alone(repositories: frozenset[str]) -> None:
     actions = frozenset(f"repositories/{r}/content/read" for r in repositories)
-    name = scope_map_name(actions)
+    name = scope_map_name(actions, deployment="test")
     assert SCOPE_MAP_NAME.fullmatch(name)
-    assert name == scope_map_name(frozenset(sorted(actions, reverse=True)))
-    assert name != scope_map_name(actions | {"repositories/z/content/read"})
+    assert name == scope_map_name(frozenset(sorted(actions, reverse=True)), deployment="test")
+    assert name != scope_map_name(actions | {"repositories/z/content/read"}, deployment="test")

@@ -98,14 +98,10 @@ async def test_another_wish_is_another_generation() -> None:
     assert record.due_at <= harness.clock.now()
 
 
-async def test_a_device_that_has_its_place_is_not_moved() -> None:
+async def test_a_device_of_a_site_stays_where_it_is_when_the_site_is_asked_for() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    with pytest.raises(Refused) as raised:
-        await harness.ask(connectedRegistry="planttwo")
-    assert raised.value.reason is Reason.PLACEMENT_IS_FIXED
-    assert harness.cloud.record(device).generation == 1
-    assert (await harness.ask(connectedRegistry=None, site="plant")).place == PLANT_ONE
+    await harness.make_ready(connectedRegistry="planttwo")
+    assert (await harness.ask(connectedRegistry=None, site="plant")).place == PLANT_TWO
 
 
 async def test_asking_again_for_a_device_that_is_stuck_looks_at_it_at_once() -> None:

@@ -312,8 +312,8 @@ ACTIONS: list[tuple[str, Change, list[tuple[str, str]]]] = [
         {"generation_id": "g2", "desired": {}, "reported": {}},
         [
             (
-                "ForgetPasswords",
-                "the device was deleted and registered again: it is another device",
+                "KeepPasswords",
+                "the device was registered anew: it is another device",
             ),
             ("GeneratePassword", "the password before was another device's"),
             ("Deliver", "there is a new password"),

@@ -13,6 +13,7 @@ import pytest
 
 from firstpull.apply import Guard
 from firstpull.errors import FirstpullError
+from firstpull.history import Journal
 from firstpull.observation import Observed
 from firstpull.plan import make_plan
 from firstpull.reasons import Reason
@@ -139,4 +140,10 @@ async def apply_now(harness: Harness, observed: Observed) -> None:
         raise AssertionError("a ready device has its place")
     guard = Guard(until=now + timedelta(minutes=2), clock=harness.clock)
     worker = harness.processes[0].worker
-    await worker.applier.apply(plan.actions, observed, observed.chosen, guard)
+    await worker.applier.apply(
+        plan.actions,
+        observed,
+        observed.chosen,
+        guard=guard,
+        journal=Journal(device=observed.record.device, clock=harness.clock),
+    )

@@ -1,4 +1,4 @@
-"""The app's storage account: records in a table, hints in queues, ledgers and locks in blobs."""
+"""The app's storage account: records in a table, hints in queues, the rest in blobs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from firstpull.adapters.storage.account import StorageServices
 from firstpull.adapters.storage.membership import BlobLedgers, BlobLocks
 from firstpull.adapters.storage.queues import PoisonStorage, QueueWork
 from firstpull.adapters.storage.records import TableRecords
+from firstpull.adapters.storage.sweeps import BlobSweeps
 
 __all__ = [
     "BlobLedgers",
     "BlobLocks",
+    "BlobSweeps",
     "PoisonStorage",
     "QueueWork",
     "StorageServices",

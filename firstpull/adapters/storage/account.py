@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -16,6 +17,7 @@ from firstpull.poison import QUEUES
 SERVICE = "Storage"
 RECORDS_TABLE = "devices"
 MEMBERSHIP_CONTAINER = "membership"
+SWEEPS_CONTAINER = "sweeps"
 
 _AUDIENCE = "https://storage.azure.com"
 
@@ -57,15 +59,14 @@ class StorageServices:
         )
 
     async def prepare(self) -> None:
-        """Make the table, the queues and the container where they are missing."""
+        """Make the table, the queues and the containers where they are missing."""
         async with azure_errors(SERVICE):
             await self.tables.create_table_if_not_exists(RECORDS_TABLE)
             for name in QUEUES:
                 await create_queue(self.queues.get_queue_client(name))
-            try:
-                await self.blobs.create_container(MEMBERSHIP_CONTAINER)
-            except ResourceExistsError:
-                return
+            for name in (MEMBERSHIP_CONTAINER, SWEEPS_CONTAINER):
+                with suppress(ResourceExistsError):
+                    await self.blobs.create_container(name)
 
     async def close(self) -> None:
         """Close the connections."""

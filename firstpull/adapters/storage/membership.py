@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
-from azure.core import MatchConditions
 from azure.core.exceptions import (
     ResourceExistsError,
     ResourceModifiedError,
@@ -17,9 +15,9 @@ from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 from firstpull import ledger as ledgers
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import MEMBERSHIP_CONTAINER, SERVICE, StorageServices
+from firstpull.adapters.storage.documents import read_document, write_document
 from firstpull.clock import Clock
 from firstpull.cloud import Place, name_of
-from firstpull.errors import Conflict
 from firstpull.ledger import Ledger
 from firstpull.ports import Lease, Stored
 
@@ -34,29 +32,16 @@ class BlobLedgers:
 
     async def get(self, place: Place) -> Stored[Ledger] | None:
         """The ledger of a place, None before the first write."""
-        async with azure_errors(SERVICE):
-            try:
-                blob = await self._container.download_blob(f"{_blob_name(place)}.json")
-                text = await blob.readall()
-            except ResourceNotFoundError:
-                return None
-        return Stored(value=ledgers.from_json(text), etag=str(blob.properties.etag))
+        found = await read_document(self._container, _document_name(place))
+        if found is None:
+            return None
+        return Stored(value=ledgers.from_json(found.value), etag=found.etag)
 
     async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
         """Store over the one of this ETag, None for the first; else raise Conflict."""
-        condition: dict[str, Any] = (
-            {"match_condition": MatchConditions.IfMissing}
-            if etag is None
-            else {"match_condition": MatchConditions.IfNotModified, "etag": etag}
-        )
-        async with azure_errors(SERVICE):
-            try:
-                written = await self._container.get_blob_client(
-                    f"{_blob_name(place)}.json"
-                ).upload_blob(ledgers.to_json(ledger), overwrite=etag is not None, **condition)
-            except (ResourceModifiedError, ResourceExistsError):
-                raise Conflict("The ledger was changed meanwhile.") from None
-        return Stored(value=ledger, etag=str(written["etag"]))
+        content = ledgers.to_json(ledger)
+        written = await write_document(self._container, _document_name(place), content, etag=etag)
+        return Stored(value=ledger, etag=written)
 
 
 class BlobLocks:
@@ -138,6 +123,10 @@ async def _create_empty(blob: BlobClient) -> None:
         await blob.upload_blob(b"", overwrite=False)
     except ResourceExistsError:
         return
+
+
+def _document_name(place: Place) -> str:
+    return f"{_blob_name(place)}.json"
 
 
 def _blob_name(place: Place) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,21 +18,25 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
+from pydantic import TypeAdapter
 
 from firstpull import records
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
 from firstpull.devices import DeviceKey
 from firstpull.errors import Conflict, FieldError, Invalid
+from firstpull.history import HistoryEntry
 from firstpull.ports import Page, Query, Stored
 from firstpull.records import DeviceRecord
+
+_HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
 
 
 class TableRecords:
     """The port `Records`: PartitionKey is the hub, RowKey a hash of the device id.
 
     Ids hold characters that keys may not. Beside the record there are the columns that
-    queries need.
+    queries need. The history has a column of its own: each holds 32K characters.
     """
 
     def __init__(self, services: StorageServices) -> None:
@@ -85,6 +90,7 @@ class TableRecords:
             "state": query.state.value if query.state else None,
             "connectedRegistry": query.connected_registry,
             "secret": query.secret,
+            "token": query.token,
         }
         wanted = {name: value for name, value in columns.items() if value is not None}
         # An empty filter is no filter; "PartitionKey gt ''" matches everything.
@@ -113,13 +119,16 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
         "state": record.condition.state.value,
         "connectedRegistry": record.place.connected_registry if record.place else "",
         "secret": record.names.secret if record.names else "",
+        "token": record.names.token if record.names else "",
         "dueAt": record.due_at,
-        "record": records.to_json(record),
+        "record": records.to_json(replace(record, history=())),
+        "history": _HISTORY.dump_json(record.history).decode(),
     }
 
 
 def _record(entity: Mapping[str, Any]) -> DeviceRecord:
-    return records.from_json(entity["record"])
+    record = records.from_json(entity["record"])
+    return replace(record, history=_HISTORY.validate_json(entity["history"]))
 
 
 def _after(token: Mapping[str, str] | None) -> str | None:

@@ -1,0 +1,8 @@
+"""Scope maps, tokens and connected registries, by Azure Resource Manager."""
+
+from __future__ import annotations
+
+from firstpull.adapters.container_registry.adapter import ContainerRegistryAdapter
+from firstpull.adapters.container_registry.clients import client_factory
+
+__all__ = ["ContainerRegistryAdapter", "client_factory"]

@@ -1,0 +1,286 @@
+"""The port `ContainerRegistries` on the management SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import datetime
+
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.mgmt.containerregistry.models import (
+    ConnectedRegistryUpdateParameters,
+    ConnectedRegistryUpdateProperties,
+    GenerateCredentialsParameters,
+    ScopeMapProperties,
+    TokenCredentialsProperties,
+    TokenPassword,
+    TokenProperties,
+    TokenUpdateParameters,
+    TokenUpdateProperties,
+)
+from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
+from azure.mgmt.containerregistry.models import Token as TokenResource
+
+from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
+from firstpull.adapters.container_registry.clients import ClientFactory, Clients
+from firstpull.adapters.container_registry.resources import (
+    SERVICE,
+    connected_registry_from,
+    given,
+    new_password_from,
+    scope_map_from,
+    token_from,
+)
+from firstpull.cloud import (
+    ConnectedRegistry,
+    NewPassword,
+    Place,
+    RegistryId,
+    ScopeMap,
+    Slot,
+    Token,
+    TokenId,
+    name_of,
+    same_id,
+)
+from firstpull.errors import Blocked, Transient
+from firstpull.reasons import Reason
+
+_ACTIVATION_DEADLINE = 30.0
+"""Seconds for a new token to become active; about five on Azure."""
+_LIST_DEADLINE = 60.0
+"""Seconds for a whole list, however many pages it has."""
+_REFUSALS = (400, 409)
+"""No document says with which status and code a token in use is refused; the lists are asked."""
+
+
+class ContainerRegistryAdapter:
+    """The port `ContainerRegistries`."""
+
+    def __init__(self, create_client: ClientFactory) -> None:
+        self._clients = Clients(create_client)
+
+    def token_id(self, registry: RegistryId, name: str) -> TokenId:
+        """The ARM id of a token, existing or not."""
+        return TokenId(f"{registry}/tokens/{name}")
+
+    def scope_map_id(self, registry: RegistryId, name: str) -> str:
+        """The ARM id of a scope map, existing or not."""
+        return f"{registry}/scopeMaps/{name}"
+
+    async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        """The scope map, None where there is none."""
+        client, group, account = self._clients.of(registry)
+        async with _reading():
+            try:
+                return scope_map_from(await client.scope_maps.get(group, account, name))
+            except ResourceNotFoundError:
+                return None
+
+    async def put_scope_map(
+        self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
+    ) -> None:
+        """Make the scope map, or set its actions."""
+        client, group, account = self._clients.of(registry)
+        wanted = ScopeMapResource(
+            properties=ScopeMapProperties(
+                actions=sorted(actions), description="Made by firstpull, shared by its tokens."
+            )
+        )
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            poller = await client.scope_maps.begin_create(group, account, name, wanted)
+            await poller.result()
+
+    async def delete_scope_map(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Delete a scope map; one that is gone is gone."""
+        client, group, account = self._clients.of(registry)
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            with suppress(ResourceNotFoundError):
+                poller = await client.scope_maps.begin_delete(group, account, name)
+                await poller.result()
+
+    async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
+        """All scope maps of the container registry, the service's own included."""
+        client, group, account = self._clients.of(registry)
+        async with azure_errors(SERVICE, deadline_seconds=_LIST_DEADLINE):
+            listed = client.scope_maps.list(group, account)
+            return tuple([scope_map_from(resource) async for resource in listed])
+
+    async def get_token(self, registry: RegistryId, name: str) -> Token | None:
+        """The token, None where there is none."""
+        client, group, account = self._clients.of(registry)
+        async with _reading():
+            try:
+                return token_from(await client.tokens.get(group, account, name))
+            except ResourceNotFoundError:
+                return None
+
+    async def create_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> Token:
+        """Make an enabled token without a password and wait until it is active."""
+        client, group, account = self._clients.of(registry)
+        wanted = TokenResource(
+            properties=TokenProperties(
+                scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
+            )
+        )
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            poller = await client.tokens.begin_create(group, account, name, wanted)
+        async with azure_errors(SERVICE, deadline_seconds=_ACTIVATION_DEADLINE):
+            token = token_from(await poller.result())
+        if not token.active:
+            raise Transient(
+                Reason.TOKEN_NOT_ACTIVE, "The new token is not active yet.", retry_after=1
+            )
+        return token
+
+    async def update_token(
+        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+    ) -> None:
+        """Enable a token and point it at a scope map; its passwords stay."""
+        change = TokenUpdateProperties(
+            scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
+        )
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            await self._update_token(registry, name, change)
+
+    async def keep_passwords(
+        self, registry: RegistryId, token: str, *, slots: Collection[Slot], deadline_seconds: float
+    ) -> None:
+        """Take all passwords from a token but those in these slots."""
+        kept = [TokenPassword(name=slot.value) for slot in Slot if slot in slots]
+        change = TokenUpdateProperties(credentials=TokenCredentialsProperties(passwords=kept))
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            await self._update_token(registry, token, change)
+
+    async def disable_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Have the token let nobody in; one that is gone does not."""
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            with suppress(ResourceNotFoundError):
+                await self._update_token(registry, name, TokenUpdateProperties(status="disabled"))
+
+    async def delete_token(
+        self, registry: RegistryId, name: str, *, deadline_seconds: float
+    ) -> None:
+        """Delete a token. Raises Blocked while it stands in a list; one that is gone is gone."""
+        client, group, account = self._clients.of(registry)
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            try:
+                poller = await client.tokens.begin_delete(group, account, name)
+                await poller.result()
+            except ResourceNotFoundError:
+                return
+            except HttpResponseError as error:
+                users = await self._users(registry, name) if error.status_code in _REFUSALS else ""
+                if users:
+                    raise Blocked(
+                        Reason.TOKEN_IN_USE,
+                        f"The token {name} is used by {users}.",
+                        remedy="Take it off that list, by az acr connected-registry update "
+                        "--remove-client-tokens; deleting it is tried again by itself.",
+                    ) from None
+                raise
+
+    async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
+        """All tokens of the container registry, whosever they are."""
+        client, group, account = self._clients.of(registry)
+        async with azure_errors(SERVICE, deadline_seconds=_LIST_DEADLINE):
+            listed = client.tokens.list(group, account)
+            return tuple([token_from(resource) async for resource in listed])
+
+    async def generate_password(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slot: Slot,
+        expires_at: datetime,
+        deadline_seconds: float,
+    ) -> NewPassword:
+        """A new password in this one slot: without a name both would be made anew."""
+        client, group, account = self._clients.of(registry)
+        asked = GenerateCredentialsParameters(
+            token_id=self.token_id(registry, token), name=slot.value, expiry=expires_at
+        )
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            poller = await client.registries.begin_generate_credentials(group, account, asked)
+            answer = await poller.result()
+        return new_password_from(answer, slot)
+
+    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+        """The connected registry, None where there is none."""
+        client, group, account = self._clients.of(place.registry)
+        name = place.connected_registry
+        async with _reading():
+            try:
+                found = await client.connected_registries.get(group, account, name)
+            except ResourceNotFoundError:
+                return None
+        return connected_registry_from(found)
+
+    async def list_connected_registries(
+        self, registry: RegistryId
+    ) -> tuple[ConnectedRegistry, ...]:
+        """All connected registries of the container registry."""
+        client, group, account = self._clients.of(registry)
+        async with azure_errors(SERVICE, deadline_seconds=_LIST_DEADLINE):
+            listed = client.connected_registries.list(group, account)
+            return tuple([connected_registry_from(resource) async for resource in listed])
+
+    async def replace_client_tokens(
+        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+    ) -> ConnectedRegistry:
+        """Set the whole list of clients; nothing else of the connected registry is sent."""
+        client, group, account = self._clients.of(place.registry)
+        change = ConnectedRegistryUpdateParameters(
+            properties=ConnectedRegistryUpdateProperties(client_token_ids=list(token_ids))
+        )
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            poller = await client.connected_registries.begin_update(
+                group, account, place.connected_registry, change
+            )
+            return connected_registry_from(await poller.result())
+
+    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+        """The scope actions of a sync token: what its connected registry syncs."""
+        client, group, account = self._clients.of(registry)
+        async with _reading():
+            try:
+                token = await client.tokens.get(group, account, name_of(sync_token_id))
+                scope_map_id = given(token.properties).scope_map_id or ""
+                found = await client.scope_maps.get(group, account, name_of(scope_map_id))
+            except ResourceNotFoundError:
+                return frozenset()
+        actions = scope_map_from(found).actions
+        return frozenset(action for action in actions if action.startswith("repositories/"))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._clients.close()
+
+    async def _update_token(
+        self, registry: RegistryId, name: str, change: TokenUpdateProperties
+    ) -> None:
+        client, group, account = self._clients.of(registry)
+        body = TokenUpdateParameters(properties=change)
+        poller = await client.tokens.begin_update(group, account, name, body)
+        await poller.result()
+
+    async def _users(self, registry: RegistryId, token: str) -> str:
+        """The connected registries that list a token, or sync with it, for a message."""
+        token_id = self.token_id(registry, token)
+        found = await self.list_connected_registries(registry)
+        return ", ".join(
+            connected.name
+            for connected in found
+            if connected.lists(token_id) or same_id(connected.sync_token_id or "", token_id)
+        )
+
+
+def _reading() -> AbstractAsyncContextManager[None]:
+    return azure_errors(SERVICE, deadline_seconds=READ_DEADLINE)

@@ -1,0 +1,59 @@
+"""Clients of Azure Resource Manager, one per subscription."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
+from azure.mgmt.core.tools import parse_resource_id
+
+from firstpull.cloud import RegistryId
+
+_POLL_SECONDS = 0.5
+"""Between looks at an operation; the SDK's own 30 s is longer than a token takes."""
+
+ClientFactory = Callable[[str], ContainerRegistryManagementClient]
+
+
+def client_factory(
+    credential: AsyncTokenCredential, *, endpoint: str, audience: str
+) -> ClientFactory:
+    """Makes the client of a subscription.
+
+    It sends nothing twice: azure-core would repeat a write after its lease has gone. Trying
+    again is the record's business.
+    """
+
+    def create(subscription: str) -> ContainerRegistryManagementClient:
+        return ContainerRegistryManagementClient(
+            credential,
+            subscription,
+            base_url=endpoint,
+            credential_scopes=[f"{audience}/.default"],
+            polling_interval=_POLL_SECONDS,
+            retry_total=0,
+        )
+
+    return create
+
+
+class Clients:
+    """The clients in use, made when they are first needed."""
+
+    def __init__(self, create: ClientFactory) -> None:
+        self._create = create
+        self._by_subscription: dict[str, ContainerRegistryManagementClient] = {}
+
+    def of(self, registry: RegistryId) -> tuple[ContainerRegistryManagementClient, str, str]:
+        """The client for a container registry, its resource group and its name."""
+        parts = {name: str(part) for name, part in parse_resource_id(registry).items()}
+        subscription = parts["subscription"]
+        if subscription not in self._by_subscription:
+            self._by_subscription[subscription] = self._create(subscription)
+        return self._by_subscription[subscription], parts["resource_group"], parts["name"]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._by_subscription.values():
+            await client.close()

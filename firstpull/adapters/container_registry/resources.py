@@ -1,0 +1,105 @@
+"""Resources of Azure Resource Manager, as firstpull's own values."""
+
+from __future__ import annotations
+
+from azure.mgmt.containerregistry.models import (
+    ConnectedRegistry as ConnectedRegistryResource,
+)
+from azure.mgmt.containerregistry.models import (
+    ConnectionState,
+    GenerateCredentialsResult,
+    TokenCredentialsProperties,
+    TokenPassword,
+)
+from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
+from azure.mgmt.containerregistry.models import Token as TokenResource
+
+from firstpull.cloud import (
+    ConnectedRegistry,
+    NewPassword,
+    Password,
+    ScopeMap,
+    Slot,
+    Token,
+    TokenId,
+)
+from firstpull.errors import Transient
+from firstpull.reasons import Reason
+from firstpull.secret import Secret
+
+SERVICE = "The container registry"
+
+
+def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
+    """A scope map."""
+    return ScopeMap(
+        name=given(resource.name), actions=frozenset(given(resource.properties).actions)
+    )
+
+
+def token_from(resource: TokenResource) -> Token:
+    """A token; passwords are without their values."""
+    properties = given(resource.properties)
+    credentials = properties.credentials
+    return Token(
+        id=TokenId(given(resource.id)),
+        name=given(resource.name),
+        scope_map_id=properties.scope_map_id or "",
+        enabled=properties.status == "enabled",
+        active=properties.provisioning_state == "Succeeded",
+        passwords=tuple(_passwords(credentials)) if credentials else (),
+    )
+
+
+def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedRegistry:
+    """A connected registry. Its list of clients is left out of an answer when it is empty."""
+    properties = given(resource.properties)
+    sync = properties.parent.sync_properties
+    state = properties.connection_state
+    return ConnectedRegistry(
+        name=given(resource.name),
+        client_token_ids=tuple(TokenId(i) for i in properties.client_token_ids or ()),
+        sync_token_id=sync.token_id,
+        login_server=(properties.login_server.host if properties.login_server else None) or None,
+        last_sync_at=sync.last_sync_time,
+        connection_state=state.value if isinstance(state, ConnectionState) else state,
+    )
+
+
+def new_password_from(answer: GenerateCredentialsResult, slot: Slot) -> NewPassword:
+    """The one that was asked for, by its name: the answer lists both and their order varies."""
+    for password in answer.passwords or ():
+        if password.name == slot.value and password.value:
+            return _with_value(password, slot)
+    raise Transient(
+        Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without the password it was asked for."
+    )
+
+
+def given[T](value: T | None) -> T:
+    """A field that the service always sends. Raises Transient when it did not."""
+    if value is None:
+        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} left out a field of its answer.")
+    return value
+
+
+def _passwords(credentials: TokenCredentialsProperties) -> list[Password]:
+    return [
+        Password(
+            slot=slot,
+            created_at=given(password.creation_time),
+            expires_at=password.expiry,
+        )
+        for slot in Slot
+        for password in credentials.passwords or ()
+        if password.name == slot.value
+    ]
+
+
+def _with_value(password: TokenPassword, slot: Slot) -> NewPassword:
+    return NewPassword(
+        slot=slot,
+        created_at=given(password.creation_time),
+        expires_at=password.expiry,
+        value=Secret(given(password.value)),
+    )

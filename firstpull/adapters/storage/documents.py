@@ -1,0 +1,51 @@
+"""Small documents in blobs, guarded by ETag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.storage.blob.aio import ContainerClient
+
+from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.account import SERVICE
+from firstpull.errors import Conflict
+from firstpull.ports import Stored
+
+
+async def read_document(container: ContainerClient, name: str) -> Stored[bytes] | None:
+    """What a blob holds, None where there is none."""
+    async with azure_errors(SERVICE):
+        try:
+            blob = await container.download_blob(name)
+            content = await blob.readall()
+        except ResourceNotFoundError:
+            return None
+    return Stored(value=content, etag=str(blob.properties.etag))
+
+
+async def write_document(
+    container: ContainerClient, name: str, content: bytes, *, etag: str | None
+) -> str:
+    """Write over the blob of this ETag, None for a new one; returns the ETag that it has then.
+
+    Raises Conflict where the blob is another one by now.
+    """
+    condition: dict[str, Any] = (
+        {"match_condition": MatchConditions.IfMissing}
+        if etag is None
+        else {"match_condition": MatchConditions.IfNotModified, "etag": etag}
+    )
+    async with azure_errors(SERVICE):
+        try:
+            written = await container.get_blob_client(name).upload_blob(
+                content, overwrite=etag is not None, **condition
+            )
+        except (ResourceModifiedError, ResourceExistsError):
+            raise Conflict(f"The document {name} was changed meanwhile.") from None
+    return str(written["etag"])

@@ -1,0 +1,33 @@
+"""The report of the last sweep, in a blob."""
+
+from __future__ import annotations
+
+from azure.storage.blob.aio import ContainerClient
+
+from firstpull import sweep_report
+from firstpull.adapters.storage.account import SWEEPS_CONTAINER, StorageServices
+from firstpull.adapters.storage.documents import read_document, write_document
+from firstpull.ports import Stored
+from firstpull.sweep_report import SweepReport
+
+_LATEST = "latest.json"
+
+
+class BlobSweeps:
+    """The port `Sweeps`."""
+
+    def __init__(self, services: StorageServices) -> None:
+        self._container: ContainerClient = services.blobs.get_container_client(SWEEPS_CONTAINER)
+
+    async def get(self) -> Stored[SweepReport] | None:
+        """The report, None before the first sweep."""
+        found = await read_document(self._container, _LATEST)
+        if found is None:
+            return None
+        return Stored(value=sweep_report.from_json(found.value), etag=found.etag)
+
+    async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
+        """Store over the one of this ETag, None for the first; else raise Conflict."""
+        content = sweep_report.to_json(report)
+        written = await write_document(self._container, _LATEST, content, etag=etag)
+        return Stored(value=report, etag=written)

@@ -1,0 +1,146 @@
+"""Everything there is, read by pages and queries: what a sweep compares with the records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.clock import Clock
+from firstpull.cloud import (
+    ConnectedRegistry,
+    Place,
+    RegistryId,
+    ScopeMap,
+    StoredSecret,
+    Token,
+    Twin,
+    name_of,
+)
+from firstpull.devices import DeviceKey
+from firstpull.errors import FirstpullError
+from firstpull.ledger import Ledger
+from firstpull.policy import Policy
+from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.records import DeviceRecord
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryInventory:
+    """What a container registry holds, by name."""
+
+    tokens: Mapping[str, Token]
+    scope_maps: Mapping[str, ScopeMap]
+    connected_registries: Mapping[str, ConnectedRegistry]
+
+    def synced_by(self, connected_registry: ConnectedRegistry) -> frozenset[str] | None:
+        """The scope actions that a connected registry syncs, None where that is not to be seen."""
+        if connected_registry.sync_token_id is None:
+            return None
+        token = self.tokens.get(name_of(connected_registry.sync_token_id))
+        scope_map = self.scope_maps.get(name_of(token.scope_map_id)) if token else None
+        if scope_map is None:
+            return None
+        return frozenset(a for a in scope_map.actions if a.startswith("repositories/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What was there at `at`. What could not be read is missing, and named in `unread`.
+
+    The records were read last: what was there before them and that none names has no record.
+    """
+
+    at: datetime
+    records: tuple[DeviceRecord, ...]
+    registries: Mapping[RegistryId, RegistryInventory]
+    ledgers: Mapping[Place, Ledger]
+    secrets: Mapping[str, StoredSecret] | None
+    twins: Mapping[str, Mapping[str, Twin]]
+    """By hub and device id, as the hub's query shows them."""
+    unread: tuple[str, ...]
+
+    def twin(self, device: DeviceKey) -> Twin | None:
+        """The twin of a device, None where its hub shows none or was not read."""
+        return self.twins.get(device.hub, {}).get(device.device_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stocktaking:
+    """Takes an inventory."""
+
+    policy: Policy
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    ledgers: Ledgers
+    records: Records
+    clock: Clock
+
+    async def take(self) -> Inventory:
+        """Read everything, the records last. Raises what reading them raises, and nothing else."""
+        at = self.clock.now()
+        unread: list[str] = []
+        named = await self._all_records()  # which registries and hubs there are to be read
+        registries = {RegistryId(r): None for r in self.policy.container_registries}
+        registries |= {h.place.registry: None for r in named for h in r.holdings}
+        hubs = {hub.host: None for hub in self.policy.hubs} | {r.device.hub: None for r in named}
+        places = {self.policy.place_of(e): None for e in self.policy.connected_registries}
+        places |= {h.place: None for r in named for h in r.holdings}
+        found, secrets, twins, ledgers = await asyncio.gather(
+            asyncio.gather(*(_tried(self._registry(r), name_of(r), unread) for r in registries)),
+            _tried(self.secrets.list_secrets(), "Key Vault", unread),
+            asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
+            asyncio.gather(*(_tried(self.ledgers.get(p), str(p), unread) for p in places)),
+        )
+        return Inventory(
+            at=at,
+            registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
+            secrets={s.name: s for s in secrets} if secrets is not None else None,
+            twins={
+                hub: {device.device_id: device.twin for device in devices}
+                for hub, devices in zip(hubs, twins, strict=True)
+                if devices is not None
+            },
+            ledgers={p: s.value for p, s in zip(places, ledgers, strict=True) if s is not None},
+            records=await self._all_records(),
+            unread=tuple(unread),
+        )
+
+    async def _registry(self, registry: RegistryId) -> RegistryInventory:
+        tokens, scope_maps, connected = await asyncio.gather(
+            self.registries.list_tokens(registry),
+            self.registries.list_scope_maps(registry),
+            self.registries.list_connected_registries(registry),
+        )
+        return RegistryInventory(
+            tokens={token.name: token for token in tokens},
+            scope_maps={scope_map.name: scope_map for scope_map in scope_maps},
+            connected_registries={c.name: c for c in connected},
+        )
+
+    async def _all_records(self) -> tuple[DeviceRecord, ...]:
+        found: list[DeviceRecord] = []
+        page = await self.records.page(Query(size=_PAGE))
+        found += page.records
+        while page.next_page is not None:
+            page = await self.records.page(Query(size=_PAGE, after=page.next_page))
+            found += page.records
+        return tuple(found)
+
+
+async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T | None:
+    """What is read, or None and a word on why not."""
+    try:
+        return await reading
+    except FirstpullError as error:
+        unread.append(f"{source}: {error.message}")
+        return None
+
+
+def by_device(records: Iterable[DeviceRecord]) -> dict[DeviceKey, DeviceRecord]:
+    """The records by their devices."""
+    return {record.device: record for record in records}

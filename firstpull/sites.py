@@ -1,0 +1,131 @@
+"""How full the sites are: what their connected registries hold, and in what state they are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.cloud import ConnectedRegistry, Place
+from firstpull.ledger import Ledger, Standing
+from firstpull.policy import ConnectedRegistryPolicy, Policy
+from firstpull.ports import ContainerRegistries, Ledgers
+
+NOT_FOUND = "NotFound"
+"""The state of a connected registry that the policy lists and Azure does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """A connected registry's clients.
+
+    `used` counts `ours`, room held for devices on their way among them, and `foreign`, the
+    tokens of others. `state` is Azure's word: Online, Offline, Syncing, Unhealthy.
+    """
+
+    place: Place
+    capacity: int
+    ours: int
+    leaving: int
+    foreign: int
+    state: str | None
+    last_sync_at: datetime | None
+    address: str | None
+
+    @property
+    def used(self) -> int:
+        """Clients there are, and room that is held."""
+        return self.ours + self.foreign
+
+    @property
+    def free(self) -> int:
+        """How many devices may still join; none where it does not exist."""
+        return 0 if self.state == NOT_FOUND else max(self.capacity - self.used, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRoom:
+    """A site, its connected registries in the order in which they are filled."""
+
+    name: str
+    rooms: tuple[Room, ...]
+
+    @property
+    def free(self) -> int:
+        """How many devices the site still takes."""
+        return sum(room.free for room in self.rooms)
+
+    @property
+    def used(self) -> int:
+        """Clients in all."""
+        return sum(room.used for room in self.rooms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitesView:
+    """All that the policy lists: sites, and connected registries that are in none."""
+
+    sites: tuple[SiteRoom, ...]
+    others: tuple[Room, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Reads how full the sites are."""
+
+    policy: Policy
+    registries: ContainerRegistries
+    ledgers: Ledgers
+
+    async def view(self) -> SitesView:
+        """One listing per container registry, one ledger per connected registry."""
+        entries = self.policy.connected_registries
+        places = [self.policy.place_of(entry) for entry in entries]
+        registries = list(dict.fromkeys(place.registry for place in places))
+        listings, ledgers = await asyncio.gather(
+            asyncio.gather(*(self.registries.list_connected_registries(r) for r in registries)),
+            asyncio.gather(*(self.ledgers.get(place) for place in places)),
+        )
+        found = {
+            Place(registry=registry, connected_registry=connected.name): connected
+            for registry, listing in zip(registries, listings, strict=True)
+            for connected in listing
+        }
+        rooms = {
+            place: _room(place, entry, found.get(place), ledger.value if ledger else Ledger())
+            for place, entry, ledger in zip(places, entries, ledgers, strict=True)
+        }
+        sites = tuple(
+            SiteRoom(
+                name=site.name,
+                rooms=tuple(
+                    rooms[self.policy.place_of(entry)]
+                    for entry in self.policy.connected_registries_of(site)
+                ),
+            )
+            for site in self.policy.sites
+        )
+        in_sites = {room.place for site in sites for room in site.rooms}
+        return SitesView(
+            sites=sites,
+            others=tuple(room for place, room in rooms.items() if place not in in_sites),
+        )
+
+
+def _room(
+    place: Place,
+    entry: ConnectedRegistryPolicy,
+    connected: ConnectedRegistry | None,
+    ledger: Ledger,
+) -> Room:
+    listed = connected.client_token_ids if connected is not None else ()
+    return Room(
+        place=place,
+        capacity=entry.capacity,
+        ours=len(ledger.entries),
+        leaving=len(ledger.of(Standing.LEAVING)),
+        foreign=len(ledger.foreign(listed)),
+        state=connected.connection_state if connected is not None else NOT_FOUND,
+        last_sync_at=connected.last_sync_at if connected is not None else None,
+        address=(connected.login_server if connected is not None else None) or entry.endpoint,
+    )

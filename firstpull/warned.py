@@ -1,0 +1,86 @@
+"""What somebody should know of a device that is as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from firstpull.cloud import ConnectedRegistry, Place, Token
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord, Warned
+from firstpull.repositories import uncovered
+
+_OUT_OF_TOUCH = ("Offline", "Unhealthy")
+"""Connection states in which a connected registry takes nothing over from Azure."""
+_NEAR = 0.25
+"""The share of a password's life that is left when its end is near."""
+
+
+def warnings_for(
+    record: DeviceRecord,
+    *,
+    connected_registry: ConnectedRegistry | None,
+    synced_actions: frozenset[str] | None,
+    token: Token | None,
+    now: datetime,
+) -> tuple[Warned, ...]:
+    """All warnings, each since it first held. Where `synced_actions` are not known, as before."""
+    before = {warned.reason: warned for warned in record.warnings}
+    found = dict(_found(record, connected_registry, token, now))
+    if record.place is not None and synced_actions is not None:
+        missing = uncovered(record.intent.scope_actions, synced_actions)
+        if missing:
+            found[Reason.REPOSITORIES_NOT_SYNCED] = (
+                f"{record.place} does not sync {', '.join(missing)}; pulls of them fail there."
+            )
+    elif (known := before.get(Reason.REPOSITORIES_NOT_SYNCED)) is not None:
+        found[known.reason] = known.message
+    return tuple(
+        Warned(
+            reason=reason,
+            message=message,
+            since=before[reason].since if reason in before else now,
+        )
+        for reason, message in sorted(found.items())
+    )
+
+
+def awaiting_sync(
+    place: Place, connected_registry: ConnectedRegistry | None, *, since: datetime, now: datetime
+) -> tuple[Warned, ...]:
+    """After a revoke: the connected registry lets the device in until it has synced."""
+    if connected_registry is None:
+        return ()
+    synced = connected_registry.last_sync_at
+    if synced is not None and synced > since:
+        return ()
+    last = f"last synced at {synced:%Y-%m-%d %H:%M} UTC" if synced else "has never synced"
+    message = f"{place} {last}; until it syncs again, it accepts what it knew."
+    return (Warned(reason=Reason.AWAITING_SYNC, message=message, since=now),)
+
+
+def _found(
+    record: DeviceRecord,
+    connected_registry: ConnectedRegistry | None,
+    token: Token | None,
+    now: datetime,
+) -> Iterator[tuple[Reason, str]]:
+    state = connected_registry.connection_state if connected_registry is not None else None
+    if state in _OUT_OF_TOUCH:
+        yield (
+            Reason.CONNECTED_REGISTRY_OFFLINE,
+            f"{record.place} is {state}; changes reach it when it is back.",
+        )
+    delivery = record.delivery
+    if delivery is not None and record.acknowledged_at is None:
+        life = delivery.expires_at - delivery.at
+        if now >= delivery.expires_at - _NEAR * life:
+            end = f"{delivery.expires_at:%Y-%m-%d %H:%M} UTC"
+            message = f"The password ends at {end}, and the device has not said that it logged in."
+            yield Reason.PASSWORD_EXPIRES_SOON, message
+    if record.adopted and token is not None:
+        endless = [p.slot.value for p in token.passwords if p.expires_at is None]
+        if endless:
+            which = f"{' and '.join(endless)} of {token.name}"
+            message = f"{which} was made by hand and never ends; rotate the device to replace it."
+            yield Reason.PASSWORD_NOT_OURS, message

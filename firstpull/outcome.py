@@ -15,7 +15,15 @@ from firstpull.history import HistoryEntry, entry
 from firstpull.observation import Observed
 from firstpull.plan import Plan, adopts
 from firstpull.reasons import Reason
-from firstpull.records import Condition, Delivery, DeviceRecord, Leaving, State, Warned
+from firstpull.records import (
+    Condition,
+    Delivery,
+    DeviceRecord,
+    Leaving,
+    State,
+    Warned,
+    without,
+)
 from firstpull.schedule import look_after_revoke, next_look, retry_at
 from firstpull.warned import awaiting_sync, warnings_for
 
@@ -31,10 +39,10 @@ def after_look(
     now: datetime,
 ) -> DeviceRecord:
     """The record after a pass in which nothing went wrong."""
-    record = replace(record, claim=None, leaving=_still_leaving(record, plan))
+    record = replace(record, claim=None)
     if observed.record.revocation is not None:
         return _after_revoke(record, observed, now=now)
-    begun = observed.record
+    record, begun = without(record, plan.gone), observed.record
     if observed.chosen is None and begun.leaving and plan.finding is None:
         return replace(record, due_at=now, attempts=0)  # what had to go first has gone
     if plan.finding is not None:
@@ -99,14 +107,9 @@ def _transitions(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[st
             yield "device.warning.raised", f"{warned.reason.value}: {warned.message}"
 
 
-def _still_leaving(record: DeviceRecord, plan: Plan) -> tuple[Leaving, ...]:
-    gone = {(holding.place, holding.names) for holding in plan.gone}
-    return tuple(h for h in record.leaving if (h.place, h.names) not in gone)
-
-
 def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) -> DeviceRecord:
     if record.revocation is None:  # asked for again meanwhile
-        return replace(record, due_at=now, attempts=0)
+        return replace(without(record, observed.record.holdings), due_at=now, attempts=0)
     condition = condition_after(
         record,
         State.REVOKED,

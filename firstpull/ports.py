@@ -220,7 +220,10 @@ class Hubs(Protocol):
         ...
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
-        """The devices of a hub as its query shows them, which may be minutes old."""
+        """The devices of a hub that have a tag or desired properties of firstpull.
+
+        As the hub's query shows them, which may be minutes old. Slow where there are many.
+        """
         ...
 
 

@@ -6,6 +6,7 @@ one. Its fields serialise by pydantic; it holds no password.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -167,6 +168,8 @@ class DeviceRecord:
     adopted: bool = False
     """Whether the token's passwords are somebody else's, and left alone."""
     leaving: tuple[Leaving, ...] = ()
+    spent_secrets: frozenset[str] = frozenset()
+    """Secrets of before, with no version enabled: a vault keeps the names of what it deletes."""
     keeps: frozenset[str] = frozenset()
     """Scope actions of before, which the device keeps until it has logged in anew."""
     slots_requested: frozenset[Slot] = frozenset()
@@ -298,6 +301,17 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
     )
 
 
+def without(record: DeviceRecord, gone: Collection[Holding]) -> DeviceRecord:
+    """The record after nothing is left of these but their secrets, which nobody can read."""
+    left = {(holding.place, holding.names) for holding in gone}
+    secrets = {holding.names.secret for holding in gone}
+    return replace(
+        record,
+        leaving=tuple(h for h in record.leaving if (h.place, h.names) not in left),
+        spent_secrets=record.spent_secrets | secrets,
+    )
+
+
 def accepted(at: datetime) -> Condition:
     """The condition of an intent that nobody has worked on."""
     return Condition(
@@ -306,10 +320,13 @@ def accepted(at: datetime) -> Condition:
 
 
 def _begun_anew(record: DeviceRecord) -> DeviceRecord:
-    left = () if record.is_tombstone else tuple(_losing(h, at_once=True) for h in record.holdings)
+    if record.is_tombstone:
+        base = without(record, record.holdings)
+    else:
+        everything = tuple(_losing(holding, at_once=True) for holding in record.holdings)
+        base = replace(record, leaving=everything)
     return replace(
-        _without_holding(record),
-        leaving=left,
+        _without_holding(base),
         revocation=None,
         slots_requested=frozenset(),
         hub_generation_id=None,

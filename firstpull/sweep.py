@@ -188,7 +188,7 @@ class Sweeper:
     ) -> tuple[int, tuple[DeviceKey, ...]]:
         """Step 4: how many were revoked, and who is held because they are too many."""
         approved = set(last.approved) if last is not None else set()
-        gone = [d for d in gone_devices(inventory) if await self.hubs.twin(d) is None]
+        gone = [device for device in gone_devices(inventory) if await self._is_gone(device)]
         unasked = [device for device in gone if device not in approved]
         fleet = sum(was_in_hub(record) for record in inventory.records)
         most = max(1, fleet * self.most_revokes_percent // 100)
@@ -200,6 +200,16 @@ class Sweeper:
             if device not in held:
                 revoked += await self.revoking.revoke_if_gone(device, requested_by="sweep")
         return revoked, held
+
+    async def _is_gone(self, device: DeviceKey) -> bool:
+        """Whether the hub has the device no more; one whose entry was removed is looked at."""
+        if await self.hubs.twin(device) is None:
+            return True
+        stored = await self.records.get(device)
+        record = stored.value if stored is not None else None
+        if record is not None and record.delivery and is_at_rest(record, now=self.clock.now()):
+            await self._send(record, "the twin's entry is gone")
+        return False
 
     async def _drop_ledger_entries(self, inventory: Inventory) -> int:
         """Step 5: room that is held for nobody is free again."""

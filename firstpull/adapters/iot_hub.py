@@ -24,7 +24,13 @@ _SERVICE = "IoT Hub"
 _THREADS = 16
 _THROTTLE_PAUSE = 10.0
 """Seconds: what IoT Hub's own message says after a 429, which carries no Retry-After."""
-_ALL_DEVICES = QuerySpecification(query="SELECT * FROM devices")
+_OUR_DEVICES = QuerySpecification(
+    query="SELECT * FROM devices "
+    "WHERE is_defined(tags.firstpull) OR is_defined(properties.desired.firstpull)"
+)
+"""Who opts in, and who was delivered to: a hub may have many more."""
+_LISTING_DEADLINE = 240.0
+"""Seconds for all pages together, with the pauses that the hub asks for."""
 _PAGE_SIZE = "100"
 """The most devices that a page of a query holds (iot-hub-devguide-query-language)."""
 
@@ -74,11 +80,16 @@ class IotHubAdapter:
             raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
-        """The devices of a hub as its query shows them, page after page."""
-        page = await self._page(hub, after=None)
+        """The devices of a hub that opt in or were delivered to, page after page.
+
+        A hub takes 20 pages a minute and unit, so that a page may have to be waited for. Raises
+        Transient when that takes longer than the caller has time.
+        """
+        give_up = asyncio.get_running_loop().time() + _LISTING_DEADLINE
+        page = await self._page(hub, after=None, give_up=give_up)
         devices = list(page.items)
         while page.continuation_token:
-            page = await self._page(hub, after=page.continuation_token)
+            page = await self._page(hub, after=page.continuation_token, give_up=give_up)
             devices += page.items
         return tuple(ListedDevice(device_id=d.device_id, twin=_twin(d)) for d in devices)
 
@@ -86,13 +97,22 @@ class IotHubAdapter:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _page(self, hub: str, *, after: str | None) -> QueryResult:
-        page = await self._call(
-            hub, lambda manager: manager.query_iot_hub(_ALL_DEVICES, after, _PAGE_SIZE)
-        )
-        if page is None:
-            raise _unavailable("404 to a query")
-        return page
+    async def _page(self, hub: str, *, after: str | None, give_up: float) -> QueryResult:
+        while True:
+            try:
+                page = await self._call(
+                    hub, lambda manager: manager.query_iot_hub(_OUR_DEVICES, after, _PAGE_SIZE)
+                )
+            except Transient as error:
+                pause = error.retry_after or _THROTTLE_PAUSE
+                late = asyncio.get_running_loop().time() + pause > give_up
+                if error.reason is not Reason.THROTTLED or late:
+                    raise
+                await asyncio.sleep(pause)
+                continue
+            if page is None:
+                raise _unavailable("404 to a query")
+            return page
 
     async def _call(
         self,

@@ -69,6 +69,11 @@ def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> 
     return TwinPatch(tags=document.tags, desired=desired)
 
 
+def query_text(body: bytes) -> str:
+    """The query that a POST of `/devices/query` asks. Raises IotHubError 400."""
+    return _parse(_QueryDocument, body).query
+
+
 def identity_document(identity: Identity) -> JsonObject:
     """An identity as the registry answers it, keys included."""
     settings = identity.settings
@@ -224,6 +229,10 @@ class _TwinDocument(_ReadOnly):
     capabilities: Any = None
     device_scope: Any = None
     parent_scopes: Any = None
+
+
+class _QueryDocument(_Document):
+    query: str
 
 
 def _parse[D: _Document](model: type[D], body: bytes) -> D:

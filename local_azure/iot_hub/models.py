@@ -16,6 +16,8 @@ from local_azure.iot_hub.exceptions import (
 )
 from local_azure.iot_hub.identities import DeviceSettings, Identity
 from local_azure.iot_hub.modules import EDGE_MODULES, ModuleIdentity
+from local_azure.iot_hub.query_index import IndexedDevice, QueryIndex
+from local_azure.iot_hub.query_pages import MOST_ROWS, QueryPage, query_page
 from local_azure.iot_hub.shared_access import default_policies
 from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
 from local_azure.iot_hub.twins import (
@@ -90,6 +92,7 @@ class IotHub:
         self.throttles = Throttles(
             clock=clock, limits=s1_limits() if throttle_limits is None else throttle_limits
         )
+        self.index = QueryIndex(clock)
         self._clock = clock
         self._random = random
         self._identities: dict[str, Identity] = {}
@@ -129,6 +132,7 @@ class IotHub:
         self._identities[identity.device_id] = identity
         self._twins[identity.device_id, None] = Twin.empty(self._clock.now())
         self._fit_edge_modules(identity)
+        self._note(identity.device_id)
         self._emit(DeviceCreated(identity))
         return identity
 
@@ -144,6 +148,7 @@ class IotHub:
             identity = replace(identity, status_updated_at=self._clock.now())
         self._identities[identity.device_id] = identity
         self._fit_edge_modules(identity)
+        self._note(identity.device_id)
         self._emit(DeviceUpdated(identity))
         return self.device(identity.device_id)
 
@@ -154,6 +159,7 @@ class IotHub:
         del self._identities[device_id]
         del self._twins[device_id, None]
         self._remove_modules(device_id)
+        self._note(device_id)
         self._emit(DeviceDeleted(identity))
 
     def set_connected(self, device_id: str, *, connected: bool) -> None:
@@ -165,6 +171,7 @@ class IotHub:
         self._identities[device_id] = replace(
             identity, connected=connected, connection_updated_at=now, last_activity_at=now
         )
+        self._note(device_id)
 
     def modules(self, device_id: str) -> list[ModuleIdentity]:
         """A device's modules, in the order of their names."""
@@ -207,6 +214,7 @@ class IotHub:
             desired = merge_desired(twin.desired, patch.desired, at=self._clock.now())
             twin = replace(twin, desired=desired)
         self._twins[device_id, module_id] = twin
+        self._note(device_id)
         if patch.desired is not None and module_id is None:
             self._emit(DesiredPropertiesChanged(device_id, patch.desired, twin.desired.version))
         return twin
@@ -232,7 +240,21 @@ class IotHub:
         self._twins[device_id, module_id] = replace(
             twin, reported=reported, version=twin.version + 1
         )
+        self._note(device_id)
         return reported
+
+    def query(
+        self, text: str, *, most: int = MOST_ROWS, continuation: str | None = None
+    ) -> QueryPage:
+        """One page of a query on device twins, from the index. Raises IotHubError 400."""
+        return query_page(self.index.devices(), text, most=most, continuation=continuation)
+
+    def _note(self, device_id: str) -> None:
+        """Let the index see what a device is now."""
+        identity = self._identities.get(device_id)
+        twin = self._twins.get((device_id, None))
+        device = IndexedDevice(identity, twin) if identity and twin else None
+        self.index.note(device_id, device)
 
     def _fit_edge_modules(self, identity: Identity) -> None:
         """Edge devices have the runtime's modules.

@@ -13,6 +13,7 @@ from local_azure.iot_hub.documents import (
     identity_document,
     module_document,
     module_twin_document,
+    query_text,
     twin_document,
     twin_patch,
 )
@@ -25,6 +26,7 @@ from local_azure.iot_hub.exceptions import (
     unauthorized,
 )
 from local_azure.iot_hub.models import IotHub
+from local_azure.iot_hub.query_pages import MOST_ROWS
 from local_azure.iot_hub.shared_access import (
     InvalidSignature,
     Right,
@@ -41,6 +43,8 @@ API_VERSIONS = frozenset(
     {"2018-06-30", "2020-05-31-preview", "2020-09-30", "2021-04-12", "2024-03-31"}
 )
 _MOST_DEVICES_LISTED = 1000
+_MOST_ROWS = "x-ms-max-item-count"
+_CONTINUATION = "x-ms-continuation"
 _MODULES = "/devices/{device_id}/modules"
 _MODULE = "/devices/{device_id}/modules/{module_id}"
 _MODULE_TWIN = "/twins/{device_id}/modules/{module_id}"
@@ -56,6 +60,7 @@ _READ_REGISTRY = _Needs(Right.REGISTRY_READ, Throttle.IDENTITY_REGISTRY)
 _WRITE_REGISTRY = _Needs(Right.REGISTRY_WRITE, Throttle.IDENTITY_REGISTRY)
 _READ_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.TWIN_READ)
 _UPDATE_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.TWIN_UPDATE)
+_QUERY_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.QUERY)
 
 
 def create_iot_hub_application(
@@ -92,6 +97,7 @@ def create_iot_hub_application(
         ("GET", _MODULE_TWIN, "moduleTwins.get", _READ_TWINS, api.twin),
         ("PATCH", _MODULE_TWIN, "moduleTwins.update", _UPDATE_TWINS, api.patch_twin),
         ("PUT", _MODULE_TWIN, "moduleTwins.replace", _UPDATE_TWINS, api.replace_twin),
+        ("POST", "/devices/query", "twins.query", _QUERY_TWINS, api.query),
     ):
         application.router.add_route(method, path, door.guard(needs, serve), name=operation)
     return application
@@ -157,7 +163,7 @@ class _Api:
         self._hub = hub
 
     async def devices(self, request: web.Request) -> web.Response:
-        most = _most_listed(request.query.get("top", ""))
+        most = _most(request.query.get("top", ""), limit=_MOST_DEVICES_LISTED, name="top")
         return web.json_response([identity_document(i) for i in self._hub.devices()[:most]])
 
     async def device(self, request: web.Request) -> web.Response:
@@ -205,6 +211,18 @@ class _Api:
         wanted, etag = await _twin_write(request)
         self._hub.replace_twin(device_id, wanted, etag=etag, module_id=module_id)
         return self._twin_answer(device_id, module_id)
+
+    async def query(self, request: web.Request) -> web.Response:
+        text, asked = query_text(await request.read()), request.headers
+        page = self._hub.query(
+            text,
+            most=_most(asked.get(_MOST_ROWS, ""), limit=MOST_ROWS, name=_MOST_ROWS),
+            continuation=asked.get(_CONTINUATION) or None,
+        )
+        headers = {"x-ms-item-type": page.item_type.value}
+        if page.continuation is not None:
+            headers[_CONTINUATION] = page.continuation
+        return web.json_response(page.rows, headers=headers)
 
     def _twin_answer(self, device_id: str, module_id: str | None) -> web.Response:
         twin = self._hub.twin(device_id, module_id)
@@ -263,15 +281,15 @@ def _twin_id(request: web.Request) -> tuple[str, str | None]:
     return device_id, module[1] if module else None
 
 
-def _most_listed(top: str) -> int:
-    """Whatever is out of bounds means the most."""
-    if not top:
-        return _MOST_DEVICES_LISTED
+def _most(asked: str, *, limit: int, name: str) -> int:
+    """Whatever is out of bounds means the limit."""
+    if not asked:
+        return limit
     try:
-        wanted = int(top)
+        wanted = int(asked)
     except ValueError as error:
-        raise IotHubError(ARGUMENT_INVALID, "top is not a number") from error
-    return wanted if 1 <= wanted <= _MOST_DEVICES_LISTED else _MOST_DEVICES_LISTED
+        raise IotHubError(ARGUMENT_INVALID, f"{name} is not a number") from error
+    return wanted if 1 <= wanted <= limit else limit
 
 
 async def _twin_write(request: web.Request) -> tuple[TwinPatch, str | None]:

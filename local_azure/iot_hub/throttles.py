@@ -21,6 +21,7 @@ class Throttle(StrEnum):
     IDENTITY_REGISTRY = "IdentityRegistry"
     TWIN_READ = "TwinRead"
     TWIN_UPDATE = "TwinUpdate"
+    QUERY = "Query"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def s1_limits(*, units: int = 1) -> dict[Throttle, Limit]:
         Throttle.IDENTITY_REGISTRY: Limit(per_second=100 / 60 * units, burst=100 * units),
         Throttle.TWIN_READ: Limit(per_second=100, burst=300),
         Throttle.TWIN_UPDATE: Limit(per_second=50, burst=150),
+        Throttle.QUERY: Limit(per_second=20 / 60 * units, burst=20 * units),
     }
 
 

@@ -19,6 +19,7 @@ from local_azure.event_grid import Courier
 from local_azure.event_grid.management_routes import EventGridRoutes
 from local_azure.identity.responses import PATH as IDENTITY_PATH
 from local_azure.identity.responses import create_identity_application
+from local_azure.iot_hub.management_routes import IotHubRoutes
 from local_azure.iot_hub.models import IotHub
 from local_azure.iot_hub.mqtt import MqttEndpoint
 from local_azure.iot_hub.responses import create_iot_hub_application
@@ -144,7 +145,10 @@ async def start_stack(
             run_provisioning(kernel, hub=hub, hub_host_name=hub_host)
         )
         management_url = await builder.management(
-            SiteRoutes(sites), EventGridRoutes(events), ProvisioningRoutes(provisioning)
+            SiteRoutes(sites),
+            EventGridRoutes(events),
+            ProvisioningRoutes(provisioning),
+            IotHubRoutes(hub),
         )
         yield Stack(
             options=options,
@@ -279,7 +283,9 @@ class _Builder:
         await self._listeners.serve(port, application, tls=False)
         return f"http://{port.host}{IDENTITY_PATH}", header
 
-    async def management(self, *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes) -> str:
+    async def management(
+        self, *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes
+    ) -> str:
         """The port with the knobs."""
         port = self._listeners.bind()
         application = create_management_application(

@@ -11,7 +11,7 @@ from tests.firstpull.fakes import FakeCloud, name_in
 def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
     """Everything about a device but times, the password's text and what it superseded."""
     record = cloud.record(device)
-    if record.place is None or record.names is None:
+    if record.place is None or record.names is None or device not in cloud.devices:
         return {"state": record.condition.state, "tokens": set(cloud.tokens)}
     entry = cloud.twin_entry(device, record.place)
     password = str(entry.pop("password", ""))
@@ -25,6 +25,9 @@ def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
         "slot": record.delivery.slot if record.delivery else None,
         "requested": record.slots_requested,
         "claimed": record.claim is not None,
+        "leaving": record.leaving,
+        "keeps": record.keeps,
+        "rotation": record.rotation,
         "tokens": {name: token.scope_map_id for name, token in cloud.tokens.items()},
         "scope maps": cloud.scope_maps,
         "clients": {p: [name_in(t) for t in c.clients] for p, c in cloud.connected.items()},

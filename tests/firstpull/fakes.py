@@ -20,7 +20,7 @@ from functools import lru_cache
 from typing import Any
 
 from firstpull import ledger as ledgers
-from firstpull import records
+from firstpull import records, sweep_report
 from firstpull.cloud import (
     ConnectedRegistry,
     ListedDevice,
@@ -40,10 +40,12 @@ from firstpull.cloud import (
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, Conflict, Transient
 from firstpull.ledger import Ledger, Standing
+from firstpull.poison import StoredMessage
 from firstpull.ports import Lease, Page, Query, Stored
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord
 from firstpull.secret import Secret
+from firstpull.sweep_report import SweepReport
 from tests.firstpull.virtual_clock import VirtualClock
 
 PASSWORD_MARK = "=pw/"  # noqa: S105 - what every password of the fakes begins with
@@ -70,6 +72,7 @@ READS = frozenset(
         "records.due",
         "records.page",
         "ledgers.get",
+        "sweeps.get",
     }
 )
 
@@ -179,6 +182,7 @@ class FakeCloud:
         self.ledgers: dict[Place, tuple[bytes, int]] = {}
         self.locks: dict[Place, _Hold] = {}
         self.queue: list[Hint] = []
+        self.sweep: tuple[bytes, int] | None = None
         self.calls: list[str] = []
         self.faults: dict[int, Fault] = {}
         """By number of the call, counted from 1 over all processes."""
@@ -586,12 +590,13 @@ class FakeContainerRegistries:
         ]
 
     def _belongs_to_the_recorded_device(self, token: str) -> bool:
-        """Whether the device is still the one that the record means, not one registered since."""
+        """Whether the device is still the one that the record means, and nobody wants it out."""
         return any(
             record.names is not None
             and record.names.token == token
             and record.device in self._cloud.devices
             and record.hub_generation_id == self._cloud.devices[record.device].generation_id
+            and not (record.rotation is not None and record.rotation.immediately)
             for record in self._cloud.all_records()
         )
 
@@ -702,7 +707,7 @@ class FakeHubs:
             lambda: tuple(
                 ListedDevice(device_id=key.device_id, twin=_twin(found))
                 for key, found in self.line.cloud.devices.items()
-                if key.hub == hub
+                if key.hub == hub and ("firstpull" in found.tags or "firstpull" in found.desired)
             ),
         )
 
@@ -909,3 +914,48 @@ class FakeLocks:
             return FakeLease(self.line, place, owner=cloud.next_number(), vanished=vanished)
 
         return await self.line.call("locks.acquire", effect)
+
+
+@dataclass(frozen=True)
+class FakeSweeps:
+    """The last report, kept as text."""
+
+    line: Line
+
+    async def get(self) -> Stored[SweepReport] | None:
+        def effect() -> Stored[SweepReport] | None:
+            found = self.line.cloud.sweep
+            return None if found is None else _stored_report(*found)
+
+        return await self.line.call("sweeps.get", effect)
+
+    async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
+        def effect() -> Stored[SweepReport]:
+            found = self.line.cloud.sweep
+            current = None if found is None else _stored_report(*found).etag
+            if current != etag:
+                raise Conflict("The report has changed.")
+            self.line.cloud.sweep = sweep_report.to_json(report), self.line.cloud.next_number()
+            return _stored_report(*self.line.cloud.sweep)
+
+        return await self.line.call("sweeps.put", effect)
+
+
+def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:
+    return Stored(value=sweep_report.from_json(text), etag=f"s{version}")
+
+
+class NoPoison:
+    """Poison queues in a world without messages."""
+
+    async def keep(self, queue: str, text: str) -> None:
+        raise AssertionError(f"{queue} took no message {text}")
+
+    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:  # noqa: ARG002 - the port's
+        return ()
+
+    async def resend(self, queue: str, message_id: str, text: str) -> bool:  # noqa: ARG002 - the port's
+        return False
+
+    async def discard(self, queue: str, message_id: str) -> bool:  # noqa: ARG002 - the port's
+        return False

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from firstpull.apply import Applier
-from firstpull.apply_withdrawal import Withdrawer
+from firstpull.bootstrap import Application, Ports, wire
 from firstpull.cloud import Place, RegistryId
 from firstpull.converge import Worker
 from firstpull.devices import DeviceKey
 from firstpull.errors import FirstpullError, Transient
 from firstpull.membership import Membership
-from firstpull.observation import Observer
 from firstpull.onboarding import Onboarding
 from firstpull.overdue import enqueue_overdue
 from firstpull.policy import Policy
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State
 from firstpull.requests import OnboardingRequest, read_request
-from firstpull.revoking import Revoking
-from firstpull.rotating import Rotating
+from firstpull.settings import Settings
+from firstpull.sweep_report import SweepReport
 from tests.firstpull.fakes import (
     Crashed,
     FakeCloud,
@@ -36,9 +34,11 @@ from tests.firstpull.fakes import (
     FakeLocks,
     FakeRecords,
     FakeSecrets,
+    FakeSweeps,
     FakeWorkQueue,
     Hint,
     Line,
+    NoPoison,
 )
 from tests.firstpull.invariants import broken_promises
 from tests.firstpull.virtual_clock import VirtualClock
@@ -51,6 +51,7 @@ REGISTRY = RegistryId(
 PLANT_ONE = Place(registry=REGISTRY, connected_registry="plantone")
 PLANT_TWO = Place(registry=REGISTRY, connected_registry="planttwo")
 VALIDITY = timedelta(days=90)
+DEPLOYMENT = "test"
 
 _TIMER = timedelta(minutes=1)
 _REDELIVERY = timedelta(seconds=30)
@@ -90,59 +91,48 @@ class Process:
     """One host process of the app: its own objects, its own connection."""
 
     line: Line
-    worker: Worker
-    onboarding: Onboarding
-    revoking: Revoking
-    rotating: Rotating
-    membership: Membership
+    application: Application
+
+    @property
+    def worker(self) -> Worker:
+        """What looks at devices."""
+        return self.application.worker
+
+    @property
+    def onboarding(self) -> Onboarding:
+        """What the doors ask."""
+        return self.application.onboarding
+
+    @property
+    def membership(self) -> Membership:
+        """What brings tokens into the lists, and out of them."""
+        return self.worker.applier.membership
 
 
 def make_process(cloud: FakeCloud, policy: Policy) -> Process:
-    """A process that was started just now."""
+    """A process that was started just now, wired as the real ones are."""
     line = Line(cloud)
-    registries, vault, hubs = FakeContainerRegistries(line), FakeSecrets(line), FakeHubs(line)
-    records, queue, ledgers = FakeRecords(line), FakeWorkQueue(line), FakeLedgers(line)
-    clock = cloud.clock
-    membership = Membership(
-        registries=registries, ledgers=ledgers, locks=FakeLocks(line), clock=clock
+    ports = Ports(
+        registries=FakeContainerRegistries(line),
+        secrets=FakeSecrets(line),
+        hubs=FakeHubs(line),
+        records=FakeRecords(line),
+        queue=FakeWorkQueue(line),
+        ledgers=FakeLedgers(line),
+        locks=FakeLocks(line),
+        sweeps=FakeSweeps(line),
+        poison=NoPoison(),
+        clock=cloud.clock,
     )
-    observer = Observer(
-        deployment="test",
-        policy=policy,
-        registries=registries,
-        secrets=vault,
-        hubs=hubs,
-        ledgers=ledgers,
-        records=records,
+    settings = Settings.model_validate(
+        {
+            "deployment": DEPLOYMENT,
+            "policy": policy,
+            "key_vault_url": "https://vault.example",
+            "AzureWebJobsStorage": "unused",
+        }
     )
-    applier = Applier(
-        deployment="test",
-        registries=registries,
-        secrets=vault,
-        hubs=hubs,
-        membership=membership,
-        clock=clock,
-    )
-    worker = Worker(
-        records=records,
-        queue=queue,
-        observer=observer,
-        applier=applier,
-        withdrawer=Withdrawer(
-            policy=policy,
-            registries=registries,
-            secrets=vault,
-            hubs=hubs,
-            membership=membership,
-        ),
-        clock=clock,
-        new_id=lambda: f"worker{cloud.next_number()}",
-        validity=VALIDITY,
-    )
-    onboarding = Onboarding(policy=policy, records=records, queue=queue, clock=clock)
-    revoking = Revoking(records=records, queue=queue, hubs=hubs, clock=clock)
-    rotating = Rotating(records=records, queue=queue, clock=clock)
-    return Process(line, worker, onboarding, revoking, rotating, membership)
+    return Process(line, wire(settings, ports))
 
 
 class Harness:
@@ -198,10 +188,32 @@ class Harness:
     ) -> DeviceRecord:
         """Ask through the door, again and again while the door cannot answer."""
         request = self.request(device_id, **changes)
+        return await self._insist(lambda p: p.onboarding.ask(request, requested_by="a test"))
+
+    async def revoke(self, device: DeviceKey) -> DeviceRecord:
+        """Revoke through the door, likewise."""
+        return await self._insist(
+            lambda p: p.application.revoking.revoke(device, requested_by="a test")
+        )
+
+    async def rotate(self, device: DeviceKey, *, immediately: bool = False) -> DeviceRecord:
+        """Ask for another password through the door, likewise."""
+        return await self._insist(
+            lambda p: p.application.rotating.rotate(
+                device, immediately=immediately, requested_by="a test"
+            )
+        )
+
+    async def sweep(self) -> SweepReport:
+        """Run the sweep once."""
+        _, process = self._next_process()
+        return await process.application.sweeper.run()
+
+    async def _insist(self, call: Callable[[Process], Awaitable[DeviceRecord]]) -> DeviceRecord:
         while True:
             number, process = self._next_process()
             try:
-                return await process.onboarding.ask(request, requested_by="a test")
+                return await call(process)
             except Crashed:
                 self.restart(number)
             except Transient:
@@ -272,6 +284,9 @@ class Harness:
             entry = self.cloud.twin_entry(device, place)
             if entry:
                 self._try_login(found, place, entry)
+            else:
+                found.held.pop(place.connected_registry, None)
+                _section_of(found).pop(place.connected_registry, None)
 
     def _try_login(self, device: FakeDevice, place: Place, entry: dict[str, Any]) -> None:
         works = self.cloud.site_accepts(place, entry["username"], entry["password"])
@@ -280,8 +295,7 @@ class Harness:
         answer = {"deliveryId": entry["deliveryId"], "state": "LoggedIn" if works else "Failed"}
         if not works:
             answer["reason"] = "Unauthorized"
-        section = device.reported.setdefault("firstpull", {}).setdefault("registryCredentials", {})
-        section[place.connected_registry] = answer
+        _section_of(device)[place.connected_registry] = answer
 
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver hints, and let the devices act, where it is time."""
@@ -342,15 +356,12 @@ class Harness:
     def _check(self) -> None:
         self.cloud.violations += broken_promises(self.cloud)
         for device in self.must_stay_logged_in:
-            record = self.cloud.record(device)
             held = self.cloud.devices[device].held
-            place, names = record.place, record.names
-            if (
-                place is None
-                or names is None
-                or not self.cloud.site_accepts(
-                    place, names.token, held.get(place.connected_registry, "")
+            if not any(
+                self.cloud.site_accepts(
+                    h.place, h.names.token, held.get(h.place.connected_registry, "")
                 )
+                for h in self.cloud.record(device).holdings
             ):
                 self.cloud.violations.append(f"P2: {device.device_id} is locked out")
 
@@ -366,3 +377,10 @@ class Harness:
         if self.processes[number].line.dead:
             self.crashes += 1
             self.processes[number] = self._start()
+
+
+def _section_of(device: FakeDevice) -> dict[str, Any]:
+    section = device.reported.setdefault("firstpull", {}).setdefault("registryCredentials", {})
+    if not isinstance(section, dict):
+        raise TypeError("the reported section is an object")
+    return section

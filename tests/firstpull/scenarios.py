@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from firstpull.cloud import ScopeMap, Slot, TokenId
+from firstpull.cloud import NewPassword, ScopeMap, Slot, TokenId
 from firstpull.devices import DeviceKey
 from firstpull.records import State
+from firstpull.secret import Secret
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import FakeToken, Fault
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
@@ -41,7 +42,8 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
         connectedRegistries=[
             {"name": "plantone", "capacity": scenario.capacity},
             {"name": "planttwo"},
-        ]
+        ],
+        adoptableTokens=["by-hand"],
     )
     harness = Harness(policy=policy, processes=processes, sync_every=timedelta(seconds=6))
     device = await scenario.prepare(harness)
@@ -139,3 +141,112 @@ RENEWAL = Scenario(prepare=_about_to_renew, act=_renew)
 RE_CREATION = Scenario(prepare=_ready, act=_recreate)
 OVERFLOW = Scenario(prepare=_registered, act=_ask_for_a_site_that_fills_up, capacity=3)
 REPAIR = Scenario(prepare=_ready, act=_meddle)
+
+
+async def _revoke(harness: Harness, device: DeviceKey) -> None:
+    await harness.revoke(device)
+    await harness.run_for(timedelta(minutes=25))
+    if harness.state(device) is not State.REVOKED:
+        raise AssertionError(harness.cloud.record(device).condition)
+
+
+async def _revoke_a_device_that_is_gone(harness: Harness, device: DeviceKey) -> None:
+    del harness.cloud.devices[device]
+    await _revoke(harness, device)
+
+
+async def _begin_anew(harness: Harness, device: DeviceKey) -> None:
+    await harness.revoke(device)
+    await harness.ask()
+    await harness.run_until_quiet()
+
+
+async def _move(harness: Harness, device: DeviceKey) -> None:
+    harness.must_stay_logged_in.add(device)
+    await harness.ask(connectedRegistry="planttwo")
+    await harness.run_until_quiet()
+
+
+async def _move_there_and_back(harness: Harness, device: DeviceKey) -> None:
+    harness.must_stay_logged_in.add(device)
+    await harness.ask(connectedRegistry="planttwo")
+    await harness.run_for(timedelta(seconds=1))
+    await harness.ask()
+    await harness.run_until_quiet()
+
+
+async def _ask_for_others(harness: Harness, device: DeviceKey) -> None:
+    harness.must_stay_logged_in.add(device)
+    await harness.ask(repositories=["plant/other"])
+    await harness.run_until_quiet()
+
+
+async def _rotate(harness: Harness, device: DeviceKey) -> None:
+    harness.must_stay_logged_in.add(device)
+    await harness.rotate(device)
+    await harness.run_until_quiet()
+
+
+async def _rotate_at_once(harness: Harness, device: DeviceKey) -> None:
+    await harness.rotate(device, immediately=True)
+    await harness.run_until_quiet()
+
+
+async def _made_by_hand(harness: Harness) -> DeviceKey:
+    make_by_hand(harness, "by-hand", HAND_MADE)
+    return harness.register()
+
+
+async def _adopt(harness: Harness, device: DeviceKey) -> None:
+    await harness.ask(adopt="by-hand")
+    await harness.run_until_quiet()
+    accepted = harness.cloud.accepted("by-hand")
+    if not accepted or harness.cloud.twin_entry(device, PLANT_ONE):
+        raise AssertionError("the password of before was to be left alone")
+    await harness.rotate(device)
+    await harness.run_until_quiet()
+
+
+HAND_MADE = "made-by-hand"
+
+
+def make_by_hand(harness: Harness, token: str, password: str) -> None:
+    """A token with one password that never ends, already a client of the first place."""
+    cloud = harness.cloud
+    cloud.scope_maps["by-hand"] = ScopeMap(
+        name="by-hand", actions=frozenset({"repositories/plant/app/content/read"})
+    )
+    made = NewPassword(
+        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
+    )
+    cloud.tokens[token] = FakeToken(f"{REGISTRY}/scopeMaps/by-hand", passwords={Slot.ONE: made})
+    cloud.connected[PLANT_ONE].clients.append(TokenId(f"{REGISTRY}/tokens/{token}"))
+
+
+REVOKE = Scenario(prepare=_ready, act=_revoke)
+REVOKE_GONE = Scenario(prepare=_ready, act=_revoke_a_device_that_is_gone)
+BEGIN_ANEW = Scenario(prepare=_ready, act=_begin_anew)
+MOVE = Scenario(prepare=_ready, act=_move)
+THERE_AND_BACK = Scenario(prepare=_ready, act=_move_there_and_back)
+OTHER_REPOSITORIES = Scenario(prepare=_ready, act=_ask_for_others)
+ROTATION = Scenario(prepare=_ready, act=_rotate)
+ROTATION_AT_ONCE = Scenario(prepare=_ready, act=_rotate_at_once)
+ADOPTION = Scenario(prepare=_made_by_hand, act=_adopt)
+
+SCENARIOS = {
+    "onboarding": ONBOARDING,
+    "overflow": OVERFLOW,
+    "renewal": RENEWAL,
+    "re-creation": RE_CREATION,
+    "repair": REPAIR,
+    "revoke": REVOKE,
+    "revoke of a device that is gone": REVOKE_GONE,
+    "revoke and again": BEGIN_ANEW,
+    "move": MOVE,
+    "there and back": THERE_AND_BACK,
+    "other repositories": OTHER_REPOSITORIES,
+    "rotation": ROTATION,
+    "rotation at once": ROTATION_AT_ONCE,
+    "adoption": ADOPTION,
+}
+"""All of them, by what happens."""

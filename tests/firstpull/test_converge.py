@@ -8,7 +8,6 @@ import pytest
 
 from firstpull.cloud import ScopeMap, Slot
 from firstpull.devices import DeviceKey
-from firstpull.errors import Refused
 from firstpull.reasons import Reason
 from firstpull.records import State
 from tests.firstpull.end_state import end_state
@@ -569,7 +568,7 @@ async def test_a_device_that_asks_for_another_place_in_time_holds_no_room_at_the
     assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
-async def test_a_device_that_is_sent_elsewhere_while_room_is_held_for_it_leaves_none_behind() -> None:
+async def test_a_device_sent_elsewhere_while_room_is_held_for_it_leaves_nothing_behind() -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()

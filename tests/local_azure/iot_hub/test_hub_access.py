@@ -295,22 +295,22 @@ async def test_a_fault_rule_answers_as_iot_hub_would(http: HubHttp, status: int,
 
 
 THROTTLED = [
-    ("GET", "/devices/d", Throttle.IDENTITY_REGISTRY),
-    ("GET", "/twins/d", Throttle.TWIN_READ),
-    ("PATCH", "/twins/d", Throttle.TWIN_UPDATE),
+    ("GET", "/devices/d", None, Throttle.IDENTITY_REGISTRY),
+    ("GET", "/twins/d", None, Throttle.TWIN_READ),
+    ("PATCH", "/twins/d", {}, Throttle.TWIN_UPDATE),
+    ("POST", "/devices/query", {"query": "SELECT * FROM devices"}, Throttle.QUERY),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "throttle"), THROTTLED)
+@pytest.mark.parametrize(("method", "path", "body", "throttle"), THROTTLED)
 async def test_too_many_calls_are_throttled_until_time_passes(
-    kernel: Kernel, method: str, path: str, throttle: Throttle
+    kernel: Kernel, method: str, path: str, body: object, throttle: Throttle
 ) -> None:
     limits = {throttle: Limit(per_second=1, burst=2)}
     hub = IotHub(name="hub", clock=kernel.clock, random=kernel.random, throttle_limits=limits)
     hub.create_device(DeviceSettings("d"))
     http = await HubHttp(kernel, hub).start()
     try:
-        body: object = {} if method == "PATCH" else None
         statuses = [(await http.request(method, path, json=body)).status for _ in range(2)]
         throttled = await http.request(method, path, json=body)
         kernel.clock.advance(timedelta(seconds=1))
@@ -333,6 +333,12 @@ def test_an_s1_hub_allows_a_hundred_identity_calls_a_minute_and_unit() -> None:
         assert limit.per_second * 60 == pytest.approx(100 * units)
         assert s1_limits(units=units)[Throttle.TWIN_READ].per_second == 100
         assert s1_limits(units=units)[Throttle.TWIN_UPDATE].per_second == 50
+
+
+def test_an_s1_hub_allows_twenty_queries_a_minute_and_unit() -> None:
+    for units in (1, 3):
+        limit = s1_limits(units=units)[Throttle.QUERY]
+        assert limit.per_second * 60 == pytest.approx(20 * units)
 
 
 def test_throttles_can_be_switched_off(kernel: Kernel) -> None:

@@ -74,9 +74,10 @@ def names_of_log_events() -> set[str]:
         if isinstance(call, ast.Call)
     )
     names = set()
+    tellers = {"emit", "emit_warning", "emit_crash", "report", "note", "_note", "entry"}
     for call in calls:
         function = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        if function in {"emit", "_emit", "emit_warning", "emit_crash", "report"} and call.args:
+        if function in tellers and call.args:
             name = call.args[0]
             if isinstance(name, ast.JoinedStr):
                 name = name.values[0]

@@ -13,6 +13,7 @@ from local_azure.container_registry.resources import (
     ConnectedRegistrySettings,
     LoginServer,
     Mode,
+    ProblemCode,
     Token,
 )
 from local_azure.container_registry.rules import (
@@ -101,7 +102,8 @@ class SyncOverride:
 class ConnectedRegistryBackend:
     """A deployed connected registry: serves its last snapshot, whatever the cloud says by now.
 
-    `override` may be set at any time; None means the cron schedule and window of the resource.
+    Two things may be set at any time. `override`: None means the cron schedule and window of
+    the resource. `problem`: what keeps it from taking anything over, reported at each sync.
     """
 
     def __init__(
@@ -110,9 +112,11 @@ class ConnectedRegistryBackend:
         self.registry = registry
         self.name = name
         self.override = override
+        self.problem: ProblemCode | None = None
         self.snapshot = ConnectedRegistrySnapshot(registry.now(), {}, {})
         self._mode = registry.connected_registry(name).mode
         self._online = True
+        self._last_attempt: datetime | None = None
 
     @property
     def read_only(self) -> bool:
@@ -137,27 +141,40 @@ class ConnectedRegistryBackend:
 
     def go_offline(self) -> None:
         """No more syncs; what is known is served on."""
-        self._set_online(online=False)
+        self._online = False
+        if self._activated() is not None:
+            self.registry.note_connection(self.name, "Offline")
 
     def go_online(self) -> None:
-        """Reach the cloud again. Nothing is synced by this alone."""
-        self._set_online(online=True)
+        """Reach the cloud again. The cloud knows of it at the next sync."""
+        self._online = True
 
     def sync(self) -> bool:
-        """Take a new snapshot. False when the cloud is not reached or does not let this sync."""
-        connected = self._syncable()
+        """Take a new snapshot. False when the cloud is not reached or does not let this sync.
+
+        Also False, and reported to the cloud, when there is a problem.
+        """
+        connected = self._reaching_the_cloud()
         if connected is None:
+            return False
+        self._last_attempt = self.registry.now()
+        # Disabling the sync token is how a connected registry is cut off from the cloud.
+        if self.registry.token_of(connected.sync_token_id).status == "disabled":
+            self.registry.note_connection(self.name, "Offline")
+            return False
+        if self.problem is not None:
+            self.registry.note_problem(self.name, self.problem)
             return False
         self.snapshot = ConnectedRegistrySnapshot.take(self.registry, connected)
         self.registry.note_sync(self.name)
         return True
 
     def sync_is_due(self, now: datetime) -> bool:
-        """Whether the schedule asks for a sync that has not taken place."""
-        connected = self._syncable()
+        """Whether the schedule asks for a sync that has not been tried."""
+        connected = self._reaching_the_cloud()
         if connected is None:
             return False
-        last = connected.last_sync_time
+        last = self._last_attempt
         if self.override is not None:
             return self.override.every_seconds is not None and (
                 last is None or now - last >= timedelta(seconds=self.override.every_seconds)
@@ -168,25 +185,15 @@ class ConnectedRegistryBackend:
         """Whether it was due and done."""
         return self.sync_is_due(self.registry.now()) and self.sync()
 
-    def _set_online(self, *, online: bool) -> None:
-        self._online = online
-        connected = self._resource()
-        if connected is not None and connected.active:
-            self.registry.note_connection(self.name, "Online" if online else "Offline")
+    def _reaching_the_cloud(self) -> ConnectedRegistry | None:
+        return self._activated() if self._online else None
 
-    def _syncable(self) -> ConnectedRegistry | None:
-        connected = self._resource() if self._online else None
-        if connected is None or not connected.active:
-            return None
-        # Disabling the sync token is how a connected registry is cut off from the cloud.
-        sync_token = self.registry.token_of(connected.sync_token_id)
-        return connected if sync_token.status == "enabled" else None
-
-    def _resource(self) -> ConnectedRegistry | None:
+    def _activated(self) -> ConnectedRegistry | None:
         try:
-            return self.registry.connected_registry(self.name)
+            connected = self.registry.connected_registry(self.name)
         except ResourceNotFound:
             return None
+        return connected if connected.active else None
 
 
 def deploy_connected_registry(

@@ -14,7 +14,9 @@ from local_azure.container_registry.resources import (
     ConnectedRegistrySettings,
     GeneratedCredentials,
     LoginServer,
+    ProblemCode,
     ScopeMap,
+    StatusDetail,
     SystemData,
     Token,
 )
@@ -25,6 +27,13 @@ from local_azure.resource_manager.links import Document
 
 # Learn, "Azure Container Registry service tiers", Premium.
 _LIMITS = {"ScopeMaps": 50_000, "Tokens": 50_000}
+
+# Azure/acr, docs/preview/connected-registry/connected-registry-error-codes.md.
+_PROBLEMS: dict[ProblemCode, str] = {
+    "DISK_ERROR": "Files on the local disk could not be created, written or deleted.",
+    "DISK_PERMISSION_DENIED": "There is no permission to write to the local disk.",
+    "DISK_STORAGE_FULL": "There is no room left on the local disk.",
+}
 
 
 def registry_document(registry: Registry) -> Document:
@@ -117,7 +126,8 @@ def connected_registry_document(
         "logging": {"logLevel": settings.log_level, "auditLogStatus": settings.audit_log_status},
         "notificationsList": list(settings.notifications) or None,
         "garbageCollection": _garbage_collection(settings),
-        "lastActivityTime": _optional_time(connected.last_sync_time),
+        "statusDetails": [_status_detail(each) for each in connected.status_details] or None,
+        "lastActivityTime": _optional_time(connected.last_activity_time),
     }
     return _child(
         registry, "connectedRegistries", connected.name, connected.system_data, _present(properties)
@@ -173,6 +183,16 @@ def _sync_properties(
             "authType": "SyncToken" if api_version >= PREVIEW else None,
         }
     )
+
+
+def _status_detail(detail: StatusDetail) -> Document:
+    return {
+        "type": "Disk",
+        "code": detail.code,
+        "description": _PROBLEMS[detail.code],
+        "timestamp": wire_time(detail.timestamp),
+        "correlationId": detail.correlation_id,
+    }
 
 
 def _data_endpoints(registry: Registry) -> list[str]:

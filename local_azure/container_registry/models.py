@@ -11,6 +11,7 @@ a password that is named in order to be kept must exist.
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -44,8 +45,10 @@ from local_azure.container_registry.resources import (
     GeneratedPassword,
     LoginServer,
     Mode,
+    ProblemCode,
     Provisioning,
     ScopeMap,
+    StatusDetail,
     SystemData,
     Token,
     TokenStatus,
@@ -81,11 +84,15 @@ class CloudSettings:
     """How this cloud behaves. May be changed while it runs.
 
     `token_activation_seconds` is the least and the most that a new token takes to become active,
-    and an asynchronous operation to end. Limits apply to what is created after a change.
+    and an asynchronous operation to end. What is deleted asynchronously is gone at once; only
+    its operation takes that time. A page of a list holds `page_size` resources. Limits apply to
+    what is created after a change.
     """
 
     token_activation_seconds: tuple[float, float] = (0.2, 1.0)
     generate_credentials_asynchronously: bool = False
+    delete_asynchronously: bool = False
+    page_size: int = 20
     max_clients: int = 50
     max_connected_registries: int = 50
 
@@ -389,21 +396,50 @@ class Registry:
         if connected.active:
             raise AlreadyActivated(f"The connected registry '{name}' is already activated.")
         self._save(
-            replace(connected, active=True, login_server=login_server, connection_state="Online")
+            replace(
+                connected, active=True, login_server=login_server, last_activity_time=self.now()
+            )
         )
 
     def deactivate_connected_registry(self, name: str) -> None:
         """Cut off the deployment, so that another can be activated."""
         connected = self.connected_registry(name)
-        self._save(replace(connected, active=False, connection_state="Offline"))
+        self._save(replace(connected, active=False, connection_state="Offline", status_details=()))
 
     def note_connection(self, name: str, state: ConnectionState) -> None:
         """What the cloud sees of the deployment."""
-        self._save(replace(self.connected_registry(name), connection_state=state))
+        connected = self.connected_registry(name)
+        self._save(replace(connected, connection_state=state, status_details=()))
 
     def note_sync(self, name: str) -> None:
-        """The deployment has taken over everything as of now."""
-        self._save(replace(self.connected_registry(name), last_sync_time=self.now()))
+        """The deployment has taken over everything as of now, and so it is online."""
+        now = self.now()
+        self._save(
+            replace(
+                self.connected_registry(name),
+                connection_state="Online",
+                status_details=(),
+                last_sync_time=now,
+                last_activity_time=now,
+            )
+        )
+
+    def note_problem(self, name: str, code: ProblemCode) -> None:
+        """The deployment reports what keeps it from taking anything over."""
+        now = self.now()
+        detail = StatusDetail(
+            code=code,
+            timestamp=now,
+            correlation_id=str(uuid.UUID(int=self.surroundings.random.getrandbits(128), version=4)),
+        )
+        self._save(
+            replace(
+                self.connected_registry(name),
+                connection_state="Unhealthy",
+                status_details=(detail,),
+                last_activity_time=now,
+            )
+        )
 
     def set_max_clients(self, name: str, max_clients: int) -> None:
         """From the next update on; tokens that are there stay."""

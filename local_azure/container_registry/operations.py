@@ -8,20 +8,27 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 from local_azure.container_registry.exceptions import ResourceNotFound
 from local_azure.container_registry.resources import GeneratedCredentials, Provisioning
 from local_azure.kernel.clock import Clock
+
+PollHeader = Literal["Azure-AsyncOperation", "Location"]
 
 _KEPT_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`signature` is the part of the address's query that has to come back as it was."""
+    """`signature` is the part of the address's query that has to come back as it was.
+
+    `polled_by` is the header that gave the address out, which decides what is answered there.
+    """
 
     name: str
     path: str
+    polled_by: PollHeader
     provisioning: Provisioning
     signature: Mapping[str, str] = field(repr=False)
     result: GeneratedCredentials | None = None
@@ -39,6 +46,7 @@ class Operations:
         self,
         prefix: str,
         *,
+        polled_by: PollHeader,
         parent_id: str,
         provisioning: Provisioning,
         result: GeneratedCredentials | None = None,
@@ -49,6 +57,7 @@ class Operations:
         operation = Operation(
             name=name,
             path=f"{parent_id}/operationStatuses/{name}",
+            polled_by=polled_by,
             provisioning=provisioning,
             signature={key: secrets.token_urlsafe(24) for key in "tcsh"},
             result=result,

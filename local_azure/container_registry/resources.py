@@ -11,7 +11,8 @@ from local_azure.container_registry.rules import CONTINUOUS
 
 TokenStatus = Literal["enabled", "disabled"]
 Mode = Literal["ReadOnly", "ReadWrite"]
-ConnectionState = Literal["Online", "Offline"]
+ConnectionState = Literal["Online", "Offline", "Unhealthy"]
+ProblemCode = Literal["DISK_ERROR", "DISK_PERMISSION_DENIED", "DISK_STORAGE_FULL"]
 LogLevel = Literal["Debug", "Information", "Warning", "Error", "None"]
 AuditLogStatus = Literal["Enabled", "Disabled"]
 
@@ -144,8 +145,21 @@ class LoginServer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StatusDetail:
+    """What keeps a connected registry from working, as it reported it itself."""
+
+    code: ProblemCode
+    timestamp: datetime
+    correlation_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectedRegistry:
-    """A registry at a site, as the cloud knows it."""
+    """A registry at a site, as the cloud knows it.
+
+    `status_details` hold something only while it is `Unhealthy`. The last activity is the last
+    time that its deployment was heard of, be it to sync or to report what keeps it from that.
+    """
 
     name: str
     mode: Mode
@@ -156,4 +170,6 @@ class ConnectedRegistry:
     login_server: LoginServer = LoginServer()
     active: bool = False
     connection_state: ConnectionState = "Offline"
+    status_details: tuple[StatusDetail, ...] = ()
     last_sync_time: datetime | None = None
+    last_activity_time: datetime | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -44,7 +45,8 @@ from local_azure.resource_manager.exceptions import (
 from local_azure.resource_manager.links import FILTERED, PAGED, Document, Links
 from local_azure.resource_manager.routing import ArmCall, Handler, Route
 
-_ASYNC_OPERATION = "Azure-AsyncOperation"
+_ASYNC_OPERATION: Final = "Azure-AsyncOperation"
+_LOCATION: Final = "Location"
 _RETRY_AFTER_SECONDS = "1"  # of a 202; token creation sends none, as on Azure
 _SIGNED = frozenset("tcsh")
 _NONE: frozenset[str] = frozenset()
@@ -94,18 +96,19 @@ class ContainerRegistryService:
             self._below(
                 "POST", "/generateCredentials", "generateCredentials", self.generate_credentials
             ),
-            self._below("GET", status, "operationStatus", self.operation_result, _SIGNED),
+            self._below("GET", status, "operationStatus", self.show_operation, _SIGNED),
             self._below("GET", "/scopeMaps", "list", self.list_scope_maps, PAGED),
             self._below("GET", scope_map, "get", self.get_scope_map),
             self._below("PUT", scope_map, "createOrUpdate", self.put_scope_map),
             self._below("PATCH", scope_map, "update", self.update_scope_map),
             self._below("DELETE", scope_map, "delete", self.delete_scope_map),
+            self._below("GET", scope_map + status, "operationStatus", self.show_operation, _SIGNED),
             self._below("GET", "/tokens", "list", self.list_tokens, PAGED),
             self._below("GET", token, "get", self.get_token),
             self._below("PUT", token, "createOrUpdate", self.put_token),
             self._below("PATCH", token, "update", self.update_token),
             self._below("DELETE", token, "delete", self.delete_token),
-            self._below("GET", token + status, "operationStatus", self.operation_status, _SIGNED),
+            self._below("GET", token + status, "operationStatus", self.show_operation, _SIGNED),
             self._below(
                 "GET", "/connectedRegistries", "list", self.list_connected_registries, FILTERED
             ),
@@ -114,9 +117,7 @@ class ContainerRegistryService:
             self._below("PATCH", connected, "update", self.update_connected_registry),
             self._below("DELETE", connected, "delete", self.delete_connected_registry),
             self._below("POST", f"{connected}/deactivate", "deactivate", self.deactivate),
-            self._below(
-                "GET", connected + status, "operationStatus", self.operation_result, _SIGNED
-            ),
+            self._below("GET", connected + status, "operationStatus", self.show_operation, _SIGNED),
         ]
 
     def _below(
@@ -166,7 +167,7 @@ class ContainerRegistryService:
             if key.subscription_id == wanted["subscription"]
             and key.resource_group == wanted.get("group", key.resource_group)
         ]
-        return self._links.page(call, map(registry_document, found))
+        return self._page(call, map(registry_document, found))
 
     async def get_registry(self, call: RegistryCall) -> web.Response:
         """The registry itself."""
@@ -186,6 +187,7 @@ class ContainerRegistryService:
             return web.json_response(credentials_document(credentials))
         operation = self._operations.start(
             "registries",
+            polled_by=_LOCATION,
             parent_id=str(call.registry.registry_id),
             provisioning=self._provisioning(call),
             result=credentials,
@@ -197,9 +199,7 @@ class ContainerRegistryService:
     async def list_scope_maps(self, call: RegistryCall) -> web.Response:
         """One page."""
         registry = call.registry
-        return self._links.page(
-            call, [scope_map_document(registry, s) for s in registry.scope_maps()]
-        )
+        return self._page(call, [scope_map_document(registry, s) for s in registry.scope_maps()])
 
     async def get_scope_map(self, call: RegistryCall) -> web.Response:
         """One scope map."""
@@ -223,15 +223,15 @@ class ContainerRegistryService:
         return web.json_response(scope_map_document(call.registry, scope_map))
 
     async def delete_scope_map(self, call: RegistryCall) -> web.Response:
-        """200, or 204 when there is none."""
-        return _deleted(existed=call.registry.delete_scope_map(call.name))
+        """200 or 202, or 204 when there is none."""
+        return self._deleted("scopeMaps", call, existed=call.registry.delete_scope_map(call.name))
 
     # Tokens
 
     async def list_tokens(self, call: RegistryCall) -> web.Response:
         """One page."""
         registry = call.registry
-        return self._links.page(call, [token_document(registry, t) for t in registry.tokens()])
+        return self._page(call, [token_document(registry, t) for t in registry.tokens()])
 
     async def get_token(self, call: RegistryCall) -> web.Response:
         """One token."""
@@ -250,6 +250,7 @@ class ContainerRegistryService:
         )
         operation = self._operations.start(
             "token",
+            polled_by=_ASYNC_OPERATION,
             parent_id=call.registry.registry_id.child("tokens", token.name),
             provisioning=token.provisioning,
         )
@@ -272,8 +273,8 @@ class ContainerRegistryService:
         return web.json_response(token_document(call.registry, token))
 
     async def delete_token(self, call: RegistryCall) -> web.Response:
-        """200, or 204 when there is none."""
-        return _deleted(existed=call.registry.delete_token(call.name))
+        """200 or 202, or 204 when there is none."""
+        return self._deleted("tokens", call, existed=call.registry.delete_token(call.name))
 
     # Connected registries
 
@@ -285,7 +286,7 @@ class ContainerRegistryService:
             connected_registry_document(registry, each, api_version=call.api_version)
             for each in registry.connected_registries()
         ]
-        return self._links.page(call, [document for document in documents if passes(document)])
+        return self._page(call, [document for document in documents if passes(document)])
 
     async def get_connected_registry(self, call: RegistryCall) -> web.Response:
         """One connected registry."""
@@ -316,14 +317,19 @@ class ContainerRegistryService:
         return _connected_registry(call, connected)
 
     async def delete_connected_registry(self, call: RegistryCall) -> web.Response:
-        """200, or 204 when there is none."""
-        return _deleted(existed=call.registry.delete_connected_registry(call.name))
+        """200 or 202, or 204 when there is none."""
+        return self._deleted(
+            "connectedRegistries",
+            call,
+            existed=call.registry.delete_connected_registry(call.name),
+        )
 
     async def deactivate(self, call: RegistryCall) -> web.Response:
         """202; done when its operation is."""
         call.registry.deactivate_connected_registry(call.name)
         operation = self._operations.start(
             "connectedregistries",
+            polled_by=_LOCATION,
             parent_id=call.registry.registry_id.child("connectedRegistries", call.name),
             provisioning=self._provisioning(call),
         )
@@ -331,30 +337,43 @@ class ContainerRegistryService:
 
     # Asynchronous operations
 
-    async def operation_status(self, call: RegistryCall) -> web.Response:
-        """An Azure-AsyncOperation: 200 with its state."""
+    async def show_operation(self, call: RegistryCall) -> web.Response:
+        """An Azure-AsyncOperation: 200 and its state. A Location: 202, then 200 and the result."""
         operation = self._operations.find(call.path, call.query)
-        return web.json_response(
-            {"status": operation.provisioning.state(self._clock.now())},
-            headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
-        )
-
-    async def operation_result(self, call: RegistryCall) -> web.Response:
-        """A Location: 202 until it has ended, then 200 with its result."""
-        operation = self._operations.find(call.path, call.query)
+        if operation.polled_by == _ASYNC_OPERATION:
+            return web.json_response(
+                {"status": operation.provisioning.state(self._clock.now())},
+                headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
+            )
         if not operation.provisioning.has_succeeded(self._clock.now()):
             return self._accepted(operation, call)
         if operation.result is None:
             return web.Response(status=200)
         return web.json_response(credentials_document(operation.result))
 
+    def _deleted(self, kind: str, call: RegistryCall, *, existed: bool) -> web.Response:
+        if not existed:
+            return web.Response(status=204)
+        if not self._cloud.settings.delete_asynchronously:
+            return web.Response(status=200)
+        operation = self._operations.start(
+            kind.lower(),
+            polled_by=_LOCATION,
+            parent_id=call.registry.registry_id.child(kind, call.name),
+            provisioning=self._provisioning(call),
+        )
+        return self._accepted(operation, call)
+
     def _provisioning(self, call: RegistryCall) -> Provisioning:
         ends = call.registry.surroundings.activation_time()
         return Provisioning.creating(since=self._clock.now(), until=ends)
 
+    def _page(self, call: ArmCall, documents: Iterable[Document]) -> web.Response:
+        return self._links.page(call, documents, size=self._cloud.settings.page_size)
+
     def _accepted(self, operation: Operation, call: ArmCall) -> web.Response:
         headers = {
-            "Location": self._operation_url(operation, call),
+            _LOCATION: self._operation_url(operation, call),
             "Retry-After": _RETRY_AFTER_SECONDS,
         }
         return web.Response(status=202, headers=headers)
@@ -392,10 +411,6 @@ def _connected_registry(call: RegistryCall, connected: ConnectedRegistry) -> web
     return web.json_response(
         connected_registry_document(call.registry, connected, api_version=call.api_version)
     )
-
-
-def _deleted(*, existed: bool) -> web.Response:
-    return web.Response(status=200 if existed else 204)
 
 
 def _filter(expression: str | None) -> Callable[[Document], bool]:

@@ -55,3 +55,28 @@ class SecretIsDeletedButRecoverable(KeyVaultError):
             f"Secret {name} is currently in a deleted but recoverable state, and its name cannot"
             " be reused; in this state, the secret can only be recovered or purged."
         )
+
+
+class SecretIsMoving(KeyVaultError):
+    """The secret is being deleted, recovered or purged, which takes the vault a while."""
+
+    status = 409
+    code = "Conflict"
+
+
+class SecretIsBeingDeleted(SecretIsMoving):
+    """The secret is on its way to those that are deleted, or is being purged."""
+
+    inner_code = "ObjectIsBeingDeleted"
+
+    def __init__(self) -> None:
+        super().__init__("Secret is currently being deleted.")
+
+
+class SecretIsBeingRecovered(SecretIsMoving):
+    """The secret is on its way back. The inner code is an assumption."""
+
+    inner_code = "ObjectIsBeingRecovered"
+
+    def __init__(self) -> None:
+        super().__init__("Secret is currently being recovered.")

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr
 
@@ -14,7 +14,10 @@ from local_azure.kernel.clock import Clock
 from local_azure.key_vault.exceptions import (
     BadParameter,
     SecretDisabled,
+    SecretIsBeingDeleted,
+    SecretIsBeingRecovered,
     SecretIsDeletedButRecoverable,
+    SecretIsMoving,
     SecretNotFound,
 )
 
@@ -81,14 +84,37 @@ class DeletedSecret:
     scheduled_purge: int
 
 
+@dataclass
+class VaultSettings:
+    """How the vault behaves. May be changed while it runs.
+
+    `moving_seconds` is the least and the most that a deletion, a recovery and a purge take.
+    Until then the secret is found nowhere, and its name cannot be used.
+    """
+
+    moving_seconds: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Move:
+    """A deletion, recovery or purge, and the refusal of what would interfere with it."""
+
+    until: datetime
+    refusal: Callable[[], SecretIsMoving]
+
+
 class Vault:
     """The secrets of one vault, in memory. Names are case-insensitive, as in Key Vault."""
 
-    def __init__(self, *, clock: Clock, random: random.Random) -> None:
+    def __init__(
+        self, *, clock: Clock, random: random.Random, settings: VaultSettings | None = None
+    ) -> None:
+        self.settings = settings or VaultSettings()
         self._clock = clock
         self._random = random
         self._secrets: dict[str, Secret] = {}
         self._deleted: dict[str, DeletedSecret] = {}
+        self._moves: dict[str, Move] = {}
         self._listeners: list[Callable[[SecretVersion], None]] = []
 
     def subscribe(self, listener: Callable[[SecretVersion], None]) -> None:
@@ -98,12 +124,14 @@ class Vault:
     def set(self, name: str, value: SecretStr, properties: Properties) -> SecretVersion:
         """Add a version, which becomes the current one.
 
-        Raises BadParameter, and SecretIsDeletedButRecoverable while the name is deleted.
+        Raises BadParameter, SecretIsDeletedButRecoverable while the name is deleted, and
+        SecretIsMoving.
         """
         key = _key(name)
         _check_properties(properties)
         if len(value.get_secret_value().encode()) > _MOST_VALUE_BYTES:
             raise BadParameter(f"A secret's value has at most {_MOST_VALUE_BYTES} bytes.")
+        self._check_settled(key)
         if self._find_deleted(key) is not None:
             raise SecretIsDeletedButRecoverable(name)
         known = self._secrets.get(key)
@@ -150,18 +178,21 @@ class Vault:
         deleted = DeletedSecret(secret, deleted=now, scheduled_purge=purge)
         self._deleted[key] = deleted
         del self._secrets[key]
+        self._move(key, SecretIsBeingDeleted)
         return deleted
 
     def list_secrets(self) -> dict[str, SecretVersion]:
         """The current versions, disabled ones too, by lower-case name, in that order."""
-        return {key: self._secrets[key].current for key in sorted(self._secrets)}
+        settled = (key for key in sorted(self._secrets) if not self._is_moving(key))
+        return {key: self._secrets[key].current for key in settled}
 
     def list_versions(self, name: str) -> dict[str, SecretVersion]:
         """All versions by their id, in that order, which is not that of their age.
 
         Empty for a name that is not there.
         """
-        secret = self._secrets.get(_key(name))
+        key = _key(name)
+        secret = None if self._is_moving(key) else self._secrets.get(key)
         versions = secret.versions if secret else ()
         return {each.version: each for each in sorted(versions, key=lambda one: one.version)}
 
@@ -178,21 +209,30 @@ class Vault:
         return {key: deleted for key, deleted in found.items() if deleted is not None}
 
     def recover(self, name: str) -> SecretVersion:
-        """Bring a deleted secret back with all its versions. Raises SecretNotFound."""
-        secret = self.get_deleted(name).secret
+        """Bring a deleted secret back with all its versions.
+
+        Raises SecretNotFound and SecretIsMoving.
+        """
         key = _key(name)
+        self._check_settled(key)
+        secret = self.get_deleted(name).secret
         self._secrets[key] = secret
         del self._deleted[key]
+        self._move(key, SecretIsBeingRecovered)
         return secret.current
 
     def purge(self, name: str) -> None:
-        """Forget a deleted secret for good. Raises SecretNotFound."""
+        """Forget a deleted secret for good. Raises SecretNotFound and SecretIsMoving."""
+        key = _key(name)
+        self._check_settled(key)
         self.get_deleted(name)
-        del self._deleted[_key(name)]
+        del self._deleted[key]
+        self._move(key, SecretIsBeingDeleted)
 
     def _find(self, name: str) -> Secret:
-        secret = self._secrets.get(_key(name))
-        if secret is None:
+        key = _key(name)
+        secret = self._secrets.get(key)
+        if secret is None or self._is_moving(key):
             raise _not_found(name)
         return secret
 
@@ -210,7 +250,21 @@ class Vault:
         if deleted is not None and deleted.scheduled_purge <= self._now():
             del self._deleted[key]
             return None
-        return deleted
+        return None if self._is_moving(key) else deleted
+
+    def _move(self, key: str, refusal: Callable[[], SecretIsMoving]) -> None:
+        least, most = self.settings.moving_seconds
+        if most > 0:
+            takes = timedelta(seconds=self._random.uniform(least, most))
+            self._moves[key] = Move(self._clock.now() + takes, refusal)
+
+    def _is_moving(self, key: str) -> bool:
+        move = self._moves.get(key)
+        return move is not None and self._clock.now() < move.until
+
+    def _check_settled(self, key: str) -> None:
+        if self._is_moving(key):
+            raise self._moves[key].refusal()
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())

@@ -17,7 +17,10 @@ FILTERED = PAGED | {"$filter"}
 
 
 class Links:
-    """`endpoint` is what addresses begin with; a page holds up to `page_size` documents."""
+    """`endpoint` is what addresses begin with.
+
+    A page holds up to `page_size` documents, unless its provider has a size of its own.
+    """
 
     def __init__(self, *, endpoint: str, page_size: int) -> None:
         self._endpoint = endpoint.rstrip("/")
@@ -28,13 +31,15 @@ class Links:
         query = {"api-version": call.api_version, **query}
         return f"{self._endpoint}{quote(path)}?{urlencode(query)}"
 
-    def page(self, call: ArmCall, documents: Iterable[Document]) -> web.Response:
+    def page(
+        self, call: ArmCall, documents: Iterable[Document], *, size: int | None = None
+    ) -> web.Response:
         """The page that the call asks for, with the address of the next one."""
         # Pages go on after a name and not at a number, so that a resource that is removed
         # meanwhile makes no other one skipped.
         after = call.query.get("$skiptoken", "")
         rest = [each for each in sorted(documents, key=_place) if _place(each) > after]
-        page = rest[: self._page_size]
+        page = rest[: size or self._page_size]
         body: Document = {"value": page}
         if len(rest) > len(page):
             query = {name: value for name, value in call.query.items() if name == "$filter"}

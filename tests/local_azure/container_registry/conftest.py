@@ -29,8 +29,8 @@ def kernel() -> Kernel:
 
 @pytest.fixture
 def cloud(kernel: Kernel) -> ContainerRegistryCloud:
-    """Tokens are active at once, unless a test says otherwise."""
-    settings = CloudSettings(token_activation_seconds=(0.0, 0.0))
+    """Tokens are active at once, unless a test says otherwise; pages hold three."""
+    settings = CloudSettings(token_activation_seconds=(0.0, 0.0), page_size=3)
     return ContainerRegistryCloud(clock=kernel.clock, random=kernel.random, settings=settings)
 
 
@@ -49,7 +49,7 @@ async def arm(
     identity = CloudIdentity(
         name="Contoso", endpoint=endpoint, tenant_id=TENANT_ID, audiences=(AUDIENCE,)
     )
-    directory, links = Directory(cloud.resources), Links(endpoint=endpoint, page_size=3)
+    directory, links = Directory(cloud.resources), Links(endpoint=endpoint, page_size=20)
     application = create_arm_application(
         kernel,
         routes=[

@@ -260,6 +260,50 @@ async def test_a_token_in_use_cannot_be_deleted(client: Client, token_ids: list[
     await (await client.tokens.begin_delete(*WHERE, "device-000")).result()
 
 
+async def test_a_connected_registry_shows_whether_it_is_in_touch(
+    client: Client, arm: Arm, site: ConnectedRegistryBackend
+) -> None:
+    async def shown() -> ConnectedRegistryProperties:
+        return required((await client.connected_registries.get(*WHERE, "factory1")).properties)
+
+    synced = (await shown()).parent.sync_properties.last_sync_time
+    arm.kernel.clock.advance(timedelta(hours=1))
+    site.go_offline()
+    assert not site.sync()
+    offline = await shown()
+    assert offline.connection_state == "Offline"
+    assert required(offline.activation).status == "Active"
+    assert offline.parent.sync_properties.last_sync_time == synced
+    site.go_online()
+    assert (await shown()).connection_state == "Offline"
+    assert site.sync()
+    online = await shown()
+    assert online.connection_state == "Online"
+    assert required(online.parent.sync_properties.last_sync_time) > required(synced)
+    assert online.last_activity_time == online.parent.sync_properties.last_sync_time
+
+
+async def test_a_connected_registry_says_what_keeps_it_from_working(
+    client: Client, arm: Arm, site: ConnectedRegistryBackend
+) -> None:
+    site.problem = "DISK_STORAGE_FULL"
+    arm.kernel.clock.advance(timedelta(hours=1))
+    assert not site.sync()
+    unhealthy = required((await client.connected_registries.get(*WHERE, "factory1")).properties)
+    assert unhealthy.connection_state == "Unhealthy"
+    (detail,) = required(unhealthy.status_details)
+    assert detail.code == "DISK_STORAGE_FULL"
+    assert detail.description
+    assert detail.correlation_id
+    assert detail.timestamp == unhealthy.last_activity_time
+    assert required(unhealthy.parent.sync_properties.last_sync_time) < required(detail.timestamp)
+    site.problem = None
+    assert site.sync()
+    healthy = required((await client.connected_registries.get(*WHERE, "factory1")).properties)
+    assert healthy.connection_state == "Online"
+    assert "statusDetails" not in healthy
+
+
 async def test_a_deactivated_connected_registry_syncs_no_more(
     client: Client, site: ConnectedRegistryBackend
 ) -> None:
@@ -268,6 +312,7 @@ async def test_a_deactivated_connected_registry_syncs_no_more(
     assert poller.status() == "Succeeded"
     connected = required((await client.connected_registries.get(*WHERE, "factory1")).properties)
     assert required(connected.activation).status == "Inactive"
+    assert connected.connection_state == "Offline"
     assert not site.sync()
 
 

@@ -142,17 +142,6 @@ async def test_the_scope_maps_of_the_provider_are_listed_and_cannot_be_changed(
     assert code_of(refusal.value) == "SystemScopeMapReadOnly"
 
 
-async def test_lists_come_in_pages_and_are_complete(
-    client: Client, arm: Arm, scope_map: ScopeMap
-) -> None:
-    wanted = [f"device-{number:03}" for number in range(7)]
-    for name in wanted:
-        arm.registry.put_token(name, scope_map_id=scope_map["id"])
-    arm.kernel.calls.reset()
-    assert [found.name async for found in client.tokens.list(*WHERE)] == wanted
-    assert arm.kernel.calls.counts() == {"arm.tokens.list": 3}
-
-
 async def test_a_page_goes_on_after_a_token_that_is_deleted_meanwhile(
     client: Client, arm: Arm, scope_map: ScopeMap
 ) -> None:

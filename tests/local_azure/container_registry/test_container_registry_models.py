@@ -222,18 +222,83 @@ def test_a_site_that_is_offline_keeps_its_snapshot_and_shows_as_offline(
     offline = registry.connected_registry("factory1")
     assert (offline.connection_state, offline.last_sync_time) == ("Offline", NOON)
     site.go_online()
+    assert registry.connected_registry("factory1").connection_state == "Offline"
     assert site.sync()
     online = registry.connected_registry("factory1")
     assert (online.connection_state, online.last_sync_time) == ("Online", clock.now())
 
 
-def test_a_site_whose_sync_token_is_disabled_syncs_no_more(
+def test_a_site_whose_sync_token_is_disabled_syncs_no_more_and_shows_as_offline(
     registry: Registry, site: ConnectedRegistryBackend
 ) -> None:
     registry.update_token("factory1", status="disabled")
+    assert registry.connected_registry("factory1").connection_state == "Online"
     assert not site.sync()
+    assert registry.connected_registry("factory1").connection_state == "Offline"
     registry.update_token("factory1", status="enabled")
     assert site.sync()
+    assert registry.connected_registry("factory1").connection_state == "Online"
+
+
+def test_a_sync_that_fails_is_tried_again_at_the_next_tick(
+    registry: Registry, site: ConnectedRegistryBackend, clock: Clock
+) -> None:
+    site.override = SyncOverride(every_seconds=60)
+    site.problem = "DISK_ERROR"
+    clock.advance(timedelta(seconds=60))
+    assert site.sync_is_due(clock.now())
+    assert not site.sync_if_due()
+    assert not site.sync_is_due(clock.now())
+    site.problem = None
+    clock.advance(timedelta(seconds=60))
+    assert site.sync_if_due()
+    assert registry.connected_registry("factory1").last_sync_time == clock.now()
+
+
+def test_a_site_with_a_problem_serves_what_it_knew(
+    registry: Registry, site: ConnectedRegistryBackend
+) -> None:
+    old = new_password(registry)
+    site.sync()
+    new = new_password(registry)
+    site.problem = "DISK_STORAGE_FULL"
+    assert not site.sync()
+    assert site.authenticate(DEVICE, old)
+    assert site.authenticate(DEVICE, new) is None
+
+
+def test_a_revoked_device_logs_in_at_a_site_that_has_been_offline_since(
+    registry: Registry, site: ConnectedRegistryBackend, clock: Clock
+) -> None:
+    password = new_password(registry)
+    site.sync()
+    site.go_offline()
+    registry.update_token(DEVICE, status="disabled")
+    admit(registry)
+    assert registry.delete_token(DEVICE)
+    assert registry.delete_scope_map("hello-readers")
+    clock.advance(timedelta(days=1))
+    assert not site.sync_if_due()
+    assert CloudRegistryBackend(registry).authenticate(DEVICE, password) is None
+    assert site.authenticate(DEVICE, password)
+    site.go_online()
+    assert site.sync()
+    assert site.authenticate(DEVICE, password) is None
+
+
+def test_a_name_that_was_deleted_comes_back_without_its_passwords(
+    registry: Registry, site: ConnectedRegistryBackend
+) -> None:
+    old = new_password(registry)
+    admit(registry)
+    registry.delete_token(DEVICE)
+    registry.put_token(DEVICE, scope_map_id=REGISTRY_ID.child("scopeMaps", "hello-readers"))
+    assert registry.token(DEVICE).passwords == ()
+    admit(registry, DEVICE)
+    new = new_password(registry)
+    site.sync()
+    assert site.authenticate(DEVICE, old) is None
+    assert site.authenticate(DEVICE, new)
 
 
 def test_a_site_whose_connected_registry_is_deleted_serves_on(

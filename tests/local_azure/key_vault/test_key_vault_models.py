@@ -10,6 +10,8 @@ from local_azure.kernel.clock import Clock
 from local_azure.key_vault.exceptions import (
     BadParameter,
     SecretDisabled,
+    SecretIsBeingDeleted,
+    SecretIsBeingRecovered,
     SecretIsDeletedButRecoverable,
     SecretNotFound,
 )
@@ -202,6 +204,47 @@ def test_what_was_never_deleted_cannot_be_recovered_or_purged(vault: Vault) -> N
     for refused in (vault.recover, vault.purge, vault.get_deleted):
         with pytest.raises(SecretNotFound):
             refused("device")
+
+
+def test_a_secret_that_is_being_deleted_is_nowhere_and_can_neither_be_set_nor_purged(
+    vault: Vault, clock: Clock
+) -> None:
+    vault.settings.moving_seconds = (5, 5)
+    put(vault, "device")
+    vault.delete("device")
+    for absent in (vault.get, vault.delete, vault.get_deleted):
+        with pytest.raises(SecretNotFound):
+            absent("device")
+    assert not vault.list_secrets()
+    assert not vault.list_versions("device")
+    assert not vault.list_deleted()
+    for refused in (put, Vault.recover, Vault.purge):
+        with pytest.raises(SecretIsBeingDeleted):
+            refused(vault, "Device")
+
+    clock.advance(timedelta(seconds=5))
+    assert list(vault.list_deleted()) == ["device"]
+    vault.purge("device")
+    with pytest.raises(SecretIsBeingDeleted):
+        put(vault, "device", "two")
+    clock.advance(timedelta(seconds=5))
+    assert text_of(put(vault, "device", "two")) == "two"
+
+
+def test_a_secret_that_is_being_recovered_is_nowhere_until_it_is_back(
+    vault: Vault, clock: Clock
+) -> None:
+    put(vault, "device")
+    vault.delete("device")
+    vault.settings.moving_seconds = (5, 5)
+    vault.recover("device")
+    for absent in (vault.get, vault.get_deleted):
+        with pytest.raises(SecretNotFound):
+            absent("device")
+    with pytest.raises(SecretIsBeingRecovered):
+        put(vault, "device", "two")
+    clock.advance(timedelta(seconds=5))
+    assert text_of(vault.get("device")) == "one"
 
 
 def test_a_value_shows_in_no_text_of_the_models(vault: Vault) -> None:

@@ -26,12 +26,13 @@ from azure.identity import ManagedIdentityCredential as SyncManagedIdentityCrede
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 from azure.keyvault.secrets import SecretClient as SyncSecretClient
 from azure.keyvault.secrets.aio import SecretClient
+from pydantic import SecretStr
 
 from local_azure.identity.responses import PATH as IDENTITY_PATH
 from local_azure.identity.responses import create_identity_application
 from local_azure.kernel import Kernel
 from local_azure.kernel.faults import Fault, FaultKind
-from local_azure.key_vault.models import Vault
+from local_azure.key_vault.models import Properties, Vault
 from local_azure.key_vault.responses import create_key_vault_application
 
 CANARY = "correct-horse-battery-staple"
@@ -42,6 +43,7 @@ class RunningVault:
     """A vault behind TLS and the identity endpoint that its clients get tokens from."""
 
     kernel: Kernel
+    vault: Vault
     url: str
     ca_file: Path
     client: SecretClient
@@ -73,9 +75,10 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     ca_file.write_text(kernel.certificates.ca_pem)
     vault_listener, vault_port = loopback()
     identity_listener, identity_port = loopback()
-    vault = create_key_vault_application(
+    vault = Vault(clock=kernel.clock, random=kernel.random)
+    application = create_key_vault_application(
         kernel,
-        Vault(clock=kernel.clock, random=kernel.random),
+        vault,
         vault_url=f"https://127.0.0.1:{vault_port}",
         authority="https://login.microsoftonline.com/00000000-0000-0000-0000-000000000001",
         resource=f"https://0.0.1:{vault_port}",
@@ -91,14 +94,14 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{identity_port}{IDENTITY_PATH}")
     monkeypatch.setenv("IDENTITY_HEADER", "header-of-the-host")
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(listening(vault, vault_listener, kernel))
+        await stack.enter_async_context(listening(application, vault_listener, kernel))
         await stack.enter_async_context(listening(identity, identity_listener))
         credential = await stack.enter_async_context(ManagedIdentityCredential())
         url = f"https://127.0.0.1:{vault_port}"
         client = await stack.enter_async_context(
             SecretClient(url, credential, connection_verify=str(ca_file), retry_backoff_factor=0)
         )
-        yield RunningVault(kernel, url, ca_file, client)
+        yield RunningVault(kernel, vault, url, ca_file, client)
 
 
 async def test_a_secret_makes_its_round_with_managed_identity(running: RunningVault) -> None:
@@ -216,6 +219,21 @@ async def test_a_disabled_version_is_refused_and_listed(running: RunningVault) -
     assert [one.enabled for one in listed] == [False]
 
 
+async def test_one_version_is_disabled_and_enabled_again_and_the_others_are_served(
+    running: RunningVault,
+) -> None:
+    old = (await running.client.set_secret("device", "one")).properties.version
+    await running.client.set_secret("device", "two")
+    await running.client.update_secret_properties("device", old, enabled=False)
+
+    with pytest.raises(HttpResponseError) as refused:
+        await running.client.get_secret("device", old)
+    assert refused.value.status_code == 403
+    assert (await running.client.get_secret("device")).value == "two"
+    await running.client.update_secret_properties("device", old, enabled=True)
+    assert (await running.client.get_secret("device", old)).value == "one"
+
+
 async def test_a_deleted_name_is_taken_until_it_is_purged(running: RunningVault) -> None:
     await running.client.set_secret("device", "one")
     deleted = await running.client.delete_secret("device")
@@ -241,6 +259,55 @@ async def test_a_recovered_secret_can_be_read_again(running: RunningVault) -> No
     await running.client.recover_deleted_secret("device")
 
     assert (await running.client.get_secret("device")).value == "one"
+
+
+async def test_a_deletion_that_takes_a_while_is_waited_for_and_so_is_a_recovery(
+    running: RunningVault,
+) -> None:
+    running.vault.settings.moving_seconds = (0.05, 0.05)
+    await running.client.set_secret("device", "one")
+    await running.client.delete_secret("device", _polling_interval=0.01)
+    assert [one.name async for one in running.client.list_deleted_secrets()] == ["device"]
+    await running.client.recover_deleted_secret("device", _polling_interval=0.01)
+    assert (await running.client.get_secret("device")).value == "one"
+    counts = running.kernel.calls.counts()
+    assert counts["keyVault.deletedSecrets.get"] > 1
+    assert counts["keyVault.secrets.get"] > 2
+
+
+async def test_a_purged_name_can_be_used_when_the_purge_has_ended(running: RunningVault) -> None:
+    await running.client.set_secret("device", "one")
+    await running.client.delete_secret("device")
+    running.vault.settings.moving_seconds = (5, 5)
+    await running.client.purge_deleted_secret("device")
+    for attempt in (
+        running.client.set_secret("device", "two"),
+        running.client.purge_deleted_secret("device"),
+    ):
+        with pytest.raises(HttpResponseError) as refused:
+            await attempt
+        assert refused.value.status_code == 409
+        assert refused.value.error is not None
+        assert refused.value.error.code == "Conflict"
+        assert refused.value.error.innererror == {"code": "ObjectIsBeingDeleted"}
+    running.kernel.clock.advance(timedelta(seconds=5))
+    assert (await running.client.set_secret("device", "two")).value == "two"
+
+
+async def test_the_sdk_lists_all_secrets_25_at_a_time_disabled_ones_too(
+    running: RunningVault,
+) -> None:
+    names = [f"device-{number:02}" for number in range(60)]
+    for name in names:
+        enabled = name != "device-30"
+        running.vault.set(name, SecretStr("one"), Properties(enabled=enabled, tags={"of": name}))
+    running.vault.delete("device-59")
+
+    listed = [one async for one in running.client.list_properties_of_secrets()]
+    assert [one.name for one in listed] == names[:-1]
+    assert [one.tags for one in listed] == [{"of": name} for name in names[:-1]]
+    assert [one.name for one in listed if not one.enabled] == ["device-30"]
+    assert running.kernel.calls.counts()["keyVault.secrets.list"] == 3
 
 
 async def test_lists_are_followed_page_by_page(running: RunningVault) -> None:

@@ -208,7 +208,8 @@ async def connect(settings: Settings) -> Ports:
             FixedAudience(
                 DefaultAzureCredential(managed_identity_client_id=settings.client_id),
                 settings.iot_hub_audience,
-            )
+            ),
+            clock,
         ),
         records=TableRecords(storage),
         queue=QueueWork(storage),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
@@ -14,6 +15,7 @@ from azure.iot.hub.models import Twin as TwinResource
 from msrest.exceptions import ClientException, HttpOperationError
 
 from firstpull.adapters.azure_errors import READ_DEADLINE, retry_after_seconds, translate_status
+from firstpull.clock import Clock
 from firstpull.cloud import ListedDevice, Twin
 from firstpull.devices import DeviceKey
 from firstpull.errors import Blocked, FirstpullError, Transient
@@ -29,8 +31,8 @@ _OUR_DEVICES = QuerySpecification(
     "WHERE is_defined(tags.firstpull) OR is_defined(properties.desired.firstpull)"
 )
 """Who opts in, and who was delivered to: a hub may have many more."""
-_LISTING_DEADLINE = 240.0
-"""Seconds for all pages together, with the pauses that the hub asks for."""
+_LISTING_DEADLINE = timedelta(minutes=4)
+"""For all pages together, with the pauses that the hub asks for."""
 _PAGE_SIZE = "100"
 """The most devices that a page of a query holds (iot-hub-devguide-query-language)."""
 
@@ -50,8 +52,9 @@ class FixedAudience:
 class IotHubAdapter:
     """The port `Hubs`. One registry manager per hub; building one makes no call to the hub."""
 
-    def __init__(self, credential: TokenCredential) -> None:
+    def __init__(self, credential: TokenCredential, clock: Clock) -> None:
         self._credential = credential
+        self._clock = clock
         self._managers: dict[str, IoTHubRegistryManager] = {}
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="iot-hub")
 
@@ -85,7 +88,7 @@ class IotHubAdapter:
         A hub takes 20 pages a minute and unit, so that a page may have to be waited for. Raises
         Transient when that takes longer than the caller has time.
         """
-        give_up = asyncio.get_running_loop().time() + _LISTING_DEADLINE
+        give_up = self._clock.now() + _LISTING_DEADLINE
         page = await self._page(hub, after=None, give_up=give_up)
         devices = list(page.items)
         while page.continuation_token:
@@ -97,7 +100,7 @@ class IotHubAdapter:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _page(self, hub: str, *, after: str | None, give_up: float) -> QueryResult:
+    async def _page(self, hub: str, *, after: str | None, give_up: datetime) -> QueryResult:
         while True:
             try:
                 page = await self._call(
@@ -105,10 +108,10 @@ class IotHubAdapter:
                 )
             except Transient as error:
                 pause = error.retry_after or _THROTTLE_PAUSE
-                late = asyncio.get_running_loop().time() + pause > give_up
+                late = self._clock.now() + timedelta(seconds=pause) > give_up
                 if error.reason is not Reason.THROTTLED or late:
                     raise
-                await asyncio.sleep(pause)
+                await self._clock.sleep(pause)
                 continue
             if page is None:
                 raise _unavailable("404 to a query")

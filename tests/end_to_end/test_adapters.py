@@ -29,12 +29,13 @@ from firstpull.records import DeviceRecord, Intent, new_record
 from firstpull.sweep_report import Kind, SweepReport, Unexplained
 from local_azure.container_registry.models import Registry
 from local_azure.iot_hub.identities import DeviceStatus
+from local_azure.iot_hub.twins import TwinPatch
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.key_vault.models import Properties, Vault
 from local_azure.stack import Stack
 
 from .cloud import cloud_answers, cloud_registry, forget_devices, register, set_status
-from .in_process import Firstpull, connected
+from .in_process import Firstpull, MovableClock, connected
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -343,9 +344,11 @@ async def test_a_version_of_a_secret_that_was_deleted_is_disabled_without_a_word
 def devices(stack: Stack) -> Iterator[list[str]]:
     """More than fit a page; they are deregistered afterwards."""
     names = [f"adapters-{number:03}" for number in range(105)]
-    register(stack, *names)
-    yield names
+    register(stack, *names, "adapters-without-a-tag")
     for name in names:
+        stack.hub.patch_twin(name, TwinPatch(tags={"firstpull": {}}), etag=None)
+    yield names
+    for name in (*names, "adapters-without-a-tag"):
         stack.hub.delete_device(name, etag=None)
 
 
@@ -360,6 +363,7 @@ async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
     assert stack.kernel.calls.counts()["iotHub.twins.query"] >= 2
     ours = {each.device_id: each.twin for each in listed if each.device_id in devices}
     assert list(ours) == devices
+    assert "adapters-without-a-tag" not in {each.device_id for each in listed}
     for name in (devices[0], devices[50], devices[-1]):
         assert ours[name] == await hubs.twin(firstpull.device(name))
     assert not ours[devices[-1]].enabled
@@ -367,15 +371,30 @@ async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
 
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("page", [1, 2])
-async def test_a_page_that_is_throttled_asks_for_ten_seconds(
-    stack: Stack, firstpull: Firstpull, page: int
+async def test_a_page_that_is_throttled_is_waited_for(
+    stack: Stack, firstpull: Firstpull, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    throttled = Fault(r"iotHub\.twins\.query", FaultKind.STATUS, status=429, skip=page - 1)
+    clock = MovableClock()
+    monkeypatch.setattr(firstpull.ports.hubs, "_clock", clock)
+    throttled = Fault(r"iotHub\.twins\.query", FaultKind.STATUS, status=429, skip=page - 1, times=2)
+    stack.kernel.faults.add(throttled)
+    begun = clock.now()
+    listed = await firstpull.ports.hubs.list_devices(stack.iot_hub_host_name)
+    assert len([each for each in listed if each.device_id.startswith("adapters-")]) == 105
+    assert clock.now() - begun >= timedelta(seconds=20)
+
+
+@pytest.mark.usefixtures("devices")
+async def test_a_listing_that_is_throttled_for_minutes_is_given_up(
+    stack: Stack, firstpull: Firstpull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firstpull.ports.hubs, "_clock", MovableClock())
+    throttled = Fault(r"iotHub\.twins\.query", FaultKind.STATUS, status=429, times=25)
     stack.kernel.faults.add(throttled)
     with pytest.raises(Transient) as refused:
         await firstpull.ports.hubs.list_devices(stack.iot_hub_host_name)
+    stack.kernel.faults.clear()
     assert refused.value.reason is Reason.THROTTLED
-    assert refused.value.retry_after == 10
 
 
 # Storage

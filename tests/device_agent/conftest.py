@@ -1,4 +1,4 @@
-"""A registry with one image, and the agent's command against it."""
+"""A device, a registry with one image, and the agent's command against it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from firstpull_agent.cli import main
 
 from .deliveries import PASSWORD, USERNAME, desired, entry_for
+from .device import Device
 from .fake_registry import FakeRegistry
 
 
@@ -71,6 +72,11 @@ def registry() -> Iterator[FakeRegistry]:
         registry.accept(USERNAME, PASSWORD, "hello-world")
         registry.add_image("hello-world", "latest")
         yield registry
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    return Device(tmp_path)
 
 
 @pytest.fixture

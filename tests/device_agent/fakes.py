@@ -88,7 +88,7 @@ class FakeCheck:
 
 
 class FakeHub:
-    """A hub with one twin. `down` makes it unreachable."""
+    """A hub with one twin. `down` makes it unreachable, `deaf` refuses reports only."""
 
     def __init__(self, desired: dict[str, Any]) -> None:
         self.desired = desired
@@ -96,6 +96,7 @@ class FakeHub:
         self.reports: list[dict[str, Any]] = []
         self.reads = 0
         self.down = False
+        self.deaf = False
         self.closed = False
         self._changed: Callable[[], None] = lambda: None
 
@@ -109,6 +110,8 @@ class FakeHub:
 
     async def report(self, patch: dict[str, Any]) -> None:
         self._refuse_when_down()
+        if self.deaf:
+            raise HubUnavailable("takes no report")
         entries = patch["firstpull"]["registryCredentials"]
         self.reports.append(entries)
         self.reported = {k: v for k, v in {**self.reported, **entries}.items() if v is not None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from base64 import b64decode
 
 import pytest
 
@@ -81,6 +82,18 @@ def test_what_is_no_longer_desired_is_logged_out(agent: Agent, registry: FakeReg
 
     assert agent.apply(desired()) == (0, {"site1": None})
     assert json.loads(agent.auth_file.read_text())["auths"] == {}
+
+
+def test_two_deliveries_for_one_address_are_both_applied(
+    agent: Agent, registry: FakeRegistry
+) -> None:
+    registry.accept("device-1-anew", PASSWORD)
+    newer = entry_for(registry, username="device-1-anew", expiresOn="2027-05-21T10:00:00Z")
+    both = desired(site1=newer, site2=entry_for(registry))
+
+    assert agent.apply(both) == (0, {"site1": LOGGED_IN, "site2": LOGGED_IN})
+    (login,) = json.loads(agent.auth_file.read_text())["auths"].values()
+    assert b64decode(login["auth"]).decode() == f"device-1-anew:{PASSWORD}"
 
 
 def test_nothing_desired_is_nothing_to_do(agent: Agent) -> None:

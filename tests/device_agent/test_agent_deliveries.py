@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from firstpull_agent.deliveries import (
     Delivery,
@@ -29,6 +31,7 @@ def test_a_delivery_is_read_with_its_certificate_chunks_in_order() -> None:
             password=Secret(PASSWORD),
             repositories=("samples/*", "hello-world"),
             ca=pem,
+            expires_on=datetime(2027, 2, 21, 10, 0, tzinfo=UTC),
         )
     }
 
@@ -45,15 +48,29 @@ def test_fields_of_a_newer_cloud_are_ignored() -> None:
         {"firstpull": None},
         {"firstpull": {}},
         {"firstpull": {"registryCredentials": None}},
+        {"firstpull": {"registryCredentials": {}}},
         {"firstpull": {"registryCredentials": {"site1": None}}},
+        {"firstpull": {"registryCredentials": {"site1": {}}}},
     ],
 )
-def test_an_absent_section_or_a_null_holds_no_delivery(given: object) -> None:
+def test_what_is_absent_null_or_empty_holds_no_delivery(given: object) -> None:
     assert read_deliveries(given) == {}
 
 
 @pytest.mark.parametrize(
-    "given", [[], "text", {"firstpull": 5}, {"firstpull": {"registryCredentials": ["x"]}}]
+    "given",
+    [
+        None,
+        [],
+        "text",
+        {"firstpull": 5},
+        {"firstpull": 0},
+        {"firstpull": ""},
+        {"firstpull": False},
+        {"firstpull": []},
+        {"firstpull": {"registryCredentials": ["x"]}},
+        {"firstpull": {"registryCredentials": []}},
+    ],
 )
 def test_a_section_that_is_no_object_withdraws_nothing(given: object) -> None:
     with pytest.raises(MalformedDesired):
@@ -68,6 +85,9 @@ def test_a_section_that_is_no_object_withdraws_nothing(given: object) -> None:
         ({"password": None}, "password is missing"),
         ({"password": "  "}, "password is missing or empty"),
         ({"password": 5}, "password is missing"),
+        ({"password": "half a character: \ud83d"}, "password is not valid Unicode"),
+        ({"username": "half a character: \ud83d"}, "username is not valid Unicode"),
+        ({"repositories": ["half a character: \ud83d"]}, "repositories is not valid Unicode"),
         ({"password": "two\nlines"}, "password holds control characters"),
         ({"username": "a:b"}, "colon"),
         ({"address": "https://10.0.0.4:8080"}, "address is not host"),
@@ -83,6 +103,7 @@ def test_a_section_that_is_no_object_withdraws_nothing(given: object) -> None:
         ({"repositories": "hello-world"}, "repositories is not a list"),
         ({"insecure": "yes"}, "insecure is neither"),
         ({"ca": "no certificate"}, "ca is not a certificate"),
+        ({"ca": "kein Zertifikat: ä"}, "ca is not a certificate"),
         ({"ca": [1]}, "ca is not a list"),
         ({"ca": AUTHORITY.ca_pem, "insecure": True}, "exclude each other"),
     ],
@@ -100,8 +121,9 @@ def test_a_malformed_delivery_is_rejected_and_says_which_field(
     assert says in rejected.detail
 
 
-def test_a_delivery_without_an_id_is_rejected_without_one() -> None:
-    rejected = read_deliveries(desired(site1=entry("10.0.0.4:80", deliveryId=None), site2="text"))
+@pytest.mark.parametrize("odd", [None, "", 5, "half a character: \ud83d"])
+def test_a_delivery_without_a_usable_id_is_rejected_without_one(odd: object) -> None:
+    rejected = read_deliveries(desired(site1=entry("10.0.0.4:80", deliveryId=odd), site2="text"))
 
     assert isinstance(rejected["site1"], Rejected)
     assert rejected["site1"].delivery_id is None

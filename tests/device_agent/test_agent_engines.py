@@ -76,7 +76,17 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def _login(**changes: object) -> Applied:
-    return Applied.of(delivery(SITE, **changes))
+    wanted = delivery(SITE, **changes)
+    return Applied(
+        name=wanted.name,
+        delivery_id=wanted.delivery_id,
+        address=wanted.address,
+        username=wanted.username,
+        repositories=wanted.repositories,
+        insecure=wanted.insecure,
+        auth_file="auth.json",
+        certs_dir=None,
+    )
 
 
 @pytest.mark.parametrize("kind", [Kind.DOCKER, Kind.PODMAN, Kind.SKOPEO])

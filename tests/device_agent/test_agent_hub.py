@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from azure.iot.device.aio import IoTHubDeviceClient
 from azure.iot.device.exceptions import ConnectionFailedError, CredentialError
+from firstpull_agent.deliveries import MalformedDesired, read_deliveries
 from firstpull_agent.hub import (
     AzureHub,
     HubSettings,
@@ -41,6 +42,7 @@ class FakeClient:
         self.on_connection_state_change: Callable[[], None] | None = None
         self.on_twin_desired_properties_patch_received: Callable[[object], None] | None = None
         self.shut_down = False
+        self.answer: dict[str, Any] = {"desired": {"$version": 3}, "reported": {"a": 1}}
 
     async def connect(self) -> None:
         if self.fails:
@@ -50,7 +52,7 @@ class FakeClient:
     async def get_twin(self) -> dict[str, Any]:
         assert self.on_twin_desired_properties_patch_received is not None
         await self.answering.wait()
-        return {"desired": {"$version": 3}, "reported": {"a": 1}}
+        return self.answer
 
     async def patch_twin_reported_properties(self, patch: dict[str, Any]) -> None:
         if self.fails:
@@ -80,6 +82,16 @@ async def test_the_twin_is_read_after_the_agent_listens_for_changes(client: Fake
     assert client.on_twin_desired_properties_patch_received is not None
     client.on_twin_desired_properties_patch_received({"$version": 4})
     assert changes == ["changed"]
+
+
+async def test_an_answer_without_desired_properties_does_not_read_as_a_twin_without_deliveries(
+    client: FakeClient,
+) -> None:
+    client.answer = {}
+    twin = await _hub(client).twin()
+
+    with pytest.raises(MalformedDesired):
+        read_deliveries(twin.desired)
 
 
 async def test_a_lost_connection_is_a_reason_to_read_again_and_a_new_one_is_not(

@@ -2,76 +2,16 @@
 
 from __future__ import annotations
 
-import random
 import stat
-from pathlib import Path
-from typing import Any
 
 import pytest
-from firstpull_agent.applied import AppliedStore
-from firstpull_agent.convergence import Convergence
 from firstpull_agent.deliveries import MalformedDesired
-from firstpull_agent.logins import Logins
 from firstpull_agent.reports import Reason
 from firstpull_agent.secret import Secret
 
 from .deliveries import PASSWORD, USERNAME, desired, entry
+from .device import LOGIN, NEW, NEW_LOGIN, OTHER, SITE, Device
 from .fake_registry import AUTHORITY
-from .fakes import FakeCheck, FakeEngine, ManualTime
-
-SITE = "10.0.0.4:8080"
-OTHER = "10.0.0.5:8080"
-
-
-class Device:
-    """A device whose agent can be restarted: files stay, memory does not."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.check = FakeCheck(accepted={"delivery-1", "delivery-2"})
-        self.engine = FakeEngine(folder)
-        self.time = ManualTime()
-        self.reported: dict[str, Any] = {}
-        self.restart()
-
-    def restart(self) -> None:
-        store = AppliedStore(self.folder / "state" / "applied.json")
-        logins = Logins(engine=self.engine, store=store, check=self.check)
-        self.agent = Convergence(logins, time=self.time, rng=random.Random(1))  # noqa: S311
-
-    def want(self, **entries: object) -> None:
-        self.agent.adopt(desired(**entries), {"firstpull": {"registryCredentials": self.reported}})
-        self.work()
-
-    def work(self) -> None:
-        while self.agent.attempt_next():
-            pass
-
-    def report(self) -> dict[str, tuple[str | None, str, str | None] | None]:
-        """What is new to report, as the cloud would then have it."""
-        entries = self.agent.unreported()
-        self.agent.confirm(entries)
-        for name, outcome in entries.items():
-            self.reported[name] = outcome and outcome.as_property()
-        return {
-            name: None
-            if outcome is None
-            else (outcome.delivery_id, outcome.state.value, outcome.reason)
-            for name, outcome in entries.items()
-        }
-
-    def login(self, address: str) -> tuple[str, Secret] | None:
-        return self.engine.auth_file.credentials(address)
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Device:
-    return Device(tmp_path)
-
-
-LOGIN = (USERNAME, Secret(PASSWORD))
-NEW_LOGIN = (USERNAME, Secret("new"))
-NEW = {"deliveryId": "delivery-2", "password": "new"}
 
 
 def test_a_delivery_becomes_a_login_and_is_reported(device: Device) -> None:
@@ -170,7 +110,7 @@ def test_other_changes_of_the_twin_disturb_nothing(device: Device) -> None:
     pause = device.agent.seconds_until_due()
     device.want(site1=entry(SITE), site2=entry(OTHER, **NEW))
 
-    assert device.check.checked == ["delivery-1", "delivery-2"]
+    assert sorted(device.check.checked) == ["delivery-1", "delivery-2"]
     assert device.agent.seconds_until_due() == pause
 
 
@@ -282,6 +222,16 @@ def test_an_engine_that_fails_is_tried_again(device: Device) -> None:
     device.engine.broken = False
     device.time.sleep(1)
     device.work()
+    assert device.report() == {"site1": ("delivery-1", "LoggedIn", None)}
+
+
+def test_a_ca_file_of_somebody_elses_that_is_no_text_is_replaced(device: Device) -> None:
+    folder = device.engine.ca_files.folder(SITE)
+    folder.mkdir(parents=True)
+    (folder / "ca.crt").write_bytes(b"\x30\x82\xff")
+    device.want(site1=entry(SITE, ca=AUTHORITY.ca_pem))
+
+    assert device.engine.ca_files.read(SITE) == AUTHORITY.ca_pem
     assert device.report() == {"site1": ("delivery-1", "LoggedIn", None)}
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from firstpull_agent.applied import Applied
 from firstpull_agent.backoff import delay_seconds
-from firstpull_agent.deliveries import Rejected
+from firstpull_agent.deliveries import Delivery, Rejected, Wanted
 from firstpull_agent.images import CannotPull, Image, login_for
 from firstpull_agent.planning import (
     Check,
     LogIn,
     Refuse,
+    Step,
     Withdraw,
+    newer_rivals,
     next_step,
     to_settle,
 )
@@ -26,26 +29,92 @@ REJECTED = Rejected("site1", None, Reason.INVALID_DELIVERY, "why")
 DIGEST = "sha256:" + "0" * 64
 
 
+def _step(wanted: Wanted | None, *, in_place: bool = False, superseded: bool = False) -> Step:
+    return next_step("site1", wanted, in_place=in_place, superseded=superseded)
+
+
 def test_a_new_delivery_is_logged_in_with() -> None:
-    assert next_step("site1", WANTED, in_place=False) == LogIn(WANTED)
+    assert _step(WANTED) == LogIn(WANTED)
 
 
 def test_a_delivery_that_is_in_place_is_only_checked() -> None:
-    assert next_step("site1", WANTED, in_place=True) == Check(WANTED)
+    assert _step(WANTED, in_place=True) == Check(WANTED)
+
+
+def test_a_delivery_is_only_checked_while_a_newer_one_has_its_address() -> None:
+    assert _step(WANTED, superseded=True) == Check(WANTED)
 
 
 def test_a_rejected_delivery_is_refused() -> None:
-    assert next_step("site1", REJECTED, in_place=False) == Refuse(REJECTED)
+    assert _step(REJECTED) == Refuse(REJECTED)
 
 
 def test_what_is_no_longer_wanted_is_withdrawn() -> None:
-    assert next_step("site1", None, in_place=False) == Withdraw("site1")
+    assert _step(None) == Withdraw("site1")
 
 
 def test_withdrawals_come_before_logins() -> None:
-    settle = to_settle({"a": WANTED}, known={"b", "a", "c"})
+    settle = to_settle({"a": WANTED}, known={"b", "a", "c"}, applied=())
 
     assert list(settle.items()) == [("b", None), ("c", None), ("a", WANTED)]
+
+
+def test_a_withdrawal_comes_last_where_another_delivery_wants_the_address() -> None:
+    applied = (_applied("b", WANTED.address), _applied("c", "else:1"))
+    settle = to_settle({"a": WANTED}, known={"b", "c"}, applied=applied)
+
+    assert list(settle.items()) == [("c", None), ("a", WANTED), ("b", None)]
+
+
+def test_the_newest_delivery_comes_first() -> None:
+    wanted: dict[str, Wanted] = {
+        "bad": REJECTED,
+        "a": _delivery("a", "2027-03-01"),
+        "b": _delivery("b", "2027-01-01"),
+    }
+
+    assert list(to_settle(wanted, known=(), applied=())) == ["a", "b", "bad"]
+
+
+def test_the_newer_of_two_for_one_address_is_the_one_that_expires_later() -> None:
+    old, new = _delivery("a", "2027-01-01T00:00:00Z"), _delivery("b", "2027-01-01T00:00:00.5Z")
+    elsewhere = delivery("10.0.0.9:80", expiresOn="2028-01-01")
+    everything: dict[str, Wanted] = {"a": old, "b": new, "c": elsewhere, "bad": REJECTED}
+
+    assert newer_rivals(old, everything) == {new}
+    assert newer_rivals(new, everything) == frozenset()
+    assert newer_rivals(REJECTED, everything) == newer_rivals(None, everything) == frozenset()
+
+
+@pytest.mark.parametrize("expires_on", [None, "soon", 5, "2026-01-01"])
+def test_one_without_a_readable_expiry_is_the_older(expires_on: object) -> None:
+    odd, new = _delivery("b", expires_on), _delivery("a", "2027-01-01T00:00:00Z")
+
+    assert newer_rivals(odd, {"a": new, "b": odd}) == {new}
+
+
+def test_of_two_that_expire_together_one_is_always_the_newer() -> None:
+    everything = {name: _delivery(name, "2027-01-01") for name in ("a", "b")}
+
+    assert newer_rivals(everything["a"], everything) == {everything["b"]}
+    assert newer_rivals(everything["b"], everything) == frozenset()
+
+
+def _delivery(name: str, expires_on: object) -> Delivery:
+    return replace(delivery(expiresOn=expires_on), name=name)
+
+
+def _applied(name: str, address: str, *repositories: str) -> Applied:
+    return Applied(
+        name=name,
+        delivery_id="delivery-1",
+        address=address,
+        username="device-1",
+        repositories=repositories,
+        insecure=False,
+        auth_file="/auth.json",
+        certs_dir=None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,14 +162,7 @@ def test_other_references_are_refused(text: str) -> None:
         Image.parse(text)
 
 
-def _applied(address: str, *repositories: str) -> Applied:
-    return Applied("delivery-1", address, "device-1", repositories, has_ca=False, insecure=False)
-
-
-LOGINS = {
-    "site1": _applied("a:1", "hello-world"),
-    "site2": _applied("b:1", "samples/*"),
-}
+LOGINS = (_applied("site2", "b:1", "samples/*"), _applied("site1", "a:1", "hello-world"))
 
 
 @pytest.mark.parametrize(
@@ -121,13 +183,13 @@ def test_the_login_that_reaches_the_repository_is_taken_unless_one_is_named(
 @pytest.mark.parametrize(
     ("logins", "registry", "says"),
     [
-        ({}, None, "no login has been delivered"),
+        ((), None, "no login has been delivered"),
         (LOGINS, None, "they reach: hello-world, samples/*"),
-        (LOGINS, "site3", "no login for site3"),
+        (LOGINS, "site3", "no login for site3 here; delivered are: site1, site2"),
     ],
 )
 def test_it_is_said_plainly_when_no_login_reaches_an_image(
-    logins: dict[str, Applied], registry: str | None, says: str
+    logins: tuple[Applied, ...], registry: str | None, says: str
 ) -> None:
     with pytest.raises(CannotPull) as refused:
         login_for(Image("other", "v1"), logins, registry=registry)

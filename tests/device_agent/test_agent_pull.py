@@ -129,6 +129,16 @@ def test_without_a_delivery_nothing_is_pulled_with_anybody_elses_login(
     assert registry.requests == []
 
 
+def test_a_login_with_another_engine_is_not_pulled_with(
+    agent: Agent, registry: FakeRegistry
+) -> None:
+    agent.log_in(registry)
+    done = agent("pull", "hello-world", f"--auth-file={agent.folder / 'other.json'}")
+
+    assert done.status == 1
+    assert "no login has been delivered" in done.err
+
+
 def test_a_login_that_somebody_removed_is_said_to_be_gone(
     agent: Agent, registry: FakeRegistry
 ) -> None:

@@ -19,6 +19,8 @@ from .deliveries import desired, entry
 from .fakes import FakeCheck, FakeEngine, FakeHub, ManualTime
 
 SITE = "10.0.0.4:8080"
+OTHER = "10.0.0.5:8080"
+NEW = {"deliveryId": "delivery-2", "password": "new"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,8 @@ class Running:
     time: ManualTime
     service: Service
 
-    def says(self, state: str, delivery_id: str = "delivery-1") -> bool:
-        reported = self.hub.reported.get("site1", {})
+    def says(self, state: str, delivery_id: str = "delivery-1", name: str = "site1") -> bool:
+        reported = self.hub.reported.get(name, {})
         return (reported.get("deliveryId"), reported.get("state")) == (delivery_id, state)
 
 
@@ -93,6 +95,66 @@ async def test_a_withdrawn_delivery_is_logged_out(tmp_path: Path, hub: FakeHub) 
 
         assert not it.engine.auth_file.has(SITE)
         assert hub.reports[-1] == {"site1": None}
+
+
+async def test_a_move_is_acknowledged_at_both_places_and_then_at_the_new_one_alone(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    async with running(tmp_path, hub, accepted={"delivery-1", "delivery-2"}) as it:
+        await hub.until(lambda: it.says("LoggedIn"))
+        hub.change(desired(site1=entry(SITE), site2=entry(OTHER, **NEW)))
+        await hub.until(lambda: it.says("LoggedIn", "delivery-2", "site2"))
+        assert it.says("LoggedIn")
+        assert it.engine.auth_file.has(SITE)
+
+        hub.change(desired(site2=entry(OTHER, **NEW)))
+        await hub.until(lambda: "site1" not in hub.reported)
+        assert not it.engine.auth_file.has(SITE)
+        assert it.says("LoggedIn", "delivery-2", "site2")
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_a_revoke_while_the_device_was_offline_is_carried_out_when_it_is_back(
+    tmp_path: Path, hub: FakeHub, *, restarted: bool
+) -> None:
+    async with running(tmp_path, hub, accepted={"delivery-1"}) as it:
+        await hub.until(lambda: it.says("LoggedIn"))
+        if not restarted:
+            hub.down = True
+            hub.change(desired())
+            waited = len(it.time.waits)
+            await hub.until(lambda: len(it.time.waits) > waited + 2)
+            assert it.engine.auth_file.has(SITE)
+            hub.down = False
+            await hub.until(lambda: hub.reported == {})
+            assert not it.engine.auth_file.has(SITE)
+    if restarted:
+        hub.desired = desired()
+        async with running(tmp_path, hub, accepted=set()) as it:
+            await hub.until(lambda: hub.reported == {})
+            assert not it.engine.auth_file.has(SITE)
+
+
+async def test_a_new_onboarding_after_a_revoke_is_logged_in_and_acknowledged(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    async with running(tmp_path, hub, accepted={"delivery-1", "delivery-2"}) as it:
+        await hub.until(lambda: it.says("LoggedIn"))
+        hub.change({"firstpull": {"registryCredentials": {}}})
+        await hub.until(lambda: hub.reported == {})
+        hub.change(desired(site1=entry(SITE, **NEW)))
+        await hub.until(lambda: it.says("LoggedIn", "delivery-2"))
+
+
+async def test_a_hub_that_takes_no_report_keeps_no_revoke_from_the_device(
+    tmp_path: Path, hub: FakeHub
+) -> None:
+    hub.deaf = True
+    async with running(tmp_path, hub, accepted={"delivery-1"}) as it:
+        await hub.until(lambda: it.engine.auth_file.has(SITE))
+        await hub.until(lambda: len(it.time.waits) > 3)
+        hub.change(desired())
+        await hub.until(lambda: not it.engine.auth_file.has(SITE))
 
 
 async def test_a_hub_that_is_down_at_start_is_tried_until_it_answers(

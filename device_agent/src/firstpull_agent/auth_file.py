@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from firstpull_agent.files import replace_file
+from firstpull_agent.files import remove_unfinished, replace_file
 from firstpull_agent.secret import Secret
 
 
@@ -36,14 +36,13 @@ class AuthFile:
 
     def credentials(self, address: str) -> tuple[str, Secret] | None:
         """User name and password for `address`, None when this file does not hold them."""
-        entry = self._auths(self._load()).get(address, {})
-        try:
-            decoded = base64.b64decode(entry["auth"], validate=True).decode()
-        except (KeyError, TypeError, ValueError, binascii.Error):
-            return None
-        username, _, password = decoded.partition(":")
+        username, _, password = self._decoded(address).partition(":")
         # Without a password the engine has exchanged it for an identity token of the registry's.
         return (username, Secret(password)) if password else None
+
+    def username(self, address: str) -> str | None:
+        """Who is logged in at `address`, None when this file does not say."""
+        return self._decoded(address).partition(":")[0] or None
 
     def put(self, address: str, *, username: str, password: Secret) -> None:
         """Keep this login; those for other addresses stay. Raises OSError."""
@@ -52,11 +51,19 @@ class AuthFile:
         self._save({**content, "auths": {**self._auths(content), address: {"auth": auth}}})
 
     def remove(self, address: str) -> None:
-        """Forget the login for `address`. Raises OSError."""
+        """Forget the login for `address`, also one that was being written. Raises OSError."""
+        remove_unfinished(self.path)
         content = self._load()
         auths = self._auths(content)
         if auths.pop(address, None) is not None:
             self._save({**content, "auths": auths})
+
+    def _decoded(self, address: str) -> str:
+        entry = self._auths(self._load()).get(address, {})
+        try:
+            return base64.b64decode(entry["auth"], validate=True).decode()
+        except (KeyError, TypeError, ValueError, binascii.Error):
+            return ""
 
     def _load(self) -> dict[str, Any]:
         try:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firstpull_agent.files import replace_file
+from firstpull_agent.files import remove_unfinished, replace_file
 
 
 class CaFiles:
     """`<base>/HOST:PORT/ca.crt`, as docker, podman and skopeo read it."""
 
     def __init__(self, base: Path) -> None:
-        self._base = base
+        self.base = base
 
     def folder(self, address: str) -> Path:
         """The folder of one registry."""
-        return self._base / address
+        return self.base / address
 
     def read(self, address: str) -> str | None:
-        """The certificates in PEM, None when there are none."""
+        """The certificates in PEM, None when there are none; other content is not refused."""
         try:
-            return self._file(address).read_text()
+            return self._file(address).read_text(errors="replace")
         except FileNotFoundError:
             return None
 
@@ -31,6 +31,7 @@ class CaFiles:
 
     def remove(self, address: str) -> None:
         """Trust no more for `address`; the folder goes too when it is empty. Raises OSError."""
+        remove_unfinished(self._file(address))
         self._file(address).unlink(missing_ok=True)
         folder = self.folder(address)
         if folder.is_dir() and not any(folder.iterdir()):

@@ -139,8 +139,10 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _pulled_digest(arguments: argparse.Namespace) -> str:
     image = Image.parse(arguments.image)
-    login = login_for(image, _store(arguments).load(), registry=arguments.registry)
     engine = _engine(arguments)
+    auth_file = str(engine.auth_file.path)
+    applied = [login for login in _store(arguments).load() if login.auth_file == auth_file]
+    login = login_for(image, applied, registry=arguments.registry)
     if not engine.auth_file.has(login.address):
         raise CannotPull(f"{engine.name} has no login for {login.address}")
     folder = image.reference.replace(":", "-")
@@ -150,7 +152,9 @@ def _pulled_digest(arguments: argparse.Namespace) -> str:
 
 
 def _logins(arguments: argparse.Namespace) -> Logins:
-    return Logins(engine=_engine(arguments), store=_store(arguments), check=check_login)
+    store = _store(arguments)
+    store.discard_unfinished()
+    return Logins(engine=_engine(arguments), store=store, check=check_login)
 
 
 def _store(arguments: argparse.Namespace) -> AppliedStore:

@@ -12,7 +12,7 @@ from typing import Any
 from firstpull_agent.backoff import LOGIN_CAP_SECONDS, delay_seconds
 from firstpull_agent.deliveries import Delivery, Rejected, Wanted, read_deliveries
 from firstpull_agent.logins import Logins
-from firstpull_agent.planning import next_step, to_settle
+from firstpull_agent.planning import newer_rivals, next_step, to_settle
 from firstpull_agent.reports import Failure, Report, State, reported_entries, reported_patch
 from firstpull_agent.times import Time
 
@@ -21,9 +21,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Track:
-    """One connected registry on its way. `due` is monotonic; None means settled."""
+    """One connected registry on its way. `due` is monotonic; None means settled.
+
+    While one of the `newer` deliveries for the same address is logged in, that one stays.
+    """
 
     wanted: Wanted | None
+    newer: frozenset[Delivery]
     due: float | None
     failures: int = 0
 
@@ -53,12 +57,15 @@ class Convergence:
         _log.info("the twin holds %d deliveries", len(wanted))
         with self._lock:
             self._reported = reported_entries(reported)
-            known = {*self._logins.applied(), *self._reported, *self._tracks}
+            applied = self._logins.applied()
+            known = {*(login.name for login in applied), *self._reported, *self._tracks}
             before, self._tracks = self._tracks, {}
-            for name, target in to_settle(wanted, known).items():
+            for name, target in to_settle(wanted, known=known, applied=applied).items():
+                newer = newer_rivals(target, wanted)
                 track = before.get(name)
-                if track is None or track.wanted != target:
-                    track = _Track(target, due=self._time.monotonic())
+                if track is None or track.wanted != target or not track.newer <= newer:
+                    track = _Track(target, newer, due=self._time.monotonic())
+                track.newer = newer
                 self._tracks[name] = track
 
     def attempt_next(self) -> bool:
@@ -68,10 +75,12 @@ class Convergence:
             if name is None:
                 return False
             track = self._tracks[name]
+            superseded = any(self._is_logged_in(newer) for newer in track.newer)
         in_place = isinstance(track.wanted, Delivery) and self._logins.in_place(track.wanted)
+        step = next_step(name, track.wanted, in_place=in_place, superseded=superseded)
         failure: Failure | None = None
         try:
-            self._logins.carry_out(next_step(name, track.wanted, in_place=in_place))
+            self._logins.carry_out(step)
         except Failure as error:
             failure = error
         with self._lock:
@@ -128,7 +137,7 @@ class Convergence:
             if track.wanted is None:
                 self._outcomes[name] = None
                 del self._tracks[name]
-                _log.info("%s: withdrawn, logged out", name)
+                _log.info("%s: withdrawn", name)
                 return
             _log.info("%s: logged in with delivery %s", name, track.delivery_id)
         else:
@@ -148,6 +157,14 @@ class Convergence:
         track.failures += 1
         wait = delay_seconds(track.failures, cap_seconds=LOGIN_CAP_SECONDS, rng=self._rng)
         track.due = self._time.monotonic() + wait
+
+    def _is_logged_in(self, delivery: Delivery) -> bool:
+        outcome = self._outcomes.get(delivery.name)
+        return (
+            outcome is not None
+            and outcome.delivery_id == delivery.delivery_id
+            and outcome.state is State.LOGGED_IN
+        )
 
     def _is_reported(self, name: str, outcome: Report | None) -> bool:
         if outcome is None:

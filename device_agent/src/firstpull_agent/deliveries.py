@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv6Address
 from typing import Any, TypeAlias
 
@@ -22,7 +23,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Delivery:
-    """The credential for one connected registry. `ca` is PEM; `insecure` means plain http."""
+    """The credential for one connected registry. `ca` is PEM; `insecure` means plain http.
+
+    `expires_on` only tells the newer of two: the registry judges whether a credential is valid.
+    """
 
     name: str
     delivery_id: str
@@ -32,6 +36,12 @@ class Delivery:
     repositories: tuple[str, ...] = ()
     ca: str | None = None
     insecure: bool = False
+    expires_on: datetime | None = None
+
+    @property
+    def has_ca(self) -> bool:
+        """Whether it brings a CA of its own."""
+        return self.ca is not None
 
 
 @dataclass(frozen=True)
@@ -54,13 +64,15 @@ class MalformedDesired(Exception):
 def read_deliveries(desired: object) -> dict[str, Wanted]:
     """Connected registry to its delivery. Fields that are not known are ignored.
 
-    A section that is absent or null holds no delivery. Raises MalformedDesired when it is
-    something other than an object.
+    A section that is absent, null or empty holds no delivery, and so does an entry: taking a
+    property away may leave empty objects. Raises MalformedDesired when the section is something
+    other than an object.
     """
     section = _object(desired, "the desired properties")
     for key in SECTION:
-        section = _object(section.get(key) or {}, key)
-    return {name: _read(name, entry) for name, entry in section.items() if entry is not None}
+        value = section.get(key)
+        section = {} if value is None else _object(value, key)
+    return {name: _read(name, entry) for name, entry in section.items() if entry not in (None, {})}
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
@@ -72,12 +84,17 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
 def _read(name: str, entry: object) -> Wanted:
     if not isinstance(entry, Mapping):
         return Rejected(name, None, Reason.INVALID_DELIVERY, "the entry is not an object")
-    given_id = entry.get("deliveryId")
-    delivery_id = given_id if isinstance(given_id, str) and given_id else None
     try:
         return _delivery(name, entry)
     except Failure as failure:
-        return Rejected(name, delivery_id, failure.reason, failure.detail)
+        return Rejected(name, _id_if_usable(entry), failure.reason, failure.detail)
+
+
+def _id_if_usable(entry: Mapping[str, Any]) -> str | None:
+    try:
+        return _text(entry, "deliveryId")
+    except Failure:
+        return None
 
 
 def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
@@ -100,9 +117,10 @@ def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
         address=_address(_text(entry, "address")),
         username=username,
         password=Secret(_text(entry, "password")),
-        repositories=_texts(entry.get("repositories"), "repositories"),
+        repositories=_repositories(entry.get("repositories")),
         ca=ca,
         insecure=insecure,
+        expires_on=_moment(entry.get("expiresOn")),
     )
 
 
@@ -114,9 +132,16 @@ def _text(entry: Mapping[str, Any], field: str) -> str:
     value = entry.get(field)
     if not isinstance(value, str) or not value.strip():
         raise _invalid(f"{field} is missing or empty")
+    _refuse_unwritable(value, field)
+    return value
+
+
+def _refuse_unwritable(value: str, field: str) -> None:
     if _CONTROL.search(value):
         raise _invalid(f"{field} holds control characters")
-    return value
+    # JSON may hold half of a character, which no encoding knows.
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _invalid(f"{field} is not valid Unicode")
 
 
 def _texts(value: object, field: str) -> tuple[str, ...]:
@@ -125,6 +150,22 @@ def _texts(value: object, field: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _invalid(f"{field} is not a list of texts")
     return tuple(value)
+
+
+def _repositories(value: object) -> tuple[str, ...]:
+    names = _texts(value, "repositories")
+    for name in names:
+        _refuse_unwritable(name, "repositories")
+    return names
+
+
+def _moment(value: object) -> datetime | None:
+    """A time in ISO 8601, in UTC where it does not say; None where it cannot be read."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _address(value: str) -> str:
@@ -154,6 +195,6 @@ def _ca(value: object) -> str | None:
     pem = "".join(chunks)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # TypeError: not ASCII
         raise _invalid("ca is not a certificate in PEM") from None
     return pem

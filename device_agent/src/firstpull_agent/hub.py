@@ -27,7 +27,7 @@ class HubUnavailable(Exception):
 class Twin:
     """The two property sections of the device's twin."""
 
-    desired: dict[str, Any]
+    desired: object
     reported: dict[str, Any]
 
 
@@ -119,7 +119,8 @@ class AzureHub:
             await self._bounded(asyncio.to_thread(self._listen, self._changed))
             self._listens = True
         content = await self._bounded(self._client.get_twin())
-        return Twin(content.get("desired") or {}, content.get("reported") or {})
+        # An answer without desired properties is none: it must not read as if all were withdrawn.
+        return Twin(content.get("desired"), content.get("reported") or {})
 
     async def report(self, patch: dict[str, Any]) -> None:
         """Patch the reported properties."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -47,23 +47,24 @@ class Image:
         return f"{address}/{self.repository}{separator}{self.reference}"
 
 
-def login_for(image: Image, applied: Mapping[str, Applied], *, registry: str | None) -> Applied:
+def login_for(image: Image, applied: Collection[Applied], *, registry: str | None) -> Applied:
     """The delivered login to pull with.
 
-    `registry` names it outright, by its key or address; else it is the first whose
+    `registry` names it outright, by its connected registry or address; else it is the first whose
     repositories include the image's. Raises CannotPull.
     """
     if not applied:
         raise CannotPull("no login has been delivered to this device and accepted yet")
-    for name, login in sorted(applied.items()):
+    for login in sorted(applied, key=lambda login: login.name):
         if registry is None:
             if any(fnmatchcase(image.repository, pattern) for pattern in login.repositories):
                 return login
-        elif registry in {name, login.address}:
+        elif registry in {login.name, login.address}:
             return login
     if registry is not None:
-        raise CannotPull(f"no login for {registry} here; delivered are: {', '.join(applied)}")
-    reach = sorted({pattern for login in applied.values() for pattern in login.repositories})
+        names = ", ".join(sorted(login.name for login in applied))
+        raise CannotPull(f"no login for {registry} here; delivered are: {names}")
+    reach = sorted({pattern for login in applied for pattern in login.repositories})
     raise CannotPull(
         f"no delivered login reaches {image.repository}; they reach: {', '.join(reach)}"
     )

@@ -101,16 +101,15 @@ class Service:
             await self._wait(self._talk_wanted, pause)
 
     async def _converse(self) -> float | None:
-        """Say and read what there is; the seconds until it is worth calling again by itself."""
+        """Read and say what there is; the seconds until it is worth calling again by itself."""
+        # Reading first: a hub that takes no report must not keep a withdrawal from the device.
+        if self._stale and self._seconds_until_readable() == 0:
+            await self._read_twin()
         await self._report()
-        if not self._stale:
-            return None
-        early = self._read_at + _SECONDS_BETWEEN_READS - self._time.monotonic()
-        if early > 0:
-            return early
-        await self._read_twin()
-        await self._report()
-        return None
+        return self._seconds_until_readable() if self._stale else None
+
+    def _seconds_until_readable(self) -> float:
+        return max(0.0, self._read_at + _SECONDS_BETWEEN_READS - self._time.monotonic())
 
     async def _read_twin(self) -> None:
         self._stale = False

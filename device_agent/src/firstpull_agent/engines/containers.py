@@ -38,7 +38,7 @@ class _Containers:
                 f"--authfile={self.auth_file.path}",
                 f"--username={delivery.username}",
                 "--password-stdin",
-                *self._transport(Applied.of(delivery)),
+                *self._transport(delivery),
                 delivery.address,
             ],
             timeout_seconds=LOGIN_TIMEOUT_SECONDS,
@@ -53,7 +53,7 @@ class _Containers:
                 timeout_seconds=LOGIN_TIMEOUT_SECONDS,
             )
 
-    def _transport(self, login: Applied, *, prefix: str = "") -> list[str]:
+    def _transport(self, login: Applied | Delivery, *, prefix: str = "") -> list[str]:
         options = []
         if login.has_ca and self.names_certs:
             options.append(f"--{prefix}cert-dir={self.ca_files.folder(login.address)}")

@@ -23,12 +23,14 @@ from firstpull.adapters.storage import (
     StorageServices,
     TableRecords,
 )
+from firstpull.adapters.telemetry import export_telemetry
 from firstpull.announcements import Announcements
 from firstpull.apply import Applier
 from firstpull.apply_withdrawal import Withdrawer
 from firstpull.clock import Clock, SystemClock
 from firstpull.converge import Worker
 from firstpull.inventory import Stocktaking
+from firstpull.measuring import Measuring
 from firstpull.membership import Membership
 from firstpull.observation import Observer
 from firstpull.onboarding import Onboarding
@@ -82,6 +84,7 @@ class Application:
     preview: Preview
     announcements: Announcements
     sites: Sites
+    measuring: Measuring
     sweeper: Sweeper
     poison: Poison
     worker: Worker
@@ -114,6 +117,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
     revoking = Revoking(
         records=ports.records, queue=ports.queue, hubs=ports.hubs, clock=ports.clock
     )
+    sites = Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers)
     announcements = Announcements(
         policy=settings.policy,
         onboarding=onboarding,
@@ -130,7 +134,10 @@ def wire(settings: Settings, ports: Ports) -> Application:
         rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
         preview=Preview(observer=observer, clock=ports.clock, validity=settings.password_validity),
         announcements=announcements,
-        sites=Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers),
+        sites=sites,
+        measuring=Measuring(
+            records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock
+        ),
         sweeper=Sweeper(
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
@@ -249,7 +256,16 @@ class Runtime:
 
 
 def start() -> Runtime:
-    """Read the settings and quieten the SDKs. Raises SettingsError naming all that is wrong."""
+    """Read the settings, quieten the SDKs, and begin to export telemetry.
+
+    Raises SettingsError naming all that is wrong.
+    """
     # At INFO azure-core logs every request's headers: many lines a device, none of them ours.
     logging.getLogger("azure").setLevel(logging.WARNING)
-    return Runtime(read_settings())
+    settings = read_settings()
+    if settings.application_insights is not None:
+        export_telemetry(
+            settings.application_insights,
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+        )
+    return Runtime(settings)

@@ -44,6 +44,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
+from firstpull import telemetry
 from firstpull.actions import GeneratePassword
 from firstpull.apply import Applier, Guard
 from firstpull.apply_withdrawal import Withdrawer
@@ -51,10 +52,16 @@ from firstpull.clock import Clock
 from firstpull.devices import DeviceKey
 from firstpull.errors import Conflict, FirstpullError, Transient
 from firstpull.events import emit, emit_crash, emit_warning
-from firstpull.history import Journal, extended
+from firstpull.history import HistoryEntry, Journal, extended
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.observation import Observed, Observer
-from firstpull.outcome import after_failure, after_look, condition_after, transitions
+from firstpull.outcome import (
+    ACKNOWLEDGED,
+    after_failure,
+    after_look,
+    condition_after,
+    transitions,
+)
 from firstpull.plan import Plan, adopts, has_not_answered, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
@@ -95,6 +102,11 @@ class Worker:
         stored = await self.records.get(device)
         if stored is None or not self._is_free(stored.value):
             return
+        with telemetry.span("look at device", hub=device.hub, device_id=device.device_id):
+            await self._look(stored)
+
+    async def _look(self, stored: Stored[DeviceRecord]) -> None:
+        device = stored.value.device
         journal = Journal(device=device, clock=self.clock)
         try:
             if await self._is_still_waiting(stored.value):
@@ -228,15 +240,19 @@ class Worker:
                 stored = again
         else:
             return  # the claim runs out, and the timer comes back to it
-        for entry in found:
-            emit(
-                entry.event,
-                hub=record.device.hub,
-                device_id=record.device.device_id,
-                detail=entry.detail,
-            )
-        self._report(stored.value)
+        self._tell(begun, record, found)
         await self._hint(stored.value)
+
+    def _tell(self, begun: DeviceRecord, record: DeviceRecord, found: list[HistoryEntry]) -> None:
+        """Log what was found out and how it stands, and how long the first pull took."""
+        device = record.device
+        for entry in found:
+            emit(entry.event, hub=device.hub, device_id=device.device_id, detail=entry.detail)
+        known = {entry.event for entry in begun.history}
+        if ACKNOWLEDGED in {entry.event for entry in found} - known:
+            waited = self.clock.now() - record.intent.at
+            telemetry.FIRST_PULL.record(waited.total_seconds())
+        self._report(record)
 
     async def _hint(self, record: DeviceRecord) -> None:
         wait = record.due_at - self.clock.now()

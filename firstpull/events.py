@@ -7,6 +7,8 @@ import logging
 import traceback
 from collections.abc import Mapping
 
+from firstpull import telemetry
+
 _log = logging.getLogger("firstpull")
 
 _FRAMES = 8
@@ -36,3 +38,4 @@ def emit_crash(event: str, error: Exception, **fields: FieldValue) -> None:
 
 def _write(level: int, event: str, fields: Mapping[str, FieldValue]) -> None:
     _log.log(level, "%s %s", event, json.dumps(fields, separators=(",", ":"), sort_keys=True))
+    telemetry.note(event, fields)

@@ -27,6 +27,8 @@ from firstpull.records import (
 from firstpull.schedule import look_after_revoke, next_look, retry_at
 from firstpull.warned import awaiting_sync, warnings_for
 
+ACKNOWLEDGED = "device.credential.acknowledged"
+"""The event by which a device is known to have logged in."""
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
 
 
@@ -95,7 +97,7 @@ def condition_after(
 
 def _transitions(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[str, str]]:
     if after.acknowledged_at is not None and before.acknowledged_at is None:
-        yield "device.credential.acknowledged", ""
+        yield ACKNOWLEDGED, ""
     was, is_ = before.condition, after.condition
     if is_.state is State.BLOCKED and (was.state, was.reason) != (is_.state, is_.reason):
         yield "device.convergence.blocked", f"{is_.reason.value}: {is_.message}"

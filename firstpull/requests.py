@@ -1,4 +1,4 @@
-"""The onboarding request: what a caller may say."""
+"""The requests: what a caller may say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from firstpull.bodies import checked, read_object
 from firstpull.devices import DEVICE_ID, is_device_id
 from firstpull.errors import FieldError, Invalid
-from firstpull.fields import Name, OnboardingTarget
+from firstpull.fields import Name, OnboardingTarget, StrictModel
 
 TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
 """Names of tokens (the container registry's REST specification)."""
@@ -39,6 +39,20 @@ class OnboardingRequest(OnboardingTarget):
     """An existing token to take over, by its name."""
 
 
+class RotationRequest(StrictModel):
+    """What `POST /api/devices/{deviceId}/rotate` takes."""
+
+    immediately: bool = False
+    """Whether the password of now ends at once, whoever uses it."""
+
+
+class SweepApproval(StrictModel):
+    """What `POST /api/sweep/approve` takes."""
+
+    sweep: Name
+    """The id of the sweep that holds devices."""
+
+
 def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequest:
     """The request in a JSON body. `device_id` is the one of the address, where it names one.
 
@@ -49,6 +63,16 @@ def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequ
         error = FieldError("/deviceId", "is not the device of the address")
         raise Invalid("The body and the address name different devices.", errors=(error,))
     return checked(OnboardingRequest, document)
+
+
+def read_rotation(body: bytes) -> RotationRequest:
+    """The rotation that a JSON body asks for; no body asks for the usual one. Raises Invalid."""
+    return checked(RotationRequest, read_object(body)) if body else RotationRequest()
+
+
+def read_approval(body: bytes) -> SweepApproval:
+    """The approval in a JSON body. Raises Invalid."""
+    return checked(SweepApproval, read_object(body))
 
 
 def request_for(target: OnboardingTarget, *, device_id: str, hub: str) -> OnboardingRequest:

@@ -103,6 +103,11 @@ class Settings(StorageSettings):
     iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
     """What tokens for IoT Hub are issued for; differs in a sovereign cloud."""
 
+    application_insights: Annotated[
+        str | None, Field(validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
+    ] = None
+    """Where traces, metrics and log events go; None keeps them to the host's log."""
+
     client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
     """The user-assigned identity to use; None means the system-assigned one."""
 

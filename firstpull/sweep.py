@@ -98,6 +98,7 @@ class Sweeper:
             scope_maps_removed=len(removed),
             scope_maps_unreferenced={k: v for k, v in unreferenced.items() if k not in removed},
             unread=inventory.unread,
+            complete_at=_complete_at(inventory, last, now=self.clock.now()),
         )
         await self._store(report, before)
         return report
@@ -267,3 +268,11 @@ class Sweeper:
             unexplained=len(report.unexplained),
             unread=len(report.unread),
         )
+
+
+def _complete_at(
+    inventory: Inventory, last: SweepReport | None, *, now: datetime
+) -> datetime | None:
+    if not inventory.unread:
+        return now
+    return last.complete_at if last is not None else None

@@ -54,6 +54,8 @@ class SweepReport:
     scope_maps_unreferenced: Mapping[str, datetime] = field(default_factory=dict)
     """By ARM id: since when nothing refers to a scope map of this deployment."""
     unread: tuple[str, ...] = ()
+    complete_at: datetime | None = None
+    """When the last sweep ended that could read everything: this one, or one before it."""
 
 
 _ADAPTER = TypeAdapter(SweepReport)

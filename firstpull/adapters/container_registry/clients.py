@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.pipeline import PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.core.tools import parse_resource_id
 
+from firstpull import telemetry
 from firstpull.cloud import RegistryId
 
 _POLL_SECONDS = 0.5
 """Between looks at an operation; the SDK's own 30 s is longer than a token takes."""
+
+_REMAINING = "x-ms-ratelimit-remaining-subscription-"
 
 ClientFactory = Callable[[str], ContainerRegistryManagementClient]
 
@@ -33,9 +38,25 @@ def client_factory(
             credential_scopes=[f"{audience}/.default"],
             polling_interval=_POLL_SECONDS,
             retry_total=0,
+            per_call_policies=[_NoteRequestsLeft()],
         )
 
     return create
+
+
+class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
+    """Keeps what Azure Resource Manager says of its limits (request-limits-and-throttling)."""
+
+    def on_response(
+        self, request: PipelineRequest[object], response: PipelineResponse[object, object]
+    ) -> None:
+        """Note every `x-ms-ratelimit-remaining-subscription-…`: reads, writes, deletes."""
+        del request
+        headers = getattr(response.http_response, "headers", {})
+        for name, value in headers.items():
+            kind = name.lower().removeprefix(_REMAINING)
+            if kind != name.lower() and str(value).isdigit():
+                telemetry.REQUESTS_LEFT.set(int(value), {"kind": kind})
 
 
 class Clients:

@@ -11,6 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
+from firstpull import telemetry
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import SERVICE, StorageServices, create_queue
 from firstpull.devices import DeviceKey
@@ -31,7 +32,8 @@ class QueueWork:
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         """Have the device looked at after a delay; at most seven days."""
-        text = json.dumps({"hub": device.hub, "deviceId": device.device_id})
+        hint = {"hub": device.hub, "deviceId": device.device_id, **telemetry.headers()}
+        text = json.dumps(hint)
         delay = min(math.ceil(delay_seconds), _LONGEST_DELAY)
         async with azure_errors(SERVICE):
             await self._queue.send_message(text, visibility_timeout=delay)

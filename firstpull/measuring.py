@@ -1,0 +1,72 @@
+"""The gauges: how the fleet is, read now and then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull import telemetry
+from firstpull.clock import Clock
+from firstpull.cloud import name_of
+from firstpull.ports import Query, Records, Sweeps
+from firstpull.records import DeviceRecord, State
+from firstpull.sites import Sites
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """Reads the records by pages, the sites and the last sweep's report."""
+
+    records: Records
+    sites: Sites
+    sweeps: Sweeps
+    clock: Clock
+
+    async def measure(self) -> None:
+        """Set every gauge."""
+        states: Counter[State] = Counter(dict.fromkeys(State, 0))
+        oldest: datetime | None = None
+        after: str | None = None
+        while True:
+            page = await self.records.page(Query(size=_PAGE, after=after))
+            states.update(record.condition.state for record in page.records)
+            waiting = [at for record in page.records if (at := _unanswered_since(record))]
+            oldest = min(filter(None, (oldest, *waiting)), default=None)
+            after = page.next_page
+            if after is None:
+                break
+        for state, count in states.items():
+            telemetry.DEVICES.set(count, {"state": state.value})
+        age = self._seconds_since(oldest) if oldest is not None else 0
+        telemetry.OLDEST_UNACKNOWLEDGED.set(age)
+        await self._measure_clients()
+        await self._measure_sweep()
+
+    async def _measure_clients(self) -> None:
+        view = await self.sites.view()
+        for room in {*view.others, *(room for site in view.sites for room in site.rooms)}:
+            place = {
+                "container_registry": name_of(room.place.registry),
+                "connected_registry": room.place.connected_registry,
+            }
+            telemetry.CLIENTS_USED.set(room.used, place)
+            telemetry.CLIENTS_FREE.set(room.free, place)
+
+    async def _measure_sweep(self) -> None:
+        stored = await self.sweeps.get()
+        at = stored.value.complete_at if stored is not None else None
+        if at is not None:
+            telemetry.SWEEP_AGE.set(self._seconds_since(at))
+
+    def _seconds_since(self, at: datetime) -> float:
+        return max((self.clock.now() - at).total_seconds(), 0)
+
+
+def _unanswered_since(record: DeviceRecord) -> datetime | None:
+    """Since when a delivery waits for its device's word."""
+    if record.delivery is None or record.acknowledged_at is not None or record.adopted:
+        return None
+    return record.delivery.at

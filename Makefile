@@ -1,13 +1,13 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock setup az clean
+.PHONY: help demo up test check format lock setup az clean package
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
-PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests
+PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -18,8 +18,11 @@ demo: setup ## a device appears, a webhook names it, and it pulls its first imag
 up: setup ## the local Azure with firstpull on it, until Ctrl-C
 	@exec $(BIN)/python -m local_azure.commands.up
 
+package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
+	@$(BIN)/python -m tools.package
+
 test: check ## everything that must hold: the checks, then the tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: setup ## ruff, mypy --strict and import-linter
 	@$(BIN)/ruff check $(PYTHON_CODE)
@@ -59,4 +62,4 @@ az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand
 	@.local/azure-cli/bin/az version --output table
 
 clean: ## remove what setup and runs have made
-	@rm -rf $(VENV) .local local_azure/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache
+	@rm -rf $(VENV) .local local_azure/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache dist

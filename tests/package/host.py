@@ -1,0 +1,65 @@
+"""A host process that finds the app and its dependencies in the package, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+import local_azure
+from local_azure.commands.function_app import FunctionApp, app_settings
+from local_azure.commands.processes import inherited, running
+from local_azure.stack import Stack
+from tests.end_to_end.api import Api
+from tests.end_to_end.cloud import forget_devices
+from tools.package import SITE_PACKAGES
+
+
+@asynccontextmanager
+async def packaged_app(
+    stack: Stack, ca_file: Path, *, package: Path, empty: Path
+) -> AsyncIterator[Api]:
+    """The app of an unpacked package. `empty` is a folder for the path to the host alone."""
+    # The host is on a path of its own, so that the checkout's app is not to be found next to it.
+    (empty / "local_azure").symlink_to(Path(local_azure.__file__).parent)
+    lines: list[str] = []
+    ready = asyncio.get_running_loop().create_future()
+
+    def watch(line: str) -> None:
+        lines.append(line)
+        if line.startswith('{"listening"'):
+            ready.set_result(json.loads(line)["listening"].rstrip("/"))
+
+    key, master_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    environment = {
+        **inherited("PATH", "HOME", "LANG", "TMPDIR"),
+        **stack.identity_environment(ca_file=str(ca_file)),
+        **app_settings(stack),
+        "LOCAL_FUNCTIONS_KEY": key,
+        "LOCAL_FUNCTIONS_MASTER_KEY": master_key,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join((str(package / SITE_PACKAGES), str(empty))),
+    }
+    async with running(
+        *(sys.executable, "-P", "-m", "local_azure.functions_host"),
+        *("--app-dir", str(package), "--host", stack.address, "--port", "0"),
+        environment=environment,
+        on_line=watch,
+    ) as process:
+        ended = asyncio.create_task(process.wait())
+        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        assert ready.done(), "\n".join(lines)
+        app = FunctionApp(
+            urls=(ready.result(),), key=key, master_key=master_key, environment=environment
+        )
+        async with aiohttp.ClientSession() as session:
+            yield Api(app, session, lines)
+    await forget_devices(stack)

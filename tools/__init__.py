@@ -1,0 +1,1 @@
+"""What builds and checks the project. Nothing of it runs on Azure."""

@@ -1,0 +1,158 @@
+"""`make package`: the deployment package, with every dependency and its bytecode inside.
+
+A Function App takes it as it is and builds nothing (Flex Consumption's one deploy with remote build
+off). The same checkout, Python and zlib make the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+ROOT = Path(__file__).parents[1]
+ARCHIVE = ROOT / "dist" / "firstpull.zip"
+REQUIREMENTS = "requirements.txt"
+SITE_PACKAGES = PurePosixPath(".python_packages/lib/site-packages")
+"""Where Azure's Python worker looks for an app's dependencies (python-build-options)."""
+
+_NO_CODE = ("host.json", REQUIREMENTS)
+_APP_ON_AZURE = "/home/site/wwwroot"
+# Older than the C library of every image that Azure runs Python 3.13 on.
+_PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
+# What dependencies bring and a running app never reads.
+_NEVER_READ = ("/bin", "tests/", "*.c", "*.h", "*.pxd", "*.pxi", "*.pyi", "*.pyx")
+_EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
+_FILE_OF_UNIX = 3
+_READABLE = 0o100644 << 16
+
+
+class NotProductionCode(Exception):
+    """Files that `.funcignore` leaves in the package and that are no code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """An archive as it was written. Sizes are in bytes."""
+
+    archive: Path
+    files: int
+    unpacked_size: int
+
+    @property
+    def size(self) -> int:
+        """Of the archive."""
+        return self.archive.stat().st_size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the archive, in hexadecimal."""
+        return hashlib.sha256(self.archive.read_bytes()).hexdigest()
+
+
+def main() -> int:
+    """Builds it and says what was made. 1 when something else than code would be in it."""
+    parser = argparse.ArgumentParser(prog="make package", description=__doc__)
+    parser.add_argument("--output", type=Path, default=ARCHIVE, metavar="ZIP")
+    try:
+        package = build(parser.parse_args().output)
+    except NotProductionCode as refusal:
+        sys.stderr.write(f"{refusal}\n")
+        return 1
+    sys.stdout.write(
+        f"{package.archive}: {_mebibytes(package.size)}, {package.files} files that take "
+        f"{_mebibytes(package.unpacked_size)} unpacked\nsha256 {package.digest}\n"
+    )
+    return 0
+
+
+def build(archive: Path) -> Package:
+    """Writes the package. Raises NotProductionCode, and CalledProcessError where pip fails."""
+    app = app_files(ROOT)
+    with tempfile.TemporaryDirectory(prefix="firstpull-package-") as name:
+        folder = Path(name).resolve()
+        for file in app:
+            copy = folder / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / file, copy)
+        _install_dependencies(folder / SITE_PACKAGES)
+        _compile(folder)
+        return _pack(folder, archive)
+
+
+def app_files(root: Path) -> list[Path]:
+    """What `.funcignore` leaves of a checkout, sorted, relative to it. Raises NotProductionCode."""
+    ignored = GitIgnoreSpec.from_lines((root / ".funcignore").read_text().splitlines())
+    left = sorted(_left(root, root, ignored))
+    strangers = [str(f) for f in left if f.suffix != ".py" and str(f) not in _NO_CODE]
+    if strangers:
+        raise NotProductionCode(
+            f"No production code: {', '.join(strangers)}. Remove it, or name it in .funcignore."
+        )
+    return left
+
+
+def _left(root: Path, folder: Path, ignored: GitIgnoreSpec) -> Iterator[Path]:
+    for path in folder.iterdir():
+        relative = path.relative_to(root)
+        if path.is_dir():
+            if not ignored.match_file(f"{relative.as_posix()}/"):
+                yield from _left(root, path, ignored)
+        elif not ignored.match_file(relative):
+            yield relative
+
+
+def _install_dependencies(folder: Path) -> None:
+    platforms = (option for name in _PLATFORMS for option in ("--platform", name))
+    _python(
+        *("-m", "pip", "install", "-qq", "--disable-pip-version-check"),
+        *("--no-deps", "--no-compile", "--only-binary", ":all:", *platforms),
+        *("--target", str(folder), "-r", str(ROOT / REQUIREMENTS)),
+    )
+    never_read = GitIgnoreSpec.from_lines(_NEVER_READ)
+    for file in never_read.match_tree_files(folder):
+        (folder / file).unlink()
+
+
+def _compile(folder: Path) -> None:
+    """Bytecode that is taken without a look at its source: unpacking changes a source's time."""
+    _python(
+        *("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
+        *("-s", str(folder), "-p", _APP_ON_AZURE, str(folder)),
+    )
+
+
+def _python(*arguments: str) -> None:
+    subprocess.run((sys.executable, *arguments), check=True)  # noqa: S603 - no input
+
+
+def _pack(folder: Path, archive: Path) -> Package:
+    """Everything below `folder`, sorted, with one time and one mode for all."""
+    files = sorted((file for file in folder.rglob("*") if file.is_file()), key=Path.as_posix)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
+        for file in files:
+            entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _EARLIEST_TIME)
+            entry.create_system = _FILE_OF_UNIX
+            entry.external_attr = _READABLE
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            package.writestr(entry, file.read_bytes())
+    size = sum(file.stat().st_size for file in files)
+    return Package(archive=archive, files=len(files), unpacked_size=size)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,11 +24,12 @@ package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies 
 test: check ## everything that must hold: the checks, then the tests
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-check: setup ## ruff, mypy --strict and import-linter
+check: setup ## ruff, mypy --strict, import-linter, and the templates in infra/
 	@$(BIN)/ruff check $(PYTHON_CODE)
 	@$(BIN)/ruff format --check $(PYTHON_CODE)
 	@$(BIN)/mypy $(PYTHON_CODE)
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tools.check_infra
 
 format: setup ## let ruff write the code its way
 	@$(BIN)/ruff check --fix $(PYTHON_CODE)

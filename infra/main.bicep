@@ -1,0 +1,447 @@
+targetScope = 'subscription'
+
+metadata description = 'firstpull for one stage: its own resource group, and access to existing registries and hubs.'
+
+@description('Name of the azd environment. Each stage has one.')
+@minLength(1)
+@maxLength(64)
+param environmentName string
+
+@description('Region of everything that is made here.')
+@metadata({ azd: { type: 'location' } })
+param location string
+
+@description('ARM ids of the IoT Hubs whose devices are served. The first is meant where a request names none.')
+param iotHubIds string[] = []
+
+@description('What follows the name of a hub in its host name.')
+param iotHubSuffix string = 'azure-devices.net'
+
+@description('Whether Event Grid tells of devices that appear and go. A hub has one system topic: off where it has one already.')
+param iotHubEvents bool = true
+
+@description('ARM ids of the container registries. The first is meant where nothing else is named.')
+param containerRegistryIds string[] = []
+
+@description('The connected registries that devices may ask for, as in the policy.')
+param connectedRegistries object[] = []
+
+@description('Sites: a name, and the names of their connected registries in the order in which they are filled.')
+param sites object[] = []
+
+@description('More fields of the policy. They win over those that are made of the parameters above.')
+param policy object = {}
+
+@description('Name of this deployment, a-z 0-9 and -, as in the names of tokens.')
+@minLength(1)
+@maxLength(32)
+param deploymentName string = 'firstpull-${uniqueString(subscription().id, environmentName)}'
+
+@description('Days until a password expires by itself.')
+@minValue(1)
+@maxValue(3650)
+param passwordValidityDays int = 90
+
+@description('Share of the fleet that a sweep may revoke by itself, in percent.')
+@minValue(0)
+@maxValue(100)
+param sweepRevokesPercent int = 10
+
+@description('Secret of the vault that holds the keys of signed webhooks; none switches those off.')
+param webhookKeysSecretName string = ''
+
+@description('Client id of the app registration that stands for the HTTP API. None leaves it to function keys.')
+param entraClientId string = ''
+
+@description('Object ids of the users and service principals that may call the HTTP API. None admits nobody.')
+param entraCallers string[] = []
+
+@description('Whether storage and vault are reached through private endpoints only.')
+param privateNetworking bool = false
+
+@description('Address range of the private network, /24 or larger.')
+param networkAddressPrefix string = '10.80.0.0/24'
+
+@description('ARM id of a NAT gateway for what the app sends out of the private network.')
+param natGatewayId string = ''
+
+@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 10
+
+@description('How storage is replicated.')
+@allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
+param storageSku string = 'Standard_LRS'
+
+@description('Days that telemetry is kept.')
+@minValue(30)
+@maxValue(730)
+param telemetryDays int = 30
+
+@description('Whether a vault that was deleted with this environment before is taken back.')
+param recoverVault bool = false
+
+@description('Whether a container registry with a connected registry and an IoT Hub are made to try the app with.')
+param createDemo bool = false
+
+@description('Object id of who deploys. azd knows it; the demo set lets them register devices.')
+param principalId string = ''
+
+@description('Kind of who deploys.')
+@allowed(['User', 'ServicePrincipal', 'Group'])
+param principalType string = 'User'
+
+var roles = loadJsonContent('roles.json')
+var tags = { 'azd-env-name': environmentName }
+var token = uniqueString(subscription().id, environmentName, location)
+
+var resourceGroupName = 'rg-${environmentName}'
+var storageName = 'stfp${token}'
+var vaultName = 'kv-fp-${token}'
+
+// The app makes them when they are missing. Event Grid needs its own before the app has run.
+var eventQueueName = 'device-events'
+var queueNames = [
+  'device-onboarding'
+  'device-work'
+  eventQueueName
+]
+var tableNames = ['devices']
+var packageContainerName = 'app-package'
+var deadLetterContainerName = 'event-dead-letters'
+var containerNames = [
+  'membership'
+  'sweeps'
+  packageContainerName
+  deadLetterContainerName
+]
+
+var demoRegistryName = 'crfirstpull${token}'
+var demoHubName = 'iot-firstpull-${token}'
+var demoConnectedRegistryName = 'plantone'
+var demoRepository = 'hello-world'
+var demoProviders = '${subscription().id}/resourceGroups/${resourceGroupName}/providers'
+var demoRegistryIds = createDemo ? ['${demoProviders}/Microsoft.ContainerRegistry/registries/${demoRegistryName}'] : []
+var demoHubIds = createDemo ? ['${demoProviders}/Microsoft.Devices/IotHubs/${demoHubName}'] : []
+var demoConnectedRegistries = createDemo
+  ? [
+      {
+        name: demoConnectedRegistryName
+        containerRegistry: demoRegistryName
+        repositories: [demoRepository]
+      }
+    ]
+  : []
+
+var hubIds = concat(iotHubIds, demoHubIds)
+var registryIds = concat(containerRegistryIds, demoRegistryIds)
+var wholePolicy = union(
+  {
+    hubs: map(hubIds, id => {
+      host: '${toLower(last(split(id, '/')))}.${iotHubSuffix}'
+      name: last(split(id, '/'))
+    })
+    containerRegistries: registryIds
+    connectedRegistries: concat(connectedRegistries, demoConnectedRegistries)
+    sites: sites
+  },
+  policy
+)
+
+var privateStorage = privateNetworking ? ['blob', 'queue', 'table'] : []
+var privateVault = privateNetworking ? ['vault'] : []
+
+resource group 'Microsoft.Resources/resourceGroups@2024-11-01' = {
+  name: resourceGroupName
+  location: location
+  tags: tags
+}
+
+module identity 'br/public:avm/res/managed-identity/user-assigned-identity:0.6.0' = {
+  name: 'identity'
+  scope: group
+  params: {
+    name: 'id-firstpull-${token}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+  }
+}
+
+module logs 'br/public:avm/res/operational-insights/workspace:0.16.1' = {
+  name: 'logs'
+  scope: group
+  params: {
+    name: 'log-firstpull-${token}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+    dataRetention: telemetryDays
+    features: {
+      disableLocalAuth: true
+    }
+  }
+}
+
+module applicationInsights 'br/public:avm/res/insights/component:0.8.0' = {
+  name: 'application-insights'
+  scope: group
+  params: {
+    name: 'appi-firstpull-${token}'
+    location: location
+    tags: tags
+    enableTelemetry: false
+    workspaceResourceId: logs.outputs.resourceId
+    disableLocalAuth: true
+    roleAssignments: [
+      {
+        roleDefinitionIdOrName: roles.monitoringMetricsPublisher.id
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+      }
+    ]
+  }
+}
+
+module network 'modules/network.bicep' = if (privateNetworking) {
+  name: 'private-network'
+  scope: group
+  params: {
+    name: 'vnet-firstpull-${token}'
+    location: location
+    tags: tags
+    addressPrefix: networkAddressPrefix
+    natGatewayId: natGatewayId
+  }
+}
+
+module storage 'br/public:avm/res/storage/storage-account:0.33.0' = {
+  name: 'storage'
+  scope: group
+  params: {
+    name: storageName
+    location: location
+    tags: tags
+    enableTelemetry: false
+    skuName: storageSku
+    allowSharedKeyAccess: false
+    defaultToOAuthAuthentication: true
+    allowBlobPublicAccess: false
+    minimumTlsVersion: 'TLS1_2'
+    publicNetworkAccess: 'Enabled'
+    // Event Grid has no private endpoint to come from: it is let in as a trusted service.
+    networkAcls: {
+      defaultAction: privateNetworking ? 'Deny' : 'Allow'
+      bypass: 'AzureServices'
+    }
+    privateEndpoints: [
+      for service in privateStorage: {
+        service: service
+        subnetResourceId: network!.outputs.endpointSubnetId
+        privateDnsZoneGroup: {
+          privateDnsZoneGroupConfigs: [
+            { privateDnsZoneResourceId: network!.outputs.zoneIds[service] }
+          ]
+        }
+      }
+    ]
+    queueServices: {
+      queues: map(concat(queueNames, map(queueNames, name => '${name}-poison')), name => { name: name })
+    }
+    tableServices: {
+      tables: map(tableNames, name => { name: name })
+    }
+    blobServices: {
+      containers: map(containerNames, name => { name: name })
+    }
+    roleAssignments: [
+      {
+        roleDefinitionIdOrName: roles.storageBlobDataOwner.id
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+      }
+      {
+        roleDefinitionIdOrName: roles.storageQueueDataContributor.id
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+      }
+      {
+        roleDefinitionIdOrName: roles.storageTableDataContributor.id
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+      }
+    ]
+  }
+}
+
+module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
+  name: 'vault'
+  scope: group
+  params: {
+    name: vaultName
+    location: location
+    tags: tags
+    enableTelemetry: false
+    sku: 'standard'
+    createMode: recoverVault ? 'recover' : 'default'
+    enableRbacAuthorization: true
+    enableSoftDelete: true
+    enablePurgeProtection: true
+    softDeleteRetentionInDays: 90
+    enableVaultForDeployment: false
+    enableVaultForDiskEncryption: false
+    enableVaultForTemplateDeployment: false
+    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
+    networkAcls: {
+      defaultAction: privateNetworking ? 'Deny' : 'Allow'
+      bypass: 'None'
+    }
+    privateEndpoints: [
+      for service in privateVault: {
+        service: service
+        subnetResourceId: network!.outputs.endpointSubnetId
+        privateDnsZoneGroup: {
+          privateDnsZoneGroupConfigs: [
+            { privateDnsZoneResourceId: network!.outputs.zoneIds[service] }
+          ]
+        }
+      }
+    ]
+    diagnosticSettings: [
+      {
+        workspaceResourceId: logs.outputs.resourceId
+        logCategoriesAndGroups: [{ categoryGroup: 'audit' }]
+        metricCategories: []
+      }
+    ]
+    roleAssignments: [
+      {
+        roleDefinitionIdOrName: roles.keyVaultSecretsOfficer.id
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+      }
+    ]
+  }
+}
+
+module app 'modules/app.bicep' = {
+  name: 'function-app'
+  scope: group
+  params: {
+    name: 'func-firstpull-${token}'
+    planName: 'plan-firstpull-${token}'
+    location: location
+    tags: tags
+    identityId: identity.outputs.resourceId
+    identityClientId: identity.outputs.clientId
+    storageEndpoints: storage.outputs.serviceEndpoints
+    packageContainerName: packageContainerName
+    vaultUrl: vault.outputs.uri
+    vaultName: vault.outputs.name
+    applicationInsightsConnectionString: applicationInsights.outputs.connectionString
+    deploymentName: deploymentName
+    policy: wholePolicy
+    passwordValidityDays: passwordValidityDays
+    sweepRevokesPercent: sweepRevokesPercent
+    webhookKeysSecretName: webhookKeysSecretName
+    entraClientId: entraClientId
+    entraCallers: entraCallers
+    subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
+    maximumInstanceCount: maximumInstanceCount
+  }
+}
+
+module demo 'modules/demo.bicep' = if (createDemo) {
+  name: 'demo'
+  scope: group
+  params: {
+    registryName: demoRegistryName
+    hubName: demoHubName
+    connectedRegistryName: demoConnectedRegistryName
+    location: location
+    tags: tags
+    repository: demoRepository
+    deployerPrincipalId: principalId
+    deployerPrincipalType: principalType
+  }
+}
+
+module registryAccess 'modules/container-registry-access.bicep' = [
+  for id in registryIds: {
+    name: 'firstpull-registry-${uniqueString(id, environmentName)}'
+    scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+    params: {
+      registryName: last(split(id, '/'))
+      appPrincipalId: identity.outputs.principalId
+      environmentName: environmentName
+    }
+    dependsOn: [demo]
+  }
+]
+
+module hubAccess 'modules/iot-hub-access.bicep' = [
+  for id in hubIds: {
+    name: 'firstpull-hub-${uniqueString(id, environmentName)}'
+    scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+    params: {
+      hubName: last(split(id, '/'))
+      appPrincipalId: identity.outputs.principalId
+      environmentName: environmentName
+    }
+    dependsOn: [demo]
+  }
+]
+
+// A system topic lives in the subscription of its source: elsewhere it is made by hand.
+module hubEvents 'modules/events.bicep' = [
+  for (id, index) in hubIds: if (iotHubEvents && split(id, '/')[2] == subscription().subscriptionId) {
+    name: 'events-${uniqueString(id)}'
+    scope: group
+    params: {
+      name: 'evgt-${take(last(split(id, '/')), 30)}-${uniqueString(id, environmentName)}'
+      location: hubAccess[index].outputs.location
+      tags: tags
+      sourceId: id
+      topicType: 'Microsoft.Devices.IoTHubs'
+      eventTypes: [
+        'Microsoft.Devices.DeviceCreated'
+        'Microsoft.Devices.DeviceDeleted'
+      ]
+      storageAccountName: storage.outputs.name
+      queueName: eventQueueName
+      deadLetterContainerName: deadLetterContainerName
+    }
+  }
+]
+
+module vaultEvents 'modules/events.bicep' = {
+  name: 'events-vault'
+  scope: group
+  params: {
+    name: 'evgt-vault-${token}'
+    location: location
+    tags: tags
+    sourceId: vault.outputs.resourceId
+    topicType: 'Microsoft.KeyVault.vaults'
+    eventTypes: [
+      'Microsoft.KeyVault.SecretNewVersionCreated'
+      'Microsoft.KeyVault.SecretNearExpiry'
+      'Microsoft.KeyVault.SecretExpired'
+    ]
+    storageAccountName: storage.outputs.name
+    queueName: eventQueueName
+    deadLetterContainerName: deadLetterContainerName
+  }
+}
+
+output AZURE_LOCATION string = location
+output AZURE_RESOURCE_GROUP string = group.name
+output AZURE_TENANT_ID string = tenant().tenantId
+output FIRSTPULL_APP_NAME string = app.outputs.name
+output FIRSTPULL_URL string = app.outputs.url
+output FIRSTPULL_STORAGE_ACCOUNT string = storage.outputs.name
+output FIRSTPULL_KEY_VAULT string = vault.outputs.name
+output FIRSTPULL_PRINCIPAL_ID string = identity.outputs.principalId
+output FIRSTPULL_DEMO_HUB string = createDemo ? demoHubName : ''
+output FIRSTPULL_DEMO_REGISTRY string = createDemo ? demoRegistryName : ''

@@ -1,0 +1,75 @@
+metadata description = 'A network with a subnet for the app and one for private endpoints, and their DNS zones.'
+
+@description('Name of the virtual network.')
+param name string
+
+@description('Region of the network.')
+param location string
+
+@description('Tags of the network and its zones.')
+param tags object
+
+@description('Address range of the network, of which the app takes the first half.')
+param addressPrefix string
+
+@description('ARM id of a NAT gateway for the way out; none leaves it to the platform.')
+param natGatewayId string
+
+var privateZones = {
+  blob: 'privatelink.blob.${environment().suffixes.storage}'
+  queue: 'privatelink.queue.${environment().suffixes.storage}'
+  table: 'privatelink.table.${environment().suffixes.storage}'
+  vault: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
+}
+
+module network 'br/public:avm/res/network/virtual-network:0.10.1' = {
+  name: 'network'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    enableTelemetry: false
+    addressPrefixes: [addressPrefix]
+    subnets: [
+      {
+        name: 'app'
+        addressPrefix: cidrSubnet(addressPrefix, 25, 0)
+        delegation: 'Microsoft.App/environments'
+        natGatewayResourceId: empty(natGatewayId) ? null : natGatewayId
+      }
+      {
+        name: 'endpoints'
+        addressPrefix: cidrSubnet(addressPrefix, 25, 1)
+      }
+    ]
+  }
+}
+
+module zones 'br/public:avm/res/network/private-dns-zone:0.8.1' = [
+  for zone in items(privateZones): {
+    name: 'zone-${zone.key}'
+    params: {
+      name: zone.value
+      tags: tags
+      enableTelemetry: false
+      virtualNetworkLinks: [
+        {
+          virtualNetworkResourceId: network.outputs.resourceId
+        }
+      ]
+    }
+  }
+]
+
+@description('ARM id of the subnet of the app.')
+output appSubnetId string = network.outputs.subnetResourceIds[0]
+
+@description('ARM id of the subnet of the private endpoints.')
+output endpointSubnetId string = network.outputs.subnetResourceIds[1]
+
+@description('ARM ids of the DNS zones, by the service that they are for.')
+output zoneIds object = toObject(
+  items(privateZones),
+  zone => zone.key,
+  zone => resourceId('Microsoft.Network/privateDnsZones', zone.value)
+)

@@ -1,0 +1,1 @@
+"""Checks of infra/ that need neither a Bicep compiler nor a subscription."""

@@ -13,6 +13,8 @@ from functions import (
     poison,
     provisioning,
     schedule,
+    sites,
+    sweep,
     webhooks,
     work,
 )
@@ -25,6 +27,8 @@ app.register_functions(onboarding_queue.blueprint)
 app.register_functions(device_events.blueprint)
 app.register_functions(work.blueprint)
 app.register_functions(schedule.blueprint)
+app.register_functions(sites.blueprint)
+app.register_functions(sweep.blueprint)
 app.register_functions(poison.blueprint)
 app.register_functions(health.blueprint)
 app.register_functions(openapi.blueprint)

@@ -1,4 +1,4 @@
-"""What every HTTP door does with an onboarding request: ask, preview, wait, answer."""
+"""What HTTP doors do with a request about a device: ask, preview, wait, answer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ import azure.functions as func
 
 from firstpull.errors import FieldError, Invalid
 from firstpull.onboarding import LONGEST_WAIT
+from firstpull.records import DeviceRecord
 from firstpull.requests import OnboardingRequest
+from functions.encoding import json_answer
+from functions.plans import answer_plan
 from functions.representations import (
     device_address,
     device_view,
-    json_answer,
     operation_address,
     operation_retry_after,
-    plan_view,
 )
 from functions.runtime import runtime
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
+_KEY = "code"
+"""The query parameter that the host takes a function key from."""
 
 
 async def answer_request(
@@ -33,17 +36,21 @@ async def answer_request(
     asked_at: datetime | None = None,
 ) -> func.HttpResponse:
     """200 where the device has what is asked for, else 202; with `?dryRun=true`, the plan."""
-    application = await runtime.application()
+    onboarding = (await runtime.application()).onboarding
     if is_dry_run(req.params):
-        proposed = await application.onboarding.propose(
-            request, requested_by=requested_by, asked_at=asked_at
+        return await answer_plan(
+            await onboarding.propose(request, requested_by=requested_by, asked_at=asked_at)
         )
-        plan = await application.preview.plan_for(proposed)
-        return json_answer(200, plan_view(proposed, plan))
-    record = await application.onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
+    record = await onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
+    return await answer_recorded(req, record)
+
+
+async def answer_recorded(req: func.HttpRequest, record: DeviceRecord) -> func.HttpResponse:
+    """200 where what the record wants is true, else 202; after a wait, where one is preferred."""
     headers = {}
     wait = _seconds_to_wait(req.headers)
     if wait is not None:
+        application = await runtime.application()
         headers["Preference-Applied"] = f"wait={wait:.0f}"
         record = await application.onboarding.wait(record, seconds=wait)
     headers["Location"] = device_address(req.url, record)
@@ -63,6 +70,25 @@ def is_dry_run(params: Mapping[str, str]) -> bool:
             errors=(FieldError("dryRun", "is neither true nor false"),),
         )
     return text == "true"
+
+
+def check_parameters(params: Mapping[str, str], *known: str) -> None:
+    """Raises Invalid for a parameter that has no meaning: it may be a misspelt `dryRun`."""
+    errors = unknown_parameters(params, known)
+    if errors:
+        raise Invalid("A parameter is not valid; `errors` says which.", errors=tuple(errors))
+
+
+def unknown_parameters(params: Mapping[str, str], known: tuple[str, ...]) -> list[FieldError]:
+    """What is wrong with parameters of which only `known` have a meaning."""
+    unknown = sorted(params.keys() - {*known, _KEY})
+    return [FieldError(name, "is not a parameter here") for name in unknown]
+
+
+def check_no_body(req: func.HttpRequest) -> None:
+    """Raises Invalid for a body: whoever sends one means something by it."""
+    if req.get_body():
+        raise Invalid("This request takes no body; parameters are in the address.")
 
 
 def caller(headers: Mapping[str, str]) -> str:

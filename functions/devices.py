@@ -1,4 +1,4 @@
-"""The HTTP door: devices, and their operations."""
+"""The HTTP door: devices from their first request to their last, and their operations."""
 
 from __future__ import annotations
 
@@ -8,16 +8,27 @@ from typing import Any
 
 import azure.functions as func
 
+from firstpull.devices import DeviceKey
 from firstpull.errors import FieldError, Invalid, NotKnown
 from firstpull.ports import Query
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request
-from functions.asking import answer_request, caller
+from firstpull.requests import read_request, read_rotation
+from functions.asking import (
+    answer_recorded,
+    answer_request,
+    caller,
+    check_no_body,
+    check_parameters,
+    is_dry_run,
+    unknown_parameters,
+)
+from functions.encoding import json_answer
+from functions.plans import answer_plan
 from functions.problems import answering_problems
 from functions.representations import (
+    device_summary,
     device_view,
-    json_answer,
     operation_retry_after,
     operation_view,
 )
@@ -26,6 +37,7 @@ from functions.runtime import runtime
 blueprint = func.Blueprint()
 
 _LARGEST_PAGE = 1000
+_FILTERS = ("hub", "deviceId", "state", "connectedRegistry", "after", "size")
 
 
 @blueprint.function_name("create_device")
@@ -44,11 +56,42 @@ async def put_device(req: func.HttpRequest) -> func.HttpResponse:
     return await _ask(req, device_id=req.route_params["deviceId"])
 
 
+@blueprint.function_name("revoke_device")
+@blueprint.route("devices/{deviceId}", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
+    """DELETE /api/devices/{deviceId}: take a device's access away."""
+    check_parameters(req.params, "hub", "dryRun")
+    check_no_body(req)
+    application, device = await runtime.application(), await _device(req)
+    requested_by = caller(req.headers)
+    if is_dry_run(req.params):
+        return await answer_plan(
+            await application.revoking.propose(device, requested_by=requested_by)
+        )
+    record = await application.revoking.revoke(device, requested_by=requested_by)
+    return await answer_recorded(req, record)
+
+
+@blueprint.function_name("rotate_device")
+@blueprint.route("devices/{deviceId}/rotate", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@answering_problems
+async def rotate_device(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices/{deviceId}/rotate: replace a device's password."""
+    check_parameters(req.params, "hub", "dryRun")
+    rotating, device = (await runtime.application()).rotating, await _device(req)
+    how = read_rotation(req.get_body())
+    ask = rotating.propose if is_dry_run(req.params) else rotating.rotate
+    record = await ask(device, immediately=how.immediately, requested_by=caller(req.headers))
+    return await (answer_plan(record) if is_dry_run(req.params) else answer_recorded(req, record))
+
+
 @blueprint.function_name("get_device")
 @blueprint.route("devices/{deviceId}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @answering_problems
 async def get_device(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices/{deviceId}: how far a device is."""
+    check_parameters(req.params, "hub")
     return json_answer(200, device_view(await _find(req)))
 
 
@@ -59,7 +102,7 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices: all devices, by hub, id, state and connected registry."""
     application = await runtime.application()
     page = await application.onboarding.page(_query(req.params))
-    view: dict[str, Any] = {"devices": [device_view(record) for record in page.records]}
+    view: dict[str, Any] = {"devices": [device_summary(record) for record in page.records]}
     if page.next_page is not None:
         view["next"] = page.next_page
     return json_answer(200, view)
@@ -74,6 +117,7 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
 @answering_problems
 async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices/{deviceId}/operations/{generation}: one request's progress."""
+    check_parameters(req.params, "hub")
     record = await _find(req)
     text = req.route_params["generation"]
     generation = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
@@ -88,19 +132,23 @@ async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
 
 
 async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResponse:
+    check_parameters(req.params, "dryRun")
     request = read_request(req.get_body(), device_id=device_id)
     return await answer_request(req, request, requested_by=caller(req.headers))
 
 
+async def _device(req: func.HttpRequest) -> DeviceKey:
+    application = await runtime.application()
+    return application.onboarding.device(req.route_params["deviceId"], hub=req.params.get("hub"))
+
+
 async def _find(req: func.HttpRequest) -> DeviceRecord:
     application = await runtime.application()
-    device = application.onboarding.device(req.route_params["deviceId"], hub=req.params.get("hub"))
-    return await application.onboarding.find(device)
+    return await application.onboarding.find(await _device(req))
 
 
 def _query(params: Mapping[str, str]) -> Query:
-    known = {"hub", "deviceId", "state", "connectedRegistry", "after", "size", "code"}
-    errors = [FieldError(name, "is not a parameter here") for name in params.keys() - known]
+    errors = unknown_parameters(params, _FILTERS)
     state, size = params.get("state"), params.get("size", "100")
     if state is not None and state not in set(State):
         errors.append(FieldError("state", f"is none of {', '.join(State)}"))

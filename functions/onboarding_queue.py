@@ -6,8 +6,6 @@ import azure.functions as func
 
 from firstpull.bodies import read_message
 from firstpull.errors import Invalid
-from firstpull.events import emit
-from firstpull.reasons import Reason
 from firstpull.requests import read_request
 from functions.messages import inserted_at, text_of
 from functions.runtime import runtime
@@ -28,7 +26,4 @@ async def onboard_from_queue(message: func.QueueMessage) -> None:
             request, requested_by=f"queue {QUEUE}", asked_at=inserted_at(message)
         )
     except Invalid as refusal:
-        if refusal.reason is Reason.OUT_OF_DATE:
-            emit("message.dropped", queue=QUEUE, reason=refusal.reason.value)
-        else:
-            await application.poison.keep(QUEUE, text_of(message), refusal)
+        await application.poison.keep(QUEUE, text_of(message), refusal)

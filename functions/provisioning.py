@@ -7,8 +7,9 @@ import azure.functions as func
 from firstpull.events import emit
 from firstpull.provisioning import allocate
 from functions.asking import is_dry_run
+from functions.encoding import json_answer
+from functions.plans import answer_plan
 from functions.problems import answering_problems
-from functions.representations import json_answer, plan_view
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -30,7 +31,7 @@ async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
         record = await application.onboarding.propose_introduction(
             allocation.request, requested_by=_CALLER
         )
-        return json_answer(200, plan_view(record, await application.preview.plan_for(record)))
+        return await answer_plan(record)
     await application.onboarding.introduce(allocation.request, requested_by=_CALLER)
     emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
     return json_answer(200, allocation.answer())

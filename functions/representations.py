@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import azure.functions as func
-
-from firstpull.actions import (
-    Action,
-    CreateToken,
-    Deliver,
-    DisableSecretVersion,
-    ForgetPasswords,
-    GeneratePassword,
-    JoinConnectedRegistry,
-    PutScopeMap,
-    TakePlace,
-    UpdateToken,
-)
 from firstpull.cloud import name_of
-from firstpull.plan import Plan
-from firstpull.poison import PoisonMessage
+from firstpull.history import HistoryEntry
 from firstpull.reasons import MEANING, Reason
-from firstpull.records import Condition, DeviceRecord, State
+from firstpull.records import (
+    Condition,
+    Delivery,
+    DeviceRecord,
+    Intent,
+    Leaving,
+    Rejection,
+    Revocation,
+    Rotation,
+    State,
+    Warned,
+)
+from functions.encoding import device_names, time_text, without_none
 
 ROUTE_PREFIX = "/api"
 """As host.json has it."""
@@ -34,120 +29,47 @@ _SOON = 2
 
 
 def device_view(record: DeviceRecord) -> dict[str, Any]:
-    """A device: what is wanted, where it is, how far it is."""
+    """A device with its history."""
+    return {**device_summary(record), "history": [_history_view(e) for e in record.history]}
+
+
+def device_summary(record: DeviceRecord) -> dict[str, Any]:
+    """A device: what is wanted, what it has and is to lose, how far it is."""
     place, delivery = record.place, record.delivery
-    return _without_none(
+    leaving = () if record.is_tombstone else record.leaving
+    return without_none(
         {
-            "deviceId": record.device.device_id,
-            "hub": record.device.hub,
-            "wants": {
-                "target": record.intent.target,
-                "repositories": list(record.intent.repositories),
-                "actions": list(record.intent.actions),
-                "requestedBy": record.intent.requested_by,
-                "requestedAt": _time(record.intent.at),
-            },
+            **device_names(record.device),
+            "wants": _wants_view(record.intent),
             "generation": record.generation,
             "observedGeneration": record.observed_generation,
             "state": record.condition.state.value,
             "condition": condition_view(record.condition),
+            "warnings": [_warning_view(warned) for warned in record.warnings] or None,
             "containerRegistry": name_of(place.registry) if place else None,
             "connectedRegistry": place.connected_registry if place else None,
             "token": record.names.token if record.names else None,
             "secret": record.names.secret if record.names else None,
-            "delivery": _without_none(
-                {
-                    "id": delivery.id,
-                    "address": delivery.address,
-                    "slot": delivery.slot.value,
-                    "secretVersion": delivery.secret_version,
-                    "expiresOn": _time(delivery.expires_at),
-                    "deliveredAt": _time(delivery.at),
-                    "acknowledgedAt": _time(record.acknowledged_at),
-                }
-            )
-            if delivery
-            else None,
-            "lastRejected": {
-                "reason": record.rejection.reason.value,
-                "message": record.rejection.message,
-                "at": _time(record.rejection.at),
-            }
-            if record.rejection
-            else None,
-            "nextLookAt": _time(record.due_at),
+            "adopted": record.adopted or None,
+            "delivery": _delivery_view(record, delivery) if delivery else None,
+            "rotation": _rotation_view(record.rotation) if record.rotation else None,
+            "leaving": [_leaving_view(holding) for holding in leaving] or None,
+            "revoked": _revocation_view(record.revocation) if record.revocation else None,
+            "lastRejected": _rejection_view(record.rejection) if record.rejection else None,
+            "nextLookAt": time_text(record.due_at),
             "attempts": record.attempts,
-        }
-    )
-
-
-def plan_view(record: DeviceRecord, plan: Plan) -> dict[str, Any]:
-    """What would be done, step by step, and what stands in the way."""
-    finding = plan.finding
-    return _without_none(
-        {
-            "dryRun": True,
-            "deviceId": record.device.device_id,
-            "hub": record.device.hub,
-            "actions": [_action_view(action) for action in plan.actions],
-            "finding": _without_none(
-                {
-                    "state": finding.state.value,
-                    "reason": finding.reason.value,
-                    "message": finding.message,
-                    "remedy": finding.remedy,
-                }
-            )
-            if finding is not None
-            else None,
-        }
-    )
-
-
-def _action_view(action: Action) -> dict[str, Any]:
-    """The action's name, what it is done to, and why."""
-    view: dict[str, Any] = {"action": type(action).__name__, "why": action.why}
-    match action:
-        case TakePlace() | JoinConnectedRegistry():
-            view["connectedRegistry"] = str(action.place)
-        case PutScopeMap():
-            view |= {"scopeMap": action.name, "permits": sorted(action.actions)}
-        case CreateToken() | UpdateToken():
-            view |= {"token": action.name, "scopeMap": action.scope_map}
-        case ForgetPasswords():
-            view["token"] = action.name
-        case GeneratePassword():
-            view |= {"slot": action.slot.value, "expiresOn": _time(action.expires_at)}
-        case Deliver():
-            view |= {"connectedRegistry": str(action.place), "address": action.address}
-        case DisableSecretVersion():
-            view |= {"secret": action.secret, "version": action.version}
-    return view
-
-
-def poison_view(message: PoisonMessage) -> dict[str, Any]:
-    """A kept message, with why it was not taken."""
-    return _without_none(
-        {
-            "queue": message.queue,
-            "id": message.id,
-            "reason": message.reason.value,
-            "detail": message.detail,
-            "errors": [{"path": path, "message": text} for path, text in message.errors],
-            "keptAt": _time(message.kept_at),
-            "message": message.message,
         }
     )
 
 
 def condition_view(condition: Condition) -> dict[str, Any]:
     """Why a device is where it is, and what a person can do."""
-    return _without_none(
+    return without_none(
         {
             "reason": condition.reason.value,
             "message": condition.message,
             "remedy": condition.remedy,
-            "since": _time(condition.since),
+            "since": time_text(condition.since),
         }
     )
 
@@ -157,8 +79,7 @@ def operation_view(record: DeviceRecord, generation: int) -> dict[str, Any]:
     view: dict[str, Any] = {
         "id": str(generation),
         "status": _operation_status(record, generation),
-        "deviceId": record.device.device_id,
-        "hub": record.device.hub,
+        **device_names(record.device),
     }
     if view["status"] == "Canceled":
         reason = Reason.SUPERSEDED
@@ -189,12 +110,81 @@ def operation_address(request_url: str, record: DeviceRecord) -> str:
     return _address(request_url, f"devices/{device}/operations/{record.generation}", record)
 
 
-def json_answer(
-    status: int, document: dict[str, Any], *, headers: dict[str, str] | None = None
-) -> func.HttpResponse:
-    """A JSON document as an answer."""
-    return func.HttpResponse(
-        json.dumps(document), status_code=status, headers=headers, mimetype="application/json"
+def _wants_view(intent: Intent) -> dict[str, Any]:
+    return without_none(
+        {
+            "target": intent.target,
+            "repositories": list(intent.repositories),
+            "actions": list(intent.actions),
+            "adopt": intent.adopt,
+            "requestedBy": intent.requested_by,
+            "requestedAt": time_text(intent.at),
+        }
+    )
+
+
+def _delivery_view(record: DeviceRecord, delivery: Delivery) -> dict[str, Any]:
+    return without_none(
+        {
+            "id": delivery.id,
+            "address": delivery.address,
+            "slot": delivery.slot.value,
+            "secretVersion": delivery.secret_version,
+            "expiresOn": time_text(delivery.expires_at),
+            "deliveredAt": time_text(delivery.at),
+            "acknowledgedAt": time_text(record.acknowledged_at),
+        }
+    )
+
+
+def _rotation_view(rotation: Rotation) -> dict[str, Any]:
+    return without_none(
+        {
+            "immediately": rotation.immediately,
+            "replaces": rotation.replaces,
+            "requestedBy": rotation.requested_by,
+            "at": time_text(rotation.at),
+        }
+    )
+
+
+def _leaving_view(holding: Leaving) -> dict[str, Any]:
+    return {
+        "containerRegistry": name_of(holding.place.registry),
+        "connectedRegistry": holding.place.connected_registry,
+        "token": holding.names.token,
+        "atOnce": holding.at_once,
+    }
+
+
+def _revocation_view(revocation: Revocation) -> dict[str, Any]:
+    return {"requestedBy": revocation.requested_by, "at": time_text(revocation.at)}
+
+
+def _rejection_view(rejection: Rejection) -> dict[str, Any]:
+    return {
+        "reason": rejection.reason.value,
+        "message": rejection.message,
+        "at": time_text(rejection.at),
+    }
+
+
+def _warning_view(warned: Warned) -> dict[str, Any]:
+    return {
+        "reason": warned.reason.value,
+        "message": warned.message,
+        "since": time_text(warned.since),
+    }
+
+
+def _history_view(entry: HistoryEntry) -> dict[str, Any]:
+    return without_none(
+        {
+            "at": time_text(entry.at),
+            "event": entry.event,
+            "by": entry.by,
+            "detail": entry.detail or None,
+        }
     )
 
 
@@ -212,11 +202,3 @@ def _address(request_url: str, path: str, record: DeviceRecord) -> str:
     parts = urlsplit(request_url)
     hub = urlencode({"hub": record.device.hub})
     return f"{parts.scheme}://{parts.netloc}{ROUTE_PREFIX}/{path}?{hub}"
-
-
-def _time(at: datetime | None) -> str | None:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if at is not None else None
-
-
-def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -92,6 +92,10 @@ SHAPE = (
     _invalid("a field in another case", "/DeviceId", DeviceId=MARK),
     _invalid("an endpoint of one's own", "/endpoint", endpoint=f"{MARK}.example:8000"),
     _invalid("a field that looks like a path", "/a~1b~0c", **{"a/b~c": MARK}),
+    _invalid("a token to adopt with a space in its name", "/adopt", adopt=f"{MARK} a"),
+    _invalid("too short a token to adopt", "/adopt", adopt="abcd"),
+    _invalid("a pattern of tokens to adopt", "/adopt", adopt="legacy-*"),
+    _invalid("a truth for a token to adopt", "/adopt", adopt=True),
     _invalid("a number for a hub", "/hub", hub=7),
     _invalid("a truth for a site", "/site", connectedRegistry=..., site=True),
     _invalid("too long a site", "/site", connectedRegistry=..., site=MARK * 33),
@@ -203,6 +207,8 @@ NOT_LISTED = (
         connectedRegistry="doorsynced",
         actions=["metadata/read"],
     ),
+    _forbidden("a token to adopt", "/adopt", adopt=f"{MARK}-1"),
+    _forbidden("a token to adopt of another case", "/adopt", adopt=f"Legacy-{MARK}"),
     _forbidden(
         "nothing of all",
         "/hub",
@@ -210,10 +216,12 @@ NOT_LISTED = (
         "/repositories/0",
         "/repositories/1",
         "/actions/0",
+        "/adopt",
         hub=MARK,
         containerRegistry=MARK,
         repositories=[MARK, f"{MARK}/*"],
         actions=["content/write"],
+        adopt=MARK * 2,
     ),
 )
 BODIES = (*NOT_JSON, *SHAPE, *DEVICE_IDS, *REPOSITORIES, *NOT_LISTED)

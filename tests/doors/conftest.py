@@ -16,7 +16,10 @@ from .ways_in import onboard_by_each
 @pytest.fixture(scope="package")
 async def doors_stack(stack: Stack) -> Stack:
     """The session's stack with the connected registries of these tests."""
-    for name in ("doorone", "doortwo", "doorsmall", "doorsynced"):
+    for name in (
+        *("doorone", "doortwo", "doorsmall", "doorsynced", "doorapart"),
+        *("atticone", "attictwo", "doorswept"),
+    ):
         await stack.sites.deploy(ConnectedRegistryOptions(name=name, sync_every_seconds=3600.0))
     return stack
 

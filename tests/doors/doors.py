@@ -22,16 +22,19 @@ from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.twins import Json, TwinPatch
 from local_azure.stack import Stack
 from local_azure.stack.options import HUB_NAME
+from tests.end_to_end.cloud import report_login
 
-from .documents import Document, body_of, signed
+from .documents import Document, body_of, request, signed
 
 ONBOARDING, EVENTS, WORK = "device-onboarding", "device-events", "device-work"
 QUEUES = (ONBOARDING, EVENTS, WORK)
 _PATIENCE_SECONDS = 40.0
-# So that what waits for a queue does not wait long, and what fails is given up on at once.
-_QUICK_QUEUES = {
+_HOST_SETTINGS = {
+    # What waits for a queue does not wait long, and what fails is given up on at once.
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
     "AzureFunctionsJobHost__extensions__queues__visibilityTimeout": "00:00:00",
+    # A disabled function can be run all the same: sweeps come when a test wants one.
+    "AzureWebJobs__sweep__Disabled": "true",
 }
 
 
@@ -110,6 +113,12 @@ class Doors:
         url = f"{self.app.url}/runtime/webhooks/eventgrid?functionName=hear_event_grid"
         headers = {"x-functions-key": self.system_key, **kind}
         return await self._send("POST", url, body_of(event), headers)
+
+    async def run_function(self, name: str) -> None:
+        """Have the host run a function now, as an administrator does."""
+        url = f"{self.app.url}/admin/functions/{name}"
+        answer = await self._send("POST", url, b"{}", {"x-functions-key": self.app.master_key})
+        assert answer.status == 202, answer.text
 
     async def put_message(
         self, queue: str, body: object, *, visible_after_seconds: int | None = None
@@ -192,13 +201,13 @@ class Doors:
             assert time.monotonic() < give_up, "it did not come true in time"
             await asyncio.sleep(0.1)
 
-    async def until_taken(self, *queues: str) -> None:
+    async def until_taken(self, *queues: str, within: float = _PATIENCE_SECONDS) -> None:
         """Wait until queues are empty: every message was handled, or is kept."""
 
         async def empty() -> bool:
             return not any([await self.length(queue) for queue in queues])
 
-        await self.until(empty)
+        await self.until(empty, within=within)
 
     async def until_looked_at(self, device_id: str) -> None:
         """Wait until a device is due later only, and nobody is at it."""
@@ -222,6 +231,17 @@ class Doors:
 
         await self.until(reached)
         return found[0]
+
+    async def onboarded(self, device_id: str, *, logged_in: bool = False, **wish: Any) -> Document:  # noqa: ANN401 - JSON
+        """Register a device and have it delivered to; with `logged_in` it has answered, too."""
+        self.register(device_id)
+        asked = request(device_id, **wish)
+        assert (await self.call("POST", "devices", asked)).status == 202
+        view = await self.until_state(device_id, "Delivered")
+        if logged_in:
+            report_login(self.stack, device_id, view["connectedRegistry"])
+            view = await self.until_state(device_id, "Ready")
+        return view
 
     async def until_kept(self, queue: str) -> Document:
         """The one kept message of a queue, once there is one."""
@@ -266,7 +286,7 @@ async def open_doors(
             "AzureWebJobsStorage__blobServiceUri": storage.blob_url,
             "AzureWebJobsStorage__queueServiceUri": storage.queue_url,
             "AzureWebJobsStorage__tableServiceUri": storage.table_url,
-            **_QUICK_QUEUES,
+            **_HOST_SETTINGS,
             **(more_settings or {}),
         }
         app = await cleanup.enter_async_context(
@@ -291,7 +311,7 @@ async def open_doors(
 
 
 def policy_for(stack: Stack, **changes: Any) -> dict[str, object]:  # noqa: ANN401 - JSON
-    """A site of two connected registries, a small one, and one that Azure does not have."""
+    """Two sites, the second of which is small, and what is in none, or not in Azure either."""
 
     def connected(name: str, **more: object) -> dict[str, object]:
         return {
@@ -310,8 +330,15 @@ def policy_for(stack: Stack, **changes: Any) -> dict[str, object]:  # noqa: ANN4
             connected("doortwo"),
             connected("doorsmall", capacity=1),
             connected("doorgone"),
+            connected("doorapart"),
+            connected("atticone", capacity=1),
+            connected("attictwo", capacity=1),
             {"name": "doorsynced"},
         ],
-        "sites": [{"name": "works", "connectedRegistries": ["doorone", "doortwo"]}],
+        "sites": [
+            {"name": "works", "connectedRegistries": ["doorone", "doortwo"]},
+            {"name": "attic", "connectedRegistries": ["atticone", "attictwo"]},
+        ],
+        "adoptableTokens": ["legacy-*"],
         **changes,
     }

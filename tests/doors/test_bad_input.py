@@ -141,7 +141,13 @@ async def test_bytes_that_are_no_json_are_refused(doors: Doors, body: bytes) -> 
 @pytest.mark.parametrize("size", [LONGEST + 1, 1024 * 1024, 8 * 1024 * 1024])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "devices"), ("PUT", "devices/huge"), ("POST", "provisioning")],
+    [
+        ("POST", "devices"),
+        ("PUT", "devices/huge"),
+        ("POST", "provisioning"),
+        ("POST", "devices/huge/rotate"),
+        ("POST", "sweep/approve"),
+    ],
 )
 async def test_a_huge_body_is_refused(doors: Doors, method: str, path: str, size: int) -> None:
     body = body_of(request("huge", hub="h")).replace(b'"h"', b'"h"' + b" " * size)
@@ -175,6 +181,30 @@ _LONG = "a" * 129
         ("PUT", "devices/a?dryRun=True", 400, "InvalidRequest", ["dryRun"]),
         ("PUT", "devices/a?dryRun=1", 400, "InvalidRequest", ["dryRun"]),
         ("PUT", "devices/a?dryRun=true&dryRun=false", 400, "InvalidRequest", ["dryRun"]),
+        ("PUT", "devices/a?dryrun=true", 400, "InvalidRequest", ["dryrun"]),
+        ("PUT", "devices/a?hub=h&wait=1", 400, "InvalidRequest", ["hub", "wait"]),
+        ("GET", "devices/a?history=no", 400, "InvalidRequest", ["history"]),
+        ("GET", "devices/a/operations/1?dryRun=true", 400, "InvalidRequest", ["dryRun"]),
+        ("DELETE", f"devices/{MARK}%20a", 400, "InvalidRequest", ["deviceId"]),
+        ("DELETE", f"devices/{_LONG}", 400, "InvalidRequest", ["deviceId"]),
+        ("DELETE", f"devices/a?hub={MARK}", 403, "NotAllowed", ["hub"]),
+        ("DELETE", "devices/never-seen", 404, "DeviceNotKnown", []),
+        ("DELETE", "devices/never-seen?dryRun=true", 404, "DeviceNotKnown", []),
+        ("DELETE", "devices/a?dryrun=true", 400, "InvalidRequest", ["dryrun"]),
+        ("DELETE", "devices/a?dryRun=yes", 400, "InvalidRequest", ["dryRun"]),
+        ("DELETE", "devices/a?force=true&all=1", 400, "InvalidRequest", ["all", "force"]),
+        ("POST", f"devices/{MARK}%20a/rotate", 400, "InvalidRequest", ["deviceId"]),
+        ("POST", f"devices/a/rotate?hub={MARK}", 403, "NotAllowed", ["hub"]),
+        ("POST", "devices/never-seen/rotate", 404, "DeviceNotKnown", []),
+        ("POST", "devices/never-seen/rotate?dryRun=true", 404, "DeviceNotKnown", []),
+        ("POST", "devices/a/rotate?immediately=true", 400, "InvalidRequest", ["immediately"]),
+        ("POST", "devices/a/rotate?dryRun=", 400, "InvalidRequest", ["dryRun"]),
+        ("GET", "sites?site=works", 400, "InvalidRequest", ["site"]),
+        ("GET", "sweep?sweep=1", 400, "InvalidRequest", ["sweep"]),
+        ("GET", "sweep", 404, "SweepNotKnown", []),
+        ("POST", "sweep/approve?sweep=1", 400, "InvalidRequest", ["sweep"]),
+        ("GET", "poison?Queue=device-events", 400, "InvalidRequest", ["Queue"]),
+        ("DELETE", f"poison/{EVENTS}/1?queue=all", 400, "InvalidRequest", ["queue"]),
         ("GET", f"devices?state={MARK}", 400, "InvalidRequest", ["state"]),
         ("GET", "devices?size=0", 400, "InvalidRequest", ["size"]),
         ("GET", "devices?size=1001", 400, "InvalidRequest", ["size"]),
@@ -201,6 +231,46 @@ async def test_a_bad_address_or_parameter_is_refused(
     check_problem(answer, status, reason, paths)
 
 
+@pytest.mark.parametrize("dry_run", ["", "?dryRun=true"])
+@pytest.mark.parametrize(
+    ("path", "body", "status", "reason", "paths"),
+    [
+        ("devices/a/rotate", MARK.encode(), 400, "InvalidRequest", []),
+        ("devices/a/rotate", b"null", 400, "InvalidRequest", []),
+        ("devices/a/rotate", b"[true]", 400, "InvalidRequest", []),
+        ("devices/a/rotate", b" ", 400, "InvalidRequest", []),
+        ("devices/a/rotate", {"immediately": "yes"}, 400, "InvalidRequest", ["/immediately"]),
+        ("devices/a/rotate", {"immediately": 1}, 400, "InvalidRequest", ["/immediately"]),
+        ("devices/a/rotate", {"immediately": None}, 400, "InvalidRequest", ["/immediately"]),
+        ("devices/a/rotate", {"Immediately": True}, 400, "InvalidRequest", ["/Immediately"]),
+        ("devices/a/rotate", {"password": MARK}, 400, "InvalidRequest", ["/password"]),
+        ("sweep/approve", b"", 400, "InvalidRequest", []),
+        ("sweep/approve", b'"x"', 400, "InvalidRequest", []),
+        ("sweep/approve", {}, 400, "InvalidRequest", ["/sweep"]),
+        ("sweep/approve", {"sweep": 7}, 400, "InvalidRequest", ["/sweep"]),
+        ("sweep/approve", {"sweep": ""}, 400, "InvalidRequest", ["/sweep"]),
+        ("sweep/approve", {"sweep": "x", "all": True}, 400, "InvalidRequest", ["/all"]),
+        ("sweep/approve", {"sweep": MARK}, 404, "SweepNotKnown", []),
+    ],
+    ids=str,
+)
+async def test_a_bad_rotation_or_approval_is_refused(
+    doors: Doors,
+    path: str,
+    body: object,
+    status: int,
+    reason: str,
+    paths: list[str],
+    dry_run: str,
+) -> None:
+    check_problem(await doors.call("POST", f"{path}{dry_run}", body), status, reason, paths)
+
+
+@pytest.mark.parametrize("body", [b"{}", {"dryRun": True}, b"x"], ids=str)
+async def test_a_revoke_with_a_body_is_refused(doors: Doors, body: object) -> None:
+    check_problem(await doors.call("DELETE", "devices/a", body), 400, "InvalidRequest")
+
+
 async def test_a_body_that_names_another_device_than_the_address_is_refused(doors: Doors) -> None:
     for device_id in ("other", "SAME", None, 7, ["same"]):
         answer = await doors.call("PUT", "devices/same", {**TARGET, "deviceId": device_id})
@@ -210,8 +280,15 @@ async def test_a_body_that_names_another_device_than_the_address_is_refused(door
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", "devices/a"),
+        ("DELETE", "devices"),
         ("PATCH", "devices/a"),
+        ("GET", "devices/a/rotate"),
+        ("PUT", "devices/a/rotate"),
+        ("POST", "sites"),
+        ("GET", "sites/works"),
+        ("DELETE", "sweep"),
+        ("POST", "sweep"),
+        ("GET", "sweep/approve"),
         ("POST", "devices/a"),
         ("PUT", "devices"),
         ("GET", "webhooks/devices"),
@@ -231,7 +308,12 @@ _WITH_KEY = (
     ("GET", "devices"),
     ("PUT", "devices/a"),
     ("GET", "devices/a"),
+    ("DELETE", "devices/a"),
+    ("POST", "devices/a/rotate"),
     ("GET", "devices/a/operations/1"),
+    ("GET", "sites"),
+    ("GET", "sweep"),
+    ("POST", "sweep/approve"),
     ("POST", "provisioning"),
     ("GET", "poison"),
     ("POST", f"poison/{ONBOARDING}/1/resend"),

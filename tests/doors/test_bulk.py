@@ -45,7 +45,7 @@ async def test_a_thousand_messages_are_a_thousand_records(idle_doors: Doors) -> 
     wishes = [request(f"bulk-{number:04}") for number in range(_MANY)]
     twice = [in_base64(wish) for wish in wishes[::10]]
     await _put_all(doors, [*wishes, *twice])
-    await doors.until_taken(ONBOARDING)
+    await doors.until_taken(ONBOARDING, within=180.0)
     records = await doors.records()
     assert set(records) == {wish["deviceId"] for wish in wishes}
     assert Counter(record["generation"] for record in records.values()) == {1: _MANY}

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from azure.storage.blob.aio import BlobServiceClient
 
+from local_azure.stack.options import REGISTRY_NAME
+
 from .documents import Document, allocation, body_of, request, signed
 from .doors import QUEUES, Answer, Doors
 
@@ -143,9 +145,19 @@ async def test_what_stands_in_the_way_is_said(
     assert finding["remedy"]
 
 
-async def test_what_would_be_refused_is_refused(each_way: Doors) -> None:
+async def test_another_place_shows_the_first_steps_of_a_move(each_way: Doors) -> None:
+    before = await each_way.record("by-post")
     elsewhere = await _ask(each_way, "put", request("by-post", connectedRegistry="doortwo"))
-    assert (elsewhere.status, elsewhere.document["reason"]) == (409, "PlacementIsFixed")
+    assert _actions(elsewhere) == ["TakePlace", "JoinConnectedRegistry", "Deliver"]
+    assert {a["connectedRegistry"] for a in elsewhere.document["actions"]} == {
+        f"{REGISTRY_NAME}/doortwo"
+    }
+    assert await each_way.record("by-post") == before
+
+
+async def test_what_would_be_refused_is_refused(each_way: Doors) -> None:
+    other = await _ask(each_way, "put", request("by-post", adopt="legacy-other"))
+    assert (other.status, other.document["reason"]) == (409, "DeviceHasToken")
 
 
 async def test_dry_run_false_is_none(doors: Doors) -> None:

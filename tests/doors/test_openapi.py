@@ -29,7 +29,12 @@ _OPERATIONS = (
     ("GET", "/devices"),
     ("PUT", "/devices/{deviceId}"),
     ("GET", "/devices/{deviceId}"),
+    ("DELETE", "/devices/{deviceId}"),
+    ("POST", "/devices/{deviceId}/rotate"),
     ("GET", "/devices/{deviceId}/operations/{generation}"),
+    ("GET", "/sites"),
+    ("GET", "/sweep"),
+    ("POST", "/sweep/approve"),
     ("POST", "/webhooks/devices"),
     ("POST", "/provisioning"),
     ("GET", "/poison"),
@@ -177,6 +182,7 @@ async def inhabited(reserved_doors: Doors) -> Doors:
 
 
 _DEVICE, _OPERATION = "/devices/{deviceId}", "/devices/{deviceId}/operations/{generation}"
+_ROTATE = f"{_DEVICE}/rotate"
 _KEPT = "/poison/{queue}/{messageId}"
 
 
@@ -198,12 +204,16 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
         {"path_parameters": _device(2), "body": TARGET, "query": {"dryRun": "true"}},
         200,
     ),
-    (
-        "PUT",
-        _DEVICE,
-        {"path_parameters": _device(1), "body": {**TARGET, "connectedRegistry": "doortwo"}},
-        409,
-    ),
+    ("POST", _ROTATE, {"path_parameters": _device(1)}, 202),
+    ("POST", _ROTATE, {"path_parameters": _device(1), "body": {"immediately": True}}, 202),
+    ("POST", _ROTATE, {"path_parameters": _device(1), "query": {"dryRun": "true"}}, 200),
+    ("POST", _ROTATE, {"path_parameters": _device(3)}, 409),
+    ("POST", _ROTATE, {"path_parameters": _device(9)}, 404),
+    ("GET", "/sites", {}, 200),
+    ("GET", "/sites", {"query": {"full": "true"}}, 400),
+    ("GET", "/sweep", {}, 404),
+    ("POST", "/sweep/approve", {"body": {"sweep": "x"}}, 404),
+    ("POST", "/sweep/approve", {"body": {"sweep": 1}}, 400),
     ("GET", "/devices", {}, 200),
     ("GET", "/devices", {"query": {"size": 1}}, 200),
     ("GET", "/devices", {"query": {"state": "Blocked"}}, 200),
@@ -215,6 +225,14 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("GET", _OPERATION, {"path_parameters": _device(2, generation=1)}, 200),
     ("GET", _OPERATION, {"path_parameters": _device(3, generation=1)}, 200),
     ("GET", _OPERATION, {"path_parameters": _device(1, generation=7)}, 404),
+    ("DELETE", _DEVICE, {"path_parameters": _device(1), "query": {"dryRun": "true"}}, 200),
+    ("DELETE", _DEVICE, {"path_parameters": _device(1)}, 202),
+    ("DELETE", _DEVICE, {"path_parameters": _device(1), "headers": {"Prefer": "wait=20"}}, 200),
+    ("DELETE", _DEVICE, {"path_parameters": _device(1)}, 200),
+    ("GET", _DEVICE, {"path_parameters": _device(1)}, 200),
+    ("GET", "/devices", {"query": {"state": "Revoked"}}, 200),
+    ("POST", _ROTATE, {"path_parameters": _device(1)}, 409),
+    ("DELETE", _DEVICE, {"path_parameters": _device(9)}, 404),
     ("POST", "/webhooks/devices", {"body": request("described-1")}, 401),
     ("POST", "/provisioning", {"body": {"linkedHubs": ["x"]}}, 400),
     ("GET", "/poison", {}, 200),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import SecretStr
 
 from local_azure.iot_hub.twins import Json
 from local_azure.key_vault.models import Properties
+from tests.end_to_end.cloud import entry_of
 
 from .documents import ROLES, Document, device_event, secret_event
 from .doors import EVENTS, Doors
@@ -142,12 +145,41 @@ async def test_a_device_that_waits_is_woken_when_it_is_created_even_without_a_ta
     assert (view["wants"]["repositories"], view["generation"]) == (ROLES["repositories"], 1)
 
 
-async def test_a_device_that_has_gone_is_looked_at_when_the_hub_says_so(doors: Doors) -> None:
+async def test_a_device_that_has_gone_is_revoked_when_the_hub_says_so(doors: Doors) -> None:
     await _onboarded(doors, "leaves")
     doors.stack.hub.delete_device("leaves", etag=None)
     await doors.put_message(EVENTS, device_event("leaves", kind=_DELETED))
-    view = await doors.until_state("leaves", "Waiting")
-    assert view["condition"]["reason"] == "DeviceNotRegistered"
+    view = await doors.until_state("leaves", "Revoked")
+    assert view["revoked"]["requestedBy"] == "device deleted"
+
+
+async def test_a_device_that_comes_back_by_its_name_is_another_one(doors: Doors) -> None:
+    before = await _onboarded(doors, "comes-back")
+    secret = entry_of(doors.stack, "comes-back", "doorone")["password"]
+    doors.stack.hub.delete_device("comes-back", etag=None)
+    await doors.push_event([device_event("comes-back", kind=_DELETED)])
+    await doors.until_state("comes-back", "Revoked")
+    doors.register("comes-back", tag=TARGET)
+    await doors.push_event([device_event("comes-back", at=datetime.now(UTC))])
+    view = await doors.until_state("comes-back", "Delivered")
+    assert (view["generation"], "revoked" in view) == (before["generation"] + 2, False)
+    assert entry_of(doors.stack, "comes-back", "doorone")["password"] != secret
+
+
+async def test_a_device_that_was_revoked_and_stayed_is_not_brought_back_by_its_tag(
+    doors: Doors,
+) -> None:
+    await doors.discard_all()
+    doors.register("stays-out", tag=TARGET)
+    await doors.put_message(EVENTS, device_event("stays-out"))
+    await doors.until_state("stays-out", "Delivered")
+    await doors.call("DELETE", "devices/stays-out")
+    await doors.until_state("stays-out", "Revoked")
+    await doors.push_event([device_event("stays-out", at=datetime.now(UTC))])
+    await doors.until_looked_at("stays-out")
+    view = await doors.device("stays-out")
+    assert (view["state"], view["generation"]) == ("Revoked", 2)
+    assert await doors.poison() == []
 
 
 async def test_a_device_that_only_seems_to_have_gone_keeps_what_it_has(doors: Doors) -> None:

@@ -42,6 +42,9 @@ async def _every_answer(doors: Doors, device_id: str) -> list[str]:
         await doors.call("PUT", f"devices/{device_id}?dryRun=true", request(device_id)),
         await doors.call("POST", "devices", request(device_id)),
         await doors.signed_webhook(request(device_id)),
+        await doors.call("POST", f"devices/{device_id}/rotate?dryRun=true"),
+        await doors.call("DELETE", f"devices/{device_id}?dryRun=true"),
+        await doors.call("GET", "sites"),
         await doors.call("GET", "poison"),
     ]
     return [f"{answer.text} {dict(answer.headers)}" for answer in answers]

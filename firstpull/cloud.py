@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, NewType
@@ -76,6 +76,10 @@ class Token:
     enabled: bool
     active: bool
     passwords: tuple[Password, ...] = ()
+
+    def with_passwords_in(self, slots: Collection[Slot]) -> Token:
+        """This token with no other passwords than those in these slots."""
+        return replace(self, passwords=tuple(p for p in self.passwords if p.slot in slots))
 
     def password(self, slot: Slot) -> Password | None:
         """The password in a slot: by name, for the service lists only those that exist."""

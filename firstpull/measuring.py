@@ -42,8 +42,8 @@ class Measuring:
             telemetry.DEVICES.set(count, {"state": state.value})
         age = self._seconds_since(oldest) if oldest is not None else 0
         telemetry.OLDEST_UNACKNOWLEDGED.set(age)
-        await self._measure_clients()
         await self._measure_sweep()
+        await self._measure_clients()  # last: it asks Azure Resource Manager, which may refuse
 
     async def _measure_clients(self) -> None:
         view = await self.sites.view()
@@ -68,5 +68,7 @@ class Measuring:
 def _unanswered_since(record: DeviceRecord) -> datetime | None:
     """Since when a delivery waits for its device's word."""
     if record.delivery is None or record.acknowledged_at is not None or record.adopted:
+        return None
+    if record.revocation is not None:
         return None
     return record.delivery.at

@@ -22,6 +22,7 @@ from firstpull.records import (
     Leaving,
     State,
     Warned,
+    made_true,
     without,
 )
 from firstpull.schedule import look_after_revoke, next_look, retry_at
@@ -126,10 +127,9 @@ def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) ->
         ):
             warnings[warned.message] = warned
     return replace(
-        record,
+        made_true(record, observed.record.generation),
         condition=condition,
         due_at=look_after_revoke(condition.since, now=now, is_settled=not warnings),
-        observed_generation=observed.record.generation,
         leaving=tuple(
             Leaving(place=h.place, names=h.names, at_once=True) for h in observed.record.leaving
         ),
@@ -183,13 +183,12 @@ def _after_convergence(
     condition = _how_far(record, plan, delivery, now=now)
     same = record.generation == observed.record.generation
     narrows = bool(record.keeps) and acknowledged_at is not None and same
+    if plan.is_rotated:
+        record = made_true(record, observed.record.generation)
     return replace(
         record,
         condition=condition,
         due_at=now if narrows else next_look(condition, now=now, renew_at=plan.renew_at),
-        observed_generation=observed.record.generation
-        if plan.is_rotated
-        else record.observed_generation,
         rotation=None if plan.is_rotated and same else record.rotation,
         keeps=frozenset() if narrows else record.keeps,
         warnings=_warnings(record, observed, now=now),

@@ -192,15 +192,16 @@ class _Planner:
         slot = self._slot_for_new_password()
         if slot is None and self._current is None and not self._leaves_passwords_alone():
             return Plan(finding=_NO_FREE_SLOT)
+        kept = self._keep_passwords()
         actions = (
             *self._place(),
             *self._scope_map(),
             *self._token(),
-            *self._keep_passwords(),
+            *kept,
             *self._generate(slot),
             *self._join(),
             *self._deliver(),
-            *self._disable(),
+            *self._disable(kept),
         )
         if not actions and self._wants_rotation() and slot is None and self._is_acknowledged():
             return Plan(finding=_NO_FREE_SLOT)
@@ -251,7 +252,7 @@ class _Planner:
             return ()
         return (UpdateToken(name=token.name, scope_map=scope_map, why=why),)
 
-    def _keep_passwords(self) -> tuple[Action, ...]:
+    def _keep_passwords(self) -> tuple[KeepPasswords, ...]:
         """Passwords that have to go: another device's, those that leaked, and the one before.
 
         The one before goes when the device has logged in with the new one; then it is known
@@ -435,8 +436,10 @@ class _Planner:
         synced = registry.last_sync_at if registry is not None else None
         return synced is not None and synced >= current.created_at + SYNC_MARGIN
 
-    def _disable(self) -> tuple[Action, ...]:
+    def _disable(self, kept: tuple[KeepPasswords, ...]) -> tuple[Action, ...]:
         token = None if self._starts_over else self._found.token
+        for action in kept:
+            token = token.with_passwords_in(action.slots) if token is not None else None
         why = "its password is no longer the token's"
         return tuple(
             DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)

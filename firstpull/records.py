@@ -159,6 +159,8 @@ class DeviceRecord:
     condition: Condition
     due_at: datetime
     observed_generation: int = 0
+    superseded: frozenset[int] = frozenset()
+    """Generations in whose place a later one came before they were observed."""
     revocation: Revocation | None = None
     """Set for good by a revoke; a later request for the device begins anew."""
     rotation: Rotation | None = None
@@ -299,6 +301,12 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
             ],
         ),
     )
+
+
+def made_true(record: DeviceRecord, generation: int) -> DeviceRecord:
+    """The record when a generation is true; those before it that never were are superseded."""
+    skipped = frozenset(range(record.observed_generation + 1, generation))
+    return replace(record, observed_generation=generation, superseded=record.superseded | skipped)
 
 
 def without(record: DeviceRecord, gone: Collection[Holding]) -> DeviceRecord:

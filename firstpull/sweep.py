@@ -110,15 +110,23 @@ class Sweeper:
 
     async def approve(self, report_id: str) -> SweepReport:
         """Let the next sweep revoke the devices that this one held. Raises NotKnown."""
+        stored = await self._held(report_id)
+        approved = replace(stored.value, approved=stored.value.held)
+        await self.sweeps.put(approved, etag=stored.etag)
+        emit("sweep.revokes.approved", devices=len(approved.approved))
+        return approved
+
+    async def propose_approval(self, report_id: str) -> SweepReport:
+        """The report whose devices an approval would let go. Writes nothing. Raises NotKnown."""
+        return (await self._held(report_id)).value
+
+    async def _held(self, report_id: str) -> Stored[SweepReport]:
         stored = await self.sweeps.get()
         if stored is None or stored.value.id != report_id or not stored.value.held:
             raise NotKnown(
                 "The last sweep has another id, or holds nothing.", reason=Reason.SWEEP_NOT_KNOWN
             )
-        approved = replace(stored.value, approved=stored.value.held)
-        await self.sweeps.put(approved, etag=stored.etag)
-        emit("sweep.revokes.approved", devices=len(approved.approved))
-        return approved
+        return stored
 
     async def _send_the_drifted(self, inventory: Inventory) -> Counter[str]:
         """Step 2."""

@@ -189,6 +189,8 @@ def _history_view(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def _operation_status(record: DeviceRecord, generation: int) -> str:
+    if generation in record.superseded:
+        return "Canceled"
     if generation <= record.observed_generation:
         return "Succeeded"
     if generation < record.generation:

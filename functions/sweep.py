@@ -42,16 +42,12 @@ async def approve_sweep(req: func.HttpRequest) -> func.HttpResponse:
     sweeper = (await runtime.application()).sweeper
     sweep = read_approval(req.get_body()).sweep
     if is_dry_run(req.params):
-        return json_answer(200, _planned(await sweeper.latest(), sweep))
+        return json_answer(200, _planned(await sweeper.propose_approval(sweep)))
     return json_answer(200, _report_view(await sweeper.approve(sweep)))
 
 
-def _planned(report: SweepReport | None, sweep: str) -> dict[str, Any]:
-    if report is None or report.id != sweep or not report.held:
-        raise NotKnown(
-            "The last sweep has another id, or holds nothing.", reason=Reason.SWEEP_NOT_KNOWN
-        )
-    action = {"action": "ApproveRevokes", "sweep": sweep, "devices": _devices(report.held)}
+def _planned(report: SweepReport) -> dict[str, Any]:
+    action = {"action": "ApproveRevokes", "sweep": report.id, "devices": _devices(report.held)}
     return {"dryRun": True, "actions": [action]}
 
 

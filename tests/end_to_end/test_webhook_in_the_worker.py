@@ -19,7 +19,15 @@ from local_azure.iot_hub.identities import DeviceStatus
 from local_azure.stack import Stack
 
 from .api import Api, running_app
-from .cloud import WORK_QUEUE, clients_of, entry_of, register, report_login, set_status
+from .cloud import (
+    WORK_QUEUE,
+    clients_of,
+    entry_of,
+    eventually,
+    register,
+    report_login,
+    set_status,
+)
 from .in_process import connected
 
 PLANT, OTHER = "plant01", "plant02"
@@ -252,15 +260,21 @@ async def test_the_hub_can_be_named_and_has_to_be_a_listed_one(api: Api, stack: 
     assert (answer.status, answer.reason) == (403, "NotAllowed")
 
 
-async def test_a_device_that_has_a_place_is_not_moved(api: Api, stack: Stack) -> None:
+async def test_a_device_that_moves_keeps_its_old_place_until_it_has_answered(
+    api: Api, stack: Stack
+) -> None:
     register(stack, "placed")
     await api.onboard("placed", PLANT, wait=20)
     entry = entry_of(stack, "placed", PLANT)
 
-    answer = await api.onboard("placed", OTHER)
-    assert (answer.status, answer.reason) == (409, "PlacementIsFixed")
+    answer = await api.onboard("placed", OTHER, wait=20)
+    assert (answer.status, answer.document["connectedRegistry"]) == (200, OTHER)
     assert entry_of(stack, "placed", PLANT) == entry
-    assert entry_of(stack, "placed", OTHER) == {}
+    assert entry_of(stack, "placed", OTHER)["password"] == entry["password"]
+
+    report_login(stack, "placed", OTHER)
+    await eventually(lambda: not entry_of(stack, "placed", PLANT), what="the old place is left")
+    assert clients_of(stack, PLANT).count(entry["username"]) == 0
 
 
 async def test_a_site_places_a_device_on_its_first_connected_registry(

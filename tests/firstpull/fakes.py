@@ -114,6 +114,7 @@ class FakeConnectedRegistry:
     login_server: str | None = None
     limit: int = 50
     last_sync_at: datetime | None = None
+    connection_state: str | None = None
     logins: frozenset[tuple[str, str, datetime | None]] = frozenset()
     forgets_unknown: bool = False
     """Whether it takes a list with unknown ids and leaves them out, where it should refuse."""
@@ -286,6 +287,20 @@ class FakeCloud:
         self._held[operation] = held = HeldCall(answer=answer)
         yield held
         held.release.set()
+
+    @contextmanager
+    def unavailable(self, *operations: str) -> Iterator[None]:
+        """Have all calls fail whose names begin like one of these."""
+
+        def fail(number: int, operation: str) -> None:
+            if operation.startswith(operations):
+                self.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
+
+        before, self.before_call = self.before_call, fail
+        try:
+            yield
+        finally:
+            self.before_call = before
 
     async def hold(self, operation: str, *, answer: bool) -> None:
         """Wait where this call is to be held."""
@@ -560,6 +575,7 @@ class FakeContainerRegistries:
             sync_token_id=found.sync_token_id,
             login_server=found.login_server,
             last_sync_at=found.last_sync_at,
+            connection_state=found.connection_state,
         )
 
     def _replace(self, place: Place, token_ids: tuple[TokenId, ...]) -> None:
@@ -582,7 +598,12 @@ class FakeContainerRegistries:
             if name_in(entry.token_id) in self._cloud.tokens
         )
         seen = self.line.lists_read.get(place, ())
-        others = (t for t in seen if not name_in(t).startswith(OUR_PREFIX))
+        named = {h.names.token for record in self._cloud.all_records() for h in record.holdings}
+        others = (
+            token_id
+            for token_id in seen
+            if not name_in(token_id).startswith(OUR_PREFIX) and name_in(token_id) not in named
+        )
         self._cloud.violations += [
             f"P4: {wanted} was dropped from {place}"
             for wanted in (*members, *others)

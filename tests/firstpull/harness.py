@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from firstpull.announcements import OPT_IN_TAG
 from firstpull.bootstrap import Application, Ports, wire
 from firstpull.cloud import Place, RegistryId
 from firstpull.converge import Worker
 from firstpull.devices import DeviceKey
 from firstpull.errors import FirstpullError, Transient
 from firstpull.membership import Membership
+from firstpull.notices import DeviceNotice
 from firstpull.onboarding import Onboarding
 from firstpull.overdue import enqueue_overdue
 from firstpull.policy import Policy
@@ -208,6 +211,40 @@ class Harness:
         """Run the sweep once."""
         _, process = self._next_process()
         return await process.application.sweeper.run()
+
+    async def hear(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
+        """Tell of a device that was created in its hub, or deleted there."""
+        notice = DeviceNotice(
+            hub_name=device.hub.split(".", 1)[0],
+            device_id=device.device_id,
+            created=created,
+            at=at or self.clock.now(),
+        )
+        _, process = self._next_process()
+        await process.application.announcements.hear(notice)
+
+    def opt_in(self, device: DeviceKey) -> None:
+        """Give a device the tag by which it asks for what `request` asks for."""
+        target = {"connectedRegistry": "plantone", "repositories": ["plant/app"]}
+        self.cloud.devices[device].tags = {OPT_IN_TAG: target}
+
+    @contextmanager
+    def at_call(
+        self, number: int, act: Callable[[], Coroutine[Any, Any, object]]
+    ) -> Iterator[list[asyncio.Task[object]]]:
+        """Have `act` begin at a call, counted from the next one; the list is empty until then."""
+        begun = len(self.cloud.calls)
+        tasks: list[asyncio.Task[object]] = []
+
+        def begin(current: int, _: str) -> None:
+            if current == begun + number:
+                tasks.append(asyncio.create_task(act()))
+
+        self.cloud.before_call = begin
+        try:
+            yield tasks
+        finally:
+            self.cloud.before_call = None
 
     async def _insist(self, call: Callable[[Process], Awaitable[DeviceRecord]]) -> DeviceRecord:
         while True:

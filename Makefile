@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
-PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools
+PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)

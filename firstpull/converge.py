@@ -65,7 +65,7 @@ from firstpull.outcome import (
 from firstpull.plan import Plan, adopts, has_not_answered, make_plan
 from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
-from firstpull.records import Claim, Delivery, DeviceRecord, State
+from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State
 from firstpull.schedule import next_look
 
 CLAIM = timedelta(seconds=120)
@@ -177,23 +177,33 @@ class Worker:
                 place=view.place,
                 names=credential.names,
                 slots_requested=record.slots_requested | filling,
-                leaving=tuple(h for h in record.leaving if h.place != view.place),
+                leaving=tuple(
+                    h
+                    for h in record.leaving
+                    if (h.place, h.names.token) != (view.place, credential.names.token)
+                ),
             )
-        revoked = record.revocation is not None
         until = self.clock.now() + CLAIM
         claimed = replace(
             record,
             claim=Claim(owner=self.new_id(), until=until),
-            condition=condition_after(
-                record,
-                State.REVOKING if revoked else State.CONVERGING,
-                Reason.REVOKING if revoked else Reason.CONVERGING,
-                "; ".join(action.why for action in plan.actions),
-                now=self.clock.now(),
-            ),
+            condition=self._while_claimed(record, plan),
             due_at=until + timedelta(seconds=REQUEST_DEADLINE),
         )
         return await self.records.replace(claimed, etag=stored.etag)
+
+    def _while_claimed(self, record: DeviceRecord, plan: Plan) -> Condition:
+        """What blocks a device is tried again now and then: until it is gone, it is blocked."""
+        if record.condition.state is State.BLOCKED:
+            return record.condition
+        revoked = record.revocation is not None
+        return condition_after(
+            record,
+            State.REVOKING if revoked else State.CONVERGING,
+            Reason.REVOKING if revoked else Reason.CONVERGING,
+            "; ".join(action.why for action in plan.actions),
+            now=self.clock.now(),
+        )
 
     async def _apply(
         self, record: DeviceRecord, observed: Observed, plan: Plan, journal: Journal
@@ -249,7 +259,8 @@ class Worker:
         for entry in found:
             emit(entry.event, hub=device.hub, device_id=device.device_id, detail=entry.detail)
         known = {entry.event for entry in begun.history}
-        if ACKNOWLEDGED in {entry.event for entry in found} - known:
+        is_first = record.intent.adopt is None and ACKNOWLEDGED not in known
+        if is_first and any(entry.event == ACKNOWLEDGED for entry in found):
             waited = self.clock.now() - record.intent.at
             telemetry.FIRST_PULL.record(waited.total_seconds())
         self._report(record)

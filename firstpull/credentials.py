@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from firstpull.cloud import NewPassword, Password, SecretVersion, Slot, Token
 
+SYNC_MARGIN = timedelta(seconds=5)
+"""A sync that began this long after a change is taken to have carried it."""
 _SLOT_TAG = "slot"
 _CREATED_TAG = "createdAt"
 
@@ -83,14 +85,19 @@ def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozen
 
 
 def superseded_versions(
-    token: Token | None, versions: Collection[SecretVersion], *, delivered: str | None = None
+    token: Token | None, versions: Collection[SecretVersion]
 ) -> tuple[str, ...]:
-    """The enabled versions whose password is no longer the token's, or stands in another one.
+    """The enabled versions whose password is no longer the token's.
 
-    A write that was repeated because its answer was lost leaves a password in two.
+    A write that was repeated because its answer was lost leaves a password in two: both stay, for
+    a listing shows the latest only.
     """
-    kept = {version for _, version in _stored(token, versions, delivered)}
-    return tuple(v.version for v in versions if v.enabled and v.version not in kept)
+    passwords = token.passwords if token is not None else ()
+    return tuple(
+        version.version
+        for version in versions
+        if version.enabled and not any(_belongs(version, password) for password in passwords)
+    )
 
 
 def _stored(

@@ -20,6 +20,7 @@ from firstpull.revoking import was_in_hub
 from firstpull.sweep_report import Kind, Unexplained
 from firstpull.warned import warnings_for
 
+ENTRY_GONE = "the twin's entry is gone"
 SCOPE_MAP_REST = timedelta(hours=24)
 """So long nothing must refer to a scope map before it is removed."""
 
@@ -41,7 +42,7 @@ def warnings_of(record: DeviceRecord, inventory: Inventory) -> tuple[Warned, ...
     registry = inventory.registries.get(place.registry) if place is not None else None
     if place is None or names is None or registry is None:
         return record.warnings
-    connected = registry.connected_registries.get(place.connected_registry)
+    connected = registry.connected_registry(place)
     return warnings_for(
         record,
         connected_registry=connected,
@@ -153,7 +154,7 @@ def _in_registry(record: DeviceRecord, inventory: Inventory, deployment: str) ->
         yield "the token is missing"
     else:
         yield from _of_token(record, token, registry, place.registry, deployment)
-    connected = registry.connected_registries.get(place.connected_registry)
+    connected = registry.connected_registry(place)
     token_id = TokenId(f"{place.registry}/tokens/{names.token}")
     if connected is None:
         yield "the connected registry is missing"
@@ -161,7 +162,7 @@ def _in_registry(record: DeviceRecord, inventory: Inventory, deployment: str) ->
         yield "the token is off the list"
     ledger = inventory.ledgers.get(place)
     entry = ledger.get(token_id) if ledger is not None else None
-    if entry is None or entry.standing is not Standing.MEMBER:
+    if ledger is not None and (entry is None or entry.standing is not Standing.MEMBER):
         yield "the ledger has lost the device"
 
 
@@ -207,7 +208,7 @@ def _in_hub(record: DeviceRecord, inventory: Inventory) -> Iterator[str]:
         return
     entry = read_entry(twin.desired, record.place.connected_registry)
     if entry is None:
-        yield "the twin's entry is gone"
+        yield ENTRY_GONE
     elif entry.id != record.delivery.id or not entry.intact:
         yield "the twin's entry was changed"
     elif record.condition.state is State.READY and not twin.enabled:
@@ -218,7 +219,7 @@ def _unexplained_tokens(inventory: Inventory, deployment: str) -> Iterator[Unexp
     tagged = {
         secret.tags.get("token", "")
         for secret in (inventory.secrets or {}).values()
-        if secret.tags.get("deployment") == deployment
+        if secret.enabled and secret.tags.get("deployment") == deployment
     }
     listed = {
         (place.registry, name_of(entry.token_id))
@@ -228,6 +229,7 @@ def _unexplained_tokens(inventory: Inventory, deployment: str) -> Iterator[Unexp
     explained = {
         (holding.place.registry, holding.names.token)
         for record in inventory.records
+        if not record.is_tombstone
         for holding in record.holdings
     }
     own = {
@@ -243,7 +245,12 @@ def _unexplained_tokens(inventory: Inventory, deployment: str) -> Iterator[Unexp
 
 
 def _unexplained_secrets(inventory: Inventory, deployment: str) -> Iterator[Unexplained]:
-    explained = {h.names.secret for record in inventory.records for h in record.holdings}
+    explained = {
+        holding.names.secret
+        for record in inventory.records
+        if not record.is_tombstone
+        for holding in record.holdings
+    }
     for name, secret in (inventory.secrets or {}).items():
         ours = secret.tags.get("deployment") == deployment
         if ours and secret.enabled and name not in explained:

@@ -30,11 +30,15 @@ _PAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryInventory:
-    """What a container registry holds, by name."""
+    """What a container registry holds, by name; connected registries by it in lower case."""
 
     tokens: Mapping[str, Token]
     scope_maps: Mapping[str, ScopeMap]
     connected_registries: Mapping[str, ConnectedRegistry]
+
+    def connected_registry(self, place: Place) -> ConnectedRegistry | None:
+        """The connected registry of a place, however the policy spells it."""
+        return self.connected_registries.get(place.connected_registry.casefold())
 
     def synced_by(self, connected_registry: ConnectedRegistry) -> frozenset[str] | None:
         """The scope actions that a connected registry syncs, None where that is not to be seen."""
@@ -94,7 +98,7 @@ class Stocktaking:
             asyncio.gather(*(_tried(self._registry(r), name_of(r), unread) for r in registries)),
             _tried(self.secrets.list_secrets(), "Key Vault", unread),
             asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
-            asyncio.gather(*(_tried(self.ledgers.get(p), str(p), unread) for p in places)),
+            asyncio.gather(*(_tried(self._ledger(p), str(p), unread) for p in places)),
         )
         return Inventory(
             at=at,
@@ -105,7 +109,9 @@ class Stocktaking:
                 for hub, devices in zip(hubs, twins, strict=True)
                 if devices is not None
             },
-            ledgers={p: s.value for p, s in zip(places, ledgers, strict=True) if s is not None},
+            ledgers={
+                p: found for p, found in zip(places, ledgers, strict=True) if found is not None
+            },
             records=await self._all_records(),
             unread=tuple(unread),
         )
@@ -119,8 +125,12 @@ class Stocktaking:
         return RegistryInventory(
             tokens={token.name: token for token in tokens},
             scope_maps={scope_map.name: scope_map for scope_map in scope_maps},
-            connected_registries={c.name: c for c in connected},
+            connected_registries={c.name.casefold(): c for c in connected},
         )
+
+    async def _ledger(self, place: Place) -> Ledger:
+        stored = await self.ledgers.get(place)
+        return stored.value if stored is not None else Ledger()
 
     async def _all_records(self) -> tuple[DeviceRecord, ...]:
         found: list[DeviceRecord] = []

@@ -18,7 +18,7 @@ from firstpull.cloud import (
 )
 from firstpull.errors import FirstpullError
 from firstpull.ledger import Ledger
-from firstpull.naming import Names, names_for, scope_map_name
+from firstpull.naming import Names, names_for, scope_map_name, token_name
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
 from firstpull.records import DeviceRecord, Holding
@@ -117,8 +117,8 @@ class Observer:
 
     async def observe(self, record: DeviceRecord) -> Observed:
         """What is true for the device of this record."""
-        if goes_first := must_go_first(record):
-            return await self._observe_withdrawal(record, goes_first)
+        if takes_away(record):
+            return await self._observe_withdrawal(record)
         twin, views = await asyncio.gather(
             self.hubs.twin(record.device),
             asyncio.gather(*(self._view(record, place) for place in self._places(record))),
@@ -154,25 +154,44 @@ class Observer:
         now = tuple(place for place in listed if place.registry in registries)
         return now or record.intent.candidates
 
-    async def _observe_withdrawal(
-        self, record: DeviceRecord, holdings: Sequence[Holding]
-    ) -> Observed:
-        """What is left of what has to go. A service that does not answer holds up no other."""
+    async def _observe_withdrawal(self, record: DeviceRecord) -> Observed:
+        """What is left of what has to go. A service that does not answer holds up no other.
+
+        Whose identity it is that is revoked is read once: a tombstone is that device's for good.
+        """
         errors: list[FirstpullError] = []
         twin, views = await asyncio.gather(
             _read(self.hubs.twin(record.device), None, errors),
-            asyncio.gather(*(self._holding(holding, errors) for holding in holdings)),
+            asyncio.gather(
+                *(self._going(record, holding, errors) for holding in must_go_first(record))
+            ),
         )
+        generation_id = record.hub_generation_id
+        if twin is not None and not record.is_tombstone:
+            generation_id = await _read(self._generation_id(record, twin), generation_id, errors)
         return Observed(
             record=record,
             twin=twin,
-            hub_generation_id=record.hub_generation_id,
+            hub_generation_id=generation_id,
             views=(),
             chosen=None,
             credential=None,
             leaving=tuple(views),
             unread=tuple(errors),
         )
+
+    async def _going(
+        self, record: DeviceRecord, holding: Holding, errors: list[FirstpullError]
+    ) -> HoldingView:
+        """What is left of a holding; nothing of a token that is another device's by now."""
+        view = await self._holding(holding, errors)
+        token = holding.names.token
+        if token == token_name(record.device, deployment=self.deployment):
+            return view
+        named = self._is_named_elsewhere(record, holding.place, token)
+        if not await _read(named, default=True, errors=errors):
+            return view
+        return replace(view, connected_registry=None, ledger=Ledger(), token=None)
 
     async def _holding(self, holding: Holding, errors: list[FirstpullError]) -> HoldingView:
         registry, names = holding.place.registry, holding.names
@@ -198,7 +217,7 @@ class Observer:
         here = self._names(record, chosen.place)
         found = []
         for holding in record.leaving:
-            if holding.place == chosen.place:
+            if (holding.place, holding.names.token) == (chosen.place, here.token):
                 continue  # it came back
             if (holding.place.registry, holding.names.token) != (chosen.place.registry, here.token):
                 errors: list[FirstpullError] = []
@@ -272,17 +291,24 @@ class Observer:
         """Asked of a token that is to be adopted, before it is."""
         if record.names is not None or record.intent.adopt is None:
             return False
-        page, connected = await asyncio.gather(
-            self.records.page(Query(token=names.token)),
+        is_named, connected = await asyncio.gather(
+            self._is_named_elsewhere(record, view.place, names.token),
             self.registries.list_connected_registries(view.place.registry),
         )
         syncs = (c.sync_token_id for c in connected if c.sync_token_id is not None)
+        here = any(held.place == view.place for held in record.leaving)
+        is_entered = view.ledger.get(view.token_id) is not None and not here
+        return is_named or is_entered or any(same_id(view.token_id, sync) for sync in syncs)
+
+    async def _is_named_elsewhere(self, record: DeviceRecord, place: Place, token: str) -> bool:
+        """Whether another device that was not revoked has this token."""
+        page = await self.records.page(Query(token=token))
         return any(
-            holding.names.token == names.token and holding.place.registry == view.place.registry
+            holding.names.token == token and holding.place.registry == place.registry
             for other in page.records
             if other.device != record.device and not other.is_tombstone
             for holding in other.holdings
-        ) or any(same_id(view.token_id, sync) for sync in syncs)
+        )
 
     def _names(self, record: DeviceRecord, place: Place) -> Names:
         if record.names is not None:
@@ -291,6 +317,11 @@ class Observer:
         if record.intent.adopt is not None:
             return replace(names, token=record.intent.adopt)
         return names
+
+
+def takes_away(record: DeviceRecord) -> bool:
+    """Whether there is nothing to give: the device was revoked, or something has to go first."""
+    return record.revocation is not None or bool(must_go_first(record))
 
 
 def must_go_first(record: DeviceRecord) -> tuple[Holding, ...]:

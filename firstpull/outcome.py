@@ -113,6 +113,8 @@ def _transitions(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[st
 def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) -> DeviceRecord:
     if record.revocation is None:  # asked for again meanwhile
         return replace(without(record, observed.record.holdings), due_at=now, attempts=0)
+    if record.revocation != observed.record.revocation:  # and revoked again
+        return replace(record, due_at=now, attempts=0)
     condition = condition_after(
         record,
         State.REVOKED,
@@ -120,12 +122,13 @@ def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) ->
         "The device's access was taken away; nothing of it is left.",
         now=now,
     )
+    known = {warned.reason: warned.since for warned in record.warnings}
     warnings: dict[str, Warned] = {}
     for view in observed.leaving:
         for warned in awaiting_sync(
             view.holding.place, view.connected_registry, since=condition.since, now=now
         ):
-            warnings[warned.message] = warned
+            warnings[warned.message] = replace(warned, since=known.get(warned.reason, now))
     return replace(
         made_true(record, observed.record.generation),
         condition=condition,
@@ -133,6 +136,10 @@ def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) ->
         leaving=tuple(
             Leaving(place=h.place, names=h.names, at_once=True) for h in observed.record.leaving
         ),
+        hub_generation_id=observed.hub_generation_id,
+        hub_device_etag=observed.twin.device_etag
+        if observed.twin is not None and not observed.record.is_tombstone
+        else record.hub_device_etag,
         delivery=None,
         acknowledged_at=None,
         slots_requested=frozenset(),
@@ -156,7 +163,7 @@ def _after_finding(
         record = replace(record, place=None, names=None, adopted=False)
     elsewhere = record.place is None and observed.record.place is not None
     due_at = now if elsewhere else next_look(condition, now=now, renew_at=None)
-    return replace(record, condition=condition, due_at=due_at, attempts=0)
+    return replace(record, condition=condition, due_at=due_at, attempts=0, warnings=())
 
 
 def _after_convergence(
@@ -172,7 +179,9 @@ def _after_convergence(
         acknowledged_at = None
     elif plan.answer is not None and plan.answer.logged_in:
         acknowledged_at = acknowledged_at or now
-    adopted = (record.adopted or adopts(observed.record)) and delivery is None
+    adopted = record.adopted or adopts(observed.record)
+    if delivery is None and record.delivery is not None and acknowledged_at is not None:
+        adopted = False
     record = replace(
         record,
         delivery=delivery or record.delivery,
@@ -182,14 +191,14 @@ def _after_convergence(
     )
     condition = _how_far(record, plan, delivery, now=now)
     same = record.generation == observed.record.generation
-    narrows = bool(record.keeps) and acknowledged_at is not None and same
-    if plan.is_rotated:
+    narrows = bool(record.keeps) and acknowledged_at is not None and same and plan.is_settled
+    if plan.is_settled:
         record = made_true(record, observed.record.generation)
     return replace(
         record,
         condition=condition,
         due_at=now if narrows else next_look(condition, now=now, renew_at=plan.renew_at),
-        rotation=None if plan.is_rotated and same else record.rotation,
+        rotation=None if plan.is_settled and same else record.rotation,
         keeps=frozenset() if narrows else record.keeps,
         warnings=_warnings(record, observed, now=now),
         hub_generation_id=observed.hub_generation_id,
@@ -203,7 +212,7 @@ def _how_far(
     record: DeviceRecord, plan: Plan, delivery: Delivery | None, *, now: datetime
 ) -> Condition:
     answer = plan.answer
-    if record.adopted:
+    if record.adopted and record.delivery is None and not record.leaving:
         return condition_after(
             record,
             State.READY,
@@ -220,7 +229,7 @@ def _how_far(
             now=now,
             anew=delivery is not None,
         )
-    if answer.logged_in and not plan.is_rotated:
+    if answer.logged_in and not plan.is_settled and record.observed_generation < record.generation:
         return condition_after(
             record,
             State.WAITING,
@@ -259,4 +268,6 @@ def _place_of(observed: Observed) -> object:
 def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
     """Whether a recorded place is only a plan: no room is held there, and no token was made."""
     token = observed.credential.token if observed.credential is not None else None
-    return record.place is not None and record.delivery is None and token is None
+    brought = {record.intent.adopt, *(held.names.token for held in record.leaving)}
+    is_bare = token is None or token.name in brought
+    return record.place is not None and record.delivery is None and is_bare

@@ -23,6 +23,7 @@ from firstpull.actions import (
 )
 from firstpull.cloud import Slot, Twin, name_of, same_id
 from firstpull.credentials import (
+    SYNC_MARGIN,
     Credential,
     current_credential,
     slot_to_fill,
@@ -39,13 +40,10 @@ from firstpull.delivery import (
 from firstpull.devices import DeviceKey
 from firstpull.gate import Finding, first_finding
 from firstpull.ledger import Standing
-from firstpull.observation import CredentialView, Observed, PlaceView, must_go_first
+from firstpull.observation import CredentialView, Observed, PlaceView, takes_away
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, Holding, State
 from firstpull.withdrawal import withdrawal
-
-SYNC_MARGIN = timedelta(seconds=5)
-"""A sync that began this long after a password was made is taken to have carried it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +61,8 @@ class Plan:
     `finding` is what stands in the way: there are no actions then. `answer` is the device's
     word on what is in its twin. `renew_at` is when the password there wants to be another.
     `takes_away`: the actions are of a withdrawal, and no others.
-    `gone` are the holdings of which nothing is left when the actions are done. `is_rotated` is
-    false while a rotation that was asked for is still to come.
+    `gone` are the holdings of which nothing is left when the actions are done. `is_settled` is
+    false while the twin will hold another password than the one it is to hold.
     """
 
     actions: tuple[Action, ...] = ()
@@ -73,12 +71,12 @@ class Plan:
     renew_at: datetime | None = None
     takes_away: bool = False
     gone: tuple[Holding, ...] = ()
-    is_rotated: bool = True
+    is_settled: bool = True
 
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
     """What is to be done. `validity` is that of a new password."""
-    if must_go_first(observed.record):
+    if takes_away(observed.record):
         return _taking_away(observed)
     if (finding := first_finding(observed)) is not None:
         return Plan(finding=finding)
@@ -116,11 +114,8 @@ def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
 
 
 def adopts(record: DeviceRecord) -> bool:
-    """Whether a token is about to be taken over with its passwords.
-
-    Not for a device that moves: it has to be told of its new place, and so of a password.
-    """
-    return record.names is None and record.intent.adopt is not None and not record.leaving
+    """Whether a token is about to be taken over with its passwords."""
+    return record.names is None and record.intent.adopt is not None
 
 
 def renewal_time(credential: Credential, device: DeviceKey) -> datetime:
@@ -219,7 +214,7 @@ class _Planner:
             renew_at=self._next_change(),
             takes_away=has_arrived,
             gone=gone,
-            is_rotated=self._is_rotated_after(actions),
+            is_settled=self._is_settled_after(actions),
         )
 
     def _place(self) -> tuple[Action, ...]:
@@ -233,7 +228,8 @@ class _Planner:
         return (TakePlace(place=place, names=self._found.names, why=why),)
 
     def _scope_map(self) -> tuple[Action, ...]:
-        wanted, found = self._record.intent.scope_actions, self._found.scope_map
+        wanted = self._record.scope_actions_at(self._view.place.registry)
+        found = self._found.scope_map
         if found is not None and found.actions == wanted:
             return ()
         why = "no scope map has these actions" if found is None else "its actions were changed"
@@ -256,7 +252,8 @@ class _Planner:
         """Passwords that have to go: another device's, those that leaked, and the one before.
 
         The one before goes when the device has logged in with the new one; then it is known
-        whose it was, and that nothing names it any more.
+        whose it was, and that nothing names it any more. Those of an adopted token were this
+        device's too.
         """
         token = self._found.token
         if token is None or not token.passwords:
@@ -267,7 +264,8 @@ class _Planner:
         elif self._starts_over:
             keep, why = frozenset(), "the passwords are to end at once"
         elif self._has_switched():
-            spent = slots_made_here(token, self._found.secrets) - self._slots_in_use()
+            made = there if self._record.adopted else slots_made_here(token, self._found.secrets)
+            spent = made - self._slots_in_use()
             keep, why = there - spent, "the device has logged in with the password after it"
         else:
             return ()
@@ -286,9 +284,15 @@ class _Planner:
         )
 
     def _leaves_passwords_alone(self) -> bool:
-        """Whether the token was adopted and has a password that may be in use."""
+        """Whether the token was adopted and has a password that may be in use.
+
+        A device that moves has to be told of its new place, and so of a password.
+        """
         token = self._found.token
-        if not self._is_adopted or self._starts_over or self._wants_rotation() or token is None:
+        is_told = self._record.delivery is not None or bool(self._record.leaving)
+        if not self._is_adopted or is_told or self._starts_over or self._wants_rotation():
+            return False
+        if token is None:
             return False
         return any(password.is_live(self._now) for password in token.passwords)
 
@@ -345,17 +349,20 @@ class _Planner:
             return False
         return current is None or current.version == rotation.replaces
 
-    def _is_rotated_after(self, actions: tuple[Action, ...]) -> bool:
-        """Whether the twin holds another password than the one to be replaced, or will."""
-        rotation, delivery = self._record.rotation, self._record.delivery
-        if rotation is None:
-            return True
+    def _is_settled_after(self, actions: tuple[Action, ...]) -> bool:
+        """Whether the twin then holds the newest password, and not one to be replaced."""
+        rotation, current = self._record.rotation, self._current
+        delivered = self._delivered
         for action in actions:
             if isinstance(action, Deliver):
-                made = action.credential
-                return made is None or made.version != rotation.replaces
-        version = delivery.secret_version if delivery is not None else None
-        return not rotation.immediately and version != rotation.replaces
+                delivered = action.credential.version if action.credential is not None else None
+                if delivered is None:
+                    return True  # it is new
+        if current is not None and delivered not in (None, current.version):
+            return False
+        if rotation is None:
+            return True
+        return not rotation.immediately and delivered != rotation.replaces
 
     def _next_change(self) -> datetime | None:
         """When the password in the twin wants to be another: now, where a newer one is stored."""
@@ -443,9 +450,7 @@ class _Planner:
         why = "its password is no longer the token's"
         return tuple(
             DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
-            for version in superseded_versions(
-                token, self._found.secrets, delivered=self._delivered
-            )
+            for version in superseded_versions(token, self._found.secrets)
         )
 
     def _answer(self) -> Answer | None:

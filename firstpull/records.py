@@ -349,6 +349,7 @@ def _moving(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     same_token = {place.registry for place in intent.candidates} == {here.place.registry}
     return replace(
         _without_holding(record),
+        adopted=record.adopted and same_token and intent.adopt == here.names.token,
         leaving=(*(_losing(h, at_once=_is_at_once(h)) for h in before), old),
         slots_requested=record.slots_requested if same_token else frozenset(),
     )

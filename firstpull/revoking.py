@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from firstpull.amending import amend, device_not_known
 from firstpull.clock import Clock
@@ -25,7 +24,8 @@ class Revoking:
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """Revoke a device. Asking again changes nothing. Raises NotKnown."""
-        return await self._write(device, self._revoked(requested_by))
+        _, record = await self._write(device, self._revoked(requested_by))
+        return record
 
     async def propose(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """The record that a revoke would leave. Writes nothing. Raises NotKnown."""
@@ -50,8 +50,8 @@ class Revoking:
         def change(record: DeviceRecord) -> DeviceRecord:
             return revoked(record) if record.hub_generation_id == seen else record
 
-        record = await self._write(device, change)
-        return record.generation != stored.value.generation
+        before, after = await self._write(device, change)
+        return before.revocation is None and after.revocation is not None
 
     def _revoked(self, requested_by: str) -> Callable[[DeviceRecord], DeviceRecord]:
         now = self.clock.now()
@@ -65,7 +65,7 @@ class Revoking:
 
     async def _write(
         self, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]
-    ) -> DeviceRecord:
+    ) -> tuple[DeviceRecord, DeviceRecord]:
         before, after = await amend(self.records, device, change)
         if after.generation != before.generation:
             emit(
@@ -75,15 +75,11 @@ class Revoking:
                 generation=after.generation,
                 requested_by=after.revocation.requested_by if after.revocation else "",
             )
-        if _is_due(after, self.clock.now()):
+        if after.due_at <= self.clock.now():
             await self.queue.put(device)
-        return after
+        return before, after
 
 
 def was_in_hub(record: DeviceRecord) -> bool:
     """Whether the hub had the device when it was last looked at, and nobody revoked it since."""
     return record.hub_generation_id is not None and record.revocation is None
-
-
-def _is_due(record: DeviceRecord, now: datetime) -> bool:
-    return record.due_at <= now

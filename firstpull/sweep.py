@@ -15,16 +15,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from firstpull.amending import amend
 from firstpull.announcements import OPT_IN_TAG, Announcements
 from firstpull.clock import Clock
-from firstpull.cloud import name_of
+from firstpull.cloud import Place, name_of
 from firstpull.devices import DeviceKey
 from firstpull.drift import (
+    ENTRY_GONE,
     SCOPE_MAP_REST,
     clients_of,
     drift_of,
@@ -74,10 +75,11 @@ class Sweeper:
         before = await self.sweeps.get()
         last = before.value if before is not None else None
         inventory = await self.stocktaking.take()
-        drifted = await self._send_the_drifted(inventory)
-        onboarded = await self._ask_for_newcomers(inventory)
-        revoked, held = await self._revoke_the_gone(inventory, last)
-        dropped = await self._drop_ledger_entries(inventory)
+        careful = _Careful([*inventory.unread])
+        drifted = await self._send_the_drifted(inventory, careful)
+        onboarded = await self._ask_for_newcomers(inventory, careful)
+        revoked, held = await self._revoke_the_gone(inventory, last, drifted, careful)
+        dropped = await self._drop_ledger_entries(inventory, careful)
         unreferenced = unreferenced_scope_maps(
             inventory,
             deployment=self.deployment,
@@ -93,12 +95,13 @@ class Sweeper:
             onboarded=onboarded,
             revoked=revoked,
             held=held,
+            approved=_still_approved(inventory, last),
             unexplained=unexplained(inventory, deployment=self.deployment),
             ledger_entries_removed=dropped,
             scope_maps_removed=len(removed),
             scope_maps_unreferenced={k: v for k, v in unreferenced.items() if k not in removed},
-            unread=inventory.unread,
-            complete_at=_complete_at(inventory, last, now=self.clock.now()),
+            unread=tuple(careful.failed),
+            complete_at=_complete_at(careful, last, now=self.clock.now()),
         )
         await self._store(report, before)
         return report
@@ -128,16 +131,16 @@ class Sweeper:
             )
         return stored
 
-    async def _send_the_drifted(self, inventory: Inventory) -> Counter[str]:
+    async def _send_the_drifted(self, inventory: Inventory, careful: _Careful) -> Counter[str]:
         """Step 2."""
         found: Counter[str] = Counter()
         for record in inventory.records:
             drift = drift_of(record, inventory, deployment=self.deployment)
             if drift:
                 found.update(drift)
-                await self._send(record, "; ".join(drift))
+                await careful.with_(record.device, self._send(record, "; ".join(drift)), None)
             elif is_at_rest(record, now=inventory.at):
-                await self._warn(record, inventory)
+                await careful.with_(record.device, self._warn(record, inventory), None)
         return found
 
     async def _send(self, record: DeviceRecord, drift: str) -> None:
@@ -175,52 +178,67 @@ class Sweeper:
                     reason=warned.reason.value,
                 )
 
-    async def _ask_for_newcomers(self, inventory: Inventory) -> int:
-        """Step 3. A tag that asks for what cannot be is told of, every time."""
+    async def _ask_for_newcomers(self, inventory: Inventory, careful: _Careful) -> int:
+        """Step 3."""
         asked = 0
         for device in newcomers(inventory, tag=OPT_IN_TAG):
-            try:
-                asked += await self.announcements.appeared(
-                    device, requested_by="sweep", by_tag_alone=True
-                )
-            except Invalid as refusal:
-                emit_warning(
-                    "device.tag.refused",
-                    hub=device.hub,
-                    device_id=device.device_id,
-                    reason=refusal.reason.value,
-                )
+            asked += await careful.with_(device, self._ask_for(device), False)  # noqa: FBT003 - the default
         return asked
 
+    async def _ask_for(self, device: DeviceKey) -> bool:
+        """A tag that asks for what cannot be is told of, every time."""
+        try:
+            return await self.announcements.appeared(
+                device, requested_by="sweep", by_tag_alone=True
+            )
+        except Invalid as refusal:
+            emit_warning(
+                "device.tag.refused",
+                hub=device.hub,
+                device_id=device.device_id,
+                reason=refusal.reason.value,
+            )
+            return False
+
     async def _revoke_the_gone(
-        self, inventory: Inventory, last: SweepReport | None
+        self,
+        inventory: Inventory,
+        last: SweepReport | None,
+        drifted: Counter[str],
+        careful: _Careful,
     ) -> tuple[int, tuple[DeviceKey, ...]]:
         """Step 4: how many were revoked, and who is held because they are too many."""
         approved = set(last.approved) if last is not None else set()
-        gone = [device for device in gone_devices(inventory) if await self._is_gone(device)]
+        gone = [
+            device
+            for device in gone_devices(inventory)
+            if await careful.with_(device, self._is_gone(device, drifted), False)  # noqa: FBT003 - the default
+        ]
         unasked = [device for device in gone if device not in approved]
         fleet = sum(was_in_hub(record) for record in inventory.records)
-        most = max(1, fleet * self.most_revokes_percent // 100)
+        most = -(-fleet * self.most_revokes_percent // 100)  # rounded up: one of a few is no flood
         held = tuple(unasked) if len(unasked) > most else ()
         if held:
             emit_warning("sweep.revokes.held", devices=len(held), fleet=fleet, most=most)
         revoked = 0
         for device in gone:
             if device not in held:
-                revoked += await self.revoking.revoke_if_gone(device, requested_by="sweep")
+                revoking = self.revoking.revoke_if_gone(device, requested_by="sweep")
+                revoked += await careful.with_(device, revoking, False)  # noqa: FBT003 - the default
         return revoked, held
 
-    async def _is_gone(self, device: DeviceKey) -> bool:
+    async def _is_gone(self, device: DeviceKey, drifted: Counter[str]) -> bool:
         """Whether the hub has the device no more; one whose entry was removed is looked at."""
         if await self.hubs.twin(device) is None:
             return True
         stored = await self.records.get(device)
         record = stored.value if stored is not None else None
         if record is not None and record.delivery and is_at_rest(record, now=self.clock.now()):
-            await self._send(record, "the twin's entry is gone")
+            drifted[ENTRY_GONE] += 1
+            await self._send(record, ENTRY_GONE)
         return False
 
-    async def _drop_ledger_entries(self, inventory: Inventory) -> int:
+    async def _drop_ledger_entries(self, inventory: Inventory, careful: _Careful) -> int:
         """Step 5: room that is held for nobody is free again."""
         before = inventory.at - _ENTRY_AGE
         dropped = 0
@@ -228,7 +246,8 @@ class Sweeper:
             clients = clients_of(inventory, place)
             if all(e.since >= before or key in clients for key, e in ledger.entries.items()):
                 continue
-            entries = await self.membership.forget(place, unless=clients, before=before)
+            forgetting = self.membership.forget(place, unless=clients, before=before)
+            entries = await careful.with_(place, forgetting, 0)
             emit_warning("sweep.ledger.mended", place=str(place), entries=entries)
             dropped += entries
         return dropped
@@ -278,9 +297,29 @@ class Sweeper:
         )
 
 
-def _complete_at(
-    inventory: Inventory, last: SweepReport | None, *, now: datetime
-) -> datetime | None:
-    if not inventory.unread:
+@dataclass(frozen=True)
+class _Careful:
+    """Goes on where one thing fails, and keeps what did."""
+
+    failed: list[str]
+
+    async def with_[T](self, what: DeviceKey | Place, doing: Awaitable[T], default: T) -> T:
+        """What is done, or the default and a word on why not."""
+        try:
+            return await doing
+        except FirstpullError as error:
+            name = what.device_id if isinstance(what, DeviceKey) else str(what)
+            self.failed.append(f"{name}: {error.message}")
+            return default
+
+
+def _complete_at(careful: _Careful, last: SweepReport | None, *, now: datetime) -> datetime | None:
+    if not careful.failed:
         return now
     return last.complete_at if last is not None else None
+
+
+def _still_approved(inventory: Inventory, last: SweepReport | None) -> tuple[DeviceKey, ...]:
+    """What was approved in hubs that could not be read this time."""
+    approved = last.approved if last is not None else ()
+    return tuple(device for device in approved if device.hub not in inventory.twins)

@@ -9,6 +9,7 @@ import json
 
 import azure.functions as func
 
+from firstpull import telemetry
 from firstpull.bodies import read_json, read_message
 from firstpull.errors import Invalid
 from firstpull.notices import read_notice
@@ -24,7 +25,8 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
 async def hear_events(message: func.QueueMessage) -> None:
     """Act on the event, or the array of events, in a message."""
-    await _hear(text_of(message))
+    with telemetry.span("hear_events"):
+        await _hear(text_of(message))
 
 
 @blueprint.function_name("hear_event_grid")
@@ -38,7 +40,8 @@ async def hear_event_grid(event: func.EventGridEvent) -> None:
     else:
         kind, at, data = event.event_type, event.event_time, event.get_json()
     document = {"eventType": kind, "eventTime": at.isoformat() if at else None, "data": data}
-    await _hear(json.dumps(document))
+    with telemetry.span("hear_event_grid"):
+        await _hear(json.dumps(document))
 
 
 async def _hear(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import azure.functions as func
 
+from firstpull import telemetry
 from firstpull.bodies import read_message
 from firstpull.errors import Invalid
 from firstpull.requests import read_request
@@ -19,6 +20,11 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
 async def onboard_from_queue(message: func.QueueMessage) -> None:
     """Onboard the device that a message names; keep a message that cannot be taken."""
+    with telemetry.span("onboard_from_queue"):
+        await _onboard(message)
+
+
+async def _onboard(message: func.QueueMessage) -> None:
     application = await runtime.application()
     try:
         request = read_request(read_message(message.get_body()))

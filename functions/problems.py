@@ -9,6 +9,7 @@ from typing import Any
 
 import azure.functions as func
 
+from firstpull import telemetry
 from firstpull.errors import (
     Conflict,
     FirstpullError,
@@ -37,17 +38,18 @@ HttpHandler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
 
 def answering_problems(handler: HttpHandler) -> HttpHandler:
-    """Answer what a handler raises with a problem document."""
+    """Answer what a handler raises with a problem document; in the trace of who asks."""
 
     @functools.wraps(handler)
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
-        try:
-            return await handler(req)
-        except FirstpullError as error:
-            return problem(error)
-        except Exception as error:
-            emit_crash("door.request.crashed", error)
-            return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
+        with telemetry.span(handler.__name__, after=req.headers):
+            try:
+                return await handler(req)
+            except FirstpullError as error:
+                return problem(error)
+            except Exception as error:
+                emit_crash("door.request.crashed", error)
+                return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
 
     return answer
 

@@ -1,9 +1,10 @@
-"""The timers' doors: devices whose hint was lost are brought back, and everything is swept."""
+"""The timers' doors: lost hints are brought back, everything is swept, and the fleet measured."""
 
 from __future__ import annotations
 
 import azure.functions as func
 
+from firstpull import telemetry
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -13,13 +14,24 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
 async def enqueue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Hint every device that is overdue."""
-    application = await runtime.application()
-    await application.enqueue_overdue()
+    with telemetry.span("enqueue_overdue"):
+        application = await runtime.application()
+        await application.enqueue_overdue()
 
 
 @blueprint.function_name("sweep")
 @blueprint.timer_trigger(schedule="0 17 * * * *", arg_name="timer", run_on_startup=False)
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Compare everything there is with the records, and see to it."""
-    application = await runtime.application()
-    await application.sweeper.run()
+    with telemetry.span("sweep"):
+        application = await runtime.application()
+        await application.sweeper.run()
+
+
+@blueprint.function_name("measure")
+@blueprint.timer_trigger(schedule="0 */5 * * * *", arg_name="timer", run_on_startup=False)
+async def measure(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
+    """Set the gauges."""
+    with telemetry.span("measure"):
+        application = await runtime.application()
+        await application.measuring.measure()

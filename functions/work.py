@@ -6,6 +6,7 @@ import json
 
 import azure.functions as func
 
+from firstpull import telemetry
 from firstpull.devices import DeviceKey
 from functions.runtime import runtime
 
@@ -17,7 +18,8 @@ blueprint = func.Blueprint()
     arg_name="message", queue_name="device-work", connection="AzureWebJobsStorage"
 )
 async def look_at_device(message: func.QueueMessage) -> None:
-    """Look at the device that a hint names."""
+    """Look at the device that a hint names, in the trace of what caused the hint."""
     hint = json.loads(message.get_body())
-    application = await runtime.application()
-    await application.worker.look_at(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))
+    with telemetry.span("look_at_device", after=hint):
+        application = await runtime.application()
+        await application.worker.look_at(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))

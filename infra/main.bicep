@@ -352,6 +352,17 @@ module app 'modules/app.bicep' = {
   }
 }
 
+module monitoring 'modules/monitoring.bicep' = {
+  name: 'monitoring'
+  scope: group
+  params: {
+    namePrefix: 'firstpull-${token}'
+    location: location
+    tags: tags
+    workspaceId: logs.outputs.resourceId
+  }
+}
+
 module demo 'modules/demo.bicep' = if (createDemo) {
   name: 'demo'
   scope: group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -132,7 +133,9 @@ class IotHubAdapter:
 
         try:
             async with asyncio.timeout(deadline_seconds):
-                return await loop.run_in_executor(self._threads, run)
+                # In the caller's context: the requests of a pass stand in its trace.
+                context = contextvars.copy_context()
+                return await loop.run_in_executor(self._threads, context.run, run)
         except HttpOperationError as error:
             if error.response is not None and error.response.status_code == 404:
                 return None

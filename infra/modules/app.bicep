@@ -154,6 +154,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
           FIRSTPULL_POLICY: string(policy)
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)
+          PYTHON_ENABLE_OPENTELEMETRY: 'true'
         })
       }
       {

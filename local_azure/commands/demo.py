@@ -162,7 +162,7 @@ class Demo:
                 "deviceId": self._device_id,
                 "authentication": {"type": "sas", "symmetricKey": keys},
             }
-            token = await self._managed_identity_token("https://iothubs.azure.net")
+            token = await self._operators_token("https://iothubs.azure.net")
             url = f"https://{self._stack.iot_hub_host_name}/devices/{self._device_id}"
             async with (
                 aiohttp.ClientSession() as session,
@@ -179,13 +179,13 @@ class Demo:
             say(f"{self._device_id} is registered in IoT Hub")
         return f"HostName={self._stack.address};DeviceId={self._device_id};SharedAccessKey={key}"
 
-    async def _managed_identity_token(self, resource: str) -> str:
+    async def _operators_token(self, resource: str) -> str:
         async with (
             aiohttp.ClientSession() as session,
             session.get(
                 self._stack.identity_endpoint,
                 params={"api-version": "2019-08-01", "resource": resource},
-                headers={"X-IDENTITY-HEADER": self._stack.identity_header},
+                headers={"X-IDENTITY-HEADER": self._stack.operator_identity_header},
             ) as answer,
         ):
             return str((await answer.json())["access_token"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from local_azure.commands.processes import OnLine, inherited, running
 from local_azure.stack import Stack
-from local_azure.stack.options import HUB_NAME
+from local_azure.stack.options import CLIENT_ID, HUB_NAME
 
 APP_FOLDER = Path(__file__).parents[2]
 _START_SECONDS = 60.0
@@ -44,10 +44,12 @@ def app_settings(stack: Stack) -> dict[str, str]:
         "FIRSTPULL_POLICY": json.dumps(_policy(stack)),
         "FIRSTPULL_KEY_VAULT_URL": stack.key_vault_url,
         "FIRSTPULL_ARM_ENDPOINT": stack.arm_endpoint,
-        "AzureWebJobsStorage__blobServiceUri": stack.storage.blob_url,
-        "AzureWebJobsStorage__queueServiceUri": stack.storage.queue_url,
-        "AzureWebJobsStorage__tableServiceUri": stack.storage.table_url,
+        "AZURE_CLIENT_ID": CLIENT_ID,
+        "AzureWebJobsStorage__blobServiceUri": stack.storage_urls.blob_url,
+        "AzureWebJobsStorage__queueServiceUri": stack.storage_urls.queue_url,
+        "AzureWebJobsStorage__tableServiceUri": stack.storage_urls.table_url,
         "AzureWebJobsStorage__credential": "managedidentity",
+        "AzureWebJobsStorage__clientId": CLIENT_ID,
     }
 
 

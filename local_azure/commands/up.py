@@ -62,7 +62,7 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
         "KEY_VAULT_URL": stack.key_vault_url,
         "IOT_HUB_HOSTNAME": stack.iot_hub_host_name,
         "IDENTITY_ENDPOINT": stack.identity_endpoint,
-        "IDENTITY_HEADER": stack.identity_header,
+        "IDENTITY_HEADER": stack.operator_identity_header,
         "AZURE_STORAGE_CONNECTION_STRING": stack.storage.connection_string,
         "LOCAL_AZURE_MANAGEMENT_URL": stack.management_url,
         "CA_BUNDLE": str(ca_file),

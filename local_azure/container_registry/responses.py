@@ -58,6 +58,18 @@ _IN_GROUP = (
 )
 _REGISTRY = f"{_IN_GROUP}/{{registry}}"
 _CHILDREN = frozenset({"scopeMaps", "tokens", "connectedRegistries"})
+# What each verb takes, https://learn.microsoft.com/azure/role-based-access-control/permissions/containers
+_ACTION_VERBS = {
+    "get": "read",
+    "list": "read",
+    "listUsages": "listUsages/read",
+    "createOrUpdate": "write",
+    "update": "write",
+    "delete": "delete",
+    "generateCredentials": "generateCredentials/action",
+    "deactivate": "deactivate/action",
+    "operationStatus": "operationStatuses/read",
+}
 
 
 @dataclass(frozen=True)
@@ -399,6 +411,7 @@ def _route(
         api_versions=SERVED_API_VERSIONS,
         namespace=PROVIDER,
         resource_type=_type(child),
+        action=f"{PROVIDER}/{_type(child)}/{_ACTION_VERBS[operation.partition('.')[2]]}",
         query=query,
     )
 

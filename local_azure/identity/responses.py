@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-end
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,8 +24,10 @@ _CLIENT_LIFETIME = timedelta(hours=24)
 _TOKEN_LIFETIME = timedelta(days=3650)
 
 
-@dataclass(frozen=True)
-class _Identity:
+@dataclass(frozen=True, kw_only=True)
+class ManagedIdentity:
+    """Ids of an identity, each of which it can be asked for by."""
+
     tenant_id: str
     principal_id: str
     client_id: str
@@ -43,30 +46,29 @@ class _Identity:
 
 
 def create_identity_application(
-    kernel: Kernel,
-    *,
-    header: str,
-    tenant_id: str,
-    principal_id: str,
-    client_id: str,
-    resource_id: str,
+    kernel: Kernel, *, identities: Mapping[str, Sequence[ManagedIdentity]]
 ) -> web.Application:
-    """Serve tokens of one identity at PATH to who sends `header` as X-IDENTITY-HEADER.
+    """Serve tokens at PATH. `identities` are those of who sends a key as X-IDENTITY-HEADER.
 
-    A token is for whatever resource is asked for. A request may name the identity by client id,
-    principal id or resource id; without, this identity is the app's own.
+    A token is for whatever resource is asked for. A request may name an identity by client id,
+    principal id or resource id; without, the first one is meant.
     """
-    identity = _Identity(tenant_id, principal_id, client_id, resource_id)
 
     async def token(request: web.Request) -> web.Response:
-        sent = request.headers.get("X-IDENTITY-HEADER", "")
-        if not secrets.compare_digest(sent.encode(), header.encode()):
+        sent = request.headers.get("X-IDENTITY-HEADER", "").encode()
+        known = [
+            offered
+            for header, offered in identities.items()
+            if secrets.compare_digest(sent, header.encode())
+        ]
+        if not known:
             return _render_error(
                 status=401, code=None, message="X-IDENTITY-HEADER is missing or wrong."
             )
-        refusal = _refusal(request, identity)
-        if refusal is not None:
-            return _render_error(status=400, code=None, message=refusal)
+        try:
+            identity = _chosen(request, known[0])
+        except _Refused as refusal:
+            return _render_error(status=400, code=None, message=str(refusal))
         return web.json_response(_issue(kernel, identity, request.query["resource"]))
 
     application = create_application(
@@ -76,24 +78,30 @@ def create_identity_application(
     return application
 
 
-def _refusal(request: web.Request, identity: _Identity) -> str | None:
-    """What is wrong with the query, if anything."""
+class _Refused(Exception):
+    """What is wrong with a query."""
+
+
+def _chosen(request: web.Request, offered: Sequence[ManagedIdentity]) -> ManagedIdentity:
+    """The identity that the query asks for. Raises _Refused."""
     query = dict(request.query)
     if query.pop("api-version", None) != API_VERSION:
-        return f"api-version must be {API_VERSION}."
+        raise _Refused(f"api-version must be {API_VERSION}.")
     if not query.pop("resource", None):
-        return "resource is missing."
-    if len(query) > 1 or not identity.names.keys() >= query.keys():
-        return f"Besides, the query can have one of {', '.join(identity.names)}."
-    if any(identity.names[name].lower() != value.lower() for name, value in query.items()):
-        return (
-            "No User Assigned or Delegated Managed Identity found for specified"
-            " ClientId/ResourceId/PrincipalId."
-        )
-    return None
+        raise _Refused("resource is missing.")
+    names = offered[0].names.keys()
+    if len(query) > 1 or not names >= query.keys():
+        raise _Refused(f"Besides, the query can have one of {', '.join(names)}.")
+    for identity in offered:
+        if all(identity.names[name].lower() == value.lower() for name, value in query.items()):
+            return identity
+    raise _Refused(
+        "No User Assigned or Delegated Managed Identity found for specified"
+        " ClientId/ResourceId/PrincipalId."
+    )
 
 
-def _issue(kernel: Kernel, identity: _Identity, resource: str) -> dict[str, str]:
+def _issue(kernel: Kernel, identity: ManagedIdentity, resource: str) -> dict[str, str]:
     client_now = int((kernel.clock.now() - kernel.clock.shift).timestamp())
     token = kernel.tokens.issue(
         issuer=f"https://sts.windows.net/{identity.tenant_id}/",

@@ -19,6 +19,7 @@ INVALID_PROTOCOL_VERSION = ErrorKind("InvalidProtocolVersion", 400, 400003)
 ARGUMENT_INVALID = ErrorKind("ArgumentInvalid", 400, 400004)
 IOT_HUB_FORMAT_ERROR = ErrorKind("IotHubFormatError", 400, 400006)
 UNAUTHORIZED_ACCESS = ErrorKind("IotHubUnauthorizedAccess", 401, 401002)
+UNAUTHORIZED = ErrorKind("IotHubUnauthorized", 401, 401003)
 GENERIC_FORBIDDEN = ErrorKind("GenericForbidden", 403, 403000)
 GENERIC_NOT_FOUND = ErrorKind("GenericNotFound", 404, 404000)
 DEVICE_NOT_FOUND = ErrorKind("DeviceNotFound", 404, 404001)
@@ -73,6 +74,15 @@ def device_not_found(device_id: str) -> IotHubError:
 def module_not_found(device_id: str, module_id: str) -> IotHubError:
     """404 for a module identity that a known device does not have; its twin is another matter."""
     return IotHubError(MODULE_NOT_FOUND, f"{device_id}/{module_id}")
+
+
+def no_permission(principal: str, *, method: str, path: str) -> IotHubError:
+    """401 for a bearer token whose principal's roles do not give what the operation needs."""
+    return IotHubError(
+        UNAUTHORIZED,
+        f"Principal {principal} is not authorized for {method} on {path} "
+        "due to no assigned permissions",
+    )
 
 
 def unauthorized() -> IotHubError:

@@ -23,6 +23,7 @@ from local_azure.iot_hub.exceptions import (
     PRECONDITION_FAILED,
     IotHubError,
     kind_for,
+    no_permission,
     unauthorized,
 )
 from local_azure.iot_hub.models import IotHub
@@ -36,6 +37,7 @@ from local_azure.iot_hub.shared_access import (
 from local_azure.iot_hub.throttles import Throttle
 from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.kernel import Kernel
+from local_azure.kernel.access import Caller, data_action
 from local_azure.kernel.service import create_application
 from local_azure.kernel.tokens import InvalidToken
 
@@ -52,15 +54,22 @@ _MODULE_TWIN = "/twins/{device_id}/modules/{module_id}"
 
 @dataclass(frozen=True)
 class _Needs:
+    """The right of a shared access policy, or the data action below Microsoft.Devices/IotHubs.
+
+    https://learn.microsoft.com/azure/iot-hub/authenticate-authorize-azure-ad
+    """
+
     right: Right
+    action: str
     throttle: Throttle
 
 
-_READ_REGISTRY = _Needs(Right.REGISTRY_READ, Throttle.IDENTITY_REGISTRY)
-_WRITE_REGISTRY = _Needs(Right.REGISTRY_WRITE, Throttle.IDENTITY_REGISTRY)
-_READ_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.TWIN_READ)
-_UPDATE_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.TWIN_UPDATE)
-_QUERY_TWINS = _Needs(Right.SERVICE_CONNECT, Throttle.QUERY)
+_READ_REGISTRY = _Needs(Right.REGISTRY_READ, "devices/read", Throttle.IDENTITY_REGISTRY)
+_WRITE_REGISTRY = _Needs(Right.REGISTRY_WRITE, "devices/write", Throttle.IDENTITY_REGISTRY)
+_DELETE_DEVICE = _Needs(Right.REGISTRY_WRITE, "devices/delete", Throttle.IDENTITY_REGISTRY)
+_READ_TWINS = _Needs(Right.SERVICE_CONNECT, "twins/read", Throttle.TWIN_READ)
+_UPDATE_TWINS = _Needs(Right.SERVICE_CONNECT, "twins/write", Throttle.TWIN_UPDATE)
+_QUERY_TWINS = _Needs(Right.SERVICE_CONNECT, "twins/read", Throttle.QUERY)
 
 
 def create_iot_hub_application(
@@ -69,11 +78,13 @@ def create_iot_hub_application(
     *,
     host_name: str,
     audiences: Collection[str] = ("https://iothubs.azure.net",),
+    hub_id: str = "/",
 ) -> web.Application:
     """The application of one hub.
 
     `host_name` is what clients call the hub, with or without a port: shared access
-    signatures must name it. `audiences` are those that bearer tokens may be for.
+    signatures must name it. `audiences` are those that bearer tokens may be for. `hub_id` is the
+    hub's resource id, on which roles are assigned.
     """
 
     def render_error(*, status: int, code: str | None, message: str) -> web.Response:
@@ -82,13 +93,13 @@ def create_iot_hub_application(
     application = create_application(
         kernel, service="iotHub", name_operation=_operation_name, render_error=render_error
     )
-    door = _Door(kernel, hub, host_name=host_name, audiences=audiences)
+    door = _Door(kernel, hub, host_name=host_name, audiences=audiences, hub_id=hub_id)
     api = _Api(hub)
     for method, path, operation, needs, serve in (
         ("GET", "/devices", "devices.list", _READ_REGISTRY, api.devices),
         ("GET", "/devices/{device_id}", "devices.get", _READ_REGISTRY, api.device),
         ("PUT", "/devices/{device_id}", "devices.createOrUpdate", _WRITE_REGISTRY, api.put),
-        ("DELETE", "/devices/{device_id}", "devices.delete", _WRITE_REGISTRY, api.delete),
+        ("DELETE", "/devices/{device_id}", "devices.delete", _DELETE_DEVICE, api.delete),
         ("GET", "/twins/{device_id}", "twins.get", _READ_TWINS, api.twin),
         ("PATCH", "/twins/{device_id}", "twins.update", _UPDATE_TWINS, api.patch_twin),
         ("PUT", "/twins/{device_id}", "twins.replace", _UPDATE_TWINS, api.replace_twin),
@@ -107,12 +118,19 @@ class _Door:
     """Who may come in, in which api-version and how often."""
 
     def __init__(
-        self, kernel: Kernel, hub: IotHub, *, host_name: str, audiences: Collection[str]
+        self,
+        kernel: Kernel,
+        hub: IotHub,
+        *,
+        host_name: str,
+        audiences: Collection[str],
+        hub_id: str,
     ) -> None:
         self._kernel = kernel
         self._hub = hub
         self._host_name = host_name
         self._audiences = audiences
+        self._hub_id = hub_id
 
     def guard(
         self, needs: _Needs, serve: Callable[[web.Request], Awaitable[web.Response]]
@@ -121,7 +139,7 @@ class _Door:
 
         async def handler(request: web.Request) -> web.Response:
             try:
-                self._authorize(request, needs.right)
+                self._authorize(request, needs)
                 _check_api_version(request)
                 self._hub.throttles.spend(needs.throttle)
                 return await serve(request)
@@ -130,18 +148,24 @@ class _Door:
 
         return handler
 
-    def _authorize(self, request: web.Request, right: Right) -> None:
+    def _authorize(self, request: web.Request, needs: _Needs) -> None:
         header = request.headers.get("Authorization", "")
         try:
             if header.lower().startswith("bearer "):
                 token = header.partition(" ")[2]
-                self._kernel.tokens.verify(token, audiences=self._audiences)
+                claims = self._kernel.tokens.verify(token, audiences=self._audiences)
+                self._check_roles(request, Caller.of(claims), needs)
                 return
             signature = SharedAccessSignature.parse(header)
         except (InvalidToken, InvalidSignature) as error:
             raise unauthorized() from error
-        if not self._holds(signature, request, right):
+        if not self._holds(signature, request, needs.right):
             raise unauthorized()
+
+    def _check_roles(self, request: web.Request, caller: Caller, needs: _Needs) -> None:
+        needed = data_action(f"Microsoft.Devices/IotHubs/{needs.action}")
+        if not self._kernel.access.allows(caller, needed, scope=self._hub_id):
+            raise no_permission(caller.principal_id, method=request.method, path=request.path)
 
     def _holds(self, signature: SharedAccessSignature, request: web.Request, right: Right) -> bool:
         policy = self._hub.policies.get(signature.policy or "")

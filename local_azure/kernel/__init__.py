@@ -1,10 +1,11 @@
-"""What every local service shares: time, chance, certificates, tokens, faults and call counts."""
+"""What every local service shares: time, chance, certificates, tokens, roles, faults and counts."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
 
+from local_azure.kernel.access import Access
 from local_azure.kernel.calls import CallLog
 from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.kernel.clock import Clock
@@ -24,6 +25,7 @@ class Kernel:
     tokens: TokenAuthority
     faults: Faults = field(default_factory=Faults)
     calls: CallLog = field(default_factory=CallLog)
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def create(

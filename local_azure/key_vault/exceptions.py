@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from local_azure.kernel.access import Caller
+
 
 class KeyVaultError(Exception):
     """A request that the vault refuses. Its text goes to the caller and names no value."""
@@ -16,6 +18,28 @@ class Unauthorized(KeyVaultError):
 
     status = 401
     code = "Unauthorized"
+
+
+class ForbiddenByRbac(KeyVaultError):
+    """The caller's roles do not give the data action that the operation needs."""
+
+    status = 403
+    code = "Forbidden"
+    inner_code = "ForbiddenByRbac"
+
+    def __init__(self, caller: Caller, *, action: str, resource: str, vault: str) -> None:
+        super().__init__(
+            "Caller is not authorized to perform action on resource.\r\n"
+            "If role assignments, deny assignments or role definitions were changed recently, "
+            "please observe propagation time.\r\n"
+            f"Caller: appid={caller.client_id};oid={caller.principal_id};iss={caller.issuer}\r\n"
+            f"Action: '{action}'\r\n"
+            f"Resource: '{resource}'\r\n"
+            "Assignment: (not found)\r\n"
+            "DenyAssignmentId: null\r\n"
+            "DecisionReason: 'DeniedWithNoValidRBAC' \r\n"
+            f"Vault: {vault}\r\n"
+        )
 
 
 class BadParameter(KeyVaultError):

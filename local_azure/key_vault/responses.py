@@ -11,9 +11,15 @@ from aiohttp.typedefs import Middleware
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from local_azure.kernel import Kernel
+from local_azure.kernel.access import Caller, data_action
 from local_azure.kernel.service import Handler, create_application
 from local_azure.kernel.tokens import InvalidToken
-from local_azure.key_vault.exceptions import BadParameter, KeyVaultError, Unauthorized
+from local_azure.key_vault.exceptions import (
+    BadParameter,
+    ForbiddenByRbac,
+    KeyVaultError,
+    Unauthorized,
+)
 from local_azure.key_vault.models import (
     RECOVERABLE_DAYS,
     RECOVERY_LEVEL,
@@ -22,6 +28,7 @@ from local_azure.key_vault.models import (
     SecretVersion,
     Vault,
 )
+from local_azure.resource_manager.directory import LOCATION
 
 # The stable versions that azure-keyvault-secrets 4.12.0 speaks, its default first.
 API_VERSIONS = (
@@ -51,22 +58,48 @@ _DEFAULT_CODES = {
     503: "ServiceUnavailable",
 }
 
+# Data actions below Microsoft.KeyVault/vaults/secrets. That looking at a deleted secret, which
+# shows no value, is reading metadata is an assumption.
+# https://learn.microsoft.com/azure/role-based-access-control/permissions/security
+_READ_METADATA = "readMetadata/action"
+_ACTIONS = {
+    "secrets.list": _READ_METADATA,
+    "secrets.listVersions": _READ_METADATA,
+    "secrets.set": "setSecret/action",
+    "secrets.delete": "delete",
+    "secrets.get": "getSecret/action",
+    "secrets.update": "update/action",
+    "deletedSecrets.list": _READ_METADATA,
+    "deletedSecrets.get": _READ_METADATA,
+    "deletedSecrets.recover": "recover/action",
+    "deletedSecrets.purge": "purge/action",
+}
+
 Json = dict[str, Any]
 
 
 def create_key_vault_application(
-    kernel: Kernel, vault: Vault, *, vault_url: str, authority: str, resource: str
+    kernel: Kernel,
+    vault: Vault,
+    *,
+    vault_url: str,
+    authority: str,
+    resource: str,
+    vault_id: str = "/",
 ) -> web.Application:
     """Serve `vault` at `vault_url`.
 
     `authority` (the login address with the tenant) and `resource` (the audience that tokens
     must have) are what the challenge to a request without a token names. A client verifies
-    that the host of its vault ends with "." and the host and port of `resource`.
+    that the host of its vault ends with "." and the host and port of `resource`. `vault_id` is
+    the vault's resource id, on which roles are assigned.
     """
     application = create_application(
         kernel, service="keyVault", name_operation=_name_operation, render_error=_render_error
     )
-    application.middlewares.append(_admission(kernel, authority=authority, resource=resource))
+    application.middlewares.append(
+        _admission(kernel, authority=authority, resource=resource, vault_id=vault_id)
+    )
     serve = _Operations(vault, vault_url.rstrip("/"))
     for method, path, operation, handler in (
         ("GET", "/secrets", "secrets.list", serve.list_secrets),
@@ -217,15 +250,16 @@ class _Operations:
         return web.json_response({"value": value, "nextLink": link})
 
 
-def _admission(kernel: Kernel, *, authority: str, resource: str) -> Middleware:
-    """Lets in who has a token for `resource`, and words every refusal."""
+def _admission(kernel: Kernel, *, authority: str, resource: str, vault_id: str) -> Middleware:
+    """Lets in who has a token for `resource` and the role for it, and words every refusal."""
     challenge = f'Bearer authorization="{authority}", resource="{resource}"'
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            _authenticate(kernel, request, resource)
+            caller = _authenticate(kernel, request, resource)
             _check_query(request)
+            _check_roles(kernel, request, caller, vault_id)
             return await handler(request)
         except KeyVaultError as error:
             refused = _render_error(
@@ -241,14 +275,26 @@ def _admission(kernel: Kernel, *, authority: str, resource: str) -> Middleware:
     return admit
 
 
-def _authenticate(kernel: Kernel, request: web.Request, resource: str) -> None:
+def _authenticate(kernel: Kernel, request: web.Request, resource: str) -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
     try:
-        kernel.tokens.verify(token, audiences=[resource])
+        return Caller.of(kernel.tokens.verify(token, audiences=[resource]))
     except InvalidToken as error:
         raise Unauthorized(f"The Bearer token was refused: {error}.") from error
+
+
+def _check_roles(kernel: Kernel, request: web.Request, caller: Caller, vault_id: str) -> None:
+    verb = _ACTIONS.get(_name_operation(request))
+    if verb is None:
+        return  # no path of the vault: there is nothing to be kept from
+    needed = f"Microsoft.KeyVault/vaults/secrets/{verb}"
+    name = request.match_info.get("name")
+    scope = f"{vault_id}/secrets/{name}" if name else vault_id
+    if not kernel.access.allows(caller, data_action(needed), scope=scope):
+        vault = f"{vault_id.rpartition('/')[2]};location={LOCATION}"
+        raise ForbiddenByRbac(caller, action=needed, resource=scope.lower(), vault=vault)
 
 
 def _check_query(request: web.Request) -> None:

@@ -33,6 +33,7 @@ def create_arm_application(
     gate = Gate(
         directory=directory,
         tokens=kernel.tokens,
+        access=kernel.access,
         audiences=audiences,
         throttle=throttle or Throttle(clock=kernel.clock, limits=RateLimits()),
         router=router,

@@ -34,6 +34,13 @@ class InvalidAuthenticationToken(ArmError):
     code = "InvalidAuthenticationToken"
 
 
+class AuthorizationFailed(ArmError):
+    """The caller's roles do not give the action that the operation needs."""
+
+    status = 403
+    code = "AuthorizationFailed"
+
+
 class InvalidSubscriptionId(ArmError):
     """A subscription id that is no UUID."""
 

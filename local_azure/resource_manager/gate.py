@@ -9,11 +9,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from local_azure.kernel.access import Access, Caller, action
 from local_azure.kernel.tokens import InvalidToken, TokenAuthority
 from local_azure.resource_manager.directory import LOCATION, Directory, find
 from local_azure.resource_manager.exceptions import (
     ArmError,
     AuthenticationFailed,
+    AuthorizationFailed,
     InvalidApiVersionParameter,
     InvalidAuthenticationToken,
     InvalidQueryParameter,
@@ -34,24 +36,27 @@ from local_azure.resource_manager.throttling import RequestKind, Throttle
 
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _PROVIDER_IN_PATH = re.compile(r"/providers/([^/]+)(?:/([^?]*))?", re.IGNORECASE)
+_NOBODY = Caller("")
 _BUCKET_HEADERS = web.RequestKey("bucket_headers", dict[str, str])
 _KINDS: dict[str, RequestKind] = {"GET": "reads", "DELETE": "deletes"}
 
 
 class Gate:
-    """Authentication, throttling, api-versions, and the existence of what a path leads through."""
+    """Authentication, throttling, api-versions, roles, and what a path leads through."""
 
     def __init__(
         self,
         *,
         directory: Directory,
         tokens: TokenAuthority,
+        access: Access,
         audiences: Collection[str],
         throttle: Throttle,
         router: Router,
     ) -> None:
         self._directory = directory
         self._tokens = tokens
+        self._access = access
         self._audiences = audiences
         self._throttle = throttle
         self._router = router
@@ -61,16 +66,18 @@ class Gate:
         path = request.rel_url.raw_path
         match = self._router.match(request.method, path)
         anonymous = match is not None and match.route.anonymous
-        caller = "" if anonymous else self._authenticate(request)
+        caller = _NOBODY if anonymous else self._authenticate(request)
         if match is None:
             raise self._unknown(request)
-        self._take_from_bucket(request, match, caller)
+        self._take_from_bucket(request, match, caller.principal_id)
         _check_query(request, match.route)
+        self._check_roles(request, match.route, caller)
         self._check_existence(match)
         content = await _content(request)
-        return match.route, ArmCall(request.path, match.variables, request.query, content, caller)
+        call = ArmCall(request.path, match.variables, request.query, content, caller.principal_id)
+        return match.route, call
 
-    def _authenticate(self, request: web.Request) -> str:
+    def _authenticate(self, request: web.Request) -> Caller:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if not token or scheme.lower() != "bearer":
             raise AuthenticationFailed(
@@ -80,7 +87,18 @@ class Gate:
             claims = self._tokens.verify(token, audiences=self._audiences)
         except InvalidToken as error:
             raise InvalidAuthenticationToken(f"The access token is invalid: {error}.") from error
-        return str(claims.get("oid", claims.get("sub", "")))
+        return Caller.of(claims)
+
+    def _check_roles(self, request: web.Request, route: Route, caller: Caller) -> None:
+        """Before anything is looked for: who may not read is not told what exists."""
+        scope = _scope(request.path)
+        if route.action and not self._access.allows(caller, action(route.action), scope=scope):
+            raise AuthorizationFailed(
+                f"The client '{caller.client_id}' with object id '{caller.principal_id}' does not "
+                f"have authorization to perform action '{route.action}' over scope '{scope}' or "
+                "the scope is invalid. If access was recently granted, please refresh your "
+                "credentials."
+            )
 
     def _take_from_bucket(self, request: web.Request, match: Match, caller: str) -> None:
         subscription = match.variables.get("subscription")
@@ -168,6 +186,12 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     )
     response.headers["Cache-Control"] = "no-cache"
     response.headers.update(request.get(_BUCKET_HEADERS, {}))
+
+
+def _scope(path: str) -> str:
+    """The resource that a request is about, without the type of a list or an action's name."""
+    segments = path.strip("/").split("/")
+    return "/" + "/".join(segments[: len(segments) // 2 * 2])
 
 
 def _check_query(request: web.Request, route: Route) -> None:

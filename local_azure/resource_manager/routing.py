@@ -36,7 +36,8 @@ class Route:
     """`query` are the parameters that it has besides api-version.
 
     `{subscription}` and `{group}` in a path have to exist. An empty `resource_type` is for what
-    is Azure Resource Manager's own; `registries/tokens`, say, is a provider's.
+    is Azure Resource Manager's own; `registries/tokens`, say, is a provider's. `action` is what
+    the caller's roles have to give; one without asks for nothing that is anybody's.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Route:
     api_versions: tuple[str, ...]
     namespace: str = ""
     resource_type: str = ""
+    action: str = ""
     query: frozenset[str] = frozenset()
     anonymous: bool = False
 

@@ -20,6 +20,7 @@ from local_azure.resource_manager.routing import ArmCall, Route
 _METADATA_VERSIONS = ("2022-09-01",)
 _SUBSCRIPTION_VERSIONS = ("2022-12-01",)
 _RESOURCE_VERSIONS = ("2022-09-01", "2024-11-01")
+_SUBSCRIPTIONS = "Microsoft.Resources/subscriptions"
 
 _FILTER = re.compile(r"(resourceType|resourceGroup|name) eq '([^']*)'")
 _FILTERED_BY: dict[str, Callable[[Resource], str]] = {
@@ -71,6 +72,7 @@ class SubscriptionService:
                 method="GET",
                 path=one,
                 operation="subscriptions.get",
+                action=f"{_SUBSCRIPTIONS}/read",
                 handler=self.get_subscription,
                 api_versions=_SUBSCRIPTION_VERSIONS,
             ),
@@ -78,6 +80,7 @@ class SubscriptionService:
                 method="GET",
                 path=f"{one}/resources",
                 operation="resources.list",
+                action=f"{_SUBSCRIPTIONS}/resources/read",
                 handler=self.list_resources,
                 api_versions=_RESOURCE_VERSIONS,
                 query=FILTERED,
@@ -86,6 +89,7 @@ class SubscriptionService:
                 method="GET",
                 path=f"{one}/resourceGroups",
                 operation="resourceGroups.list",
+                action=f"{_SUBSCRIPTIONS}/resourceGroups/read",
                 handler=self.list_resource_groups,
                 api_versions=_RESOURCE_VERSIONS,
                 query=PAGED,
@@ -94,6 +98,7 @@ class SubscriptionService:
                 method="GET",
                 path=f"{one}/resourceGroups/{{group}}",
                 operation="resourceGroups.get",
+                action=f"{_SUBSCRIPTIONS}/resourceGroups/read",
                 handler=self.get_resource_group,
                 api_versions=_RESOURCE_VERSIONS,
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from local_azure.event_grid import EventSubscription, StorageQueue, Topic
 from local_azure.event_grid.models import DeliverySettings
@@ -11,10 +12,14 @@ SUBSCRIPTION_ID = "10c41a2e-0000-4000-8000-000000000001"
 TENANT_ID = "10c41a2e-0000-4000-8000-000000000002"
 PRINCIPAL_ID = "10c41a2e-0000-4000-8000-000000000003"
 CLIENT_ID = "10c41a2e-0000-4000-8000-000000000004"
+OPERATOR_PRINCIPAL_ID = "10c41a2e-0000-4000-8000-000000000005"
+OPERATOR_CLIENT_ID = "10c41a2e-0000-4000-8000-000000000006"
 RESOURCE_GROUP = "local-azure"
 REGISTRY_NAME = "localregistry"
 HUB_NAME = "local-hub"
 VAULT_NAME = "local-vault"
+APP_ROLES = Path(__file__).parents[2] / "infra" / "roles.json"
+"""What Bicep gives the app's identity, read here too."""
 DEVICE_EVENTS_QUEUE = "device-events"
 _ALL_EVENTS_TO_THE_QUEUE = tuple(
     EventSubscription(
@@ -41,11 +46,15 @@ class ConnectedRegistryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """A stack. `throttled` is whether the token buckets of ARM and IoT Hub apply."""
+    """A stack. `throttled` is whether the token buckets of ARM and IoT Hub apply.
+
+    `app_roles` is the file with the roles that the app's identity is held to.
+    """
 
     seed: int
     connected_registries: tuple[ConnectedRegistryOptions, ...]
     token_activation_seconds: tuple[float, float] = (0.2, 1.0)
     throttled: bool = True
+    app_roles: Path = APP_ROLES
     event_delivery: DeliverySettings = field(default_factory=DeliverySettings)
     event_subscriptions: tuple[EventSubscription, ...] = _ALL_EVENTS_TO_THE_QUEUE

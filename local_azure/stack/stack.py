@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from aiohttp import web
+from aiohttp import ClientSession, TCPConnector, web
 
 from local_azure.azurite import AzuriteEndpoints, run_azurite
+from local_azure.azurite.gate import StorageUrls, create_storage_gate
+from local_azure.azurite.operations import Service
 from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
 from local_azure.container_registry.resource_ids import RegistryId
@@ -39,11 +41,19 @@ from local_azure.resource_manager.directory import Directory
 from local_azure.resource_manager.links import Links
 from local_azure.resource_manager.subscriptions import CloudIdentity, SubscriptionService
 from local_azure.resource_manager.throttling import RateLimits, Throttle
+from local_azure.roles.management_routes import RoleRoutes
 from local_azure.stack.event_services import run_event_grid, run_provisioning
+from local_azure.stack.identities import (
+    APP,
+    HUB_ID,
+    OPERATOR,
+    STORAGE_ID,
+    VAULT_ID,
+    hold_app_to_its_roles,
+)
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.management_routes import SiteRoutes
 from local_azure.stack.options import (
-    CLIENT_ID,
     HUB_NAME,
     PRINCIPAL_ID,
     REGISTRY_NAME,
@@ -60,7 +70,12 @@ _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windo
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A running local Azure. Addresses are `host:port` or URLs without a slash at the end."""
+    """A running local Azure. Addresses are `host:port` or URLs without a slash at the end.
+
+    `storage` is open to who has its key, `storage_urls` ask for roles. The identity header is the
+    app's, which is held to its roles; who has the operator's may do everything, and may ask for
+    the app's tokens by its client id.
+    """
 
     options: StackOptions
     address: str
@@ -73,6 +88,7 @@ class Stack:
     events: Courier
     provisioning: AllocationWebhook
     storage: AzuriteEndpoints = field(repr=False)
+    storage_urls: StorageUrls
     arm_endpoint: str
     registry_login_server: str
     key_vault_url: str
@@ -80,6 +96,7 @@ class Stack:
     management_url: str
     identity_endpoint: str
     identity_header: str = field(repr=False)
+    operator_identity_header: str = field(repr=False)
 
     @property
     def ca_pem(self) -> str:
@@ -87,7 +104,7 @@ class Stack:
         return self.kernel.certificates.ca_pem
 
     def identity_environment(self, *, ca_file: str) -> dict[str, str]:
-        """The variables by which a process has the managed identity and trusts the stack."""
+        """The variables by which a process has the app's identity and trusts the stack."""
         return {
             "IDENTITY_ENDPOINT": self.identity_endpoint,
             "IDENTITY_HEADER": self.identity_header,
@@ -111,6 +128,7 @@ async def start_stack(
     """
     address = address or free_loopback_address()
     kernel = Kernel.create(seed=options.seed, addresses=(address,), certificates=certificates)
+    hold_app_to_its_roles(kernel.access, options.app_roles)
     async with AsyncExitStack() as cleanup:
         listeners = Listeners(address=address, certificates=kernel.certificates)
         cleanup.push_async_callback(listeners.close)
@@ -122,10 +140,11 @@ async def start_stack(
             )
         )
         builder = _Builder(options, kernel, listeners, address)
+        storage_urls = await builder.storage_gate(storage, cleanup)
         arm_endpoint, cloud, registry_host = await builder.container_registry()
         key_vault_url, vault = await builder.key_vault()
         hub_host, hub = await builder.iot_hub(cleanup)
-        identity_endpoint, header = await builder.identity()
+        identity_endpoint, header, operator_header = await builder.identity()
         sites = Sites(kernel, cloud.registries()[0], listeners)
         for site in options.connected_registries:
             await sites.deploy(site)
@@ -149,6 +168,7 @@ async def start_stack(
             EventGridRoutes(events),
             ProvisioningRoutes(provisioning),
             IotHubRoutes(hub),
+            RoleRoutes(kernel.access, principal_id=PRINCIPAL_ID),
         )
         yield Stack(
             options=options,
@@ -162,6 +182,7 @@ async def start_stack(
             events=events,
             provisioning=provisioning,
             storage=storage,
+            storage_urls=storage_urls,
             arm_endpoint=arm_endpoint,
             registry_login_server=registry_host,
             key_vault_url=key_vault_url,
@@ -169,6 +190,7 @@ async def start_stack(
             management_url=management_url,
             identity_endpoint=identity_endpoint,
             identity_header=header,
+            operator_identity_header=operator_header,
         )
 
 
@@ -245,6 +267,7 @@ class _Builder:
             authority=f"https://login.microsoftonline.com/{TENANT_ID}",
             # Clients verify that the vault's host ends with "." and this host.
             resource=f"https://{port.host.split('.', 1)[1]}",
+            vault_id=VAULT_ID,
         )
         await self._listeners.serve(port, application)
         return url, vault
@@ -258,33 +281,48 @@ class _Builder:
             random=self._kernel.random,
             throttle_limits=None if self._options.throttled else {},
         )
-        await self._listeners.serve(
-            port, create_iot_hub_application(self._kernel, hub, host_name=port.host)
+        application = create_iot_hub_application(
+            self._kernel, hub, host_name=port.host, hub_id=HUB_ID
         )
+        await self._listeners.serve(port, application)
         mqtt = MqttEndpoint(self._kernel, hub, host_name=port.host)
         await mqtt.start(self._address, DEVICE_PORT)
         cleanup.push_async_callback(mqtt.close)
         return port.host, hub
 
-    async def identity(self) -> tuple[str, str]:
-        """The managed identity's endpoint, plain HTTP as on Azure."""
-        port, header = self._listeners.bind(), secrets.token_hex(16)
+    async def storage_gate(self, storage: AzuriteEndpoints, cleanup: AsyncExitStack) -> StorageUrls:
+        """Doors in front of the storage account's services that ask for roles."""
+        trust = self._kernel.certificates.client_context()
+        session = await cleanup.enter_async_context(
+            ClientSession(connector=TCPConnector(ssl=trust, limit=0), auto_decompress=False)
+        )
+        urls = {}
+        for service, url in (
+            (Service.BLOB, storage.blob_url),
+            (Service.QUEUE, storage.queue_url),
+            (Service.TABLE, storage.table_url),
+        ):
+            port = self._listeners.bind()
+            gate = create_storage_gate(
+                self._kernel, session, service=service, url=url, account_id=STORAGE_ID
+            )
+            await self._listeners.serve(port, gate)
+            urls[f"{service}_url"] = f"https://{port.host}/{storage.account_name}"
+        return StorageUrls(**urls)
+
+    async def identity(self) -> tuple[str, str, str]:
+        """The managed identities' endpoint, plain HTTP as on Azure, and who has which header."""
+        port = self._listeners.bind()
+        header, operator_header = secrets.token_hex(16), secrets.token_hex(16)
         application = create_identity_application(
-            self._kernel,
-            header=header,
-            tenant_id=TENANT_ID,
-            principal_id=PRINCIPAL_ID,
-            client_id=CLIENT_ID,
-            resource_id=(
-                f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
-                "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/local-identity"
-            ),
+            self._kernel, identities={header: [APP], operator_header: [OPERATOR, APP]}
         )
         await self._listeners.serve(port, application, tls=False)
-        return f"http://{port.host}{IDENTITY_PATH}", header
+        return f"http://{port.host}{IDENTITY_PATH}", header, operator_header
 
     async def management(
-        self, *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes
+        self,
+        *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes | RoleRoutes,
     ) -> str:
         """The port with the knobs."""
         port = self._listeners.bind()

@@ -101,6 +101,18 @@ async def site_answers(stack: Stack, plant: str, username: str, password: str) -
     return await _log_in(stack, url, username, password)
 
 
+async def pull_answers(stack: Stack, entry: Entry, repository: str = "hello-world") -> int:
+    """The status of a pull with what an entry of a twin says, at the address that it names."""
+    url = f"https://{entry['address']}/v2/{repository}/manifests/latest"
+    login = aiohttp.encode_basic_auth(entry["username"], entry["password"])
+    tls = stack.kernel.certificates.client_context()
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": login}) as session,
+        session.get(url, ssl=tls) as answer,
+    ):
+        return answer.status
+
+
 async def _log_in(stack: Stack, url: str, username: str, password: str) -> int:
     headers = {"Authorization": aiohttp.encode_basic_auth(username, password)}
     async with (

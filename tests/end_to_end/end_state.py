@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firstpull.bootstrap import Application
+from firstpull.cloud import TokenId
 from firstpull.delivery import read_entry
 from firstpull.records import DeviceRecord
 from local_azure.container_registry.resources import Token
@@ -37,6 +38,24 @@ async def check_onboarded(
     tidied = await firstpull.look_again(application, device_id)
     assert tidied in ([], ["keyVault.secrets.update"]), "more was left than to tidy"
     assert await firstpull.look_again(application, device_id) == [], "one more pass writes"
+
+
+async def check_revoked(firstpull: Firstpull, record: DeviceRecord) -> None:
+    """Nothing is left of a device where its record names something. Raises AssertionError."""
+    stack = firstpull.stack
+    assert record.is_tombstone
+    assert record.holdings
+    for holding in record.holdings:
+        plant, names = holding.place.connected_registry, holding.names
+        assert names.token not in {token.name for token in cloud_registry(stack).tokens()}
+        assert names.token not in clients_of(stack, plant)
+        ledger = await firstpull.ports.ledgers.get(holding.place)
+        assert ledger is not None
+        assert ledger.value.get(TokenId(f"{holding.place.registry}/tokens/{names.token}")) is None
+        versions = secret_versions(stack, names.secret)
+        assert [version for version in versions if version.enabled] == []
+        assert versions, "the secret's name is kept"
+        assert entry_of(stack, record.device.device_id, plant) == {}
 
 
 def _check_token(token: Token) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from firstpull.adapters.iot_hub import IotHubAdapter
 from firstpull.bootstrap import Application, Ports
 from firstpull.devices import DeviceKey
 from firstpull.errors import FirstpullError, Transient
-from firstpull.records import DeviceRecord
+from firstpull.records import DeviceRecord, State
 from firstpull.requests import read_request
 from firstpull.settings import Settings, read_settings
 from local_azure.commands.function_app import app_settings
@@ -33,6 +33,10 @@ _REDELIVERY = timedelta(seconds=30)
 _LONG_AFTER = timedelta(minutes=5)
 """So long after a pass the next one reads everything again."""
 _PASSES = 12
+_SOON = timedelta(seconds=1)
+_LONG = timedelta(hours=1)
+"""Who wants to be looked at later than this waits for nothing that a test brings about."""
+_RESTING = (State.WAITING, State.BLOCKED, State.DELIVERED, State.READY, State.REVOKED)
 
 
 class MovableClock:
@@ -53,6 +57,10 @@ class MovableClock:
     def advance(self, by: timedelta) -> None:
         """Move forward."""
         self._shift += by
+
+    def keep_azures_time(self) -> None:
+        """Go back to the machine's time, so that a later sync of Azure's is later here, too."""
+        self._shift = timedelta()
 
     def advance_to(self, at: datetime) -> None:
         """Move forward to a time, unless it is past."""
@@ -109,6 +117,25 @@ class Firstpull:
             await self._let_the_lease_run_out(plant)
         raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
 
+    async def come_to_rest(
+        self, application: Application, device_id: str, plant: str
+    ) -> DeviceRecord:
+        """Look at a device whenever it is due, until it has all, or waits; returns its record."""
+        for _ in range(_PASSES):
+            record = await self.record(device_id)
+            if record.due_at - self.clock.now() > _LONG:
+                return record
+            self.clock.advance_to(record.due_at)
+            try:
+                await application.worker.look_at(self.device(device_id))
+            except FirstpullError:
+                self.clock.advance(_REDELIVERY)  # as a queue does it
+            record = await self.record(device_id)
+            if record.condition.state in _RESTING and record.due_at - self.clock.now() > _SOON:
+                return record
+            await self._let_the_lease_run_out(plant)
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+
     async def look_again(self, application: Application, device_id: str) -> list[str]:
         """One more full pass, whatever the schedule says; the writing calls that it made."""
         self.clock.advance(_LONG_AFTER)
@@ -132,11 +159,13 @@ class Firstpull:
 
 
 @asynccontextmanager
-async def connected(stack: Stack) -> AsyncIterator[Firstpull]:
-    """The real adapters with the settings of an app on this stack."""
+async def connected(
+    stack: Stack, more_settings: Mapping[str, str] | None = None
+) -> AsyncIterator[Firstpull]:
+    """The real adapters with the settings of an app on this stack, and `more_settings`."""
     opened: list[_Closable] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in app_settings(stack).items():
+        for name, value in {**app_settings(stack), **(more_settings or {})}.items():
             patch.setenv(name, value)
         for maker in ("_storage", "AsyncDefaultAzureCredential"):
             patch.setattr(bootstrap, maker, _remembering(opened, getattr(bootstrap, maker)))

@@ -1,100 +1,138 @@
-"""The custom role of infra/ allows every call to Azure Resource Manager, and nothing else."""
+"""The roles of infra/ give all that a device's whole life needs, and it needs all of them."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from firstpull.cloud import Place, RegistryId, TokenId
-from firstpull.ports import ContainerRegistries
+from firstpull.adapters.storage import StorageServices
+from firstpull.errors import FirstpullError
+from firstpull.reasons import Reason
+from local_azure.kernel.access import Access, Action, Assignment, Permission, RoleDefinition
 from local_azure.stack import Stack
-from tests.end_to_end.cloud import forget_devices, register
-from tests.end_to_end.in_process import connected
+from local_azure.stack.options import PRINCIPAL_ID, RESOURCE_GROUP, SUBSCRIPTION_ID
 
-_ROLE = Path(__file__).parents[2] / "infra" / "role.json"
-_PREFIX = "Microsoft.ContainerRegistry/registries/"
-_PLANT = "plant20"
-_DEADLINE = 10.0
-_VERBS = {
-    "get": "read",
-    "list": "read",
-    "createOrUpdate": "write",
-    "update": "write",
-    "delete": "delete",
-}
-_OTHERS = {
-    "tokens.operationStatus": "tokens/operationStatuses/read",
-    "registries.generateCredentials": "generateCredentials/action",
-}
+from .deployments import settings_of
+from .in_process import Firstpull, connected
+from .whole_life import DEPLOYMENT, FIRST, SECOND, Life, Stopped, forget, storage_of
+
+ROOT = Path(__file__).parents[2]
+_GROUP = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
+_ROW = re.compile(r"^\| `(Microsoft\.[^`]+)` \| (data|management) \|", re.MULTILINE)
+_KEPT = "sweep.scope_map.kept"
+_NUMBERS = count()
 
 
-def _action_of(operation: str) -> str:
-    if operation in _OTHERS:
-        return _PREFIX + _OTHERS[operation]
-    resource, _, verb = operation.partition(".")
-    return f"{_PREFIX}{resource}/{_VERBS[verb]}"
+def _of_a_file(name: str) -> set[Action]:
+    """The actions of a custom role of infra/."""
+    role = json.loads((ROOT / "infra" / name).read_text())
+    managed, data = role.get("Actions", []), role.get("DataActions", [])
+    return {Action(a) for a in managed} | {Action(a, is_data=True) for a in data}
 
 
-async def _onboard_and_take_away(stack: Stack) -> set[str]:
-    """Everything that is done for a device, from its token to the end; the actions used."""
-    register(stack, "least")
-    stack.kernel.calls.reset()
-    async with connected(stack) as firstpull:
-        application = firstpull.application()
-        await firstpull.ask(application, "least", _PLANT)
-        await firstpull.settle(application, "least", _PLANT)
-        names = (await firstpull.record("least")).names
-        assert names is not None
-        await _take_away(firstpull.ports.registries, RegistryId(stack.registry_id), names.token)
-        calls = stack.kernel.calls.latest()
-    await forget_devices(stack)
-    assert all(call.status < 400 or call.status == 404 for call in calls if call.service == "arm")
-    return {_action_of(call.operation) for call in calls if call.service == "arm"}
+def _of_the_documents() -> set[Action]:
+    """The actions on the vault and on storage, where built-in roles are assigned."""
+    rows = _ROW.findall((ROOT / "docs" / "security.md").read_text())
+    return {Action(name, is_data=kind == "data") for name, kind in rows}
 
 
-async def _take_away(registries: ContainerRegistries, registry: RegistryId, token: str) -> None:
-    place = Place(registry=registry, connected_registry=_PLANT)
-    name = "least-privilege"
-    await registries.put_scope_map(
-        registry,
-        name,
-        actions=frozenset({"repositories/x/content/read"}),
-        deadline_seconds=_DEADLINE,
-    )
-    await registries.disable_token(registry, token, deadline_seconds=_DEADLINE)
-    await registries.keep_passwords(registry, token, slots=(), deadline_seconds=_DEADLINE)
-    clients = {c.name: c for c in await registries.list_connected_registries(registry)}
-    others = tuple(
-        TokenId(i)
-        for i in clients[_PLANT].client_token_ids
-        if i != registries.token_id(registry, token)
-    )
-    await registries.replace_client_tokens(place, others, deadline_seconds=_DEADLINE)
-    await registries.delete_token(registry, token, deadline_seconds=_DEADLINE)
-    await registries.delete_scope_map(registry, name, deadline_seconds=_DEADLINE)
-    assert token not in {found.name for found in await registries.list_tokens(registry)}
-    assert name not in {found.name for found in await registries.list_scope_maps(registry)}
+NEEDED = sorted(_of_a_file("role.json") | _of_a_file("iot-hub-role.json") | _of_the_documents())
 
 
 @pytest.fixture(scope="module")
-async def used(stack: Stack) -> set[str]:
-    """The actions of a device's whole life."""
-    return await _onboard_and_take_away(stack)
+async def firstpull(stack: Stack) -> AsyncIterator[Firstpull]:
+    async with connected(stack, settings_of(stack, DEPLOYMENT, FIRST, SECOND)) as firstpull:
+        yield firstpull
+    firstpull.clock.keep_azures_time()
 
 
 @pytest.fixture(scope="module")
-def allowed() -> set[str]:
-    """The actions of the role."""
-    return set(json.loads(_ROLE.read_text())["Actions"])
+async def storage(stack: Stack) -> AsyncIterator[StorageServices]:
+    async with storage_of(stack) as storage:
+        yield storage
 
 
-def test_the_role_allows_what_is_called(used: set[str], allowed: set[str]) -> None:
-    assert f"{_PREFIX}generateCredentials/action" in used
-    assert used <= allowed
+@pytest.fixture(scope="module", autouse=True)
+def _answers_that_come_later(stack: Stack) -> Iterator[None]:
+    """As a day on Azure may be: what can be asynchronous is."""
+    settings = stack.cloud.settings
+    settings.delete_asynchronously = settings.generate_credentials_asynchronously = True
+    yield
+    settings.delete_asynchronously = settings.generate_credentials_asynchronously = False
 
 
-def test_the_role_allows_nothing_that_is_not_called(used: set[str], allowed: set[str]) -> None:
-    """But for looking at operations, which not every answer begins."""
-    assert {action for action in allowed - used if "/operationStatuses/" not in action} == set()
+@pytest.fixture
+def access(stack: Stack) -> Iterator[Access]:
+    """The app's roles, which are as before in the end; nothing is decided yet."""
+    access = stack.kernel.access
+    before = access.assignments(PRINCIPAL_ID)
+    access.decisions.clear()
+    yield access
+    access.assign(PRINCIPAL_ID, before)
+
+
+@pytest.fixture
+async def life(stack: Stack, firstpull: Firstpull, storage: StorageServices) -> AsyncIterator[Life]:
+    """A device's, of which nothing is left afterwards."""
+    firstpull.clock.keep_azures_time()
+    yield Life(firstpull, storage, firstpull.application(), f"{DEPLOYMENT}-{next(_NUMBERS)}")
+    await forget(stack)
+
+
+def _give_exactly(access: Access, actions: set[Action]) -> None:
+    """Hold the app to one role that has these actions and no wildcard."""
+    permission = Permission(
+        actions=tuple(action.name for action in actions if not action.is_data),
+        data_actions=tuple(action.name for action in actions if action.is_data),
+    )
+    access.define(RoleDefinition("exactly", (permission,)))
+    access.assign(PRINCIPAL_ID, [Assignment("exactly", _GROUP)])
+
+
+async def test_the_roles_of_infra_are_enough_for_a_whole_life(life: Life, access: Access) -> None:
+    await life.goes_by()
+    assert [decision for decision in access.decisions if not decision.allowed] == []
+    used = {action for decision in access.decisions for action in decision.actions}
+    custom = _of_a_file("role.json") | _of_a_file("iot-hub-role.json")
+    provider = ("Microsoft.ContainerRegistry/", "Microsoft.Devices/")
+    assert {action for action in used if action.name.startswith(provider)} == custom
+
+
+async def test_a_life_needs_the_actions_of_the_table_and_no_other(
+    life: Life, access: Access
+) -> None:
+    _give_exactly(access, set(NEEDED))
+    await life.goes_by()
+    used = {action for decision in access.decisions for action in decision.actions}
+    assert used == set(NEEDED)
+    assert {decision.principal_id for decision in access.decisions} == {PRINCIPAL_ID}
+
+
+@pytest.mark.parametrize("action", NEEDED, ids=lambda action: action.name)
+async def test_without_an_action_firstpull_says_that_access_is_denied(
+    life: Life, access: Access, action: Action, caplog: pytest.LogCaptureFixture
+) -> None:
+    _give_exactly(access, set(NEEDED) - {action})
+    said = await _what_it_says(life, caplog)
+    assert said, "nothing was missed"
+    missing = {a for d in access.decisions if not d.allowed for a in d.actions}
+    assert missing == {action}
+
+
+async def _what_it_says(life: Life, caplog: pytest.LogCaptureFixture) -> str:
+    """Where a life stops for want of a role: the record, the answer, the report or the log."""
+    try:
+        await life.goes_by()
+    except Stopped as stopped:
+        return str(stopped)
+    except FirstpullError as error:
+        if error.reason is not Reason.ACCESS_DENIED:
+            raise
+        return error.message
+    kept = [line for line in caplog.messages if line.startswith(_KEPT)]
+    return next((line for line in kept if Reason.ACCESS_DENIED in line), "")

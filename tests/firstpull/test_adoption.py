@@ -159,14 +159,6 @@ async def test_the_password_of_before_is_left_until_the_device_has_logged_in() -
     assert HAND_MADE in harness.cloud.accepted(BY_HAND)
 
 
-STAYS = pytest.mark.xfail(
-    strict=True,
-    reason="only passwords that are kept in Key Vault are removed after a rotation: the one made "
-    "by hand stays for good, and no slot is free for a renewal",
-)
-
-
-@STAYS
 async def test_the_password_of_before_goes_when_the_device_has_logged_in() -> None:
     harness = with_token()
     device = await adopted(harness)
@@ -176,7 +168,6 @@ async def test_the_password_of_before_goes_when_the_device_has_logged_in() -> No
     assert harness.cloud.accepted(BY_HAND) == set(harness.cloud.passwords_made)
 
 
-@STAYS
 async def test_an_adopted_device_that_was_rotated_is_renewed_like_any_other() -> None:
     harness = with_token()
     device = await adopted(harness)
@@ -188,7 +179,6 @@ async def test_an_adopted_device_that_was_rotated_is_renewed_like_any_other() ->
     assert len(harness.cloud.passwords_made) == 2
 
 
-@STAYS
 async def test_the_password_of_before_goes_when_a_move_is_over() -> None:
     harness = with_token()
     device = await adopted(harness)
@@ -374,11 +364,6 @@ async def test_a_move_without_it_gives_the_device_a_token_of_its_own() -> None:
     assert harness.cloud.record(device).leaving == ()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what is left is known by its place alone: back at the place with another token, the "
-    "adopted one is forgotten and stays a client",
-)
 async def test_there_and_back_without_it_does_not_forget_the_adopted_token() -> None:
     harness = with_token()
     device = await adopted(harness)
@@ -405,10 +390,6 @@ async def test_two_devices_that_ask_for_one_token_at_once_do_not_both_get_it() -
     assert reasons == [Reason.ADOPTED, Reason.TOKEN_NOT_OURS]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the records are asked by the token that a device has, not by one that it leaves",
-)
 async def test_a_token_that_another_device_is_leaving_is_not_taken() -> None:
     harness = with_token()
     await adopted(harness)

@@ -283,10 +283,6 @@ def with_third_place() -> Harness:
     return harness
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a place is given up only where no token exists, and a device that moves has one",
-)
 async def test_a_place_of_a_site_that_fills_up_meanwhile_is_left_for_the_next() -> None:
     harness = with_third_place()
     device = await ready(harness)
@@ -339,13 +335,6 @@ async def test_other_repositories_are_delivered_to_the_same_place() -> None:
     assert len(harness.cloud.passwords_made) == 1
 
 
-KEPT_NAME = pytest.mark.xfail(
-    strict=True,
-    reason="the plan fills the scope map of old and new repositories with the new ones only",
-)
-
-
-@KEPT_NAME
 async def test_old_and_new_repositories_are_allowed_until_the_device_has_logged_in_anew() -> None:
     harness = Harness()
     device = await ready(harness)
@@ -359,7 +348,6 @@ async def test_old_and_new_repositories_are_allowed_until_the_device_has_logged_
     assert allowed(harness) == {"plant/other"}
 
 
-@KEPT_NAME
 async def test_a_scope_map_that_another_device_shares_is_not_narrowed_for_one_that_changes() -> (
     None
 ):
@@ -374,7 +362,6 @@ async def test_a_scope_map_that_another_device_shares_is_not_narrowed_for_one_th
     assert before.items() <= harness.cloud.scope_maps.items()
 
 
-@KEPT_NAME
 async def test_repositories_asked_for_twice_before_the_device_came_are_all_kept() -> None:
     harness = Harness()
     await ready(harness)
@@ -385,7 +372,6 @@ async def test_repositories_asked_for_twice_before_the_device_came_are_all_kept(
     assert allowed(harness) == {"plant/app", "plant/b", "plant/c"}
 
 
-@KEPT_NAME
 async def test_a_move_to_other_repositories_keeps_the_old_ones_at_the_old_place() -> None:
     harness = Harness()
     device = await ready(harness)
@@ -453,11 +439,6 @@ async def test_more_actions_than_a_scope_map_holds_are_never_asked_of_it() -> No
     assert allowed(harness) == {f"plant/b{n}" for n in range(100)}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="while a newer password waits for a sync, nothing else is delivered, and the answer "
-    "to the delivery before counts for the repositories that it did not tell",
-)
 async def test_repositories_asked_for_during_a_renewal_are_not_narrowed_before_they_are_told() -> (
     None
 ):

@@ -153,10 +153,10 @@ def test_a_rotation_is_over_when_it_is_delivered_and_not_before() -> None:
     rotation = Rotation(replaces="v1", immediately=False, requested_by="a test", at=NOW)
     asked = with_rotation(record(), rotation)
     world = replace(READY, record=asked)
-    waits = looked(world, plan=Plan(answer=LOGGED_IN, is_rotated=False))
+    waits = looked(world, plan=Plan(answer=LOGGED_IN, is_settled=False))
     assert (waits.rotation, waits.condition.reason) == (rotation, Reason.AWAITING_SYNC)
     assert (waits.generation, waits.observed_generation) == (2, 1)
-    done = looked(world, plan=Plan(answer=LOGGED_IN, is_rotated=True))
+    done = looked(world, plan=Plan(answer=LOGGED_IN, is_settled=True))
     assert (done.rotation, done.observed_generation) == (None, 2)
 
 
@@ -217,11 +217,6 @@ def test_what_a_pass_has_found_out_is_told_once() -> None:
     assert told(with_warning, with_warning) == told(with_warning, record()) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the claim of each attempt writes Converging over the condition, so that one which "
-    "comes back begins anew, and fills the history",
-)
 async def test_an_error_that_comes_back_began_when_it_first_came() -> None:
     harness = Harness()
     device = harness.register()

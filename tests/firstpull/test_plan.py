@@ -8,9 +8,10 @@ import pytest
 
 from firstpull.actions import Deliver, GeneratePassword, TakePlace
 from firstpull.cloud import ScopeMap, Slot, TokenId
+from firstpull.credentials import SYNC_MARGIN
 from firstpull.devices import DeviceKey
 from firstpull.ledger import Standing
-from firstpull.plan import SYNC_MARGIN, make_plan, renewal_time
+from firstpull.plan import make_plan, renewal_time
 from firstpull.reasons import Reason
 from firstpull.records import State
 from tests.firstpull.builders import (

@@ -150,14 +150,6 @@ async def test_a_device_deleted_and_created_before_anybody_looked_gets_another_p
     assert first not in harness.cloud.passwords_in_use()
 
 
-WHOSE = pytest.mark.xfail(
-    strict=True,
-    reason="a revoke does not look whose identity it meets: the tombstone has the generationId "
-    "of the last good look, of another device or of none",
-)
-
-
-@WHOSE
 async def test_a_device_revoked_after_it_was_created_again_stays_revoked() -> None:
     harness = Harness()
     device = await harness.make_ready()
@@ -169,7 +161,6 @@ async def test_a_device_revoked_after_it_was_created_again_stays_revoked() -> No
     assert await stays_revoked(harness, device)
 
 
-@WHOSE
 async def test_a_device_revoked_before_its_first_delivery_may_be_created_anew() -> None:
     harness = Harness()
     harness.cloud.connected[PLANT_ONE].login_server = None
@@ -218,11 +209,6 @@ async def test_hints_of_before_the_revoke_do_nothing() -> None:
         assert await stays_revoked(harness, device)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a look at a tombstone takes away whatever has the names in it, though an adopted "
-    "token may be another device's by now",
-)
 async def test_a_tombstone_spares_a_token_that_another_device_adopted_since() -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
     make_by_hand(harness, "by-hand", HAND_MADE)
@@ -241,14 +227,6 @@ async def test_a_tombstone_spares_a_token_that_another_device_adopted_since() ->
     assert harness.cloud.accepted("by-hand") == {"made again"}
 
 
-MAKES = pytest.mark.xfail(
-    strict=True,
-    reason="where a record names nothing yet, nothing has to go first, and the device is "
-    "onboarded though it is revoked",
-)
-
-
-@MAKES
 async def test_a_device_revoked_before_anybody_looked_at_it_is_given_nothing() -> None:
     harness = Harness()
     device = harness.register()
@@ -259,7 +237,6 @@ async def test_a_device_revoked_before_anybody_looked_at_it_is_given_nothing() -
     assert not harness.cloud.writes()
 
 
-@MAKES
 async def test_a_device_revoked_while_it_waited_is_given_nothing_when_the_waiting_ends() -> None:
     harness = Harness()
     harness.cloud.connected[PLANT_ONE].login_server = None
@@ -274,7 +251,6 @@ async def test_a_device_revoked_while_it_waited_is_given_nothing_when_the_waitin
     assert not harness.cloud.writes()
 
 
-@MAKES
 async def test_a_device_that_began_anew_and_was_revoked_at_once_is_given_nothing() -> None:
     harness = Harness()
     device = await revoked(harness)
@@ -285,7 +261,6 @@ async def test_a_device_that_began_anew_and_was_revoked_at_once_is_given_nothing
     assert len(harness.cloud.passwords_made) == 1
 
 
-@MAKES
 async def test_a_dry_run_of_the_revoke_of_a_device_that_has_nothing_tells_of_nothing() -> None:
     harness = Harness()
     device = harness.register()
@@ -323,9 +298,7 @@ async def re_creation(harness: Harness) -> DeviceKey:
     return device
 
 
-@pytest.mark.parametrize(
-    "course", [pytest.param(onboarding, marks=MAKES), move, rotation, re_creation]
-)
+@pytest.mark.parametrize("course", [onboarding, move, rotation, re_creation])
 async def test_a_revoke_at_any_moment_leaves_nothing(course: Course) -> None:
     number, cut_in = 0, True
     while cut_in:

@@ -239,21 +239,16 @@ async def ready_without_syncs(harness: Harness) -> DeviceKey:
     return device
 
 
-HELD_UP = pytest.mark.xfail(
-    strict=True, reason="a step that fails ends the pass: the steps behind it wait for it"
-)
-
-
 @pytest.mark.parametrize(
     ("failing", "left"),
     [
         ("hubs.", {"twin"}),
         ("secrets.", {"secret"}),
         ("registries.get_token", {"token"}),
-        pytest.param("registries.", {"token", "client"}, marks=HELD_UP),
-        pytest.param("registries.get_connected_registry", {"token", "client"}, marks=HELD_UP),
-        pytest.param("hubs.patch_desired", {"twin"}, marks=HELD_UP),
-        pytest.param("secrets.disable", {"secret"}, marks=HELD_UP),
+        ("registries.", {"token", "client"}),
+        ("registries.get_connected_registry", {"token", "client"}),
+        ("hubs.patch_desired", {"twin"}),
+        ("secrets.disable", {"secret"}),
     ],
 )
 async def test_a_service_that_does_not_answer_holds_up_nothing_of_the_others(
@@ -483,11 +478,6 @@ async def test_a_revoke_leaves_others_of_the_same_connected_registry_alone() -> 
     assert len(harness.cloud.connected[PLANT_ONE].clients) == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="leaving a list is not held against the claim: a worker whose claim ran out takes "
-    "the token out that was made anew since",
-)
 async def test_a_worker_who_comes_late_takes_nothing_from_a_device_that_began_anew() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
@@ -507,11 +497,6 @@ async def test_a_worker_who_comes_late_takes_nothing_from_a_device_that_began_an
     assert len(harness.cloud.connected[PLANT_ONE].clients) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the outcome of the first revoke takes its holdings out of a record that was asked "
-    "for and revoked once more meanwhile: the tombstone names nothing",
-)
 async def test_a_device_asked_for_and_revoked_again_during_a_pass_keeps_its_names() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()

@@ -143,9 +143,6 @@ def test_a_connected_registry_that_is_gone_is_waited_for_by_nobody() -> None:
     assert awaiting_sync(PLANT_ONE, None, since=NOW, now=NOW) == ()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="every look at a tombstone notes the warning as if it began then"
-)
 async def test_a_sync_that_is_awaited_was_awaited_since_the_revoke() -> None:
     harness = Harness(sync_every=None)
     device = harness.register()
@@ -245,10 +242,6 @@ async def test_a_device_that_is_away_is_warned_of_before_its_password_ends() -> 
     assert harness.cloud.record(device).warnings == ()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a device that waits or is blocked keeps the warnings of its last good look for good",
-)
 async def test_a_warning_ends_with_its_cause_for_a_device_that_waits_too() -> None:
     harness = Harness()
     harness.cloud.connected[PLANT_ONE].connection_state = "Offline"

@@ -13,7 +13,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ManagedIdentityCredential as SyncManagedIdentityCredential
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
-from local_azure.identity.responses import PATH, create_identity_application
+from local_azure.identity.responses import PATH, ManagedIdentity, create_identity_application
 from local_azure.kernel import Kernel
 from local_azure.kernel.calls import CallLog
 from local_azure.kernel.faults import Fault, FaultKind, Faults
@@ -38,14 +38,13 @@ def kernel(keys: Kernel) -> Kernel:
 
 @pytest.fixture
 async def client(kernel: Kernel) -> AsyncIterator[TestClient[Any, Any]]:
-    application = create_identity_application(
-        kernel,
-        header=HEADER,
+    identity = ManagedIdentity(
         tenant_id=TENANT_ID,
         principal_id=PRINCIPAL_ID,
         client_id=CLIENT_ID,
         resource_id=RESOURCE_ID,
     )
+    application = create_identity_application(kernel, identities={HEADER: [identity]})
     async with TestClient(TestServer(application)) as client:
         yield client
 

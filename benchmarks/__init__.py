@@ -1,0 +1,1 @@
+"""Measurements of firstpull on the local Azure."""

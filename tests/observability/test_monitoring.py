@@ -1,0 +1,142 @@
+"""The workbook and the alert rules name what there is, and lead to the runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstpull.reasons import Reason
+from firstpull.records import State
+from tests.docs.test_documents import anchors, rows, text_of
+
+from .names import names_of_metrics
+
+ROOT = Path(__file__).parents[2]
+EVENTS = {
+    *rows("docs/onboarding-cycle.md", section="## Log events"),
+    *(f"device.convergence.{state.value.lower()}" for state in State),
+}
+ALERTS = {alert["name"]: alert for alert in json.loads(text_of("infra/monitoring/alerts.json"))}
+WORKBOOK = json.loads(text_of("infra/monitoring/workbook.json"))
+MODULE = text_of("infra/modules/monitoring.bicep")
+_TABLES = {"AppTraces", "AppMetrics", "AppRequests", "AppDependencies"}
+_WINDOWS = {
+    *("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", "PT1H", "PT2H", "PT3H", "PT4H", "PT5H", "PT6H"),
+    *("P1D", "P2D"),
+}
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """Every query there is, by where it stands."""
+    for name, alert in ALERTS.items():
+        yield f"alert {name}", "\n".join(alert["query"])
+    for item in WORKBOOK["items"]:
+        if item["type"] == 3:
+            yield f"workbook {item['name']}", item["content"]["query"]
+    for document in ("docs/observability.md", "docs/runbook.md"):
+        found = re.findall(r"^```kusto\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
+        for number, query in enumerate(found, start=1):
+            yield f"{document} {number}", query
+
+
+QUERIES = dict(queries())
+
+
+def is_known(event: str) -> bool:
+    """Whether there is an event of this name, or one that begins with it."""
+    return event in EVENTS or (event[-1] == "." and any(e.startswith(event) for e in EVENTS))
+
+
+def test_there_are_queries_in_every_place() -> None:
+    assert {place.split()[0] for place in QUERIES} == {
+        *("alert", "workbook", "docs/observability.md", "docs/runbook.md")
+    }
+
+
+@pytest.mark.parametrize("place", QUERIES)
+def test_a_query_names_metrics_events_and_tables_that_exist(place: str) -> None:
+    query = QUERIES[place]
+    assert set(re.findall(r"firstpull\.[a-z_.]+", query)) <= names_of_metrics()
+    started = re.findall(r'Message !?startswith "([a-z_.]+)', query)
+    started += re.findall(r'Event [!=]= "([a-z_.]+)"', query)
+    assert [event for event in started if not is_known(event)] == []
+    tables = set(re.findall(r"\bApp[A-Z][a-z]+\b", query)) - {"AppRoleName"}
+    assert tables
+    assert tables <= _TABLES
+
+
+@pytest.mark.parametrize("place", QUERIES)
+def test_a_query_compares_with_states_and_reasons_that_exist(place: str) -> None:
+    query = QUERIES[place]
+    assert set(re.findall(r'Properties\.state\) == "(\w+)"', query)) <= set(State)
+    assert set(re.findall(r'Fields\.reason\) == "(\w+)"', query)) <= set(Reason)
+
+
+@pytest.mark.parametrize("place", QUERIES)
+def test_a_query_is_well_formed_as_far_as_can_be_seen(place: str) -> None:
+    without_text = re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", QUERIES[place])
+    for opening, closing in ("()", "[]"):
+        assert without_text.count(opening) == without_text.count(closing)
+    assert not re.search(r"[\"']", without_text)
+    for line in QUERIES[place].splitlines():
+        assert re.match(r"\| \w|let \w+ = |App\w+|union ", line), line
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_leads_to_its_page_of_the_runbook(name: str) -> None:
+    assert name in anchors(ROOT / "docs/runbook.md")
+    assert "#${alert.name}" in MODULE
+
+
+@pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
+def test_an_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
+    assert alert.keys() == {"name", "title", "severity", "every", "window", "query"}
+    assert alert["severity"] in range(5)
+    assert alert["window"] in _WINDOWS
+    assert alert["every"] in _WINDOWS
+    thresholds = set(re.findall(r"\{(\w+)\}", "\n".join(alert["query"])))
+    assert {name for name in thresholds if f"'{{{name}}}'" not in MODULE} == set()
+
+
+def test_what_has_to_be_watched_is() -> None:
+    watched = "\n".join("\n".join(alert["query"]) for alert in ALERTS.values())
+    for part in (
+        '"Blocked"',
+        "oldest_unacknowledged",
+        "sweep.age",
+        "clients.free",
+        '"Throttled"',
+        "sweep.revokes.held",
+        "message.rejected",
+    ):
+        assert part in watched
+
+
+def test_every_alert_is_listed_with_how_often_it_is_looked_for() -> None:
+    documented = rows("docs/observability.md", section="## Workbook and alerts")
+    listed = {name: cells[-1].strip("`") for name, cells in documented.items() if name in ALERTS}
+    assert listed == {name: alert["every"] for name, alert in ALERTS.items()}
+
+
+def test_the_defaults_of_the_thresholds_are_those_in_the_documents() -> None:
+    defaults = dict(re.findall(r"^param (\w+) int = (\d+)$", MODULE, re.MULTILINE))
+    documented = dict(re.findall(r"`(\w+)` \((\d+)\)", text_of("docs/observability.md")))
+    assert documented == defaults
+
+
+def test_the_workbook_shows_every_metric_and_names_no_item_twice() -> None:
+    names = [item["name"] for item in WORKBOOK["items"]]
+    assert len(names) == len(set(names))
+    shown = json.dumps(WORKBOOK)
+    assert {name for name in names_of_metrics() if name not in shown} == set()
+    assert WORKBOOK["version"] == "Notebook/1.0"
+
+
+def test_the_workbook_is_of_the_workspace_that_it_is_deployed_to() -> None:
+    assert WORKBOOK["fallbackResourceIds"] == ["WORKSPACE_ID"]
+    assert "replace(workbookData, 'WORKSPACE_ID', workspaceId)" in MODULE

@@ -1,0 +1,162 @@
+"""What Application Insights gets of one device's first pull, from Microsoft's own distro."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.resource_manager.throttling import RateLimits, Throttle
+from local_azure.stack import ConnectedRegistryOptions, Stack
+from tests.doors.doors import Doors, open_doors
+from tests.end_to_end.cloud import entry_of, report_login
+
+from .ingestion import Ingestion, open_ingestion, trace_of
+
+DEVICE, PLANT = "watched-1", "watchone"
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A device's first pull, as it was told."""
+
+    ingestion: Ingestion
+    password: str = field(repr=False)
+    function_key: str = field(repr=False)
+
+
+@pytest.fixture(scope="module")
+async def told(stack: Stack, ca_file: Path) -> AsyncIterator[Told]:
+    await stack.sites.deploy(ConnectedRegistryOptions(name=PLANT, sync_every_seconds=3600.0))
+    stack.hub.create_device(DeviceSettings(DEVICE))
+    policy = {
+        "hubs": [stack.iot_hub_host_name],
+        "containerRegistries": [stack.registry_id],
+        "connectedRegistries": [{"name": PLANT, "capacity": 7, "repositories": ["hello-world"]}],
+    }
+    async with AsyncExitStack() as cleanup:
+        _throttle(stack, cleanup.enter_context(pytest.MonkeyPatch.context()))
+        ingestion = await cleanup.enter_async_context(
+            open_ingestion(stack.kernel.certificates, address=stack.address)
+        )
+        doors = await cleanup.enter_async_context(
+            open_doors(
+                stack,
+                ca_file=str(ca_file),
+                policy=policy,
+                system_key=secrets.token_urlsafe(32),
+                more_settings={**ingestion.settings, "FIRSTPULL_DEPLOYMENT": "watched"},
+            )
+        )
+        password = await _pull_first(doors, stack)
+        await ingestion.until(lambda: "firstpull.clients.free" in ingestion.metrics())
+        await ingestion.until(lambda: "firstpull.first_pull.duration" in ingestion.metrics())
+        await ingestion.until(lambda: ingestion.messages("device.convergence.ready {"))
+        await ingestion.until(lambda: ingestion.spans("measure"))
+        yield Told(ingestion=ingestion, password=password, function_key=doors.app.key)
+
+
+def _throttle(stack: Stack, patch: pytest.MonkeyPatch) -> None:
+    """Have Azure Resource Manager count, as it does outside of tests."""
+    throttle, admit = Throttle(clock=stack.kernel.clock, limits=RateLimits()), Throttle.admit
+    patch.setattr(Throttle, "admit", lambda _, **call: admit(throttle, **call))
+
+
+async def _pull_first(doors: Doors, stack: Stack) -> str:
+    """Onboard the device and have it log in; returns its password."""
+    asked = {"deviceId": DEVICE, "connectedRegistry": PLANT, "repositories": ["hello-world"]}
+    answer = await doors.call(
+        "POST",
+        "devices",
+        asked,
+        headers={
+            "x-functions-key": doors.app.key,
+            "traceparent": f"00-{TRACE}-{CALLER}-01",
+            "baggage": "who=somebody",
+        },
+    )
+    assert answer.status == 202, answer.text
+    await doors.until_state(DEVICE, "Delivered")
+    password = str(entry_of(stack, DEVICE, PLANT)["password"])
+    report_login(stack, DEVICE, PLANT)
+    await doors.until_state(DEVICE, "Ready")
+    await doors.run_function("measure")
+    return password
+
+
+def test_the_door_and_every_look_stand_in_the_trace_of_the_caller(told: Told) -> None:
+    (door,) = told.ingestion.spans("create_device")
+    assert trace_of(door) == TRACE
+    assert door["tags"]["ai.operation.parentId"] == CALLER
+    looks = told.ingestion.spans("look at device")
+    assert len(looks) > 1
+    assert {trace_of(look) for look in looks} == {TRACE}
+
+
+def test_the_write_into_the_twin_stands_in_the_trace_too(told: Told) -> None:
+    calls = told.ingestion.calls(TRACE, f"/twins/{DEVICE}")
+    assert "PATCH" in {call["data"]["baseData"]["name"].split()[0] for call in calls}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "device.intent.recorded",
+        "device.token.created",
+        "device.password.generated",
+        "device.credential.delivered",
+        "device.credential.acknowledged",
+    ],
+)
+def test_the_log_events_name_the_trace(told: Told, event: str) -> None:
+    (logged,) = told.ingestion.messages(f"{event} {{")
+    assert trace_of(logged) == TRACE
+    assert f'"device_id":"{DEVICE}"' in logged["data"]["baseData"]["message"]
+
+
+def test_the_metrics_are_those_of_one_device(told: Told) -> None:
+    metrics = told.ingestion.metrics()
+    place = f"connected_registry={PLANT} container_registry={_registry(metrics)}"
+    assert metrics["firstpull.devices"]["state=Ready"] == 1
+    assert metrics["firstpull.devices"]["state=Blocked"] == 0
+    assert metrics["firstpull.clients.used"] == {place: 1}
+    assert metrics["firstpull.clients.free"] == {place: 6}
+    assert metrics["firstpull.delivery.oldest_unacknowledged"] == {"": 0}
+    assert 0 < metrics["firstpull.first_pull.duration"][""] < 120
+
+
+def test_what_azure_resource_manager_says_it_has_left_is_told(told: Told) -> None:
+    left = told.ingestion.metrics()["firstpull.arm.requests_left"]
+    assert 0 < left["kind=reads"] < RateLimits().reads.capacity
+    assert 0 < left["kind=writes"] < RateLimits().writes.capacity
+
+
+def test_no_password_and_no_key_is_sent_in_any_form(told: Told) -> None:
+    sent = "".join(told.ingestion.bodies)
+    assert DEVICE in sent
+    for secret in (told.password, told.function_key):
+        plain = secret.encode()
+        forms = {secret, quote(secret, safe=""), base64.b64encode(plain).decode(), plain.hex()}
+        assert [form for form in forms if form in sent] == []
+
+
+def test_a_callers_baggage_goes_nowhere(told: Told) -> None:
+    assert "somebody" not in "".join(told.ingestion.bodies)
+
+
+def test_everything_is_sent_with_a_token_of_the_apps_identity(told: Told) -> None:
+    assert len(told.ingestion.authorizations) == 1
+    assert all(held.startswith("Bearer ey") for held in told.ingestion.authorizations)
+
+
+def _registry(metrics: dict[str, dict[str, float]]) -> str:
+    (attributes,) = metrics["firstpull.clients.used"]
+    return attributes.rpartition("=")[2]

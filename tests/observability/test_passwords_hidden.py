@@ -1,0 +1,58 @@
+"""P6 for telemetry: no span, event, metric or log attribute of a whole life holds a password."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from firstpull.records import State
+from tests.firstpull.fakes import PASSWORD_MARK
+from tests.firstpull.harness import Harness
+
+from .recorded import Measured
+
+
+async def test_nothing_that_a_whole_life_tells_holds_a_password(
+    spans: InMemorySpanExporter, measured: Measured, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        harness = Harness()
+        device = await harness.make_ready()
+        await harness.rotate(device)
+        await harness.run_for(timedelta(hours=1))
+        await harness.ask(connectedRegistry="planttwo")
+        await harness.run_for(timedelta(hours=1))
+        await harness.processes[0].application.measuring.measure()
+        await harness.sweep()
+        await harness.revoke(device)
+        await harness.run_until_quiet()
+
+    assert harness.state(device) is State.REVOKED
+    assert len(harness.cloud.passwords_made) >= 2
+    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    told += "".join(str(vars(record)) for record in caplog.records)
+    told += str(measured.collect())
+    assert {"device.credential.delivered" in told, "device.access.revoked" in told} == {True}
+    assert "firstpull.devices" in told
+    assert PASSWORD_MARK not in told
+
+
+async def test_a_fault_that_nobody_expected_is_told_without_its_text(
+    spans: InMemorySpanExporter,
+) -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask()
+
+    def blow_up(_: int, operation: str) -> None:
+        if operation == "hubs.patch_desired":
+            raise ValueError(harness.cloud.passwords_made[0])
+
+    harness.cloud.before_call = blow_up
+    await harness.processes[0].worker.look_at(device)
+    told = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert "device.convergence.crashed" in told
+    assert PASSWORD_MARK not in told

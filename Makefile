@@ -22,7 +22,7 @@ package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies 
 	@$(BIN)/python -m tools.package
 
 test: check ## everything that must hold: the checks, then the tests
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 check: setup ## ruff, mypy --strict, import-linter, and the templates in infra/
 	@$(BIN)/ruff check $(PYTHON_CODE)

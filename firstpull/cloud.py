@@ -120,6 +120,7 @@ class SecretVersion:
     version: str
     enabled: bool
     expires_at: datetime | None
+    updated_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -129,6 +130,7 @@ class StoredSecret:
 
     name: str
     enabled: bool
+    updated_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -194,8 +194,14 @@ def _in_vault(record: DeviceRecord, inventory: Inventory) -> Iterator[str]:
     secret = inventory.secrets.get(record.names.secret)
     if secret is None:
         yield "the secret is missing"
-    elif not secret.enabled:
+    elif not secret.enabled and not _was_seen(record, secret.updated_at):
         yield "the secret is disabled"
+
+
+def _was_seen(record: DeviceRecord, changed_at: datetime | None) -> bool:
+    """Whether a worker has seen the vault so; a listing shows the latest version only."""
+    seen = record.vault_seen_at
+    return changed_at is not None and seen is not None and changed_at <= seen
 
 
 def _in_hub(record: DeviceRecord, inventory: Inventory) -> Iterator[str]:

@@ -204,8 +204,14 @@ def _after_convergence(
         hub_generation_id=observed.hub_generation_id,
         hub_device_etag=observed.twin.device_etag if observed.twin else None,
         observed_at=now,
+        vault_seen_at=_vault_seen_at(observed),
         attempts=0,
     )
+
+
+def _vault_seen_at(observed: Observed) -> datetime | None:
+    versions = observed.credential.secrets if observed.credential is not None else ()
+    return max((v.updated_at for v in versions if v.updated_at is not None), default=None)
 
 
 def _how_far(

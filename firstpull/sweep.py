@@ -216,7 +216,8 @@ class Sweeper:
         ]
         unasked = [device for device in gone if device not in approved]
         fleet = sum(was_in_hub(record) for record in inventory.records)
-        most = -(-fleet * self.most_revokes_percent // 100)  # rounded up: one of a few is no flood
+        share = fleet * self.most_revokes_percent // 100
+        most = max(1, share) if self.most_revokes_percent else 0  # one of a few is no flood
         held = tuple(unasked) if len(unasked) > most else ()
         if held:
             emit_warning("sweep.revokes.held", devices=len(held), fleet=fleet, most=most)

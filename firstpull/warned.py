@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from firstpull.cloud import ConnectedRegistry, Place, Token
-from firstpull.credentials import SYNC_MARGIN
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, Warned
 from firstpull.repositories import uncovered
@@ -53,7 +52,7 @@ def awaiting_sync(
     if connected_registry is None:
         return ()
     synced = connected_registry.last_sync_at
-    if synced is not None and synced >= since + SYNC_MARGIN:
+    if synced is not None and synced > since:
         return ()
     last = f"last synced at {synced:%Y-%m-%d %H:%M} UTC" if synced else "has never synced"
     message = f"{place} {last}; until it syncs again, it accepts what it knew."

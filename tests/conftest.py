@@ -68,3 +68,12 @@ def _no_faults_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if "stack" in request.fixturenames:
         stack: Stack = request.getfixturevalue("stack")
         stack.kernel.faults.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers: the doors' app is one worker's, and so is any other file's stack."""
+    doors = Path(__file__).parent / "doors"
+    for item in items:
+        group = "doors" if doors in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -94,11 +94,15 @@ def _version(properties: SecretProperties) -> SecretVersion:
         version=properties.version or "",
         enabled=bool(properties.enabled),
         expires_at=properties.expires_on,
+        updated_at=properties.updated_on,
         tags=properties.tags or {},
     )
 
 
 def _stored_secret(properties: SecretProperties) -> StoredSecret:
     return StoredSecret(
-        name=properties.name or "", enabled=bool(properties.enabled), tags=properties.tags or {}
+        name=properties.name or "",
+        enabled=bool(properties.enabled),
+        updated_at=properties.updated_on,
+        tags=properties.tags or {},
     )

@@ -103,6 +103,7 @@ async def test_only_names_descriptions_times_and_passwords_differ(cloud: Stack) 
     assert {path for path in differing if not path.endswith(("At", "Date", "Time"))} == {
         "/token/name",
         "/token/id",
+        "/token/systemData/lastModifiedBy",  # the operator, and the app
         "/token/properties/scopeMapId",
         "/scopeMap/name",
         "/scopeMap/id",

@@ -20,7 +20,8 @@ async def doors_stack(stack: Stack) -> Stack:
         *("doorone", "doortwo", "doorsmall", "doorsynced", "doorapart"),
         *("atticone", "attictwo", "doorswept"),
     ):
-        await stack.sites.deploy(ConnectedRegistryOptions(name=name, sync_every_seconds=3600.0))
+        if stack.sites.get(name) is None:  # the package may have been left and come back to
+            await stack.sites.deploy(ConnectedRegistryOptions(name=name, sync_every_seconds=3600.0))
     return stack
 
 

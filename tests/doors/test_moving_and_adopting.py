@@ -115,8 +115,10 @@ async def test_a_rotation_gives_an_adopted_device_a_password_of_its_own(doors: D
     answer = await doors.call("POST", "devices/adopts-2/rotate", {"immediately": True})
     assert answer.status == 202
     view = await doors.until_state("adopts-2", "Delivered")
-    assert "adopted" not in view
+    assert view["adopted"]  # the password of before is there until the device has logged in
     assert entry_of(doors.stack, "adopts-2", "doorone")["username"] == "legacy-rotates"
+    report_login(doors.stack, "adopts-2", "doorone")
+    assert "adopted" not in await doors.until_state("adopts-2", "Ready")
 
 
 async def test_a_token_that_does_not_exist_cannot_be_adopted(doors: Doors) -> None:

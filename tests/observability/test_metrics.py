@@ -58,11 +58,6 @@ async def test_a_rotation_is_no_first_pull(measured: Measured) -> None:
     assert FIRST_PULL not in measured.collect()
 
 
-@pytest.mark.xfail(
-    reason="an adopted device's first word comes after its first rotation, weeks after it pulled",
-    raises=AssertionError,
-    strict=True,
-)
 async def test_the_rotation_of_an_adopted_device_is_no_first_pull(measured: Measured) -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
     device = harness.register()

@@ -177,6 +177,8 @@ class Worker:
                 place=view.place,
                 names=credential.names,
                 slots_requested=record.slots_requested | filling,
+                # Whose password this will be; another one's is told by it.
+                hub_generation_id=record.hub_generation_id or observed.hub_generation_id,
                 leaving=tuple(
                     h
                     for h in record.leaving

@@ -196,19 +196,23 @@ class Membership:
     async def _admit(
         self, place: Place, ledger: Ledger, registry: ConnectedRegistry, *, capacity: int | None
     ) -> Ledger:
-        """Refuse those who joined last, where others have taken their room since."""
+        """Refuse those who reserved last, where others have taken their room since.
+
+        Members that somebody took off the list count with those who join: they have no room
+        either, and hear of it at their next look.
+        """
         if capacity is None:
             return ledger
         excess = len(ledger.wanted_list(registry.client_token_ids)) - capacity
-        joining = [
+        outside = [
             entry.token_id
-            for entry in ledger.of(Standing.JOINING)
+            for entry in ledger.of(Standing.MEMBER, Standing.JOINING)
             if not registry.lists(entry.token_id)
         ]
-        if excess <= 0 or not joining:
+        if excess <= 0 or not outside:
             return ledger
         return await self._refuse(
-            place, joining[-excess:], connected_registry_full(place, capacity=capacity)
+            place, outside[-excess:], connected_registry_full(place, capacity=capacity)
         )
 
     async def _write_list(

@@ -19,6 +19,7 @@ from firstpull.records import (
     Condition,
     Delivery,
     DeviceRecord,
+    Holding,
     Leaving,
     State,
     Warned,
@@ -50,6 +51,8 @@ def after_look(
         return replace(record, due_at=now, attempts=0)  # what had to go first has gone
     if plan.finding is not None:
         return _after_finding(record, observed, plan, now=now)
+    if plan.forgets:
+        return _after_forgetting(record, observed, now=now)
     if (record.place, record.revocation) != (_place_of(observed), begun.revocation):
         return replace(record, due_at=now, attempts=0)
     return _after_convergence(record, observed, plan, delivery, now=now)
@@ -146,6 +149,34 @@ def _after_revoke(record: DeviceRecord, observed: Observed, *, now: datetime) ->
         keeps=frozenset(),
         warnings=tuple(warnings.values()),
         observed_at=now,
+        attempts=0,
+    )
+
+
+def _has_same_token(record: DeviceRecord, holding: Holding) -> bool:
+    """Whether the token of a holding is the one that the device has."""
+    if record.place is None or record.names is None:
+        return False
+    here = (record.place.registry, record.names.token)
+    return (holding.place.registry, holding.names.token) == here
+
+
+def _after_forgetting(record: DeviceRecord, observed: Observed, *, now: datetime) -> DeviceRecord:
+    """From here on the record is about the device that is there now, which has nothing yet."""
+    return replace(
+        record,
+        hub_generation_id=observed.hub_generation_id,
+        hub_device_etag=observed.twin.device_etag if observed.twin is not None else None,
+        leaving=tuple(
+            replace(held, at_once=not _has_same_token(record, held)) for held in record.leaving
+        ),
+        keeps=frozenset(),
+        adopted=False,
+        rotation=None,
+        delivery=None,
+        acknowledged_at=None,
+        slots_requested=frozenset(),
+        due_at=now,
         attempts=0,
     )
 

@@ -60,7 +60,8 @@ class Plan:
 
     `finding` is what stands in the way: there are no actions then. `answer` is the device's
     word on what is in its twin. `renew_at` is when the password there wants to be another.
-    `takes_away`: the actions are of a withdrawal, and no others.
+    `takes_away`: the actions are of a withdrawal, and no others. `forgets`: they end what the
+    device of before had, whose name this one has.
     `gone` are the holdings of which nothing is left when the actions are done. `is_settled` is
     false while the twin will hold another password than the one it is to hold.
     """
@@ -70,6 +71,7 @@ class Plan:
     answer: Answer | None = None
     renew_at: datetime | None = None
     takes_away: bool = False
+    forgets: bool = False
     gone: tuple[Holding, ...] = ()
     is_settled: bool = True
 
@@ -174,7 +176,7 @@ class _Planner:
         recorded = self._record.hub_generation_id
         self._recreated = recorded is not None and recorded != observed.hub_generation_id
         rotation = self._record.rotation
-        self._starts_over = self._recreated or (rotation is not None and rotation.immediately)
+        self._starts_over = rotation is not None and rotation.immediately
         delivery = self._record.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._current = (
@@ -184,6 +186,8 @@ class _Planner:
         )
 
     def plan(self) -> Plan:
+        if self._recreated:
+            return self._forgetting()
         slot = self._slot_for_new_password()
         if slot is None and self._current is None and not self._leaves_passwords_alone():
             return Plan(finding=_NO_FREE_SLOT)
@@ -217,6 +221,21 @@ class _Planner:
             is_settled=self._is_settled_after(actions),
         )
 
+    def _forgetting(self) -> Plan:
+        """All that the device of before could log in with goes; then this one is a new one.
+
+        Nothing is given in the same pass: a second one could not tell the new password from the
+        old ones.
+        """
+        why = "the device was registered anew: it is another device"
+        token, secret = self._found.token, self._found.names.secret
+        enabled = [version.version for version in self._found.secrets if version.enabled]
+        actions: list[Action] = []
+        if token is not None and token.passwords:
+            actions.append(KeepPasswords(name=token.name, slots=frozenset(), why=why))
+        actions += [DisableSecretVersion(secret=secret, version=v, why=why) for v in enabled]
+        return Plan(actions=tuple(actions), forgets=True)
+
     def _place(self) -> tuple[Action, ...]:
         reserved = self._view.ledger.get(self._view.token_id) is not None
         if self._record.place is not None and reserved:
@@ -249,7 +268,7 @@ class _Planner:
         return (UpdateToken(name=token.name, scope_map=scope_map, why=why),)
 
     def _keep_passwords(self) -> tuple[KeepPasswords, ...]:
-        """Passwords that have to go: another device's, those that leaked, and the one before.
+        """Passwords that have to go: those that leaked, and the one before.
 
         The one before goes when the device has logged in with the new one; then it is known
         whose it was, and that nothing names it any more. Those of an adopted token were this
@@ -259,10 +278,8 @@ class _Planner:
         if token is None or not token.passwords:
             return ()
         there = frozenset(password.slot for password in token.passwords)
-        if self._recreated:
-            keep, why = frozenset[Slot](), "the device was registered anew: it is another device"
-        elif self._starts_over:
-            keep, why = frozenset(), "the passwords are to end at once"
+        if self._starts_over:
+            keep, why = frozenset[Slot](), "the passwords are to end at once"
         elif self._has_switched():
             made = there if self._record.adopted else slots_made_here(token, self._found.secrets)
             spent = made - self._slots_in_use()
@@ -380,8 +397,6 @@ class _Planner:
             why = "another password was asked for"
         elif self._current is not None:
             why = "the password is past half its life"
-        elif self._recreated:
-            why = "the password before was another device's"
         else:
             why = "no stored password of the token is valid"
         expires_at = (self._now + self._validity).replace(microsecond=0)

@@ -72,8 +72,13 @@ def _no_faults_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers: the doors' app is one worker's, and so is any other file's stack."""
-    doors = Path(__file__).parent / "doors"
+    """With several workers: what shares a stack or an app stays together.
+
+    The doors share one app, a file shares what it sets up, and the core's tests share nothing.
+    """
+    here = Path(__file__).parent
     for item in items:
-        group = "doors" if doors in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        folder = item.path.relative_to(here).parts[0]
+        if folder != "firstpull":
+            group = folder if folder == "doors" else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -1,0 +1,58 @@
+"""A device at its site: it takes what is in its twin, logs in, and says whether that worked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from firstpull.cloud import Place
+from firstpull.devices import DeviceKey
+from tests.lifetime.azure import Azure, entries_below, place_of
+
+
+@dataclass(frozen=True)
+class Login:
+    """A user name and a password that worked."""
+
+    token: str
+    password: str
+
+
+@dataclass
+class Device:
+    """One device. Registered anew under the same name it is another one: it remembers nothing."""
+
+    key: DeviceKey
+    generation_id: str
+    is_away: bool = False
+    logins: dict[Place, Login] = field(default_factory=dict)
+    """What it uses. The old login stays until the new one works, or until the twin drops it."""
+
+    def acts(self, azure: Azure) -> None:
+        """Read the twin, try what is there, and report."""
+        identity = azure.identity(self.key.device_id)
+        if self.is_away or identity is None or not identity.enabled:
+            return
+        if identity.generation_id != self.generation_id:
+            return  # another device has this one's place
+        entries = dict(azure.entries(self.key.device_id))
+        told = entries_below(azure.hub.twin(self.key.device_id).reported.values)
+        answers: dict[str, Any] = {
+            place.connected_registry: self._tried(azure, place, entry)
+            for place, entry in entries.items()
+        }
+        for key in told.keys() - answers.keys():
+            self.logins.pop(place_of(key), None)
+            answers[key] = None
+        if any(told.get(key) != answer for key, answer in answers.items()):
+            azure.hub.report(self.key.device_id, {"firstpull": {"registryCredentials": answers}})
+
+    def _tried(self, azure: Azure, place: Place, entry: dict[str, Any]) -> dict[str, Any] | None:
+        token, password = entry.get("username"), entry.get("password")
+        if not isinstance(token, str) or not isinstance(password, str):
+            return None
+        answer = {"deliveryId": str(entry.get("deliveryId")), "state": "Failed"}
+        if azure.sites[place].authenticate(token, password) is not None:
+            self.logins[place] = Login(token, password)
+            answer["state"] = "LoggedIn"
+        return answer

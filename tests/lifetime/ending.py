@@ -1,0 +1,163 @@
+"""The end of every course of events: trouble ends, everything settles, and then nothing is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+from firstpull.bootstrap import Application
+from firstpull.devices import DeviceKey
+from firstpull.reasons import Reason
+from firstpull.records import DeviceRecord, State
+from firstpull.requests import OnboardingRequest
+from local_azure.iot_hub.identities import DeviceStatus
+from tests.firstpull.fakes import READS
+from tests.lifetime.asking import asks_for
+from tests.lifetime.azure import CAPACITY, PLACES
+from tests.lifetime.fate import Fate
+from tests.lifetime.world import World
+
+_ROUND = timedelta(minutes=70)
+_ROUNDS = 12
+_LONGEST_VALIDITY = timedelta(days=91)
+_FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
+_OURS = ("registries.", "secrets.", "hubs.")
+
+
+def check_the_end(
+    world: World, fates: Mapping[DeviceKey, Fate], requests: Mapping[DeviceKey, OnboardingRequest]
+) -> None:
+    """Raise AssertionError where something is not as it has to be in the end."""
+    _calm(world)
+    _settle(world)
+    problems = [
+        f"{record.device.device_id} {problem}: {record.condition}"
+        for record in world.records()
+        for problem in _problems(world, record, fates.get(record.device, Fate()))
+    ]
+    problems += _room_for_nobody(world)
+    world.watch.check_others()
+    world.watch.check()
+    if problems:
+        raise AssertionError("P3: " + "\n".join(problems))
+    _check_quiet(world, requests)
+
+
+def _calm(world: World) -> None:
+    """End the trouble, and have everybody there."""
+    world.trouble.end()
+    for site in world.azure.sites.values():
+        site.go_online()
+    for key, device in world.devices.items():
+        device.is_away = False
+        settings = world.azure.hub.device(key.device_id).settings
+        if settings.status is not DeviceStatus.ENABLED:
+            enabled = replace(settings, status=DeviceStatus.ENABLED)
+            world.azure.hub.update_device(enabled, etag=None)
+
+
+def _settle(world: World) -> None:
+    """Let time pass until a round changes nothing."""
+    for _ in range(_ROUNDS):
+        before = world.azure.state(), _generations(world)
+        world.run(world.play(_ROUND))
+        world.run(world.sweep(approve=True))
+        world.run(world.play(_ROUND))
+        reasons = {record.condition.reason for record in world.records()}
+        if Reason.NO_FREE_SLOT in reasons:
+            world.pass_time(_LONGEST_VALIDITY)  # goes on when the passwords of before have ended
+        elif before == (world.azure.state(), _generations(world)):
+            return
+    raise AssertionError(f"P3: it does not settle: {[r.condition for r in world.records()]}")
+
+
+def _generations(world: World) -> list[tuple[int, State]]:
+    return [(r.generation, r.condition.state) for r in world.records()]
+
+
+def _problems(world: World, record: DeviceRecord, fate: Fate) -> Iterator[str]:
+    """What is wrong with a device that had all the time it needs."""
+    is_revoked = record.revocation is not None
+    if not fate.allows(is_revoked=is_revoked):
+        yield "is revoked, and nobody wanted that" if is_revoked else "has access after its revoke"
+    if is_revoked:
+        if not record.is_tombstone:
+            yield "is not quite revoked"
+    elif record.device not in world.devices:
+        if record.condition.reason is not Reason.DEVICE_NOT_REGISTERED:
+            yield "has gone from its hub and was not revoked"
+    elif record.condition.state is State.READY:
+        if not _can_log_in(world, record):
+            yield "is ready and cannot log in"
+    elif not _has_reason(world, record):
+        yield "is not ready"
+
+
+def _can_log_in(world: World, record: DeviceRecord) -> bool:
+    """Whether its site lets it in, to what was asked for and no more."""
+    if record.place is None or record.names is None:
+        return False
+    site, login = world.azure.sites[record.place], world.devices[record.device].logins
+    if record.adopted:
+        known = world.watch.passwords_of(record.place.registry, record.names.token)
+        passwords = list(known)
+    else:
+        found = login.get(record.place)
+        passwords = [found.password] if found and found.token == record.names.token else []
+    grants = [site.authenticate(record.names.token, password) for password in passwords]
+    return any(grant and grant.actions == record.intent.scope_actions for grant in grants)
+
+
+def _has_reason(world: World, record: DeviceRecord) -> bool:
+    """Whether what stands in its way is there."""
+    reason, intent = record.condition.reason, record.intent
+    if reason in _FULL:
+        wanted = (record.place,) if record.place else intent.candidates
+        return all(len(world.azure.clients(place)) >= CAPACITY[place] for place in wanted)
+    if intent.adopt is None:
+        return False
+    place = intent.candidates[0]
+    token = world.azure.token(place.registry, intent.adopt)
+    if reason is Reason.TOKEN_NOT_FOUND:
+        return token is None
+    taken = any(
+        holding.names.token == intent.adopt and holding.place.registry == place.registry
+        for other in world.records()
+        if other.device != record.device
+        for holding in other.holdings
+    )
+    return reason is Reason.TOKEN_NOT_OURS and taken
+
+
+def _room_for_nobody(world: World) -> Iterator[str]:
+    """Room that is held by what is in no list."""
+    for place in PLACES:
+        clients = {name.casefold() for name in world.azure.clients(place)}
+        held = {key.rsplit("/", 1)[-1] for key in world.cloud.ledger(place).entries}
+        if held - clients:
+            yield f"{place} holds room for {', '.join(sorted(held - clients))}"
+
+
+def _asking(request: OnboardingRequest, app: Application) -> Awaitable[DeviceRecord]:
+    return app.onboarding.ask(request, requested_by="again")
+
+
+def _check_quiet(world: World, requests: Mapping[DeviceKey, OnboardingRequest]) -> None:
+    """P3 and P8: another pass over everybody, and everybody asking again, write nothing."""
+    before, calls = world.azure.state(), len(world.cloud.calls)
+    for record in world.records():
+        request = requests.get(record.device)
+        if request is not None and record.revocation is None and asks_for(request, record):
+            world.run(world.insist(partial(_asking, request)))
+    for record in world.records():
+        world.run(world.look(record.device))
+    world.run(world.sweep(approve=False))
+    writes = Counter(
+        call for call in world.cloud.calls[calls:] if call.startswith(_OURS) and call not in READS
+    )
+    if writes or before != world.azure.state():
+        raise AssertionError(f"P3: one more pass and one more sweep wrote {dict(writes)}")
+    world.watch.check()

@@ -1,0 +1,168 @@
+"""What others do to what firstpull has made, and beside it. What is not there they leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from itertools import count
+
+from firstpull.cloud import Place, name_of
+from firstpull.devices import DeviceKey
+from firstpull.records import DeviceRecord, Holding
+from local_azure.container_registry.resources import ConnectedRegistryChanges
+from local_azure.iot_hub.twins import JsonObject, TwinPatch
+from local_azure.key_vault.exceptions import KeyVaultError
+from local_azure.key_vault.models import Properties
+from local_azure.resource_manager.exceptions import ArmError
+from tests.firstpull.virtual_clock import VirtualClock
+from tests.lifetime.azure import HAND_MADE, Azure
+from tests.lifetime.device import Device, Login
+from tests.lifetime.watch import Watch
+
+_OTHERS = "somebody"
+_ACTIVATION = timedelta(seconds=2)
+
+
+class ToList(Enum):
+    """What somebody does to a list of clients."""
+
+    ADDS_A_TOKEN = "adds a token"  # noqa: S105 - what somebody does
+    TAKES_ONE_OFF = "takes one off"
+    CLEARS_IT = "clears it"
+    KEEPS_ONLY_THEIRS = "keeps only theirs"
+
+
+class ToDevice(Enum):
+    """What somebody does to what a device has."""
+
+    DELETES_THE_TOKEN = "deletes the token"  # noqa: S105 - what somebody does
+    DISABLES_THE_TOKEN = "disables the token"  # noqa: S105 - what somebody does
+    GIVES_IT_ANOTHER_SCOPE_MAP = "gives it another scope map"
+    EDITS_THE_SCOPE_MAP = "edits the scope map"
+    DISABLES_THE_SECRET = "disables the secret"  # noqa: S105 - what somebody does
+    DELETES_THE_SECRET = "deletes the secret"  # noqa: S105 - what somebody does
+    PURGES_THE_SECRET = "purges the secret"  # noqa: S105 - what somebody does
+    EDITS_THE_ADDRESS = "edits the address"
+    EDITS_THE_PASSWORD = "edits the password"  # noqa: S105 - what somebody does
+    REMOVES_THE_ENTRY = "removes the entry"
+
+
+@dataclass(frozen=True)
+class ForeignHand:
+    """Others, at work in the same Azure."""
+
+    azure: Azure
+    watch: Watch
+    clock: VirtualClock
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def changes_list(self, place: Place, what: ToList) -> None:
+        """Change a list of clients."""
+        clients = self.azure.clients(place)
+        theirs = tuple(name for name in clients if name.startswith(_OTHERS))
+        match what:
+            case ToList.ADDS_A_TOKEN:
+                self._put_list(place, (*clients, self._new_token(place)))
+            case ToList.TAKES_ONE_OFF:
+                self._put_list(place, clients[1:])
+            case ToList.CLEARS_IT:
+                self._put_list(place, ())
+            case ToList.KEEPS_ONLY_THEIRS:
+                self._put_list(place, theirs)
+
+    def makes_by_hand(self, device: Device, place: Place) -> str:
+        """A token of a device's own, which a person gave it; it has no expiry."""
+        name = f"{HAND_MADE}{device.key.device_id}-{place.connected_registry}"
+        registry = self.azure.registry(place.registry)
+        if self.azure.token(place.registry, name) is not None or name in self.azure.clients(place):
+            return name
+        scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
+        registry.put_token(name, scope_map_id=scope_map_id)
+        self.clock.advance(_ACTIVATION)
+        token_id = registry.registry_id.child("tokens", name)
+        made = registry.generate_credentials(token_id, name="password1")
+        self.watch.password_was_made(place.registry, name, made.value_of("password1"))
+        self._put_list(place, (*self.azure.clients(place), name))
+        device.logins[place] = Login(name, made.value_of("password1"))
+        return name
+
+    def meddles(self, record: DeviceRecord, what: ToDevice) -> None:
+        """Change what a device has."""
+        if record.place is None or record.names is None:
+            return
+        holding = Holding(place=record.place, names=record.names)
+        with suppress(ArmError, KeyVaultError):
+            match what:
+                case (
+                    ToDevice.DELETES_THE_TOKEN
+                    | ToDevice.DISABLES_THE_TOKEN
+                    | ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP
+                    | ToDevice.EDITS_THE_SCOPE_MAP
+                ):
+                    self._meddles_with_token(holding, what)
+                case (
+                    ToDevice.DISABLES_THE_SECRET
+                    | ToDevice.DELETES_THE_SECRET
+                    | ToDevice.PURGES_THE_SECRET
+                ):
+                    self._meddles_with_secret(holding.names.secret, what)
+                case _:
+                    self._meddles_with_twin(record.device, holding.place, what)
+
+    def _meddles_with_token(self, holding: Holding, what: ToDevice) -> None:
+        registry, name = self.azure.registry(holding.place.registry), holding.names.token
+        match what:
+            case ToDevice.DELETES_THE_TOKEN:
+                for place in self.azure.sites:
+                    if place.registry == holding.place.registry:
+                        clients = self.azure.clients(place)
+                        self._put_list(place, tuple(c for c in clients if c != name))
+                registry.delete_token(name)
+            case ToDevice.DISABLES_THE_TOKEN:
+                registry.update_token(name, status="disabled")
+            case ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP:
+                other = registry.registry_id.child("scopeMaps", "_repositories_push")
+                registry.update_token(name, scope_map_id=other)
+            case _:
+                scope_map = name_of(registry.token(name).scope_map_id)
+                registry.update_scope_map(scope_map, actions=["repositories/theirs/content/read"])
+
+    def _meddles_with_secret(self, name: str, what: ToDevice) -> None:
+        vault = self.azure.vault
+        if what is ToDevice.DISABLES_THE_SECRET:
+            vault.update(name, None, Properties(enabled=False))
+            return
+        vault.delete(name)
+        if what is ToDevice.PURGES_THE_SECRET:
+            vault.purge(name)
+
+    def _meddles_with_twin(self, device: DeviceKey, place: Place, what: ToDevice) -> None:
+        if place not in dict(self.azure.entries(device.device_id)):
+            return
+        entry: JsonObject | None = None
+        if what is ToDevice.EDITS_THE_ADDRESS:
+            entry = {"address": "elsewhere.example:8000", "added": True}
+        elif what is ToDevice.EDITS_THE_PASSWORD:
+            entry = {"password": "mistyped"}
+        change: JsonObject = {
+            "firstpull": {"registryCredentials": {place.connected_registry: entry}}
+        }
+        self.azure.hub.patch_twin(device.device_id, TwinPatch(desired=change), etag=None)
+
+    def _new_token(self, place: Place) -> str:
+        registry = self.azure.registry(place.registry)
+        name = f"{_OTHERS}-{next(self._numbers)}"
+        scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
+        registry.put_token(name, scope_map_id=scope_map_id)
+        return name
+
+    def _put_list(self, place: Place, names: tuple[str, ...]) -> None:
+        registry = self.azure.registry(place.registry)
+        ids = tuple(registry.registry_id.child("tokens", name) for name in names)
+        with suppress(ArmError):
+            registry.update_connected_registry(
+                place.connected_registry, ConnectedRegistryChanges(client_token_ids=ids)
+            )

@@ -1,0 +1,336 @@
+"""Everything that can happen to devices, in any order: a state machine for hypothesis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from firstpull.bootstrap import Application
+from firstpull.devices import DeviceKey
+from firstpull.errors import Invalid
+from firstpull.notices import DeviceNotice, SecretNotice
+from firstpull.records import DeviceRecord
+from firstpull.requests import OnboardingRequest
+from local_azure.iot_hub.identities import DeviceStatus
+from tests.firstpull.fakes import READS
+from tests.lifetime.asking import asks_for, request_of
+from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, place_of
+from tests.lifetime.ending import check_the_end
+from tests.lifetime.fate import Fate
+from tests.lifetime.foreign_hand import ForeignHand, ToDevice, ToList
+from tests.lifetime.line import WRITES, Mishap, When
+from tests.lifetime.world import World
+
+DEVICES = ("press-1", "press-2", "press-3")
+TARGETS = (*(place.connected_registry for place in PLACES), *SITES)
+REPOSITORIES = (["plant/app"], ["plant/app", "plant/model"], ["plant/model"])
+
+devices = st.sampled_from(DEVICES)
+places = st.sampled_from([place.connected_registry for place in PLACES])
+targets = st.sampled_from(TARGETS)
+repositories = st.sampled_from(REPOSITORIES)
+minutes = st.sampled_from((1, 7, 30, 130))
+leaps = st.sampled_from((2 / 60, 3, 16, 60, 24 * 60, 40 * 24 * 60, 50 * 24 * 60, 100 * 24 * 60))
+calls: st.SearchStrategy[When] = st.one_of(st.sampled_from(WRITES), st.integers(1, 40))
+now_or_at_a_call = st.one_of(st.just(0), calls)
+
+
+class Lifetime(RuleBasedStateMachine):
+    """Devices from their first request to their last revoke, in virtual time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.foreign_hand = ForeignHand(self.world.azure, self.world.watch, self.world.clock)
+        self.fates: dict[DeviceKey, Fate] = {}
+        self.requests: dict[DeviceKey, OnboardingRequest] = {}
+        self.is_broken = False
+
+    @initialize(ready=st.lists(devices, max_size=3, unique=True), where=targets)
+    def some_are_there(self, ready: list[str], where: str) -> None:
+        for device in ready:
+            self.world.register(_key(device))
+            self._ask(device, where, ["plant/app"])
+        self.world.run(self.world.play(timedelta(minutes=15)))
+
+    # What is asked for
+
+    @rule(device=devices, where=targets, what=repositories, meanwhile=st.booleans())
+    def ask(self, device: str, where: str, what: list[str], meanwhile: bool) -> None:  # noqa: FBT001 - drawn
+        self._ask(device, where, what, meanwhile=meanwhile)
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices)
+    def ask_again(self, device: str) -> None:
+        key, before = _key(device), self.world.record(_key(device))
+        if before is None or before.revocation is not None or key not in self.requests:
+            return
+        request = self.requests[key]
+        if not asks_for(request, before):
+            return
+        after = self._insist(lambda app: app.onboarding.ask(request, requested_by="again"))
+        if not isinstance(after, DeviceRecord):
+            raise AssertionError(f"P8: asking again was refused: {after}")  # noqa: TRY004 - a promise
+        same = replace(
+            after, intent=replace(after.intent, at=before.intent.at), due_at=before.due_at
+        )
+        if same != before:
+            changed = [
+                f.name for f in fields(same) if getattr(same, f.name) != getattr(before, f.name)
+            ]
+            raise AssertionError(f"P8: asking again changed {', '.join(changed)}")
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices, where=targets, age=st.sampled_from((1, 20, 3 * 60)))
+    def ask_late(self, device: str, where: str, age: int) -> None:
+        """A message that was written a while ago and comes now."""
+        asked_at = self.world.clock.now() - timedelta(minutes=age)
+        self._ask(device, where, ["plant/app"], asked_at=asked_at)
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices, meanwhile=st.booleans())
+    def revoke(self, device: str, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
+        key = _key(device)
+        answer = self._insist(
+            lambda app: app.revoking.revoke(key, requested_by="a person"), meanwhile=meanwhile
+        )
+        if isinstance(answer, DeviceRecord):
+            self._fate(key).was_revoked(self.world.clock.now())
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices, immediately=st.booleans(), meanwhile=st.booleans())
+    def rotate(self, device: str, immediately: bool, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
+        self._insist(
+            lambda app: app.rotating.rotate(
+                _key(device), immediately=immediately, requested_by="a person"
+            ),
+            meanwhile=meanwhile,
+        )
+
+    @rule(device=devices, place=places, registers=st.booleans())
+    def adopt(self, device: str, place: str, registers: bool) -> None:  # noqa: FBT001 - drawn
+        """A token that was made by hand for the device is to be taken over."""
+        key = _key(device)
+        if registers and key not in self.world.devices:
+            self.register(device, tagged=False)
+        if key not in self.world.devices:
+            return
+        token = self.foreign_hand.makes_by_hand(self.world.devices[key], place_of(place))
+        self._ask(device, place, ["plant/app"], adopt=token)
+
+    @rule(device=devices, where=targets, what=repositories)
+    def preview(self, device: str, where: str, what: list[str]) -> None:
+        key, request = _key(device), request_of(device, where, what)
+
+        async def preview(app: Application) -> None:
+            plans = app.preview.plan_for
+            await plans(await app.onboarding.propose(request, requested_by="a person"))
+            await plans(await app.revoking.propose(key, requested_by="a person"))
+            await plans(await app.rotating.propose(key, immediately=True, requested_by="a person"))
+
+        before = len(self.world.cloud.calls)
+        self.world.run(self.world.attempt(preview))
+        if writes := set(self.world.cloud.calls[before:]) - READS:
+            raise AssertionError(f"P9: a dry run called {', '.join(sorted(writes))}")
+
+    # What happens in the hub
+
+    @rule(device=devices, tagged=st.booleans())
+    def register(self, device: str, tagged: bool) -> None:  # noqa: FBT001 - drawn
+        key = _key(device)
+        if key in self.world.devices:
+            return
+        tag = {"connectedRegistry": "planttwo", "repositories": ["plant/app"]}
+        self.world.register(key, tag=tag if tagged else None)
+        self._fate(key).was_registered(tagged=tagged)
+
+    @precondition(lambda self: self.world.devices)
+    @rule(device=devices, announced=st.booleans(), comes_back=st.booleans())
+    def delete(self, device: str, announced: bool, comes_back: bool) -> None:  # noqa: FBT001 - drawn
+        key = _key(device)
+        if key not in self.world.devices:
+            return
+        self.world.delete(key)
+        self._fate(key).was_deleted()
+        if announced:
+            self._hear(device, created=False)
+        if comes_back:
+            self.register(device, tagged=False)
+
+    @precondition(lambda self: self.world.devices)
+    @rule(device=devices, enabled=st.booleans())
+    def change_identity(self, device: str, enabled: bool) -> None:  # noqa: FBT001 - drawn
+        if _key(device) in self.world.devices:
+            self._set_status(device, enabled=enabled)
+
+    @rule(device=devices, created=st.booleans(), age=st.sampled_from((0, 20, 24 * 60)))
+    def hear_of_device(self, device: str, created: bool, age: int) -> None:  # noqa: FBT001 - drawn
+        """A notice, which may be an old one."""
+        self._hear(device, created=created, age=age)
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices, created=st.booleans())
+    def hear_of_secret(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
+        record = self.world.record(_key(device))
+        if record is None or record.names is None:
+            return
+        notice = SecretNotice(
+            vault_host=VAULT, secret=record.names.secret, version="another", created=created
+        )
+        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+
+    # What others do
+
+    @rule(place=places, what=st.sampled_from(ToList), at=now_or_at_a_call)
+    def change_list(self, place: str, what: ToList, at: When) -> None:
+        self.world.trouble.meddle(
+            lambda: self.foreign_hand.changes_list(place_of(place), what), at=at
+        )
+
+    @precondition(lambda self: self.requests)
+    @rule(device=devices, what=st.sampled_from(ToDevice), at=now_or_at_a_call)
+    def meddle(self, device: str, what: ToDevice, at: When) -> None:
+        def act() -> None:
+            if (record := self.world.record(_key(device))) is not None:
+                self.foreign_hand.meddles(record, what)
+
+        self.world.trouble.meddle(act, at=at)
+
+    # What goes wrong
+
+    @rule(mishap=st.sampled_from(Mishap), at=calls)
+    def have(self, mishap: Mishap, at: When) -> None:
+        self.world.trouble.have(mishap, at=at)
+
+    @precondition(lambda self: self.world.cloud.queue)
+    @rule()
+    def lose_hints(self) -> None:
+        self.world.cloud.queue.clear()
+
+    @precondition(lambda self: self.world.cloud.queue)
+    @rule()
+    def repeat_hints(self) -> None:
+        self.world.cloud.queue *= 2
+
+    @precondition(lambda self: self.world.cloud.queue)
+    @rule(by=st.integers(1, 30))
+    def delay_hints(self, by: int) -> None:
+        delay = timedelta(minutes=by)
+        self.world.cloud.queue[:] = [
+            replace(hint, visible_at=hint.visible_at + delay) for hint in self.world.cloud.queue
+        ]
+
+    # What goes on
+
+    @precondition(lambda self: self.world.cloud.queue)
+    @rule()
+    def deliver(self) -> None:
+        self.world.run(self.world.deliver())
+
+    @rule(duration=minutes)
+    def play(self, duration: int) -> None:
+        self.world.run(self.world.play(timedelta(minutes=duration)))
+
+    @rule(by=leaps)
+    def leap(self, by: float) -> None:
+        self.world.pass_time(timedelta(minutes=by))
+
+    @rule(place=places, goes_offline=st.booleans())
+    def sync(self, place: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
+        site = self.world.azure.sites[place_of(place)]
+        site.go_online()
+        site.sync()
+        if goes_offline:
+            site.go_offline()
+
+    @precondition(lambda self: self.world.devices)
+    @rule(device=devices, away=st.booleans())
+    def device_acts(self, device: str, away: bool) -> None:  # noqa: FBT001 - drawn
+        acting = self.world.devices.get(_key(device))
+        if acting is not None:
+            acting.is_away = False
+            acting.acts(self.world.azure)
+            acting.is_away = away
+
+    @rule()
+    def run_timer(self) -> None:
+        self.world.run(self.world.run_timer())
+
+    @rule(approve=st.booleans())
+    def sweep(self, approve: bool) -> None:  # noqa: FBT001 - drawn
+        self.world.run(self.world.sweep(approve=approve))
+
+    # What holds
+
+    @invariant()
+    def promises_hold(self) -> None:
+        self.is_broken = True
+        self.world.watch.check()
+        self.is_broken = False
+
+    def teardown(self) -> None:
+        try:
+            if not self.is_broken:
+                self.is_broken = True
+                check_the_end(self.world, self.fates, self.requests)
+        finally:
+            self.world.close()
+
+    def _ask(
+        self,
+        device: str,
+        where: str,
+        what: list[str],
+        *,
+        adopt: str | None = None,
+        asked_at: datetime | None = None,
+        meanwhile: bool = False,
+    ) -> None:
+        key, request = _key(device), request_of(device, where, what, adopt=adopt)
+        answer = self._insist(
+            lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
+            meanwhile=meanwhile,
+        )
+        fate = self._fate(key)
+        if not isinstance(answer, DeviceRecord):
+            return
+        if fate.forbids(asked_at):
+            raise AssertionError(f"P7: a request of {asked_at} was taken after a later revoke")
+        self.requests[key] = request
+        fate.was_asked_for(is_there=key in self.world.devices)
+
+    def _insist(
+        self, call: Callable[[Application], Awaitable[DeviceRecord]], *, meanwhile: bool = False
+    ) -> DeviceRecord | Invalid:
+        async def both() -> DeviceRecord | Invalid:
+            waiting = self.world.deliver() if meanwhile else asyncio.sleep(0)
+            answer, _ = await asyncio.gather(self.world.insist(call), waiting)
+            return answer
+
+        return self.world.run(both())
+
+    def _hear(self, device: str, *, created: bool, age: int = 0) -> None:
+        notice = DeviceNotice(
+            hub_name=HUB.split(".", maxsplit=1)[0],
+            device_id=device,
+            created=created,
+            at=self.world.clock.now() - timedelta(minutes=age),
+        )
+        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+
+    def _set_status(self, device: str, *, enabled: bool) -> None:
+        hub = self.world.azure.hub
+        status = DeviceStatus.ENABLED if enabled else DeviceStatus.DISABLED
+        hub.update_device(replace(hub.device(device).settings, status=status), etag=None)
+
+    def _fate(self, key: DeviceKey) -> Fate:
+        return self.fates.setdefault(key, Fate())
+
+
+def _key(device: str) -> DeviceKey:
+    return DeviceKey(hub=HUB, device_id=device)

@@ -1,0 +1,111 @@
+"""Ten bugs, at least one for each of P1 to P9: what the machine has to catch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedBug:
+    """`before` stands once in a file of the package firstpull; `after` is the bug."""
+
+    promise: str
+    what: str
+    file: str
+    before: str
+    after: str
+
+    def planted(self, text: str) -> str:
+        """The text of the file with the bug. Raises ValueError where it has no place for it."""
+        if text.count(self.before) != 1:
+            raise ValueError(f"{self.file} does not hold once: {self.before}")
+        return text.replace(self.before, self.after)
+
+
+PLANTED_BUGS = (
+    PlantedBug(
+        promise="P1",
+        what="the claim does not name what will be made",
+        file="converge.py",
+        before="names=credential.names,",
+        after="names=record.names,",
+    ),
+    PlantedBug(
+        promise="P2",
+        what="every rotation ends the old password at once",
+        file="plan.py",
+        before="self._starts_over = rotation is not None and rotation.immediately",
+        after="self._starts_over = rotation is not None",
+    ),
+    PlantedBug(
+        promise="P3",
+        what="the claim does not make the device due again",
+        file="converge.py",
+        before="due_at=until + timedelta(seconds=REQUEST_DEADLINE),",
+        after="due_at=until + timedelta(days=10_000),",
+    ),
+    PlantedBug(
+        promise="P4",
+        what="the list is written from our own entries alone",
+        file="ledger.py",
+        before="kept = [t for t in listed if not any(",
+        after="kept = [t for t in listed if self.get(t) and not any(",
+    ),
+    PlantedBug(
+        promise="P5",
+        what="the capacity in the settings is not heeded",
+        file="policy.py",
+        before="""\
+        return next((e for e in self.connected_registries if self.place_of(e) == place), None)
+""",
+        after="""\
+        found = (e for e in self.connected_registries if self.place_of(e) == place)
+        return next((e.model_copy(update={"capacity": DEFAULT_CAPACITY}) for e in found), None)
+""",
+    ),
+    PlantedBug(
+        promise="P6",
+        what="the journal tells the password instead of its slot",
+        file="apply.py",
+        before="slot=action.slot.value)",
+        after="slot=password.value.reveal())",
+    ),
+    PlantedBug(
+        promise="P7",
+        what="a late message undoes a revoke",
+        file="onboarding.py",
+        before="if revoked is not None and intent.at <= revoked.at:",
+        after="if revoked is not None and intent.at <= record.intent.at:",
+    ),
+    PlantedBug(
+        promise="P7",
+        what="a device that was registered anew is taken for the one before",
+        file="plan.py",
+        before="self._recreated = recorded is not None and recorded != observed.hub_generation_id",
+        after="self._recreated = False",
+    ),
+    PlantedBug(
+        promise="P8",
+        what="the same request by somebody else counts as another one",
+        file="records.py",
+        before="return self == replace(other, requested_by=self.requested_by, at=self.at)",
+        after="return self == replace(other, at=self.at)",
+    ),
+    PlantedBug(
+        promise="P9",
+        what="a proposal is recorded",
+        file="onboarding.py",
+        before="""\
+        _, wanted = await self._stored_and_wanted(
+            request, requested_by=requested_by, asked_at=asked_at
+        )
+        return wanted
+""",
+        after="""\
+        stored, wanted = await self._stored_and_wanted(
+            request, requested_by=requested_by, asked_at=asked_at
+        )
+        return await self._write(stored, wanted)
+""",
+    ),
+)

@@ -1,0 +1,519 @@
+"""The ports of Azure's services, straight on the local Azure's models.
+
+What a model refuses is told as the adapters tell it. Every call goes through a `Line`, and
+whoever keeps watch over the promises is asked around each write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from firstpull.adapters.azure_errors import translate_status
+from firstpull.cloud import (
+    ConnectedRegistry,
+    ListedDevice,
+    NewPassword,
+    Password,
+    Place,
+    RegistryId,
+    ScopeMap,
+    SecretVersion,
+    Slot,
+    StoredSecret,
+    Token,
+    TokenId,
+    Twin,
+)
+from firstpull.devices import DeviceKey
+from firstpull.errors import Blocked, Transient
+from firstpull.reasons import Reason
+from firstpull.secret import Secret
+from local_azure.container_registry import resources
+from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
+from local_azure.container_registry.models import Registry
+from local_azure.container_registry.passwords import PasswordName
+from local_azure.iot_hub.exceptions import IotHubError
+from local_azure.iot_hub.identities import Identity
+from local_azure.iot_hub.twins import Twin as HubTwin
+from local_azure.iot_hub.twins import TwinPatch
+from local_azure.key_vault import models as vault_models
+from local_azure.key_vault.exceptions import KeyVaultError, SecretNotFound
+from local_azure.resource_manager.exceptions import ArmError
+from tests.lifetime.azure import Azure
+from tests.lifetime.line import LifetimeLine
+from tests.lifetime.watch import Watch
+
+_ACTIVATION_POLL = 0.5
+_PASSWORD_NAMES: dict[Slot, PasswordName] = {Slot.ONE: "password1", Slot.TWO: "password2"}
+
+
+@dataclass(frozen=True)
+class LocalContainerRegistries:
+    """The port `ContainerRegistries`."""
+
+    line: LifetimeLine
+    azure: Azure
+    watch: Watch
+
+    def token_id(self, registry: RegistryId, name: str) -> TokenId:
+        return TokenId(f"{registry}/tokens/{name}")
+
+    def scope_map_id(self, registry: RegistryId, name: str) -> str:
+        return f"{registry}/scopeMaps/{name}"
+
+    async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        return await self._call(
+            "get_scope_map",
+            lambda: _or_none(lambda: _scope_map(self._registry(registry).scope_map(name))),
+        )
+
+    async def put_scope_map(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        actions: frozenset[str],
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        await self._call(
+            "put_scope_map",
+            lambda: self._registry(registry).put_scope_map(name, actions=sorted(actions)),
+        )
+
+    async def get_token(self, registry: RegistryId, name: str) -> Token | None:
+        return await self._call(
+            "get_token",
+            lambda: _or_none(lambda: self._token(registry, self._registry(registry).token(name))),
+        )
+
+    async def create_token(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: str,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> Token:
+        def effect() -> None:
+            with self.watch.over_token(registry, name):
+                self._registry(registry).put_token(
+                    name, scope_map_id=self.scope_map_id(registry, scope_map)
+                )
+            self.watch.token_was_made(registry, name)
+
+        await self._call("create_token", effect)
+        while True:
+            token = await self.get_token(registry, name)
+            if token is None:
+                raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token has gone.")
+            if token.active:
+                return token
+            await self.line.cloud.clock.sleep(_ACTIVATION_POLL)
+
+    async def update_token(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: str,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        await self._change_token(
+            "update_token",
+            registry,
+            name,
+            lambda found: found.update_token(
+                name, scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
+            ),
+        )
+
+    async def generate_password(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slot: Slot,
+        expires_at: datetime,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> NewPassword:
+        def effect() -> NewPassword:
+            with self.watch.over_token(registry, token):
+                made = self._registry(registry).generate_credentials(
+                    self.token_id(registry, token), name=_PASSWORD_NAMES[slot], expiry=expires_at
+                )
+            value = made.value_of(_PASSWORD_NAMES[slot])
+            self.watch.password_was_made(registry, token, value)
+            password = next(p.password for p in made.passwords if p.value is not None)
+            return NewPassword(
+                slot=slot,
+                created_at=password.creation_time,
+                expires_at=password.expiry,
+                value=Secret(value),
+            )
+
+        return await self._call("generate_password", effect)
+
+    async def keep_passwords(
+        self,
+        registry: RegistryId,
+        token: str,
+        *,
+        slots: Collection[Slot],
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        kept = [_PASSWORD_NAMES[slot] for slot in Slot if slot in slots]
+        await self._change_token(
+            "keep_passwords",
+            registry,
+            token,
+            lambda found: found.update_token(token, keep_passwords=kept),
+        )
+
+    async def disable_token(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        await self._change_token(
+            "disable_token",
+            registry,
+            name,
+            lambda found: _or_none(lambda: found.update_token(name, status="disabled")),
+        )
+
+    async def delete_token(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        def delete(found: Registry) -> None:
+            try:
+                if found.delete_token(name):
+                    self.watch.token_was_deleted(registry, name)
+            except TokenInUse:
+                raise Blocked(
+                    Reason.TOKEN_IN_USE, f"The token {name} is used.", remedy="Take it off."
+                ) from None
+
+        await self._change_token("delete_token", registry, name, delete)
+
+    async def delete_scope_map(
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        await self._call(
+            "delete_scope_map", lambda: self._registry(registry).delete_scope_map(name)
+        )
+
+    async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
+        return await self._call(
+            "list_tokens",
+            lambda: tuple(self._token(registry, t) for t in self._registry(registry).tokens()),
+        )
+
+    async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
+        return await self._call(
+            "list_scope_maps",
+            lambda: tuple(_scope_map(found) for found in self._registry(registry).scope_maps()),
+        )
+
+    async def list_connected_registries(
+        self, registry: RegistryId
+    ) -> tuple[ConnectedRegistry, ...]:
+        return await self._call(
+            "list_connected_registries",
+            lambda: tuple(
+                self._connected(registry, found)
+                for found in self._registry(registry).connected_registries()
+            ),
+        )
+
+    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+        return await self._call(
+            "get_connected_registry", lambda: _or_none(lambda: self._connected_at(place))
+        )
+
+    async def replace_client_tokens(
+        self,
+        place: Place,
+        token_ids: tuple[TokenId, ...],
+        *,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> ConnectedRegistry:
+        seen = self.line.lists_read.get(place, ())
+
+        def effect() -> ConnectedRegistry:
+            with self.watch.over_list(place, seen=seen):
+                self._registry(place.registry).update_connected_registry(
+                    place.connected_registry,
+                    resources.ConnectedRegistryChanges(client_token_ids=token_ids),
+                )
+            return self._connected_at(place)
+
+        return await self._call("replace_client_tokens", effect)
+
+    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+        def effect() -> frozenset[str]:
+            found = self._registry(registry)
+            actions = found.scope_map_of(found.token_of(sync_token_id)).actions
+            return frozenset(a for a in actions if a.startswith("repositories/"))
+
+        return await self._call("synced_actions", effect)
+
+    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
+        def refusable() -> T:
+            with _refusals("The container registry"):
+                return effect()
+
+        return await self.line.call(f"registries.{name}", refusable)
+
+    async def _change_token(
+        self, call: str, registry: RegistryId, name: str, change: Callable[[Registry], object]
+    ) -> None:
+        def effect() -> None:
+            with self.watch.over_token(registry, name):
+                change(self._registry(registry))
+
+        await self._call(call, effect)
+
+    def _registry(self, registry: RegistryId) -> Registry:
+        return self.azure.registry(registry)
+
+    def _token(self, registry: RegistryId, token: resources.Token) -> Token:
+        now = self._registry(registry).now()
+        return Token(
+            id=self.token_id(registry, token.name),
+            name=token.name,
+            scope_map_id=token.scope_map_id,
+            enabled=token.status == "enabled",
+            active=token.provisioning.has_succeeded(now),
+            passwords=tuple(
+                Password(
+                    slot=Slot(password.name),
+                    created_at=password.creation_time,
+                    expires_at=password.expiry,
+                )
+                for password in token.passwords
+            ),
+        )
+
+    def _connected_at(self, place: Place) -> ConnectedRegistry:
+        found = self._registry(place.registry).connected_registry(place.connected_registry)
+        return self._connected(place.registry, found)
+
+    def _connected(
+        self, registry: RegistryId, found: resources.ConnectedRegistry
+    ) -> ConnectedRegistry:
+        clients = tuple(TokenId(i) for i in found.settings.client_token_ids)
+        self.line.lists_read[Place(registry=registry, connected_registry=found.name)] = clients
+        return ConnectedRegistry(
+            name=found.name,
+            client_token_ids=clients,
+            sync_token_id=found.sync_token_id,
+            login_server=found.login_server.host,
+            last_sync_at=found.last_sync_time,
+            connection_state=found.connection_state,
+        )
+
+
+@dataclass(frozen=True)
+class LocalSecrets:
+    """The port `Secrets`."""
+
+    line: LifetimeLine
+    azure: Azure
+    watch: Watch
+
+    async def versions(self, name: str) -> tuple[SecretVersion, ...]:
+        return await self._call(
+            "versions",
+            lambda: tuple(_version(v) for v in self._vault.list_versions(name).values()),
+        )
+
+    async def put(
+        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+    ) -> SecretVersion:
+        properties = vault_models.Properties(
+            tags=dict(tags), expires=int(expires_at.timestamp()) if expires_at else None
+        )
+
+        def effect() -> SecretVersion:
+            try:
+                made = self._vault.set(name, SecretStr(value.reveal()), properties)
+            except KeyVaultError as error:
+                if error.status != 409:
+                    raise
+                self._vault.recover(name)
+                made = self._vault.set(name, SecretStr(value.reveal()), properties)
+            self.watch.secret_was_stored(name)
+            return _version(made)
+
+        return await self._call("put", effect)
+
+    async def read(self, name: str, version: str) -> Secret:
+        return await self._call(
+            "read", lambda: Secret(self._vault.get(name, version).value.get_secret_value())
+        )
+
+    async def disable(self, name: str, version: str) -> None:
+        def effect() -> None:
+            try:
+                self._vault.update(name, version, vault_models.Properties(enabled=False))
+            except SecretNotFound:
+                return
+
+        await self._call("disable", effect)
+
+    async def list_secrets(self) -> tuple[StoredSecret, ...]:
+        return await self._call(
+            "list_secrets",
+            lambda: tuple(
+                StoredSecret(name=found.name, enabled=found.enabled, tags=found.tags or {})
+                for found in self._vault.list_secrets().values()
+            ),
+        )
+
+    @property
+    def _vault(self) -> vault_models.Vault:
+        return self.azure.vault
+
+    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
+        def refusable() -> T:
+            with _refusals("Key Vault"):
+                return effect()
+
+        return await self.line.call(f"secrets.{name}", refusable)
+
+
+@dataclass(frozen=True)
+class LocalHubs:
+    """The port `Hubs`, for the one hub there is."""
+
+    line: LifetimeLine
+    azure: Azure
+    watch: Watch
+
+    async def twin(self, device: DeviceKey) -> Twin | None:
+        def effect() -> Twin | None:
+            identity = self.azure.identity(device.device_id)
+            if identity is None:
+                return None
+            return _twin(identity, self.azure.hub.twin(device.device_id))
+
+        return await self._call("twin", effect)
+
+    async def generation_id(self, device: DeviceKey) -> str | None:
+        def effect() -> str | None:
+            identity = self.azure.identity(device.device_id)
+            return identity.generation_id if identity is not None else None
+
+        return await self._call("generation_id", effect)
+
+    async def patch_desired(
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        deadline_seconds: float,  # noqa: ARG002 - the port's
+    ) -> None:
+        def effect() -> None:
+            if self.azure.identity(device.device_id) is None:
+                raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
+            self.azure.hub.patch_twin(
+                device.device_id, TwinPatch(desired=_revealed(patch)), etag=etag
+            )
+            self.watch.twin_was_written(device)
+
+        await self._call("patch_desired", effect)
+
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
+        def effect() -> tuple[ListedDevice, ...]:
+            return tuple(
+                ListedDevice(
+                    device_id=found.identity.device_id, twin=_twin(found.identity, found.twin)
+                )
+                for found in self.azure.hub.index.devices()
+                if "firstpull" in found.twin.tags or "firstpull" in found.twin.desired.values
+            )
+
+        return await self._call("list_devices", effect) if hub else ()
+
+    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
+        def refusable() -> T:
+            with _refusals("IoT Hub"):
+                return effect()
+
+        return await self.line.call(f"hubs.{name}", refusable)
+
+
+@contextmanager
+def _refusals(service: str) -> Iterator[None]:
+    """Tell a model's refusal as an adapter would."""
+    try:
+        yield
+    except ArmError as error:
+        raise translate_status(
+            service, status=error.status, code=error.code, message=error.message
+        ) from None
+    except KeyVaultError as error:
+        raise translate_status(service, status=error.status, code=error.code) from None
+    except IotHubError as error:
+        raise translate_status(service, status=error.kind.status, code=error.kind.code) from None
+
+
+def _or_none[T](reading: Callable[[], T]) -> T | None:
+    try:
+        return reading()
+    except ResourceNotFound:
+        return None
+
+
+def _scope_map(found: resources.ScopeMap) -> ScopeMap:
+    return ScopeMap(name=found.name, actions=frozenset(found.actions))
+
+
+def _version(found: vault_models.SecretVersion) -> SecretVersion:
+    expires = found.expires
+    return SecretVersion(
+        version=found.version,
+        enabled=found.enabled,
+        expires_at=datetime.fromtimestamp(expires, UTC) if expires is not None else None,
+        tags=found.tags or {},
+    )
+
+
+def _twin(identity: Identity, twin: HubTwin) -> Twin:
+    return Twin(
+        etag=twin.etag,
+        device_etag=identity.etag,
+        enabled=identity.enabled,
+        desired=twin.desired.values,
+        reported=twin.reported.values,
+        tags=twin.tags,
+    )
+
+
+def _revealed(patch: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch as it goes over the wire: secrets revealed, nulls kept."""
+    return {
+        key: value.reveal()
+        if isinstance(value, Secret)
+        else _revealed(value)
+        if isinstance(value, Mapping)
+        else value
+        for key, value in patch.items()
+    }

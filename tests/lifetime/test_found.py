@@ -1,0 +1,97 @@
+"""What the machine has found, as short courses of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.lifetime.foreign_hand import ToList
+from tests.lifetime.line import Mishap
+from tests.lifetime.machine import Lifetime
+
+
+def _a_revoke_before_anything_was_made(life: Lifetime) -> None:
+    """With nothing to take away, `must_go_first` is empty, and the device is onboarded."""
+    life.register("press-1", tagged=False)
+    life.ask("press-1", "plantone", ["plant/app"], meanwhile=False)
+    life.revoke("press-1", meanwhile=False)
+    life.deliver()
+
+
+def _coming_back_with_an_adopted_token(life: Lifetime) -> None:
+    """The claim drops what is leaving by its place alone: the device's token is forgotten."""
+    life.some_are_there(["press-1"], "plantone")
+    life.ask("press-1", "planttwo", ["plant/app"], meanwhile=False)
+    life.adopt("press-1", "plantone", registers=False)
+    life.play(1)
+
+
+def _coming_back_after_an_adoption(life: Lifetime) -> None:
+    """Likewise: the adopted token is forgotten, with its password."""
+    life.adopt("press-1", "plantone", registers=True)
+    life.play(7)
+    life.ask("press-1", "planttwo", ["plant/app"], meanwhile=False)
+    life.deliver()
+    life.ask("press-1", "plantone", ["plant/app"], meanwhile=False)
+    life.play(1)
+
+
+def _registered_anew_after_a_crash_at_its_delivery(life: Lifetime) -> None:
+    """The identity is noted at the end of the pass; the new one is given the old one's password."""
+    life.register("press-1", tagged=False)
+    life.ask("press-1", "plantone", ["plant/app"], meanwhile=False)
+    life.have(Mishap.CRASH_AFTER, "hubs.patch_desired")
+    life.deliver()
+    life.delete("press-1", announced=False, comes_back=True)
+    life.play(7)
+
+
+def _a_crash_at_the_delivery_to_who_was_registered_anew(life: Lifetime) -> None:
+    """It is still taken for another device: the password that it uses by now is removed."""
+    life.some_are_there(["press-1"], "plantone")
+    life.delete("press-1", announced=False, comes_back=True)
+    life.ask("press-1", "plantone", ["plant/app"], meanwhile=False)
+    life.have(Mishap.CRASH_AFTER, "hubs.patch_desired")
+    life.deliver()
+    life.sync("plantone", goes_offline=False)
+    life.device_acts("press-1", away=False)
+    life.play(7)
+
+
+def _a_revoke_of_who_was_registered_anew(life: Lifetime) -> None:
+    """The tombstone knows the identity of before: the sweep lets the new one in by its tag."""
+    life.some_are_there(["press-1"], "plantone")
+    life.delete("press-1", announced=False, comes_back=False)
+    life.register("press-1", tagged=True)
+    life.revoke("press-1", meanwhile=False)
+
+
+def _members_whose_room_somebody_took(life: Lifetime) -> None:
+    """Who looks first is refused, and the other member is put back beyond the limit."""
+    life.some_are_there(["press-1", "press-2"], "plantone")
+    for what in (ToList.CLEARS_IT, ToList.ADDS_A_TOKEN, ToList.ADDS_A_TOKEN):
+        life.change_list("plantone", what, at=0)
+    life.ask_again("press-1")
+    life.play(1)
+
+
+COURSES = (
+    _members_whose_room_somebody_took,
+    _registered_anew_after_a_crash_at_its_delivery,
+    _a_crash_at_the_delivery_to_who_was_registered_anew,
+    _a_revoke_before_anything_was_made,
+    _coming_back_with_an_adopted_token,
+    _coming_back_after_an_adoption,
+    _a_revoke_of_who_was_registered_anew,
+)
+
+
+@pytest.mark.parametrize("course", COURSES, ids=lambda course: course.__name__.strip("_"))
+def test_what_the_machine_found_once_stays_mended(course: Callable[[Lifetime], None]) -> None:
+    life = Lifetime()
+    try:
+        course(life)
+        life.promises_hold()
+    finally:
+        life.teardown()

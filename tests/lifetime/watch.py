@@ -1,0 +1,324 @@
+"""Whoever watches over the promises: told of each write, asked after each step.
+
+What breaks a promise is noted, not raised: raised inside a call it would look to the work like an
+error of Azure's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.cloud import Place, RegistryId, TokenId, name_of
+from firstpull.devices import DeviceKey
+from firstpull.ledger import Standing
+from firstpull.records import DeviceRecord, Holding
+from tests.firstpull.fakes import FakeCloud
+from tests.lifetime.azure import CAPACITY, PLACES, Azure
+from tests.lifetime.device import Device
+
+
+@dataclass(frozen=True)
+class _Condemned:
+    """A password that must open nothing any more."""
+
+    registry: RegistryId
+    token: str
+    at: datetime
+    why: str
+
+
+class Watch:
+    """Knows every password there ever was, and who may lose which."""
+
+    def __init__(self, azure: Azure, cloud: FakeCloud, devices: dict[DeviceKey, Device]) -> None:
+        self.texts: list[Callable[[], tuple[str, str]]] = []
+        """Further places where no password may be: each tells its name and its text."""
+        self._azure = azure
+        self._cloud = cloud
+        self._devices = devices
+        self._ours: set[tuple[RegistryId, str]] = set()
+        self._passwords: dict[tuple[RegistryId, str], list[str]] = {}
+        self._condemned: dict[str, _Condemned] = {}
+        self._delivered_to: dict[str, tuple[str, str]] = {}
+        self._claims_that_end: dict[str, bool] = {}
+
+    # Told by the ports
+
+    def token_was_made(self, registry: RegistryId, name: str) -> None:
+        """P1: its record was there before."""
+        self._ours.add((registry, name))
+        if not any(
+            h.place.registry == registry and h.names.token == name for h in self._holdings()
+        ):
+            self._note(f"P1: no record names the new token {name}")
+
+    def password_was_made(self, registry: RegistryId, token: str, value: str) -> None:
+        """Remember whose it is."""
+        self._passwords.setdefault((registry, token), []).append(value)
+
+    def token_was_deleted(self, registry: RegistryId, name: str) -> None:
+        """P7: with it all its passwords have ended."""
+        self._condemn(registry, name, "its token was deleted")
+
+    def secret_was_stored(self, name: str) -> None:
+        """P1: its record was there before."""
+        if not any(holding.names.secret == name for holding in self._holdings()):
+            self._note(f"P1: no record names the new secret {name}")
+
+    def twin_was_written(self, device: DeviceKey) -> None:
+        """P7: nobody is handed a password of before, or of somebody else."""
+        identity = self._azure.identity(device.device_id)
+        if identity is None:
+            return
+        whose = (device.device_id, identity.generation_id)
+        known = {value for values in self._passwords.values() for value in values}
+        for _, entry in self._azure.entries(device.device_id):
+            value = entry.get("password", "")
+            if value not in known:
+                continue
+            if value in self._condemned:
+                why = self._condemned[value].why
+                self._note(f"P7: {device.device_id} was delivered a password although {why}")
+            first = self._delivered_to.setdefault(value, whose)
+            if first != whose:
+                self._note(f"P7: {device.device_id} was delivered the password of {first}")
+
+    @contextmanager
+    def over_token(self, registry: RegistryId, token: str) -> Iterator[None]:
+        """P2: around a write that may end passwords of a token."""
+        before = [
+            (device, value)
+            for device, value in self._in_use(registry, token)
+            if self._azure.accepts(registry, token, value)
+        ]
+        yield
+        for device, value in before:
+            ended = not self._azure.accepts(registry, token, value)
+            if ended and not self._may_end(device, registry, token, value):
+                self._note(f"P2: {device.key.device_id} lost the live password of {token}")
+
+    @contextmanager
+    def over_list(self, place: Place, *, seen: tuple[TokenId, ...]) -> Iterator[None]:
+        """P1, P4 and P5: around a write of a list, whose writer had seen this one before."""
+        before = self._azure.clients(place)
+        yield
+        after = self._azure.clients(place)
+        ledger = self._cloud.ledger(place)
+        standing = {name_of(e.token_id): e.standing for e in ledger.entries.values()}
+        for name in ({*before} & {name_of(token_id) for token_id in seen}) - {*after}:
+            if standing.get(name) is not Standing.LEAVING:
+                self._note(f"P4: {name} was dropped from {place}")
+            elif not self._may_leave(place, name):
+                self._note(f"P4: {name} was taken off {place}, and nobody wanted that")
+        for entry in ledger.of(Standing.MEMBER):
+            name = name_of(entry.token_id)
+            if name not in after and self._azure.token(place.registry, name) is not None:
+                self._note(f"P4: the member {name} was left out of {place}")
+        added = {*after} - {*before}
+        if added and len(after) > CAPACITY[place]:
+            self._note(f"P5: {place} has {len(after)} clients")
+        self._check_clients()
+
+    def after_write(self) -> None:
+        """Look at the records as they are now, so that none goes by between two steps."""
+        for record in self._cloud.all_records():
+            self._ours |= {(h.place.registry, h.names.token) for h in record.holdings}
+            if record.claim is not None:
+                self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
+            if record.is_tombstone:
+                for holding in record.holdings:
+                    self._condemn(
+                        holding.place.registry, holding.names.token, "its device was revoked"
+                    )
+
+    # Asked after each step
+
+    def check(self) -> None:
+        """Raise AssertionError where a promise was broken since the beginning."""
+        self._check_names()
+        self._check_clients()
+        self._check_tombstones()
+        self._check_condemned()
+        self._check_texts()
+        if self._cloud.violations:
+            raise AssertionError("\n".join(dict.fromkeys(self._cloud.violations)))
+
+    def passwords_of(self, registry: RegistryId, token: str) -> tuple[str, ...]:
+        """All that a token ever had."""
+        return tuple(self._passwords.get((registry, token), ()))
+
+    def check_others(self) -> None:
+        """P7, in the end: what was delivered to identities that are no more opens nothing."""
+        for (registry, token), values in self._passwords.items():
+            for value in values:
+                device_id, generation_id = self._delivered_to.get(value, ("", ""))
+                identity = self._azure.identity(device_id)
+                if not device_id or (identity and identity.generation_id == generation_id):
+                    continue
+                sites = [
+                    site for place, site in self._azure.sites.items() if place.registry == registry
+                ]
+                if any(site.authenticate(token, value) is not None for site in sites):
+                    self._note(f"P7: {device_id} of before is let in")
+
+    def _check_names(self) -> None:
+        """P1: tokens, secrets and twin entries of ours that no record names any more."""
+        holdings = self._holdings()
+        tokens = {(h.place.registry, h.names.token) for h in holdings}
+        for registry, name in self._ours - tokens:
+            if self._azure.token(registry, name) is not None:
+                self._note(f"P1: no record names the token {name}")
+        secrets = {h.names.secret for h in holdings}
+        spent = {name for record in self._cloud.all_records() for name in record.spent_secrets}
+        for name in self._azure.vault.list_secrets():
+            if name not in secrets | spent:
+                self._note(f"P1: no record names the secret {name}")
+            elif name not in secrets and self._enabled_versions(name):
+                self._note(f"P1: no record names the secret {name}, which can be read")
+        for key in self._devices:
+            for place, entry in self._azure.entries(key.device_id):
+                ours = (place.registry, entry.get("username", "")) in self._ours
+                if ours and not any(h.place == place for h in self._holdings(key)):
+                    self._note(f"P1: no record names what {key.device_id} has for {place}")
+
+    def _check_clients(self) -> None:
+        """P1: clients of ours that no record has there."""
+        held = {(h.place, h.names.token) for h in self._holdings()}
+        for place in PLACES:
+            for name in self._azure.clients(place):
+                if (place.registry, name) in self._ours and (place, name) not in held:
+                    self._note(f"P1: no record has {name} at {place}")
+
+    def _check_tombstones(self) -> None:
+        """P7: of a device that was revoked nothing is left."""
+        for record in self._cloud.all_records():
+            if not record.is_tombstone:
+                continue
+            for holding in record.holdings:
+                place, names = holding.place, holding.names
+                device_id = record.device.device_id
+                left = {
+                    "its token": self._azure.token(place.registry, names.token) is not None,
+                    "its place": names.token in self._azure.clients(place),
+                    "its secret": bool(self._enabled_versions(names.secret)),
+                    "its delivery": any(
+                        at == place and entry.get("username") == names.token
+                        for at, entry in self._azure.entries(device_id)
+                    ),
+                }
+                for what, is_left in left.items():
+                    if is_left:
+                        self._note(f"P7: {device_id} was revoked and has {what}")
+
+    def _check_condemned(self) -> None:
+        """P7: a password that ended opens nothing."""
+        for value, condemned in self._condemned.items():
+            registry, token = condemned.registry, condemned.token
+            if self._azure.accepts(registry, token, value):
+                self._note(f"P7: {token} has a password although {condemned.why}")
+            for place, site in self._azure.sites.items():
+                knows = place.registry == registry and site.snapshot.taken_at > condemned.at
+                if knows and site.authenticate(token, value) is not None:
+                    self._note(f"P7: {place} lets {token} in although {condemned.why}")
+
+    def _check_texts(self) -> None:
+        """P6: a password stands in Key Vault, in the twin, and nowhere else."""
+        passwords = [value for values in self._passwords.values() for value in values]
+        if not passwords:
+            return
+        cloud = self._cloud
+        texts = [
+            ("records", "".join(text for text, _ in cloud.records.values())),
+            ("ledgers", b"".join(text for text, _ in cloud.ledgers.values()).decode()),
+            ("queue", repr(cloud.queue)),
+            ("report", cloud.sweep[0].decode() if cloud.sweep else ""),
+            *(tell() for tell in self.texts),
+        ]
+        for where, text in texts:
+            if any(value in text for value in passwords):
+                self._note(f"P6: a password is in the {where}")
+
+    # What may end
+
+    def _in_use(self, registry: RegistryId, token: str) -> Iterator[tuple[Device, str]]:
+        """Who uses which password of a token, or has it in its twin."""
+        for device in self._devices.values():
+            identity = self._azure.identity(device.key.device_id)
+            if identity is None or identity.generation_id != device.generation_id:
+                continue
+            for place, login in device.logins.items():
+                if (place.registry, login.token) == (registry, token):
+                    yield device, login.password
+            for place, entry in self._azure.entries(device.key.device_id):
+                if (place.registry, entry.get("username")) == (registry, token):
+                    yield device, str(entry.get("password"))
+
+    def _may_end(self, device: Device, registry: RegistryId, token: str, value: str) -> bool:
+        """Whether somebody wanted it to end, or the device has logged in with what replaces it."""
+        record = self._record(device.key)
+        if record is None:
+            return False
+        if _ends_passwords(record) or (
+            record.claim is not None and self._claims_that_end.get(record.claim.owner, False)
+        ):
+            return True
+        seen = record.hub_generation_id
+        by_hand = value not in self._delivered_to
+        if seen not in (None, device.generation_id) and by_hand:
+            return True  # as far as the record knows, it is another device's of the name
+        login = device.logins.get(record.place) if record.place is not None else None
+        return (
+            login is not None
+            and record.place is not None
+            and record.names is not None
+            and login.token == record.names.token
+            and (record.place.registry, login.token, login.password) != (registry, token, value)
+            and self._azure.accepts(record.place.registry, login.token, login.password)
+        )
+
+    def _may_leave(self, place: Place, token: str) -> bool:
+        """Whether a record has the token at the place, and is to keep it."""
+        return not any(
+            record.revocation is None
+            and record.place == place
+            and record.names is not None
+            and record.names.token == token
+            and not any(h.place == place for h in record.leaving)
+            for record in self._cloud.all_records()
+        )
+
+    # Looking things up
+
+    def _condemn(self, registry: RegistryId, token: str, why: str) -> None:
+        now = self._cloud.clock.now()
+        for value in self.passwords_of(registry, token):
+            self._condemned.setdefault(value, _Condemned(registry, token, now, why))
+
+    def _enabled_versions(self, secret: str) -> list[str]:
+        found = self._azure.vault.list_versions(secret).values()
+        return [version.version for version in found if version.enabled]
+
+    def _holdings(self, device: DeviceKey | None = None) -> list[Holding]:
+        """What the records name, of one device or of all."""
+        return [
+            holding
+            for record in self._cloud.all_records()
+            if device in (None, record.device)
+            for holding in record.holdings
+        ]
+
+    def _record(self, device: DeviceKey) -> DeviceRecord | None:
+        return self._cloud.record(device) if device in self._cloud.records else None
+
+    def _note(self, broken: str) -> None:
+        self._cloud.violations.append(broken)
+
+
+def _ends_passwords(record: DeviceRecord) -> bool:
+    """Whether the record wants passwords to end that somebody uses."""
+    immediately = record.rotation is not None and record.rotation.immediately
+    at_once = any(holding.at_once for holding in record.leaving)
+    return record.revocation is not None or immediately or at_once

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock setup az clean package
+.PHONY: help demo up test check format lock setup az clean package lifetime planted-bugs
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -10,7 +10,7 @@ AZURE_CLI := 2.91.0
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## a device appears, a webhook names it, and it pulls its first image
 	@$(BIN)/python -m local_azure.commands.demo
@@ -23,6 +23,12 @@ package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies 
 
 test: check ## everything that must hold: the checks, then the tests
 	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
+
+lifetime: setup ## devices from first request to last revoke, 1,000 courses of events (minutes)
+	@$(BIN)/python -m tests.lifetime
+
+planted-bugs: setup ## ten bugs planted in copies of firstpull: is each caught? (minutes)
+	@$(BIN)/python -m tests.lifetime.plant_bugs
 
 check: setup ## ruff, mypy --strict, import-linter, and the templates in infra/
 	@$(BIN)/ruff check $(PYTHON_CODE)

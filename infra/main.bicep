@@ -50,8 +50,9 @@ param sweepRevokesPercent int = 10
 @description('Secret of the vault that holds the keys of signed webhooks; none switches those off.')
 param webhookKeysSecretName string = ''
 
-@description('Client id of the app registration that stands for the HTTP API. None leaves it to function keys.')
-param entraClientId string = ''
+@description('Client id of the app registration that stands for the HTTP API; function-keys leaves it to those.')
+@minLength(13)
+param entraClientId string
 
 @description('Object ids of the users and service principals that may call the HTTP API. None admits nobody.')
 param entraCallers string[] = []
@@ -345,7 +346,7 @@ module app 'modules/app.bicep' = {
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
     webhookKeysSecretName: webhookKeysSecretName
-    entraClientId: entraClientId
+    entraClientId: entraClientId == 'function-keys' ? '' : entraClientId
     entraCallers: entraCallers
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     maximumInstanceCount: maximumInstanceCount

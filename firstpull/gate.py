@@ -13,7 +13,7 @@ from firstpull.errors import (
 )
 from firstpull.observation import Observed, PlaceView
 from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.records import State, tokens_left_in
 from firstpull.repositories import uncovered
 
 
@@ -106,8 +106,8 @@ def _token_is_not_ours(observed: Observed) -> Finding | None:
     credential = observed.credential
     if credential is None or credential.token is None or observed.record.names is not None:
         return None
-    token = credential.names.token
-    if any(holding.names.token == token for holding in observed.record.leaving):
+    token, view = credential.names.token, observed.chosen
+    if view is not None and token in tokens_left_in(observed.record, view.place.registry):
         return None  # the device's own, from the place that it leaves
     if credential.is_taken:
         return Finding(

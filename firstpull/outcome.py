@@ -24,6 +24,7 @@ from firstpull.records import (
     State,
     Warned,
     made_true,
+    tokens_left_in,
     without,
 )
 from firstpull.schedule import look_after_revoke, next_look, retry_at
@@ -305,6 +306,7 @@ def _place_of(observed: Observed) -> object:
 def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
     """Whether a recorded place is only a plan: no room is held there, and no token was made."""
     token = observed.credential.token if observed.credential is not None else None
-    brought = {record.intent.adopt, *(held.names.token for held in record.leaving)}
-    is_bare = token is None or token.name in brought
-    return record.place is not None and record.delivery is None and is_bare
+    if record.place is None or record.delivery is not None:
+        return False
+    brought = {record.intent.adopt, *tokens_left_in(record, record.place.registry)}
+    return token is None or token.name in brought

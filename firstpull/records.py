@@ -305,6 +305,11 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
     )
 
 
+def tokens_left_in(record: DeviceRecord, registry: RegistryId) -> frozenset[str]:
+    """The tokens of a container registry that a device leaves; elsewhere the names are others'."""
+    return frozenset(h.names.token for h in record.leaving if h.place.registry == registry)
+
+
 def made_true(record: DeviceRecord, generation: int) -> DeviceRecord:
     """The record when a generation is true; those before it that never were are superseded."""
     skipped = frozenset(range(record.observed_generation + 1, generation))

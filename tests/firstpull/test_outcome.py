@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from firstpull.cloud import Place, RegistryId
 from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.gate import Finding
 from firstpull.outcome import after_failure, after_look, condition_after, transitions
 from firstpull.plan import Answer, Plan, make_plan
 from firstpull.reasons import Reason
@@ -35,7 +37,7 @@ from tests.firstpull.builders import (
     record,
 )
 from tests.firstpull.fakes import FakeToken, Fault, FaultKind
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, VALIDITY, Harness
+from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness
 
 MINUTE = timedelta(minutes=1)
 CLAIMED = Claim(owner="me", until=NOW + MINUTE)
@@ -251,3 +253,20 @@ async def test_a_pass_that_saw_an_old_record_writes_nothing_over_a_newer_one() -
     found = harness.cloud.record(device)
     assert found.condition.state is State.REVOKING
     assert (found.attempts, found.revocation) == (0, REVOKED)
+
+
+@pytest.mark.parametrize(
+    ("left", "stays"),
+    [(PLANT_TWO, False), (replace(PLANT_TWO, registry=RegistryId(f"{REGISTRY}two")), True)],
+    ids=["its own, from this registry", "another one, of the same name elsewhere"],
+)
+def test_a_full_place_is_given_up_only_where_its_token_came_along(
+    left: Place, *, stays: bool
+) -> None:
+    leaving = (Leaving(place=left, names=NAMES, at_once=False),)
+    full = Finding(
+        state=State.BLOCKED, reason=Reason.CONNECTED_REGISTRY_FULL, message="Full.", remedy="Wait."
+    )
+    world = replace(READY, record=record(delivery=None, leaving=leaving))
+    after = looked(world, plan=Plan(finding=full))
+    assert (after.place, after.names) == ((PLANT_ONE, NAMES) if stays else (None, None))

@@ -243,7 +243,8 @@ def _after_convergence(
 
 def _vault_seen_at(observed: Observed) -> datetime | None:
     versions = observed.credential.secrets if observed.credential is not None else ()
-    return max((v.updated_at for v in versions if v.updated_at is not None), default=None)
+    disabled = (v.updated_at for v in versions if not v.enabled)
+    return max((at for at in disabled if at is not None), default=None)
 
 
 def _how_far(

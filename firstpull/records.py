@@ -181,7 +181,7 @@ class DeviceRecord:
     observed_at: datetime | None = None
     """When everything was last looked at and found in order, or put in order."""
     vault_seen_at: datetime | None = None
-    """The time, by the vault's clock, of the latest change of the secret that a look has seen."""
+    """By the vault's clock: the latest change of a disabled version that a look has seen."""
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0

@@ -173,13 +173,13 @@ def test_every_assumption_about_an_error_code_is_listed() -> None:
 
 def test_every_make_target_is_listed_and_every_target_in_the_documents_exists() -> None:
     makefile = text_of("Makefile")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     listed = {name.removeprefix("make ") for name in rows("CONTRIBUTING.md") if "make " in name}
     assert listed == targets
     named = {
         name
         for document in DOCUMENTS
-        for name in re.findall(r"(?:^|`)make ([a-z]+)\b", document.read_text(), re.MULTILINE)
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)\b", document.read_text(), re.MULTILINE)
     }
     assert named <= targets
 

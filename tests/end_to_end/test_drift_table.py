@@ -162,11 +162,13 @@ async def test_somebody_adds_a_version_of_their_own_to_the_secret(
     assert entry_of(operator.stack, subject.device_id, PLANT) == before
 
 
-async def test_a_disabled_version_that_is_not_the_delivered_one_is_no_drift(
+async def test_a_disabled_version_that_is_not_the_delivered_one_is_looked_at_once(
     case: Case, operator: Operator, subject: Subject
 ) -> None:
     made = await operator.vault.set_secret(subject.secret, "of somebody else", enabled=False)
     assert not made.properties.enabled
+    assert await case.sweep_says(subject.device_id) == {"the secret is disabled"}
+    await case.comes_to_rest(subject.device_id)
     assert await case.sweep_says(subject.device_id) == set()
 
 

@@ -57,7 +57,7 @@ def case(firstpull: Firstpull) -> Case:
 @pytest.fixture
 async def subject(case: Case) -> Subject:
     """A device that has logged in."""
-    return await case.ready_device(f"revoke-{next(_NUMBERS)}")
+    return await case.ready_device(f"site-revoke-{next(_NUMBERS)}")
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ async def test_a_bearer_token_that_the_site_issued_works_until_it_ends_by_itself
 async def test_the_agent_logs_out_when_it_hears_of_the_revoke_and_is_refused_when_it_does_not(
     case: Case, stack: Stack, ca_file: Path, tmp_path: Path, site: ConnectedRegistryBackend
 ) -> None:
-    agent = agent_with_key(stack, ca_file, tmp_path, "revoke-agent")
+    agent = agent_with_key(stack, ca_file, tmp_path, "site-revoke-agent")
     await case.firstpull.ask(case.application, agent.device_id, PLANT)
     await case.comes_to_rest(agent.device_id)
     assert site.sync()
@@ -216,7 +216,8 @@ async def test_the_scope_map_goes_when_nothing_has_referred_to_it_for_a_day(
     assert [*noted.scope_maps_unreferenced] == [
         f"{stack.registry_id}/scopeMaps/{subject.scope_map}"
     ]
-    case.firstpull.clock.advance(SCOPE_MAP_REST)
+    (since,) = noted.scope_maps_unreferenced.values()
+    case.firstpull.clock.advance_to(since + SCOPE_MAP_REST)
     done = await case.application.sweeper.run()
     assert (done.scope_maps_removed, done.scope_maps_unreferenced) == (1, {})
     assert subject.scope_map not in {each.name for each in cloud_registry(stack).scope_maps()}
@@ -225,7 +226,7 @@ async def test_the_scope_map_goes_when_nothing_has_referred_to_it_for_a_day(
 async def test_a_device_that_is_revoked_before_it_was_given_anything_gets_nothing(
     case: Case, stack: Stack
 ) -> None:
-    register(stack, "revoke-early")
-    await case.firstpull.ask(case.application, "revoke-early", PLANT)
-    await case.revoke("revoke-early")
-    assert entry_of(stack, "revoke-early", PLANT) == {}
+    register(stack, "site-revoke-early")
+    await case.firstpull.ask(case.application, "site-revoke-early", PLANT)
+    await case.revoke("site-revoke-early")
+    assert entry_of(stack, "site-revoke-early", PLANT) == {}

@@ -16,6 +16,7 @@ from firstpull.records import DeviceRecord, State
 from firstpull.requests import OnboardingRequest
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
+from tests.lifetime import found
 from tests.lifetime.asking import asks_for
 from tests.lifetime.azure import CAPACITY, PLACES
 from tests.lifetime.fate import Fate
@@ -30,7 +31,11 @@ _OURS = ("registries.", "secrets.", "hubs.")
 
 
 def check_the_end(
-    world: World, fates: Mapping[DeviceKey, Fate], requests: Mapping[DeviceKey, OnboardingRequest]
+    world: World,
+    fates: Mapping[DeviceKey, Fate],
+    requests: Mapping[DeviceKey, OnboardingRequest],
+    *,
+    keeps_off: bool,
 ) -> None:
     """Raise AssertionError where something is not as it has to be in the end."""
     _calm(world)
@@ -41,7 +46,8 @@ def check_the_end(
         for problem in _problems(world, record, fates.get(record.device, Fate()))
     ]
     problems += _room_for_nobody(world)
-    world.watch.check_others()
+    spared = filter(found.keeps_what_was_anothers, world.records() if keeps_off else ())
+    world.watch.check_others(but={record.device.device_id for record in spared})
     world.watch.check()
     if problems:
         raise AssertionError("P3: " + "\n".join(problems))
@@ -110,8 +116,8 @@ def _can_log_in(world: World, record: DeviceRecord) -> bool:
         known = world.watch.passwords_of(record.place.registry, record.names.token)
         passwords = list(known)
     else:
-        found = login.get(record.place)
-        passwords = [found.password] if found and found.token == record.names.token else []
+        used = login.get(record.place)
+        passwords = [used.password] if used and used.token == record.names.token else []
     grants = [site.authenticate(record.names.token, password) for password in passwords]
     return any(grant and grant.actions == record.intent.scope_actions for grant in grants)
 

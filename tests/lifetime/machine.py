@@ -104,12 +104,8 @@ class Lifetime(RuleBasedStateMachine):
             lambda app: app.revoking.revoke(key, requested_by="a person"), meanwhile=meanwhile
         )
         if isinstance(answer, DeviceRecord):
-            fate = self._fate(key)
-            fate.was_revoked(
-                fate.revoked_at
-                if self.keeps_off and fate.is_wanted is False and fate.revoked_at
-                else self.world.clock.now()
-            )
+            at = found.revoked_at(answer) if self.keeps_off else self.world.clock.now()
+            self._fate(key).was_revoked(at)
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, immediately=st.booleans(), meanwhile=st.booleans())
@@ -288,7 +284,7 @@ class Lifetime(RuleBasedStateMachine):
         try:
             if not self.is_broken:
                 self.is_broken = True
-                check_the_end(self.world, self.fates, self.requests)
+                check_the_end(self.world, self.fates, self.requests, keeps_off=self.keeps_off)
         finally:
             self.world.close()
 

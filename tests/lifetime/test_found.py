@@ -97,11 +97,32 @@ def _adopted_after_it_was_blocked(life: Lifetime) -> None:
     life.play(1)
 
 
+def _room_lost_on_the_way_to_another_registry(life: Lifetime) -> None:
+    """The new token has the name of the old one elsewhere: it is taken for that, and forgotten."""
+    life.some_are_there(["press-1"], "plantone")
+    life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
+    for _ in range(2):
+        life.change_list("portone", ToList.ADDS_A_TOKEN, at="registries.create_token")
+    life.play(7)
+
+
+def _registered_anew_while_its_move_is_blocked(life: Lifetime) -> None:
+    """What the device of before has at the old place it keeps, for as long as the block lasts."""
+    life.some_are_there(["press-1"], "plantone")
+    for _ in range(2):
+        life.change_list("portone", ToList.ADDS_A_TOKEN, at=0)
+    life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
+    life.play(1)
+    life.delete("press-1", announced=False, comes_back=True)
+
+
 FOUND = (
+    _registered_anew_while_its_move_is_blocked,
     _revoked_again,
     _adopted_after_it_was_blocked,
 )
 MENDED = (
+    _room_lost_on_the_way_to_another_registry,
     _members_whose_room_somebody_took,
     _registered_anew_after_a_crash_at_its_delivery,
     _a_crash_at_the_delivery_to_who_was_registered_anew,

@@ -6,7 +6,7 @@ error of Azure's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -150,13 +150,20 @@ class Watch:
         """All that a token ever had."""
         return tuple(self._passwords.get((registry, token), ()))
 
-    def check_others(self) -> None:
-        """P7, in the end: what was delivered to identities that are no more opens nothing."""
+    def check_others(self, *, but: Collection[str]) -> None:
+        """P7, in the end: what was delivered to identities that are no more opens nothing.
+
+        `but` are the ids of devices that are not looked at.
+        """
         for (registry, token), values in self._passwords.items():
             for value in values:
                 device_id, generation_id = self._delivered_to.get(value, ("", ""))
                 identity = self._azure.identity(device_id)
-                if not device_id or (identity and identity.generation_id == generation_id):
+                if (
+                    not device_id
+                    or device_id in but
+                    or (identity and identity.generation_id == generation_id)
+                ):
                     continue
                 sites = [
                     site for place, site in self._azure.sites.items() if place.registry == registry

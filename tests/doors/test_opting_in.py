@@ -60,6 +60,7 @@ async def test_a_device_without_a_tag_gets_the_default_and_never_what_its_event_
 async def test_where_there_is_no_default_a_device_without_a_tag_is_left_alone(
     reserved_doors: Doors,
 ) -> None:
+    await reserved_doors.discard_all()
     reserved_doors.register("left-alone")
     reserved_doors.register("opted-in", tag=TARGET)
     assert (await reserved_doors.push_event([device_event("left-alone")])).status == 202

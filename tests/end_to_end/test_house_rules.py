@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 _NOT_OURS = {"node_modules", "__pycache__", "dist"}
@@ -36,6 +39,12 @@ def test_the_host_serves_the_prefix_that_the_description_of_the_api_names() -> N
     representations = (ROOT / "functions" / "representations.py").read_text()
     prefix = host["extensions"]["http"]["routePrefix"]
     assert f'ROUTE_PREFIX = "/{prefix}"\n' in representations
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="there is one worker")
+def test_with_several_workers_a_file_stays_with_one(request: pytest.FixtureRequest) -> None:
+    """What the files set up is shared by their tests, which a lost group would tear apart."""
+    assert request.node.nodeid.endswith(f"@{request.path}")
 
 
 def _own_files(folder: Path) -> Iterator[Path]:

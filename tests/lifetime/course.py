@@ -11,7 +11,7 @@ _EVERY = settings(
     suppress_health_check=list(HealthCheck),
 )
 
-EVERY_DAY = settings(_EVERY, derandomize=True, max_examples=150, stateful_step_count=30)
+EVERY_DAY = settings(_EVERY, derandomize=True, max_examples=200, stateful_step_count=30)
 
 
 def thorough(*, examples: int, steps: int) -> settings:

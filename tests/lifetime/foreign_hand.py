@@ -81,6 +81,7 @@ class ForeignHand:
             return name
         scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
         registry.put_token(name, scope_map_id=scope_map_id)
+        self.watch.token_was_made_by_hand(place.registry, name)
         self.clock.advance(_ACTIVATION)
         token_id = registry.registry_id.child("tokens", name)
         made = registry.generate_credentials(token_id, name="password1")

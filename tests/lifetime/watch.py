@@ -55,6 +55,10 @@ class Watch:
         ):
             self._note(f"P1: no record names the new token {name}")
 
+    def token_was_made_by_hand(self, registry: RegistryId, name: str) -> None:
+        """It is nobody's of ours, though one of its name may have been."""
+        self._ours.discard((registry, name))
+
     def password_was_made(self, registry: RegistryId, token: str, value: str) -> None:
         """Remember whose it is."""
         self._passwords.setdefault((registry, token), []).append(value)

@@ -116,7 +116,12 @@ class Worker:
             plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
             delivery = None
             if plan.actions:
-                stored = await self._claim(stored, observed, plan)
+                before, stored = stored, await self._claim(stored, observed, plan)
+                if adopts(before.value) and await self._is_contested(stored.value):
+                    stored = await self._give_up_token(stored, before.value)
+                    contested = Conflict("Another device asks for the same token just now.")
+                    await self._conclude(stored, self._failed(contested), journal)
+                    return
                 delivery = await self._apply(stored.value, observed, plan, journal)
         except FirstpullError as error:
             await self._conclude(stored, self._failed(error), journal)
@@ -193,6 +198,29 @@ class Worker:
             due_at=until + timedelta(seconds=REQUEST_DEADLINE),
         )
         return await self.records.replace(claimed, etag=stored.etag)
+
+    async def _is_contested(self, record: DeviceRecord) -> bool:
+        """Whether another record names the token that this one is about to take over.
+
+        Asked when the claim names it: of two that ask at once, at least one sees the other.
+        """
+        if record.place is None or record.names is None:
+            return False
+        return await self.observer.is_named_elsewhere(record, record.place, record.names.token)
+
+    async def _give_up_token(
+        self, stored: Stored[DeviceRecord], before: DeviceRecord
+    ) -> Stored[DeviceRecord]:
+        """Name it no more: nothing was done with it."""
+        given_up = replace(
+            stored.value,
+            place=before.place,
+            names=before.names,
+            adopted=before.adopted,
+            slots_requested=before.slots_requested,
+            leaving=before.leaving,
+        )
+        return await self.records.replace(given_up, etag=stored.etag)
 
     def _while_claimed(self, record: DeviceRecord, plan: Plan) -> Condition:
         """What blocks a device is tried again now and then: until it is gone, it is blocked."""

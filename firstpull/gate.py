@@ -104,7 +104,7 @@ def _of(refusal: Blocked) -> Finding:
 
 def _token_is_not_ours(observed: Observed) -> Finding | None:
     credential = observed.credential
-    if credential is None or credential.token is None or observed.record.names is not None:
+    if credential is None or credential.token is None:
         return None
     token, view = credential.names.token, observed.chosen
     if view is not None and token in tokens_left_in(observed.record, view.place.registry):
@@ -116,7 +116,7 @@ def _token_is_not_ours(observed: Observed) -> Finding | None:
             message=f"The token {token} belongs to another device or to a connected registry.",
             remedy="Ask with the name of the device's own token, or without `adopt`.",
         )
-    if observed.record.intent.adopt is not None:
+    if observed.record.names is not None or observed.record.intent.adopt is not None:
         return None
     return Finding(
         state=State.BLOCKED,

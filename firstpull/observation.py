@@ -102,6 +102,12 @@ class Observed:
     unread: tuple[FirstpullError, ...] = ()
     """Why a part of it is not known. Only where access is taken away: the rest goes on."""
 
+    @property
+    def is_another_device(self) -> bool:
+        """Whether the hub has another device by this name than the one that the record is about."""
+        recorded = self.record.hub_generation_id
+        return self.twin is not None and recorded not in (None, self.hub_generation_id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:
@@ -132,6 +138,8 @@ class Observer:
                 self._credential(record, chosen),
                 self._leaving(record, chosen),
             )
+        elif twin is not None:
+            generation_id = await self._generation_id(record, twin)
         return Observed(
             record=record,
             twin=twin,
@@ -188,7 +196,7 @@ class Observer:
         token = holding.names.token
         if token == token_name(record.device, deployment=self.deployment):
             return view
-        named = self._is_named_elsewhere(record, holding.place, token)
+        named = self.is_named_elsewhere(record, holding.place, token)
         if not await _read(named, default=True, errors=errors):
             return view
         return replace(view, connected_registry=None, ledger=Ledger(), token=None)
@@ -288,11 +296,13 @@ class Observer:
         )
 
     async def _is_taken(self, record: DeviceRecord, view: PlaceView, names: Names) -> bool:
-        """Asked of a token that is to be adopted, before it is."""
-        if record.names is not None or record.intent.adopt is None:
+        """Asked of a token that is to be adopted, until it is."""
+        if record.intent.adopt is None or record.observed_generation == record.generation:
             return False
+        if record.names is not None:
+            return await self.is_named_elsewhere(record, view.place, names.token)
         is_named, connected = await asyncio.gather(
-            self._is_named_elsewhere(record, view.place, names.token),
+            self.is_named_elsewhere(record, view.place, names.token),
             self.registries.list_connected_registries(view.place.registry),
         )
         syncs = (c.sync_token_id for c in connected if c.sync_token_id is not None)
@@ -300,7 +310,7 @@ class Observer:
         is_entered = view.ledger.get(view.token_id) is not None and not here
         return is_named or is_entered or any(same_id(view.token_id, sync) for sync in syncs)
 
-    async def _is_named_elsewhere(self, record: DeviceRecord, place: Place, token: str) -> bool:
+    async def is_named_elsewhere(self, record: DeviceRecord, place: Place, token: str) -> bool:
         """Whether another device that was not revoked has this token."""
         page = await self.records.page(Query(token=token))
         return any(

@@ -47,13 +47,13 @@ def after_look(
     record = replace(record, claim=None)
     if observed.record.revocation is not None:
         return _after_revoke(record, observed, now=now)
+    if plan.forgets:
+        return _after_forgetting(record, observed, now=now)
     record, begun = without(record, plan.gone), observed.record
     if observed.chosen is None and begun.leaving and plan.finding is None:
         return replace(record, due_at=now, attempts=0)  # what had to go first has gone
     if plan.finding is not None:
         return _after_finding(record, observed, plan, now=now)
-    if plan.forgets:
-        return _after_forgetting(record, observed, now=now)
     if (record.place, record.revocation) != (_place_of(observed), begun.revocation):
         return replace(record, due_at=now, attempts=0)
     return _after_convergence(record, observed, plan, delivery, now=now)

@@ -80,6 +80,8 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     """What is to be done. `validity` is that of a new password."""
     if takes_away(observed.record):
         return _taking_away(observed)
+    if observed.is_another_device:
+        return _forgetting(observed)
     if (finding := first_finding(observed)) is not None:
         return Plan(finding=finding)
     twin, view, found = observed.twin, observed.chosen, observed.credential
@@ -95,6 +97,25 @@ def _taking_away(observed: Observed) -> Plan:
     )
     holdings = tuple(view.holding for view in observed.leaving)
     return Plan(actions=actions, takes_away=True, gone=() if observed.unread else holdings)
+
+
+def _forgetting(observed: Observed) -> Plan:
+    """All that the device of before could log in with goes; then this one is a new one.
+
+    Nothing is given in the same pass: a second one could not tell the new password from the old
+    ones. What is to be left goes in a pass of its own, whatever stands in this one's way.
+    """
+    why = "the device was registered anew: it is another device"
+    found, actions = observed.credential, list[Action]()
+    if found is not None:
+        if found.token is not None and found.token.passwords:
+            actions.append(KeepPasswords(name=found.token.name, slots=frozenset(), why=why))
+        actions += [
+            DisableSecretVersion(secret=found.names.secret, version=version.version, why=why)
+            for version in found.secrets
+            if version.enabled
+        ]
+    return Plan(actions=tuple(actions), forgets=True)
 
 
 def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
@@ -173,8 +194,6 @@ class _Planner:
         self._twin = twin
         self._entry = read_entry(twin.desired, key)
         self._acknowledgement = read_acknowledgement(twin.reported, key)
-        recorded = self._record.hub_generation_id
-        self._recreated = recorded is not None and recorded != observed.hub_generation_id
         rotation = self._record.rotation
         self._starts_over = rotation is not None and rotation.immediately
         delivery = self._record.delivery
@@ -186,8 +205,6 @@ class _Planner:
         )
 
     def plan(self) -> Plan:
-        if self._recreated:
-            return self._forgetting()
         slot = self._slot_for_new_password()
         if slot is None and self._current is None and not self._leaves_passwords_alone():
             return Plan(finding=_NO_FREE_SLOT)
@@ -220,21 +237,6 @@ class _Planner:
             gone=gone,
             is_settled=self._is_settled_after(actions),
         )
-
-    def _forgetting(self) -> Plan:
-        """All that the device of before could log in with goes; then this one is a new one.
-
-        Nothing is given in the same pass: a second one could not tell the new password from the
-        old ones.
-        """
-        why = "the device was registered anew: it is another device"
-        token, secret = self._found.token, self._found.names.secret
-        enabled = [version.version for version in self._found.secrets if version.enabled]
-        actions: list[Action] = []
-        if token is not None and token.passwords:
-            actions.append(KeepPasswords(name=token.name, slots=frozenset(), why=why))
-        actions += [DisableSecretVersion(secret=secret, version=v, why=why) for v in enabled]
-        return Plan(actions=tuple(actions), forgets=True)
 
     def _place(self) -> tuple[Action, ...]:
         reserved = self._view.ledger.get(self._view.token_id) is not None

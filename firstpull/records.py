@@ -247,6 +247,8 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
         base = _moving(record, intent)
     else:
         base = record
+    if base.names is None and intent.adopt != record.intent.adopt:
+        base = replace(base, slots_requested=frozenset())  # they were another token's
     return replace(
         base,
         intent=intent,

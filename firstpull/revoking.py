@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firstpull.amending import amend, device_not_known
 from firstpull.clock import Clock
@@ -23,7 +23,10 @@ class Revoking:
     clock: Clock
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
-        """Revoke a device. Asking again changes nothing. Raises NotKnown."""
+        """Revoke a device. Raises NotKnown.
+
+        Asking again changes nothing but what late messages are held against.
+        """
         _, record = await self._write(device, self._revoked(requested_by))
         return record
 
@@ -57,8 +60,8 @@ class Revoking:
         now = self.clock.now()
 
         def change(record: DeviceRecord) -> DeviceRecord:
-            if record.revocation is not None:
-                return record
+            if record.revocation is not None:  # what comes late is held against the last one
+                return replace(record, revocation=replace(record.revocation, at=now))
             return with_revocation(record, Revocation(requested_by=requested_by, at=now))
 
         return change

@@ -39,7 +39,7 @@ def ca_file() -> Path:
 async def stack() -> AsyncIterator[Stack]:
     """The session's local Azure, without throttling.
 
-    Its connected registries, plant01 to plant20, sync on request only.
+    Its connected registries, plant01 to plant31, sync on request only.
     """
     from local_azure.container_registry.backends import SyncOverride  # noqa: PLC0415 - see above
     from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
@@ -48,7 +48,7 @@ async def stack() -> AsyncIterator[Stack]:
         seed=20261123,
         connected_registries=tuple(
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
-            for number in range(1, 21)
+            for number in range(1, 32)
         ),
         token_activation_seconds=(0.0, 0.0),
         throttled=False,

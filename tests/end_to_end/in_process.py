@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, cast
 
 import pytest
@@ -40,14 +40,15 @@ _RESTING = (State.WAITING, State.BLOCKED, State.DELIVERED, State.READY, State.RE
 
 
 class MovableClock:
-    """The machine's time and a shift. Nobody sleeps on it: sleeping moves it."""
+    """Azure's time and a shift. Nobody sleeps on it: sleeping moves it."""
 
-    def __init__(self) -> None:
+    def __init__(self, azures_time: Callable[[], datetime]) -> None:
+        self._azures_time = azures_time
         self._shift = timedelta()
 
     def now(self) -> datetime:
         """The time, aware, in UTC."""
-        return datetime.now(UTC) + self._shift
+        return self._azures_time() + self._shift
 
     async def sleep(self, seconds: float) -> None:
         """Have `seconds` pass; others get their turn."""
@@ -59,7 +60,7 @@ class MovableClock:
         self._shift += by
 
     def keep_azures_time(self) -> None:
-        """Go back to the machine's time, so that a later sync of Azure's is later here, too."""
+        """Go back to Azure's time, so that a later sync of Azure's is later here, too."""
         self._shift = timedelta()
 
     def advance_to(self, at: datetime) -> None:
@@ -171,7 +172,7 @@ async def connected(
             patch.setattr(bootstrap, maker, _remembering(opened, getattr(bootstrap, maker)))
         settings = read_settings()
         ports = await bootstrap.connect(settings)
-    clock = MovableClock()
+    clock = MovableClock(stack.kernel.clock.now)
     try:
         yield Firstpull(stack, settings, replace(ports, clock=clock), clock)
     finally:

@@ -375,7 +375,7 @@ async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
 async def test_a_page_that_is_throttled_is_waited_for(
     stack: Stack, firstpull: Firstpull, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = MovableClock()
+    clock = MovableClock(stack.kernel.clock.now)
     monkeypatch.setattr(firstpull.ports.hubs, "_clock", clock)
     throttled = Fault(r"iotHub\.twins\.query", FaultKind.STATUS, status=429, skip=page - 1, times=2)
     stack.kernel.faults.add(throttled)
@@ -389,7 +389,7 @@ async def test_a_page_that_is_throttled_is_waited_for(
 async def test_a_listing_that_is_throttled_for_minutes_is_given_up(
     stack: Stack, firstpull: Firstpull, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firstpull.ports.hubs, "_clock", MovableClock())
+    monkeypatch.setattr(firstpull.ports.hubs, "_clock", MovableClock(stack.kernel.clock.now))
     throttled = Fault(r"iotHub\.twins\.query", FaultKind.STATUS, status=429, times=25)
     stack.kernel.faults.add(throttled)
     with pytest.raises(Transient) as refused:

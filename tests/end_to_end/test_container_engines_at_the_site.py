@@ -16,7 +16,7 @@ from .api import Api, running_app
 from .cloud import Entry, entry_of, register, site_of
 from .engines import Engine, docker, podman, skopeo
 
-PLANT, IN_THE_CLEAR = "plant19", "plantclear"
+PLANT, IN_THE_CLEAR = "plant23", "plantclear"
 NOT_LOGGED_IN = ("unauthorized", "invalid username/password")
 
 Start = Callable[[Entry, Path], AbstractAsyncContextManager[Engine]]

@@ -18,7 +18,7 @@ from .end_state import check_onboarded
 from .in_process import Firstpull, connected
 from .trouble import ALL, STORAGE, Crashed, Kind, Line, troubled
 
-_PLANTS = tuple(f"plant{number:02}" for number in range(9, 17))
+_PLANTS = tuple(f"plant{number:02}" for number in range(24, 32))
 _DEVICES_PER_PLANT = 48
 _CLOUD = r"(arm|keyVault|iotHub)\..*"
 _POLL = "arm.tokens.operationStatus"

@@ -374,11 +374,6 @@ async def test_there_and_back_without_it_does_not_forget_the_adopted_token() -> 
     assert BY_HAND in names or BY_HAND not in harness.cloud.tokens
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the records are asked for the token before the claim: two workers see none of each "
-    "other's",
-)
 async def test_two_devices_that_ask_for_one_token_at_once_do_not_both_get_it() -> None:
     harness = Harness(policy=ADOPTING, processes=2)
     make_by_hand(harness, BY_HAND, HAND_MADE)

@@ -105,15 +105,22 @@ async def test_the_revoke_is_recorded_before_anybody_is_told() -> None:
     assert not record.is_converged
 
 
-async def test_asking_again_for_a_revoke_changes_nothing() -> None:
+async def test_asking_again_for_a_revoke_changes_only_what_late_messages_are_held_against() -> None:
     harness = Harness()
     device = await harness.make_ready()
     first = await harness.revoke(device)
-    assert await harness.revoke(device) == first
+    again = await harness.revoke(device)
+    assert first.revocation is not None
+    assert again.revocation is not None
+    assert again.revocation.at > first.revocation.at
+    assert replace(again, revocation=first.revocation) == first
     await harness.run_for(SETTLED)
     tombstone, begun = harness.cloud.record(device), len(harness.cloud.calls)
-    assert await harness.revoke(device) == tombstone
-    assert harness.cloud.calls[begun:] == ["records.get"]
+    last = await harness.revoke(device)
+    assert replace(last, revocation=tombstone.revocation) == tombstone
+    assert harness.cloud.calls[begun:] == ["records.get", "records.replace"]
+    await harness.run_for(SETTLED)
+    assert harness.cloud.record(device).is_tombstone
 
 
 async def test_a_revoke_of_a_device_that_nobody_named_is_refused() -> None:

@@ -16,7 +16,6 @@ from firstpull.records import DeviceRecord, State
 from firstpull.requests import OnboardingRequest
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
-from tests.lifetime import found
 from tests.lifetime.asking import asks_for
 from tests.lifetime.azure import CAPACITY, PLACES
 from tests.lifetime.fate import Fate
@@ -34,8 +33,6 @@ def check_the_end(
     world: World,
     fates: Mapping[DeviceKey, Fate],
     requests: Mapping[DeviceKey, OnboardingRequest],
-    *,
-    keeps_off: bool,
 ) -> None:
     """Raise AssertionError where something is not as it has to be in the end."""
     _calm(world)
@@ -46,8 +43,7 @@ def check_the_end(
         for problem in _problems(world, record, fates.get(record.device, Fate()))
     ]
     problems += _room_for_nobody(world)
-    spared = filter(found.keeps_what_was_anothers, world.records() if keeps_off else ())
-    world.watch.check_others(but={record.device.device_id for record in spared})
+    world.watch.check_others()
     world.watch.check()
     if problems:
         raise AssertionError("P3: " + "\n".join(problems))

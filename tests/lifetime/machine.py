@@ -19,7 +19,6 @@ from firstpull.records import DeviceRecord
 from firstpull.requests import OnboardingRequest
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
-from tests.lifetime import found
 from tests.lifetime.asking import asks_for, request_of
 from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, place_of
 from tests.lifetime.ending import check_the_end
@@ -52,8 +51,6 @@ class Lifetime(RuleBasedStateMachine):
         self.fates: dict[DeviceKey, Fate] = {}
         self.requests: dict[DeviceKey, OnboardingRequest] = {}
         self.is_broken = False
-        self.keeps_off = True
-        """Whether it keeps off what sets off the bugs that are found and not mended."""
 
     @initialize(ready=st.lists(devices, max_size=3, unique=True), where=targets)
     def some_are_there(self, ready: list[str], where: str) -> None:
@@ -104,8 +101,7 @@ class Lifetime(RuleBasedStateMachine):
             lambda app: app.revoking.revoke(key, requested_by="a person"), meanwhile=meanwhile
         )
         if isinstance(answer, DeviceRecord):
-            at = found.revoked_at(answer) if self.keeps_off else self.world.clock.now()
-            self._fate(key).was_revoked(at)
+            self._fate(key).was_revoked(self.world.clock.now())
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, immediately=st.booleans(), meanwhile=st.booleans())
@@ -124,8 +120,6 @@ class Lifetime(RuleBasedStateMachine):
         if registers and key not in self.world.devices:
             self.register(device, tagged=False)
         if key not in self.world.devices:
-            return
-        if self.keeps_off and found.has_asked_for_slots(self.world.record(key)):
             return
         token = self.foreign_hand.makes_by_hand(self.world.devices[key], place_of(place))
         self._ask(device, place, ["plant/app"], adopt=token)
@@ -284,7 +278,7 @@ class Lifetime(RuleBasedStateMachine):
         try:
             if not self.is_broken:
                 self.is_broken = True
-                check_the_end(self.world, self.fates, self.requests, keeps_off=self.keeps_off)
+                check_the_end(self.world, self.fates, self.requests)
         finally:
             self.world.close()
 

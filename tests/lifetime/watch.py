@@ -6,7 +6,7 @@ error of Azure's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -154,20 +154,14 @@ class Watch:
         """All that a token ever had."""
         return tuple(self._passwords.get((registry, token), ()))
 
-    def check_others(self, *, but: Collection[str]) -> None:
-        """P7, in the end: what was delivered to identities that are no more opens nothing.
-
-        `but` are the ids of devices that are not looked at.
-        """
+    def check_others(self) -> None:
+        """P7, in the end: what was delivered to identities that are no more opens nothing."""
         for (registry, token), values in self._passwords.items():
             for value in values:
                 device_id, generation_id = self._delivered_to.get(value, ("", ""))
                 identity = self._azure.identity(device_id)
-                if (
-                    not device_id
-                    or device_id in but
-                    or (identity and identity.generation_id == generation_id)
-                ):
+                is_still_its = identity and identity.generation_id == generation_id
+                if not device_id or is_still_its:
                     continue
                 sites = [
                     site for place, site in self._azure.sites.items() if place.registry == registry

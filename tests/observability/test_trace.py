@@ -16,12 +16,12 @@ from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 from firstpull import telemetry
 from firstpull.records import State
 from local_azure.stack import Stack
-from tests.end_to_end.cloud import WORK_QUEUE, register, report_login
+from tests.end_to_end.cloud import WORK_QUEUE, forget_devices, register, report_login
 from tests.end_to_end.in_process import Firstpull, connected
 from tests.firstpull.fakes import PASSWORD_MARK
 from tests.firstpull.harness import Harness
 
-PLANT, DEVICE = "plant16", "traced-1"
+PLANT, DEVICE = "plant21", "traced-1"
 CALLER = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -48,6 +48,7 @@ async def test_the_queue_carries_the_trace_from_the_door_to_the_twin_and_on(
                 assert looks < 20
                 if (await firstpull.record(DEVICE)).condition.state is State.DELIVERED:
                     report_login(stack, DEVICE, PLANT)
+    await forget_devices(stack)
 
     ended = spans.get_finished_spans()
     assert {_trace(span) for span in ended} == {TRACE}

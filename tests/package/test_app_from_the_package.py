@@ -11,7 +11,7 @@ from tests.end_to_end.cloud import cloud_answers, entry_of, register, report_log
 from .rest_client import Request, described, read_requests
 
 pytestmark = pytest.mark.timeout(300)  # the first test waits for two builds
-_PLANT = "plant12"
+_PLANT = "plant22"
 _TIMESTAMP = "1795449600"
 
 

@@ -288,10 +288,9 @@ class Worker:
         device = record.device
         for entry in found:
             emit(entry.event, hub=device.hub, device_id=device.device_id, detail=entry.detail)
-        known = {entry.event for entry in begun.history}
-        is_first = record.intent.adopt is None and ACKNOWLEDGED not in known
-        if is_first and any(entry.event == ACKNOWLEDGED for entry in found):
-            waited = self.clock.now() - record.intent.at
+        since = begun.awaits_first_pull_since
+        if since is not None and any(entry.event == ACKNOWLEDGED for entry in found):
+            waited = self.clock.now() - since
             telemetry.FIRST_PULL.record(waited.total_seconds())
         self._report(record)
 

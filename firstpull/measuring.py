@@ -67,7 +67,7 @@ class Measuring:
 
 def _unanswered_since(record: DeviceRecord) -> datetime | None:
     """Since when a delivery waits for its device's word."""
-    if record.delivery is None or record.acknowledged_at is not None or record.adopted:
+    if record.delivery is None or record.acknowledged_at is not None:
         return None
     if record.revocation is not None:
         return None

@@ -218,6 +218,7 @@ def _after_convergence(
         record,
         delivery=delivery or record.delivery,
         acknowledged_at=acknowledged_at,
+        awaits_first_pull_since=None if acknowledged_at else record.awaits_first_pull_since,
         adopted=adopted,
         slots_requested=frozenset() if delivery else record.slots_requested,
     )

@@ -178,6 +178,8 @@ class DeviceRecord:
     """Slots in which a password was asked for and not delivered: its value may be lost."""
     delivery: Delivery | None = None
     acknowledged_at: datetime | None = None
+    awaits_first_pull_since: datetime | None = None
+    """When it was first asked for, until it has logged in; None where it could pull before."""
     observed_at: datetime | None = None
     """When everything was last looked at and found in order, or put in order."""
     vault_seen_at: datetime | None = None
@@ -231,6 +233,7 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
         generation=1,
         condition=accepted(intent.at),
         due_at=intent.at,
+        awaits_first_pull_since=_first_asked_at(intent),
         history=(_recorded(intent),),
     )
 
@@ -242,7 +245,7 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     revoke it begins anew, and what the revoke has not taken yet goes first.
     """
     if record.revocation is not None:
-        base = _begun_anew(record)
+        base = replace(_begun_anew(record), awaits_first_pull_since=_first_asked_at(intent))
     elif record.place is not None and record.place not in intent.candidates:
         base = _moving(record, intent)
     else:
@@ -389,6 +392,11 @@ def _losing(holding: Holding, *, at_once: bool) -> Leaving:
 
 def _is_at_once(holding: Holding) -> bool:
     return isinstance(holding, Leaving) and holding.at_once
+
+
+def _first_asked_at(intent: Intent) -> datetime | None:
+    """Who brings a token could pull before."""
+    return intent.at if intent.adopt is None else None
 
 
 def _recorded(intent: Intent) -> HistoryEntry:

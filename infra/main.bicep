@@ -80,6 +80,12 @@ param storageSku string = 'Standard_LRS'
 @maxValue(730)
 param telemetryDays int = 30
 
+@description('ARM id of the action group that is told of alerts. None leaves them to the portal.')
+param actionGroupId string = ''
+
+@description('Where the runbook is to be read; the anchor of the alert is added to it.')
+param runbookUrl string = 'docs/runbook.md'
+
 @description('Whether a vault that was deleted with this environment before is taken back.')
 param recoverVault bool = false
 
@@ -361,6 +367,8 @@ module monitoring 'modules/monitoring.bicep' = {
     location: location
     tags: tags
     workspaceId: logs.outputs.resourceId
+    actionGroupId: actionGroupId
+    runbookUrl: runbookUrl
   }
 }
 

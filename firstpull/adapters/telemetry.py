@@ -15,6 +15,10 @@ _DEFAULTS = {
     "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
     # Not a row of what the process is for every batch of spans.
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED": "true",
+    # A sweep tells of a whole fleet in a moment; of more than 2,048 in waiting the SDK drops some.
+    "OTEL_BLRP_MAX_QUEUE_SIZE": "65536",
+    # An instance that only measured may be gone after a minute, which is the SDK's choice.
+    "OTEL_METRIC_EXPORT_INTERVAL": "10000",
     # Nothing goes anywhere but to the component, and nobody turns exporting off from elsewhere.
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",

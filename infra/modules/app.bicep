@@ -123,6 +123,12 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstanceCount
         instanceMemoryMB: 2048
+        // Of a Python app one by default, and a request that waits (Prefer) keeps its place for 20 s.
+        triggers: {
+          http: {
+            perInstanceConcurrency: 16
+          }
+        }
       }
       deployment: {
         storage: {

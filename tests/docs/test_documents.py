@@ -64,26 +64,21 @@ def routes_of_the_doors() -> Iterator[str]:
                 yield from (f"{method} /{prefix}/{path}" for method in options["methods"])
 
 
-def names_of_log_events() -> set[str]:
-    """The first argument of every call of `emit` and the like; what is computed ends in `.`."""
-    calls = (
-        call
+_EVENT = re.compile(r"(?:device|door|event|membership|message|schedule|sweep)(?:\.[a-z_]+)+")
+_METRIC = re.compile(r"firstpull(?:\.[a-z_]+)+")
+
+
+def literals(shape: re.Pattern[str]) -> set[str]:
+    """Every text in the app's code that has a shape, wherever it stands and however it gets on."""
+    return {
+        node.value
         for folder in ("firstpull", "functions")
         for module in (ROOT / folder).rglob("*.py")
-        for call in ast.walk(ast.parse(module.read_text()))
-        if isinstance(call, ast.Call)
-    )
-    names = set()
-    tellers = {"emit", "emit_warning", "emit_crash", "report", "note", "_note", "entry"}
-    for call in calls:
-        function = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        if function in tellers and call.args:
-            name = call.args[0]
-            if isinstance(name, ast.JoinedStr):
-                name = name.values[0]
-            if isinstance(name, ast.Constant):
-                names.add(str(name.value))
-    return names
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and shape.fullmatch(node.value)
+    }
 
 
 def test_every_reason_is_explained_in_its_own_words() -> None:
@@ -132,10 +127,36 @@ def test_every_route_is_explained_and_no_other() -> None:
     assert {name for name in documented if " /api/" in name} == set(routes_of_the_doors())
 
 
-def test_every_log_event_is_listed() -> None:
-    cycle = text_of("docs/onboarding-cycle.md")
-    assert len(names_of_log_events()) > 10
-    assert {name for name in names_of_log_events() if f"`{name}" not in cycle} == set()
+def test_every_log_event_is_listed_and_no_other() -> None:
+    listed = set(rows("docs/onboarding-cycle.md", section="## Log events"))
+    by_state = {f"device.convergence.{state.value.lower()}" for state in State}
+    assert listed == literals(_EVENT) - by_state | {"device.convergence.<state>"}
+
+
+def test_every_metric_is_listed_and_no_other() -> None:
+    documented = rows("docs/observability.md", section="## Metrics")
+    assert literals(_METRIC) == {name for name in documented if name.startswith("firstpull.")}
+
+
+def test_no_setting_is_explained_that_is_none() -> None:
+    known = {
+        str(f.validation_alias or f"FIRSTPULL_{n.upper()}")
+        for n, f in Settings.model_fields.items()
+    }
+    listed = {n for n in rows("docs/settings.md") if n.startswith("FIRSTPULL_") or n in known}
+    assert listed == known
+    read = {
+        f"{module.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("firstpull", "functions")
+        for module in (ROOT / folder).rglob("*.py")
+        for line in module.read_text().splitlines()
+        if re.search(r"os\.(environ|getenv)", line)
+    }
+    # What is not a setting of firstpull's: the platform's word, and the exporter's own defaults.
+    assert read == {
+        'functions/asking.py: if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true":',
+        "firstpull/adapters/telemetry.py: os.environ.setdefault(name, value)",
+    }
 
 
 def routes_of_the_management_port() -> Iterator[str]:

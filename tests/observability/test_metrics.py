@@ -212,3 +212,49 @@ def test_a_value_is_told_once_for_each_time_that_it_was_measured(measured: Measu
         telemetry.DEVICES.set(value, {"state": "Blocked"})
     assert measured.gauge(DEVICES, state="Blocked") == 2
     assert measured.gauge(DEVICES, state="Blocked") is None
+
+
+async def test_a_rotation_is_no_first_pull_when_the_history_has_forgotten_the_first(
+    measured: Measured,
+) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    assert FIRST_PULL in measured.collect()
+    for _ in range(30):
+        harness.cloud.connected[PLANT_ONE].clients.clear()
+        await harness.sweep()
+        await harness.run_for(timedelta(hours=1))
+    await harness.rotate(device)
+    await harness.run_for(timedelta(hours=3))
+    assert harness.state(device) is State.READY
+    assert FIRST_PULL not in measured.collect()
+
+
+async def test_the_rotation_of_an_adopted_device_without_an_answer_counts_too(
+    measured: Measured,
+) -> None:
+    harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
+    device = harness.register()
+    make_by_hand(harness, "legacy-1", "made by hand")
+    await harness.ask(adopt="legacy-1")
+    await harness.run_for(timedelta(days=1))
+    harness.devices_answer = False
+    await harness.rotate(device)
+    await harness.run_for(timedelta(days=4))
+    await measure(harness)
+    assert (measured.gauge(UNANSWERED) or 0) > timedelta(days=3).total_seconds()
+
+
+async def test_the_first_pull_is_measured_from_the_first_of_several_requests(
+    measured: Measured,
+) -> None:
+    harness = Harness()
+    harness.devices_answer = False
+    harness.register()
+    await harness.ask()
+    await harness.run_for(timedelta(hours=5))
+    await harness.ask(connectedRegistry="planttwo")
+    harness.devices_answer = True
+    await harness.run_for(timedelta(hours=1))
+    (took,) = measured.collect()[FIRST_PULL].values()
+    assert took > timedelta(hours=5).total_seconds()

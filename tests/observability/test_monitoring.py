@@ -71,6 +71,14 @@ def test_a_query_names_metrics_events_and_tables_that_exist(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", QUERIES)
+def test_a_query_that_reads_fields_passes_over_the_events_of_spans(place: str) -> None:
+    query = QUERIES[place]
+    beginnings = re.findall(r'Message startswith "([^"]+)"', query)
+    bare = [beginning for beginning in beginnings if not beginning.endswith(" {")]
+    assert not bare or 'Message contains " {"' in query
+
+
+@pytest.mark.parametrize("place", QUERIES)
 def test_a_query_compares_with_states_and_reasons_that_exist(place: str) -> None:
     query = QUERIES[place]
     assert set(re.findall(r'Properties\.state\) == "(\w+)"', query)) <= set(State)

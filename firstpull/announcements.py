@@ -11,6 +11,7 @@ from firstpull.devices import DeviceKey
 from firstpull.errors import FieldError, Invalid
 from firstpull.events import emit
 from firstpull.fields import OnboardingTarget
+from firstpull.listing import every_record
 from firstpull.notices import DeviceNotice, Notice, SecretNotice, UnknownNotice
 from firstpull.onboarding import Onboarding
 from firstpull.policy import Policy
@@ -103,8 +104,7 @@ class Announcements:
         if notice.vault_host.casefold() != self.vault_host.casefold():
             emit("event.ignored", kind="a secret of another vault")
             return
-        page = await self.records.page(Query(secret=notice.secret))
-        for record in page.records:
+        async for record in every_record(self.records, Query(secret=notice.secret)):
             if not (notice.created and _is_ours(record, notice.version)):
                 await self.onboarding.wake(record.device)
 

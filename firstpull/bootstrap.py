@@ -28,6 +28,7 @@ from firstpull.announcements import Announcements
 from firstpull.apply import Applier
 from firstpull.apply_withdrawal import Withdrawer
 from firstpull.clock import Clock, SystemClock
+from firstpull.cloud import RegistryId
 from firstpull.converge import Worker
 from firstpull.inventory import Stocktaking
 from firstpull.measuring import Measuring
@@ -218,7 +219,9 @@ async def connect(settings: Settings) -> Ports:
             ),
             clock,
         ),
-        records=TableRecords(storage),
+        records=TableRecords(
+            storage, registries=[RegistryId(r) for r in settings.policy.container_registries]
+        ),
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),

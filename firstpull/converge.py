@@ -135,12 +135,20 @@ class Worker:
             outcome: Callable[[DeviceRecord], DeviceRecord] = partial(
                 after_look, observed=observed, plan=plan, delivery=delivery, now=self.clock.now()
             )
-            if observed.unread:
+            if observed.unread and observed.chosen is None:
                 outcome = self._failed(observed.unread[0])
+            elif observed.unread and plan.takes_away:
+                outcome = self._held_up(outcome, observed.unread[0])
             await self._conclude(stored, outcome, journal)
 
     def _failed(self, error: FirstpullError) -> Callable[[DeviceRecord], DeviceRecord]:
         return partial(after_failure, error=error, now=self.clock.now())
+
+    def _held_up(
+        self, outcome: Callable[[DeviceRecord], DeviceRecord], error: FirstpullError
+    ) -> Callable[[DeviceRecord], DeviceRecord]:
+        """What was done counts, and what is left of before could not be read."""
+        return lambda record: after_failure(outcome(record), error, now=self.clock.now())
 
     def _is_free(self, record: DeviceRecord) -> bool:
         """Whether the device is due and no worker holds it.

@@ -27,7 +27,7 @@ SCOPE_MAP_REST = timedelta(hours=24)
 
 def drift_of(record: DeviceRecord, inventory: Inventory, *, deployment: str) -> tuple[str, ...]:
     """What is not as the record has it, in words. Nothing of a device that is under way."""
-    if not is_at_rest(record, now=inventory.at):
+    if not is_at_rest(record, now=inventory.at) or is_newer(record, inventory):
         return ()
     return (
         *_in_registry(record, inventory, deployment),
@@ -103,8 +103,11 @@ def unreferenced_scope_maps(
 ) -> dict[str, datetime]:
     """Our scope maps to which no token and no record refers, by ARM id: since when.
 
-    Of a container registry that was not read, what was known `before` stays so.
+    Of a container registry that was not read, what was known `before` stays so. Where a record
+    cannot be read, none is unreferenced.
     """
+    if not inventory.knows_all_records:
+        return {}
     wanted = {
         (registry, scope_map_name(record.scope_actions_at(registry), deployment=deployment))
         for record in inventory.records
@@ -142,6 +145,11 @@ def is_at_rest(record: DeviceRecord, *, now: datetime) -> bool:
     done = record.is_converged and record.revocation is None
     waits = record.claim is None and record.due_at > now
     return done and waits and record.rotation is None and not record.leaving
+
+
+def is_newer(record: DeviceRecord, inventory: Inventory) -> bool:
+    """Whether a worker has seen more than the inventory did."""
+    return record.observed_at is not None and record.observed_at >= inventory.at
 
 
 def _in_registry(record: DeviceRecord, inventory: Inventory, deployment: str) -> Iterator[str]:
@@ -235,7 +243,7 @@ def _unexplained_tokens(inventory: Inventory, deployment: str) -> Iterator[Unexp
     explained = {
         (holding.place.registry, holding.names.token)
         for record in inventory.records
-        if not record.is_tombstone
+        if not record.is_tombstone or is_newer(record, inventory)
         for holding in record.holdings
     }
     own = {
@@ -254,7 +262,7 @@ def _unexplained_secrets(inventory: Inventory, deployment: str) -> Iterator[Unex
     explained = {
         holding.names.secret
         for record in inventory.records
-        if not record.is_tombstone
+        if not record.is_tombstone or is_newer(record, inventory)
         for holding in record.holdings
     }
     for name, secret in (inventory.secrets or {}).items():
@@ -275,7 +283,7 @@ def _unexplained_entries(inventory: Inventory, deployment: str) -> Iterator[Unex
             explained = {
                 holding.place.connected_registry
                 for holding in holdings
-                if record is not None and not record.is_tombstone
+                if record is not None and (not record.is_tombstone or is_newer(record, inventory))
             }
             for key, entry in entries_in(twin.desired).items():
                 if key not in explained and any(entry.is_for(name) for name in ours):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firstpull.cloud import Place
+from firstpull.devices import DeviceKey
 from firstpull.reasons import Reason
 
 
@@ -76,6 +77,15 @@ class Blocked(FirstpullError):
     def __init__(self, reason: Reason, message: str, *, remedy: str) -> None:
         super().__init__(reason, message)
         self.remedy = remedy
+
+
+def record_not_readable(device: DeviceKey) -> Blocked:
+    """The record is damaged, or of a later version."""
+    return Blocked(
+        Reason.RECORD_NOT_READABLE,
+        f"The record of {device.device_id} at {device.hub} cannot be read.",
+        remedy="Go back to the version that wrote it; or delete the record, and ask again.",
+    )
 
 
 def connected_registry_not_found(place: Place) -> Blocked:

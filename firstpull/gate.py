@@ -14,7 +14,7 @@ from firstpull.errors import (
 from firstpull.observation import Observed, PlaceView
 from firstpull.reasons import Reason
 from firstpull.records import State, tokens_left_in
-from firstpull.repositories import uncovered
+from firstpull.repositories import in_words, uncovered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ def _nothing_to_adopt(observed: Observed) -> Finding | None:
     credential, adopt = observed.credential, observed.record.intent.adopt
     if credential is None or adopt is None or observed.record.names is not None:
         return None
-    if credential.token is not None:
+    if credential.token is not None and credential.token.name == adopt:
         return None
     return Finding(
         state=State.BLOCKED,
@@ -170,6 +170,6 @@ def _not_synced(observed: Observed) -> Finding | None:
     return Finding(
         state=State.BLOCKED,
         reason=Reason.REPOSITORIES_NOT_SYNCED,
-        message=f"The connected registry does not sync {', '.join(missing)}.",
+        message=f"The connected registry does not sync {in_words(missing)}.",
         remedy="Add them to the connected registry, or ask for others.",
     )

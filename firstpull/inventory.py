@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from firstpull.clock import Clock
 from firstpull.cloud import (
     ConnectedRegistry,
+    ListedDevice,
     Place,
     RegistryId,
     ScopeMap,
@@ -21,11 +22,11 @@ from firstpull.cloud import (
 from firstpull.devices import DeviceKey
 from firstpull.errors import FirstpullError
 from firstpull.ledger import Ledger
+from firstpull.listing import every_page
 from firstpull.policy import Policy
 from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
 from firstpull.records import DeviceRecord
-
-_PAGE = 1000
+from firstpull.revoking import was_in_hub
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,8 @@ class Inventory:
     twins: Mapping[str, Mapping[str, Twin]]
     """By hub and device id, as the hub's query shows them."""
     unread: tuple[str, ...]
+    knows_all_records: bool = True
+    """False where what seems to have no record may have one that cannot be read."""
 
     def twin(self, device: DeviceKey) -> Twin | None:
         """The twin of a device, None where its hub shows none or was not read."""
@@ -88,33 +91,60 @@ class Stocktaking:
         """Read everything, the records last. Raises what reading them raises, and nothing else."""
         at = self.clock.now()
         unread: list[str] = []
-        named = await self._all_records()  # which registries and hubs there are to be read
+        named, _ = await self._all_records()  # which registries and hubs there are to be read
+        live = [record for record in named if not record.is_tombstone]
         registries = {RegistryId(r): None for r in self.policy.container_registries}
-        registries |= {h.place.registry: None for r in named for h in r.holdings}
-        hubs = {hub.host: None for hub in self.policy.hubs} | {r.device.hub: None for r in named}
+        registries |= {h.place.registry: None for r in live for h in r.holdings}
+        hubs = {hub.host: None for hub in self.policy.hubs} | {r.device.hub: None for r in live}
         places = {self.policy.place_of(e): None for e in self.policy.connected_registries}
-        places |= {h.place: None for r in named for h in r.holdings}
-        found, secrets, twins, ledgers = await asyncio.gather(
+        places |= {h.place: None for r in live for h in r.holdings}
+        found, secrets, listed, ledgers = await asyncio.gather(
             asyncio.gather(*(_tried(self._registry(r), name_of(r), unread) for r in registries)),
             _tried(self.secrets.list_secrets(), "Key Vault", unread),
             asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
             asyncio.gather(*(_tried(self._ledger(p), str(p), unread) for p in places)),
         )
+        records, unreadable = await self._all_records()
+        unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
+        twins = await self._with_the_unlisted(dict(zip(hubs, listed, strict=True)), records, unread)
         return Inventory(
             at=at,
             registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
             secrets={s.name: s for s in secrets} if secrets is not None else None,
-            twins={
-                hub: {device.device_id: device.twin for device in devices}
-                for hub, devices in zip(hubs, twins, strict=True)
-                if devices is not None
-            },
+            twins=twins,
             ledgers={
                 p: found for p, found in zip(places, ledgers, strict=True) if found is not None
             },
-            records=await self._all_records(),
+            records=records,
+            knows_all_records=not unreadable,
             unread=tuple(unread),
         )
+
+    async def _with_the_unlisted(
+        self,
+        listed: Mapping[str, tuple[ListedDevice, ...] | None],
+        records: Iterable[DeviceRecord],
+        unread: list[str],
+    ) -> dict[str, dict[str, Twin]]:
+        """The twins by hub, those too that have neither tag nor delivery and a record.
+
+        Such a device was adopted, or somebody emptied its twin. They are asked for together.
+        """
+        twins: dict[str, dict[str, Twin]] = {}
+        for hub, devices in listed.items():
+            if devices is None:
+                continue
+            known = {device.device_id: device.twin for device in devices}
+            missing = [
+                record.device.device_id
+                for record in records
+                if record.device.hub == hub and record.device.device_id not in known
+                if was_in_hub(record)
+            ]
+            more = await _tried(self.hubs.find_devices(hub, missing), hub, unread)
+            if more is not None:
+                twins[hub] = known | {device.device_id: device.twin for device in more}
+        return twins
 
     async def _registry(self, registry: RegistryId) -> RegistryInventory:
         tokens, scope_maps, connected = await asyncio.gather(
@@ -132,14 +162,23 @@ class Stocktaking:
         stored = await self.ledgers.get(place)
         return stored.value if stored is not None else Ledger()
 
-    async def _all_records(self) -> tuple[DeviceRecord, ...]:
-        found: list[DeviceRecord] = []
-        page = await self.records.page(Query(size=_PAGE))
-        found += page.records
-        while page.next_page is not None:
-            page = await self.records.page(Query(size=_PAGE, after=page.next_page))
-            found += page.records
-        return tuple(found)
+    async def look_again_at(self, registry: RegistryId, inventory: Inventory) -> Inventory:
+        """The same inventory with the tokens of one container registry, and the records, of now."""
+        there = inventory.registries[registry]
+        tokens = await self.registries.list_tokens(registry)
+        records, unreadable = await self._all_records()
+        return replace(
+            inventory,
+            registries={registry: replace(there, tokens={token.name: token for token in tokens})},
+            records=records,
+            knows_all_records=not unreadable,
+        )
+
+    async def _all_records(self) -> tuple[tuple[DeviceRecord, ...], tuple[DeviceKey, ...]]:
+        """The records, and the devices whose record cannot be read."""
+        pages = [page async for page in every_page(self.records, Query())]
+        found = tuple(record for page in pages for record in page.records)
+        return found, tuple(device for page in pages for device in page.unreadable)
 
 
 async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T | None:

@@ -16,8 +16,9 @@ from firstpull.cloud import (
     Twin,
     same_id,
 )
-from firstpull.errors import FirstpullError
+from firstpull.errors import Conflict, FirstpullError
 from firstpull.ledger import Ledger
+from firstpull.listing import every_record
 from firstpull.naming import Names, names_for, scope_map_name, token_name
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
@@ -100,7 +101,7 @@ class Observed:
     leaving: tuple[HoldingView, ...] = ()
     """What the device is to lose: at the revoke, at once; else when it has logged in anew."""
     unread: tuple[FirstpullError, ...] = ()
-    """Why a part of it is not known. Only where access is taken away: the rest goes on."""
+    """Why a part of it is not known. Only of what is to be lost: the rest goes on."""
 
     @property
     def is_another_device(self) -> bool:
@@ -132,11 +133,12 @@ class Observer:
         chosen = _choose(record, views)
         generation_id, credential = record.hub_generation_id, None
         leaving: tuple[HoldingView, ...] = ()
+        errors: list[FirstpullError] = []
         if twin is not None and chosen is not None:
             generation_id, credential, leaving = await asyncio.gather(
                 self._generation_id(record, twin),
                 self._credential(record, chosen),
-                self._leaving(record, chosen),
+                self._leaving(record, chosen, errors),
             )
         elif twin is not None:
             generation_id = await self._generation_id(record, twin)
@@ -148,6 +150,7 @@ class Observer:
             chosen=chosen,
             credential=credential,
             leaving=leaving,
+            unread=tuple(errors),
         )
 
     def _places(self, record: DeviceRecord) -> tuple[Place, ...]:
@@ -157,26 +160,30 @@ class Observer:
         site = self.policy.site(record.intent.site) if record.intent.site is not None else None
         if site is None:
             return record.intent.candidates
-        registries = {place.registry for place in record.intent.candidates}
-        listed = map(self.policy.place_of, self.policy.connected_registries_of(site))
-        now = tuple(place for place in listed if place.registry in registries)
+        registries = dict.fromkeys(place.registry for place in record.intent.candidates)
+        listed = self.policy.connected_registries_of(site, registries=registries)
+        now = tuple(map(self.policy.place_of, listed))
         return now or record.intent.candidates
 
     async def _observe_withdrawal(self, record: DeviceRecord) -> Observed:
         """What is left of what has to go. A service that does not answer holds up no other.
 
+        Nobody waits for a hub that the policy lists no more: it may have been deleted.
         Whose identity it is that is revoked is read once: a tombstone is that device's for good.
         """
         errors: list[FirstpullError] = []
+        is_listed = self.policy.hub(record.device.hub) is not None
+        errors_of_hub = errors if is_listed else []
         twin, views = await asyncio.gather(
-            _read(self.hubs.twin(record.device), None, errors),
+            _read(self.hubs.twin(record.device), None, errors_of_hub),
             asyncio.gather(
                 *(self._going(record, holding, errors) for holding in must_go_first(record))
             ),
         )
         generation_id = record.hub_generation_id
         if twin is not None and not record.is_tombstone:
-            generation_id = await _read(self._generation_id(record, twin), generation_id, errors)
+            identity = self._generation_id(record, twin)
+            generation_id = await _read(identity, generation_id, errors_of_hub)
         return Observed(
             record=record,
             twin=twin,
@@ -191,15 +198,25 @@ class Observer:
     async def _going(
         self, record: DeviceRecord, holding: Holding, errors: list[FirstpullError]
     ) -> HoldingView:
-        """What is left of a holding; nothing of a token that is another device's by now."""
+        """What is left of a holding; nothing of a token that is somebody else's by now.
+
+        A tombstone has nothing of an adopted token: who makes one of its name makes it anew.
+        """
         view = await self._holding(holding, errors)
         token = holding.names.token
         if token == token_name(record.device, deployment=self.deployment):
             return view
-        named = self.is_named_elsewhere(record, holding.place, token)
-        if not await _read(named, default=True, errors=errors):
-            return view
-        return replace(view, connected_registry=None, ledger=Ledger(), token=None)
+        if not record.is_tombstone:
+            named = self.is_named_elsewhere(record, holding.place, token)
+            if not await _read(named, default=True, errors=errors):
+                return view
+        registry = view.connected_registry
+        return replace(
+            view,
+            connected_registry=replace(registry, client_token_ids=()) if registry else None,
+            ledger=Ledger(),
+            token=None,
+        )
 
     async def _holding(self, holding: Holding, errors: list[FirstpullError]) -> HoldingView:
         registry, names = holding.place.registry, holding.names
@@ -220,18 +237,20 @@ class Observer:
             secrets=versions,
         )
 
-    async def _leaving(self, record: DeviceRecord, chosen: PlaceView) -> tuple[HoldingView, ...]:
-        """What is to go once the device has logged in with what it has now."""
+    async def _leaving(
+        self, record: DeviceRecord, chosen: PlaceView, errors: list[FirstpullError]
+    ) -> tuple[HoldingView, ...]:
+        """What is to go once the device has logged in with what it has now.
+
+        What cannot be read holds up nothing but its own end.
+        """
         here = self._names(record, chosen.place)
         found = []
         for holding in record.leaving:
             if (holding.place, holding.names.token) == (chosen.place, here.token):
                 continue  # it came back
             if (holding.place.registry, holding.names.token) != (chosen.place.registry, here.token):
-                errors: list[FirstpullError] = []
                 found.append(await self._holding(holding, errors))
-                if errors:
-                    raise errors[0]
                 continue
             view = await self._view(record, holding.place)
             found.append(
@@ -261,7 +280,10 @@ class Observer:
     async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
         if record.hub_device_etag == twin.device_etag:
             return record.hub_generation_id
-        return await self.hubs.generation_id(record.device)
+        found = await self.hubs.generation_id(record.device)
+        if found is None:
+            raise Conflict("The device went while it was looked at.")
+        return found
 
     async def _credential(self, record: DeviceRecord, view: PlaceView) -> CredentialView:
         names = self._names(record, view.place)
@@ -312,13 +334,13 @@ class Observer:
 
     async def is_named_elsewhere(self, record: DeviceRecord, place: Place, token: str) -> bool:
         """Whether another device that was not revoked has this token."""
-        page = await self.records.page(Query(token=token))
-        return any(
-            holding.names.token == token and holding.place.registry == place.registry
-            for other in page.records
-            if other.device != record.device and not other.is_tombstone
-            for holding in other.holdings
-        )
+        async for other in every_record(self.records, Query(token=token)):
+            if other.device == record.device or other.is_tombstone:
+                continue
+            for holding in other.holdings:
+                if holding.names.token == token and holding.place.registry == place.registry:
+                    return True
+        return False
 
     def _names(self, record: DeviceRecord, place: Place) -> Names:
         if record.names is not None:

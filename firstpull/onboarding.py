@@ -11,7 +11,7 @@ from firstpull.clock import Clock
 from firstpull.devices import DeviceKey, is_device_id
 from firstpull.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused
 from firstpull.events import emit
-from firstpull.policy import ConnectedRegistryPolicy, Policy
+from firstpull.policy import ConnectedRegistryPolicy, Policy, is_host
 from firstpull.ports import Page, Query, Records, Stored, WorkQueue
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, Intent, State, new_record, with_intent
@@ -37,15 +37,19 @@ class Onboarding:
     clock: Clock
 
     def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
-        """The device of an address. Raises Invalid or NotAllowed for one that cannot be."""
+        """The device of an address. Raises Invalid for one that cannot be.
+
+        A hub that the policy lists no more may have devices that are to be looked up and revoked.
+        """
         if not is_device_id(device_id):
             error = FieldError("deviceId", "is not an IoT Hub device id")
             raise Invalid("The address names no possible device.", errors=(error,))
         listed = self.policy.hub(hub)
-        if listed is None:
-            error = FieldError("hub", "is not listed in the policy")
-            raise NotAllowed("The policy does not allow this hub.", errors=(error,))
-        return DeviceKey(hub=listed.host, device_id=device_id)
+        host = listed.host if listed is not None else f"{hub}".lower()
+        if not is_host(host):
+            error = FieldError("hub", "is not the host name of a hub")
+            raise Invalid("The address names no possible device.", errors=(error,))
+        return DeviceKey(hub=host, device_id=device_id)
 
     async def ask(
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None

@@ -21,7 +21,7 @@ from firstpull.actions import (
     TakePlace,
     UpdateToken,
 )
-from firstpull.cloud import Slot, Twin, name_of, same_id
+from firstpull.cloud import Password, Slot, Twin, name_of, same_id
 from firstpull.credentials import (
     SYNC_MARGIN,
     Credential,
@@ -58,8 +58,9 @@ class Answer:
 class Plan:
     """What is to be done, and how things stand where nothing is.
 
-    `finding` is what stands in the way: there are no actions then. `answer` is the device's
-    word on what is in its twin. `renew_at` is when the password there wants to be another.
+    `finding` is what stands in the way: no actions then but those that end a password. `answer`
+    is the device's word on what is in its twin. `renew_at` is when the password there wants to be
+    another.
     `takes_away`: the actions are of a withdrawal, and no others. `forgets`: they end what the
     device of before had, whose name this one has.
     `gone` are the holdings of which nothing is left when the actions are done. `is_settled` is
@@ -83,7 +84,7 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     if observed.is_another_device:
         return _forgetting(observed)
     if (finding := first_finding(observed)) is not None:
-        return Plan(finding=finding)
+        return Plan(finding=finding, actions=_ending_at_once(observed))
     twin, view, found = observed.twin, observed.chosen, observed.credential
     if twin is None or view is None or found is None:
         raise AssertionError("the gate lets no device pass without twin, place and credential")
@@ -99,23 +100,43 @@ def _taking_away(observed: Observed) -> Plan:
     return Plan(actions=actions, takes_away=True, gone=() if observed.unread else holdings)
 
 
+def _starts_over(record: DeviceRecord) -> bool:
+    """Whether a password is to end at once, and is still the one that was delivered."""
+    rotation, delivery = record.rotation, record.delivery
+    if rotation is None or not rotation.immediately:
+        return False
+    return rotation.replaces == (delivery.secret_version if delivery is not None else None)
+
+
+def _ending_at_once(observed: Observed) -> tuple[Action, ...]:
+    """What leaked ends, whatever stands in the way of another password."""
+    found = observed.credential
+    if found is None or observed.record.names is None or not _starts_over(observed.record):
+        return ()
+    return _ending(found, why="the passwords are to end at once")
+
+
+def _ending(found: CredentialView, *, why: str) -> tuple[Action, ...]:
+    """All passwords of a token go, and what is stored of them."""
+    actions: list[Action] = []
+    if found.token is not None and found.token.passwords:
+        actions.append(KeepPasswords(name=found.token.name, slots=frozenset(), why=why))
+    actions += [
+        DisableSecretVersion(secret=found.names.secret, version=version.version, why=why)
+        for version in found.secrets
+        if version.enabled
+    ]
+    return tuple(actions)
+
+
 def _forgetting(observed: Observed) -> Plan:
     """All that the device of before could log in with goes; then this one is a new one.
 
     Nothing is given in the same pass: a second one could not tell the new password from the old
     ones. What is to be left goes in a pass of its own, whatever stands in this one's way.
     """
-    why = "the device was registered anew: it is another device"
-    found, actions = observed.credential, list[Action]()
-    if found is not None:
-        if found.token is not None and found.token.passwords:
-            actions.append(KeepPasswords(name=found.token.name, slots=frozenset(), why=why))
-        actions += [
-            DisableSecretVersion(secret=found.names.secret, version=version.version, why=why)
-            for version in found.secrets
-            if version.enabled
-        ]
-    return Plan(actions=tuple(actions), forgets=True)
+    found, why = observed.credential, "the device was registered anew: it is another device"
+    return Plan(actions=_ending(found, why=why) if found is not None else (), forgets=True)
 
 
 def has_not_answered(record: DeviceRecord, twin: Twin) -> bool:
@@ -191,13 +212,13 @@ class _Planner:
         self._validity = validity
         key = view.place.connected_registry
         self._leaving = observed.leaving
+        self._unread = observed.unread
         self._twin = twin
         self._entry = read_entry(twin.desired, key)
         self._acknowledgement = read_acknowledgement(twin.reported, key)
-        rotation = self._record.rotation
-        self._starts_over = rotation is not None and rotation.immediately
         delivery = self._record.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
+        self._starts_over = _starts_over(self._record)
         self._current = (
             None
             if self._starts_over
@@ -224,7 +245,7 @@ class _Planner:
         answer = self._answer()
         gone: tuple[Holding, ...] = ()
         has_arrived = not actions and answer is not None and answer.logged_in
-        if has_arrived:
+        if has_arrived and not self._unread:
             why = "the device has logged in with what it has now"
             here = (self._view.place.connected_registry,)
             actions = withdrawal(self._leaving, self._twin, in_use=here, why=why)
@@ -381,16 +402,28 @@ class _Planner:
             return False
         if rotation is None:
             return True
-        return not rotation.immediately and delivered != rotation.replaces
+        return delivered != rotation.replaces
 
     def _next_change(self) -> datetime | None:
         """When the password in the twin wants to be another: now, where a newer one is stored."""
         delivery, current = self._record.delivery, self._current
         if current is None:
-            return None
+            return self._end_of_adopted_passwords()
         if delivery is not None and delivery.secret_version != current.version:
             return self._now
         return renewal_time(current, self._record.device)
+
+    def _end_of_adopted_passwords(self) -> datetime | None:
+        """When an adopted device wants a password of ours: None where one of its has no end."""
+        ends = [password.expires_at for password in self._adopted_passwords()]
+        return max((end for end in ends if end is not None), default=None) if all(ends) else None
+
+    def _adopted_passwords(self) -> tuple[Password, ...]:
+        """Those of an adopted token that may be in use."""
+        token = self._found.token
+        if token is None or not self._leaves_passwords_alone():
+            return ()
+        return tuple(password for password in token.passwords if password.is_live(self._now))
 
     def _generate(self, slot: Slot | None) -> tuple[Action, ...]:
         if slot is None:

@@ -33,8 +33,13 @@ def _registry_id(value: str) -> RegistryId:
     return RegistryId(value)
 
 
+def is_host(value: str) -> bool:
+    """Whether a text is `host` or `host:port`."""
+    return _HOST.fullmatch(value) is not None
+
+
 def _host(value: str) -> str:
-    if not _HOST.fullmatch(value):
+    if not is_host(value):
         raise ValueError("is not host or host:port, without a scheme")
     return value
 
@@ -49,12 +54,14 @@ def _ca(value: str) -> str:
 
 TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
 HostName = Annotated[str, AfterValidator(_host)]
+HubName = Annotated[str, AfterValidator(_host), AfterValidator(str.lower)]
+"""A host name of a hub: records are kept by it, so that it has one spelling."""
 
 
 class HubPolicy(StrictModel):
     """An IoT Hub. A host name alone, `contoso.azure-devices.net`, is one named `contoso`."""
 
-    host: HostName
+    host: HubName
     name: str = ""
     """As events name it; the first label of the host where it is left out."""
 
@@ -172,7 +179,8 @@ class Policy(StrictModel):
 
     def hub(self, host: str | None) -> HubPolicy | None:
         """The listed hub of a host name, the first where none is given."""
-        return next((hub for hub in self.hubs if host in (None, hub.host)), None)
+        asked = host.lower() if host is not None else None
+        return next((hub for hub in self.hubs if asked in (None, hub.host)), None)
 
     def hub_named(self, name: str) -> HubPolicy | None:
         """The listed hub that events call so."""
@@ -223,10 +231,21 @@ class Policy(StrictModel):
         found = (self.connected_registry(name, registry=asked_registry) for name in names if name)
         return tuple(entry for entry in found if entry is not None)
 
-    def connected_registries_of(self, site: SitePolicy) -> tuple[ConnectedRegistryPolicy, ...]:
-        """The listed connected registries of a site, in the order in which they are filled."""
-        found = (self.connected_registry(name, registry=None) for name in site.connected_registries)
-        return tuple(entry for entry in found if entry is not None)
+    def connected_registries_of(
+        self, site: SitePolicy, *, registries: Iterable[RegistryId | None] = (None,)
+    ) -> tuple[ConnectedRegistryPolicy, ...]:
+        """The listed connected registries of a site, in the order in which they are filled.
+
+        Of several that have the same name, that of the first of `registries`; None is any.
+        """
+        wanted = tuple(registries)
+        found = (
+            self.connected_registry(name, registry=registry)
+            for name in site.connected_registries
+            for registry in wanted
+        )
+        listed = {entry.name: entry for entry in reversed([*filter(None, found)])}
+        return tuple(listed[name] for name in site.connected_registries if name in listed)
 
     def allows_adopting(self, token: str) -> bool:
         """Whether a request may have this token taken over."""

@@ -7,7 +7,7 @@ answer within `deadline_seconds` or raise Transient: the request may have taken 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -57,10 +57,14 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Some records, and where the next page begins, None after the last."""
+    """Some records, and where the next page begins, None after the last.
+
+    `unreadable` are devices that have a record, too, which this version cannot read.
+    """
 
     records: tuple[DeviceRecord, ...]
     next_page: str | None
+    unreadable: tuple[DeviceKey, ...] = ()
 
 
 class ContainerRegistries(Protocol):
@@ -217,6 +221,10 @@ class Hubs(Protocol):
 
         `Secret` values are revealed on the way out.
         """
+        ...
+
+    async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
+        """Those of these devices that the hub has, by few queries."""
         ...
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:

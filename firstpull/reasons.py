@@ -59,6 +59,7 @@ class Reason(StrEnum):
     TOKEN_IN_USE = "TokenInUse"  # noqa: S105 - a reason, not a password
     TWIN_ENTRY_NOT_OURS = "TwinEntryNotOurs"
     TWIN_FULL = "TwinFull"
+    RECORD_NOT_READABLE = "RecordNotReadable"
     ACCESS_DENIED = "AccessDenied"
     REFUSED = "Refused"
 
@@ -112,6 +113,7 @@ MEANING: dict[Reason, str] = {
     Reason.TOKEN_NOT_FOUND: "The container registry has no token of the name to adopt.",
     Reason.TOKEN_IN_USE: "The token stands in a list that firstpull did not put it in.",
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment delivers to this place of the twin.",
+    Reason.RECORD_NOT_READABLE: "The device's record is damaged, or of a later version.",
     Reason.TWIN_FULL: "IoT Hub refused the twin: with the credentials it is too large.",
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
     Reason.REFUSED: "A service refused a request as wrong.",

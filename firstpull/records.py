@@ -6,7 +6,8 @@ one. Its fields serialise by pydantic; it holds no password.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +22,8 @@ from firstpull.reasons import Reason
 from firstpull.repositories import MOST_SCOPE_ACTIONS, scope_actions
 
 SCHEMA_VERSION = 1
+_MOST_SUPERSEDED = 50
+"""Runs of generations: who asks for an older one is told that it was done."""
 
 
 class State(StrEnum):
@@ -159,8 +162,8 @@ class DeviceRecord:
     condition: Condition
     due_at: datetime
     observed_generation: int = 0
-    superseded: frozenset[int] = frozenset()
-    """Generations in whose place a later one came before they were observed."""
+    superseded: tuple[tuple[int, int], ...] = ()
+    """Generations, from the first to the last, that a later one replaced before they were true."""
     revocation: Revocation | None = None
     """Set for good by a revoke; a later request for the device begins anew."""
     rotation: Rotation | None = None
@@ -201,6 +204,12 @@ class DeviceRecord:
             State.READY,
             State.REVOKED,
         )
+
+    def is_superseded(self, generation: int) -> bool:
+        """Whether a later generation came before this one was true."""
+        if generation > self.observed_generation:
+            return generation < self.generation
+        return any(first <= generation <= last for first, last in self.superseded)
 
     @property
     def is_tombstone(self) -> bool:
@@ -317,8 +326,13 @@ def tokens_left_in(record: DeviceRecord, registry: RegistryId) -> frozenset[str]
 
 def made_true(record: DeviceRecord, generation: int) -> DeviceRecord:
     """The record when a generation is true; those before it that never were are superseded."""
-    skipped = frozenset(range(record.observed_generation + 1, generation))
-    return replace(record, observed_generation=generation, superseded=record.superseded | skipped)
+    first, last = record.observed_generation + 1, generation - 1
+    skipped = ((first, last),) if first <= last else ()
+    return replace(
+        record,
+        observed_generation=generation,
+        superseded=(*record.superseded, *skipped)[-_MOST_SUPERSEDED:],
+    )
 
 
 def without(record: DeviceRecord, gone: Collection[Holding]) -> DeviceRecord:
@@ -381,9 +395,14 @@ def _without_holding(record: DeviceRecord) -> DeviceRecord:
 
 
 def _kept(record: DeviceRecord) -> frozenset[str]:
-    """What the device has logged in for, or may have: it keeps it until it has logged in anew."""
-    was_delivered = record.delivery is not None
-    return record.keeps | record.intent.scope_actions if was_delivered else record.keeps
+    """What the device has logged in for, or may have: it keeps it until it has logged in anew.
+
+    More than a scope map holds it cannot keep.
+    """
+    kept = record.keeps
+    if record.delivery is not None:
+        kept |= record.intent.scope_actions
+    return kept if len(kept) <= MOST_SCOPE_ACTIONS else frozenset()
 
 
 def _losing(holding: Holding, *, at_once: bool) -> Leaving:
@@ -414,5 +433,24 @@ def to_json(record: DeviceRecord) -> str:
 
 
 def from_json(text: str) -> DeviceRecord:
-    """The record in a text that `to_json` made. Raises ValueError for anything else."""
-    return _ADAPTER.validate_json(text)
+    """The record in a text that `to_json` made. Raises ValueError for anything else.
+
+    What a later version wrote is something else: to write it back would lose what this one does
+    not know.
+    """
+    record = _ADAPTER.validate_json(text)
+    if record.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"the record has schema {record.schema_version}, not {SCHEMA_VERSION}")
+    return record
+
+
+def spelled_as(text: str, registries: Iterable[RegistryId]) -> str:
+    """The text of a record with the ARM ids of container registries as the settings spell them.
+
+    ARM ids compare case-insensitively, and az, Bicep and the portal spell them differently. Here
+    they are brought to one spelling, so that they may be compared as text everywhere else.
+    """
+    for registry in registries:
+        pattern = re.compile(f'(?<="registry":"){re.escape(registry)}(?=")', re.IGNORECASE)
+        text = pattern.sub(registry, text)  # an ARM id has no backslash
+    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 ACTIONS = frozenset(
     {"content/read", "content/write", "content/delete", "metadata/read", "metadata/write"}
@@ -15,6 +15,7 @@ MOST_SCOPE_ACTIONS = 500
 _SEGMENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?|\*")
 _MAX_LENGTH = 256
+_TOLD = 5
 
 
 def problem_with(repository: str) -> str | None:
@@ -60,6 +61,12 @@ def uncovered(wanted: frozenset[str], granted: frozenset[str]) -> tuple[str, ...
             )
         )
     )
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names for a message: the first few, and how many more."""
+    more = len(names) - _TOLD
+    return ", ".join(names[:_TOLD]) + (f" and {more} more" if more > 0 else "")
 
 
 def _split(scope_action: str) -> tuple[str, str]:

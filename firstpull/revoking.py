@@ -60,9 +60,11 @@ class Revoking:
         now = self.clock.now()
 
         def change(record: DeviceRecord) -> DeviceRecord:
-            if record.revocation is not None:  # what comes late is held against the last one
-                return replace(record, revocation=replace(record.revocation, at=now))
-            return with_revocation(record, Revocation(requested_by=requested_by, at=now))
+            revoked = record.revocation
+            if revoked is None:
+                return with_revocation(record, Revocation(requested_by=requested_by, at=now))
+            # What comes late is held against the last one.
+            return replace(record, revocation=replace(revoked, at=max(now, revoked.at)))
 
         return change
 

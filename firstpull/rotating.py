@@ -69,7 +69,10 @@ class Rotating:
                 )
             if record.delivery is None and not record.adopted:
                 raise Refused(
-                    "The device has no password yet; one is on its way.",
+                    "The device has no password at its new place yet. Ask for its old place again, "
+                    "and rotate there; or revoke the device."
+                    if record.leaving
+                    else "The device has no password yet; one is on its way.",
                     reason=Reason.NOTHING_TO_ROTATE,
                 )
             under_way = record.rotation

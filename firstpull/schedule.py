@@ -25,6 +25,9 @@ NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """What asks for no look by itself."""
 _RARELY = timedelta(days=1)
 
+_FIRST_CONFLICT = 0.5
+_TRUSTED = 6
+"""So often a service's own word on when to come again is taken."""
 _FIRST_RETRY = 2.0
 _LONGEST_RETRY = 300.0
 
@@ -55,20 +58,26 @@ def look_after_revoke(since: datetime, *, now: datetime, is_settled: bool) -> da
 def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:
     """When a device is tried again: what the service asked for, or ever later, with jitter.
 
-    What waits for a person is tried as rarely as it is looked at.
+    What waits for a person is tried as rarely as it is looked at. Whatever a service says, what
+    goes wrong again and again is tried ever later.
     """
     if isinstance(error, Conflict):
-        seconds = 0.5
+        seconds = _FIRST_CONFLICT * _doubled(attempts - 3)
     elif isinstance(error, Blocked):
         first, longest = _LOOKS[State.BLOCKED]
-        seconds = min(first.total_seconds() * 2 ** min(attempts, 10), longest.total_seconds())
+        seconds = min(first.total_seconds() * _doubled(attempts), longest.total_seconds())
         return now + timedelta(seconds=seconds)
     elif isinstance(error, Transient) and error.retry_after is not None:
-        seconds = error.retry_after
+        patience = _FIRST_RETRY * _doubled(attempts - _TRUSTED) if attempts > _TRUSTED else 0
+        seconds = max(error.retry_after, patience)
     else:
-        seconds = _FIRST_RETRY * 2 ** min(attempts, 10)
+        seconds = _FIRST_RETRY * _doubled(attempts)
     seconds = min(seconds, _LONGEST_RETRY)
     return now + timedelta(seconds=seconds * (1 + 0.5 * _jitter(device, attempts)))
+
+
+def _doubled(times: int) -> int:
+    return 1 << min(max(times, 0), 10)
 
 
 def _jitter(device: DeviceKey, attempts: int) -> float:

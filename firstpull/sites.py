@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from firstpull.cloud import ConnectedRegistry, Place
+from firstpull.cloud import ConnectedRegistry, Place, RegistryId
+from firstpull.errors import FirstpullError
 from firstpull.ledger import Ledger, Standing
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import ContainerRegistries, Ledgers
 
 NOT_FOUND = "NotFound"
 """The state of a connected registry that the policy lists and Azure does not know."""
+UNKNOWN = "Unknown"
+"""The state of one whose container registry did not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,8 @@ class Room:
 
     @property
     def free(self) -> int:
-        """How many devices may still join; none where it does not exist."""
-        return 0 if self.state == NOT_FOUND else max(self.capacity - self.used, 0)
+        """How many devices may still join; none where it does not exist, or is not known."""
+        return 0 if self.state in (NOT_FOUND, UNKNOWN) else max(self.capacity - self.used, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +82,24 @@ class Sites:
     ledgers: Ledgers
 
     async def view(self) -> SitesView:
-        """One listing per container registry, one ledger per connected registry."""
+        """One listing per container registry, one ledger per connected registry.
+
+        Raises what a listing raises where none can be had.
+        """
         entries = self.policy.connected_registries
         places = [self.policy.place_of(entry) for entry in entries]
         registries = list(dict.fromkeys(place.registry for place in places))
         listings, ledgers = await asyncio.gather(
-            asyncio.gather(*(self.registries.list_connected_registries(r) for r in registries)),
+            self._listings(registries),
             asyncio.gather(*(self.ledgers.get(place) for place in places)),
         )
-        found = {
-            Place(registry=registry, connected_registry=connected.name): connected
-            for registry, listing in zip(registries, listings, strict=True)
-            for connected in listing
-        }
         rooms = {
-            place: _room(place, entry, found.get(place), ledger.value if ledger else Ledger())
+            place: _room(
+                place,
+                entry,
+                listings.get(place.registry),
+                ledger.value if ledger else Ledger(),
+            )
             for place, entry, ledger in zip(places, entries, ledgers, strict=True)
         }
         sites = tuple(
@@ -111,13 +118,36 @@ class Sites:
             others=tuple(room for place, room in rooms.items() if place not in in_sites),
         )
 
+    async def _listings(
+        self, registries: Sequence[RegistryId]
+    ) -> dict[RegistryId, tuple[ConnectedRegistry, ...]]:
+        """The connected registries of those container registries that answer."""
+        answers = await asyncio.gather(
+            *(self.registries.list_connected_registries(r) for r in registries),
+            return_exceptions=True,
+        )
+        found: dict[RegistryId, tuple[ConnectedRegistry, ...]] = {}
+        errors: list[BaseException] = []
+        for registry, answer in zip(registries, answers, strict=True):
+            if isinstance(answer, BaseException):
+                errors.append(answer)
+            else:
+                found[registry] = answer
+        for error in errors:
+            if not found or not isinstance(error, FirstpullError):
+                raise error
+        return found
+
 
 def _room(
     place: Place,
     entry: ConnectedRegistryPolicy,
-    connected: ConnectedRegistry | None,
+    listing: tuple[ConnectedRegistry, ...] | None,
     ledger: Ledger,
 ) -> Room:
+    name = place.connected_registry.casefold()
+    connected = next((c for c in listing or () if c.name.casefold() == name), None)
+    absent = NOT_FOUND if listing is not None else UNKNOWN
     listed = connected.client_token_ids if connected is not None else ()
     return Room(
         place=place,
@@ -125,7 +155,7 @@ def _room(
         ours=len(ledger.entries),
         leaving=len(ledger.of(Standing.LEAVING)),
         foreign=len(ledger.foreign(listed)),
-        state=connected.connection_state if connected is not None else NOT_FOUND,
+        state=connected.connection_state if connected is not None else absent,
         last_sync_at=connected.last_sync_at if connected is not None else None,
         address=(connected.login_server if connected is not None else None) or entry.endpoint,
     )

@@ -22,10 +22,9 @@ from datetime import datetime, timedelta
 from firstpull.amending import amend
 from firstpull.announcements import OPT_IN_TAG, Announcements
 from firstpull.clock import Clock
-from firstpull.cloud import Place, name_of
+from firstpull.cloud import Place, RegistryId, name_of
 from firstpull.devices import DeviceKey
 from firstpull.drift import (
-    ENTRY_GONE,
     SCOPE_MAP_REST,
     clients_of,
     drift_of,
@@ -78,14 +77,14 @@ class Sweeper:
         careful = _Careful([*inventory.unread])
         drifted = await self._send_the_drifted(inventory, careful)
         onboarded = await self._ask_for_newcomers(inventory, careful)
-        revoked, held = await self._revoke_the_gone(inventory, last, drifted, careful)
+        revoked, held, unsettled = await self._revoke_the_gone(inventory, last, careful)
         dropped = await self._drop_ledger_entries(inventory, careful)
         unreferenced = unreferenced_scope_maps(
             inventory,
             deployment=self.deployment,
             before=last.scope_maps_unreferenced if last is not None else {},
         )
-        removed = await self._remove_scope_maps(inventory, unreferenced)
+        removed = await self._remove_scope_maps(inventory, unreferenced, careful)
         report = SweepReport(
             id=self.new_id(),
             started_at=started_at,
@@ -95,7 +94,7 @@ class Sweeper:
             onboarded=onboarded,
             revoked=revoked,
             held=held,
-            approved=_still_approved(inventory, last),
+            approved=_still_approved(inventory, last, unsettled),
             unexplained=unexplained(inventory, deployment=self.deployment),
             ledger_entries_removed=dropped,
             scope_maps_removed=len(removed),
@@ -147,7 +146,11 @@ class Sweeper:
         now, device = self.clock.now(), record.device
         found = entry("device.drift.found", at=now, detail=drift)
 
+        seen = record
+
         def change(record: DeviceRecord) -> DeviceRecord:
+            if (record.generation, record.observed_at) != (seen.generation, seen.observed_at):
+                return record  # somebody has seen to it since
             return replace(
                 record,
                 due_at=min(record.due_at, now),
@@ -162,7 +165,9 @@ class Sweeper:
     async def _warn(self, record: DeviceRecord, inventory: Inventory) -> None:
         def change(record: DeviceRecord) -> DeviceRecord:
             warnings = warnings_of(record, inventory)
-            same = {w.reason for w in warnings} == {w.reason for w in record.warnings}
+            same = {(w.reason, w.message) for w in warnings} == {
+                (w.reason, w.message) for w in record.warnings
+            }
             return record if same else replace(record, warnings=warnings)
 
         if change(record) == record:
@@ -204,16 +209,17 @@ class Sweeper:
         self,
         inventory: Inventory,
         last: SweepReport | None,
-        drifted: Counter[str],
         careful: _Careful,
-    ) -> tuple[int, tuple[DeviceKey, ...]]:
-        """Step 4: how many were revoked, and who is held because they are too many."""
+    ) -> tuple[int, tuple[DeviceKey, ...], frozenset[DeviceKey]]:
+        """Step 4: how many were revoked, who is held as too many, and of whom it is not known."""
         approved = set(last.approved) if last is not None else set()
-        gone = [
-            device
-            for device in gone_devices(inventory)
-            if await careful.with_(device, self._is_gone(device, drifted), False)  # noqa: FBT003 - the default
-        ]
+        gone, unsettled = [], set[DeviceKey]()
+        for device in gone_devices(inventory):
+            is_gone = await careful.with_(device, self._is_gone(device), None)
+            if is_gone is None:
+                unsettled.add(device)
+            elif is_gone:
+                gone.append(device)
         unasked = [device for device in gone if device not in approved]
         fleet = sum(was_in_hub(record) for record in inventory.records)
         share = fleet * self.most_revokes_percent // 100
@@ -225,22 +231,20 @@ class Sweeper:
         for device in gone:
             if device not in held:
                 revoking = self.revoking.revoke_if_gone(device, requested_by="sweep")
-                revoked += await careful.with_(device, revoking, False)  # noqa: FBT003 - the default
-        return revoked, held
+                done = await careful.with_(device, revoking, None)
+                if done is None:
+                    unsettled.add(device)
+                revoked += bool(done)
+        return revoked, held, frozenset(unsettled)
 
-    async def _is_gone(self, device: DeviceKey, drifted: Counter[str]) -> bool:
-        """Whether the hub has the device no more; one whose entry was removed is looked at."""
-        if await self.hubs.twin(device) is None:
-            return True
-        stored = await self.records.get(device)
-        record = stored.value if stored is not None else None
-        if record is not None and record.delivery and is_at_rest(record, now=self.clock.now()):
-            drifted[ENTRY_GONE] += 1
-            await self._send(record, ENTRY_GONE)
-        return False
+    async def _is_gone(self, device: DeviceKey) -> bool:
+        """Whether the hub has the device no more: its queries are behind what is true."""
+        return await self.hubs.twin(device) is None
 
     async def _drop_ledger_entries(self, inventory: Inventory, careful: _Careful) -> int:
         """Step 5: room that is held for nobody is free again."""
+        if not inventory.knows_all_records:
+            return 0
         before = inventory.at - _ENTRY_AGE
         dropped = 0
         for place, ledger in inventory.ledgers.items():
@@ -254,26 +258,50 @@ class Sweeper:
         return dropped
 
     async def _remove_scope_maps(
-        self, inventory: Inventory, unreferenced: Mapping[str, datetime]
+        self, inventory: Inventory, unreferenced: Mapping[str, datetime], careful: _Careful
     ) -> set[str]:
-        """Step 5: one that is in use after all is refused by the service, and stays."""
-        removed = set()
+        """Step 5: those that nothing has referred to for long, and does not now either."""
+        removed: set[str] = set()
         for registry, there in inventory.registries.items():
-            for name in there.scope_maps:
-                scope_map_id = self.registries.scope_map_id(registry, name)
-                since = unreferenced.get(scope_map_id)
-                if since is None or inventory.at - since < SCOPE_MAP_REST:
-                    continue
-                try:
-                    await self.registries.delete_scope_map(
-                        registry, name, deadline_seconds=REQUEST_DEADLINE
-                    )
-                except FirstpullError as error:
-                    emit_warning("sweep.scope_map.kept", name=name, reason=error.reason.value)
-                    continue
-                removed.add(scope_map_id)
-                emit("sweep.scope_map.removed", name=name, registry=name_of(registry))
+            resting = {
+                self.registries.scope_map_id(registry, name): name
+                for name in there.scope_maps
+                if self._has_rested(inventory, unreferenced, registry, name)
+            }
+            if resting:
+                looking_again = self.stocktaking.look_again_at(registry, inventory)
+                now = await careful.with_(name_of(registry), looking_again, None)
+                still = set(resting) & set(
+                    unreferenced_scope_maps(now, deployment=self.deployment, before={})
+                    if now is not None
+                    else ()
+                )
+                for scope_map_id in sorted(still):
+                    if await self._remove_scope_map(registry, resting[scope_map_id]):
+                        removed.add(scope_map_id)
         return removed
+
+    def _has_rested(
+        self,
+        inventory: Inventory,
+        unreferenced: Mapping[str, datetime],
+        registry: RegistryId,
+        name: str,
+    ) -> bool:
+        since = unreferenced.get(self.registries.scope_map_id(registry, name))
+        return since is not None and inventory.at - since >= SCOPE_MAP_REST
+
+    async def _remove_scope_map(self, registry: RegistryId, name: str) -> bool:
+        """One that is in use after all is refused by the service, and stays."""
+        try:
+            await self.registries.delete_scope_map(
+                registry, name, deadline_seconds=REQUEST_DEADLINE
+            )
+        except FirstpullError as error:
+            emit_warning("sweep.scope_map.kept", name=name, reason=error.reason.value)
+            return False
+        emit("sweep.scope_map.removed", name=name, registry=name_of(registry))
+        return True
 
     async def _store(self, report: SweepReport, before: Stored[SweepReport] | None) -> None:
         try:
@@ -304,7 +332,7 @@ class _Careful:
 
     failed: list[str]
 
-    async def with_[T](self, what: DeviceKey | Place, doing: Awaitable[T], default: T) -> T:
+    async def with_[T](self, what: DeviceKey | Place | str, doing: Awaitable[T], default: T) -> T:
         """What is done, or the default and a word on why not."""
         try:
             return await doing
@@ -320,7 +348,9 @@ def _complete_at(careful: _Careful, last: SweepReport | None, *, now: datetime) 
     return last.complete_at if last is not None else None
 
 
-def _still_approved(inventory: Inventory, last: SweepReport | None) -> tuple[DeviceKey, ...]:
-    """What was approved in hubs that could not be read this time."""
+def _still_approved(
+    inventory: Inventory, last: SweepReport | None, unsettled: frozenset[DeviceKey]
+) -> tuple[DeviceKey, ...]:
+    """What was approved and could not be told, or not be done, this time."""
     approved = last.approved if last is not None else ()
-    return tuple(device for device in approved if device.hub not in inventory.twins)
+    return tuple(d for d in approved if d.hub not in inventory.twins or d in unsettled)

@@ -8,7 +8,7 @@ from datetime import datetime
 from firstpull.cloud import ConnectedRegistry, Place, Token
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, Warned
-from firstpull.repositories import uncovered
+from firstpull.repositories import in_words, uncovered
 
 _OUT_OF_TOUCH = ("Offline", "Unhealthy")
 """Connection states in which a connected registry takes nothing over from Azure."""
@@ -31,7 +31,7 @@ def warnings_for(
         missing = uncovered(record.intent.scope_actions, synced_actions)
         if missing:
             found[Reason.REPOSITORIES_NOT_SYNCED] = (
-                f"{record.place} does not sync {', '.join(missing)}; pulls of them fail there."
+                f"{record.place} does not sync {in_words(missing)}; pulls of them fail there."
             )
     elif (known := before.get(Reason.REPOSITORIES_NOT_SYNCED)) is not None:
         found[known.reason] = known.message
@@ -78,9 +78,28 @@ def _found(
             end = f"{delivery.expires_at:%Y-%m-%d %H:%M} UTC"
             message = f"The password ends at {end}, and the device has not said that it logged in."
             yield Reason.PASSWORD_EXPIRES_SOON, message
+    if record.adopted and delivery is None and token is not None:
+        ending = _ending_soon(token, now=now)
+        if ending is not None:
+            end = f"{ending:%Y-%m-%d %H:%M} UTC"
+            message = f"The password of the adopted token ends at {end}; rotate the device before."
+            yield Reason.PASSWORD_EXPIRES_SOON, message
     if record.adopted and token is not None:
         endless = [p.slot.value for p in token.passwords if p.expires_at is None]
         if endless:
             which = f"{' and '.join(endless)} of {token.name}"
             message = f"{which} was made by hand and never ends; rotate the device to replace it."
             yield Reason.PASSWORD_NOT_OURS, message
+
+
+def _ending_soon(token: Token, *, now: datetime) -> datetime | None:
+    """When the last password ends, where that is near; None where one has no end."""
+    last = max(
+        (p for p in token.passwords if p.is_live(now)),
+        key=lambda password: password.expires_at or datetime.max.replace(tzinfo=now.tzinfo),
+        default=None,
+    )
+    if last is None or last.expires_at is None:
+        return None
+    life = last.expires_at - last.created_at
+    return last.expires_at if now >= last.expires_at - _NEAR * life else None

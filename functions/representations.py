@@ -189,12 +189,10 @@ def _history_view(entry: HistoryEntry) -> dict[str, Any]:
 
 
 def _operation_status(record: DeviceRecord, generation: int) -> str:
-    if generation in record.superseded:
+    if record.is_superseded(generation):
         return "Canceled"
     if generation <= record.observed_generation:
         return "Succeeded"
-    if generation < record.generation:
-        return "Canceled"
     if record.condition.state is State.BLOCKED:
         return "Failed"
     return "NotStarted" if record.condition.state is State.PENDING else "Running"

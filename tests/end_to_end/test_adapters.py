@@ -370,6 +370,21 @@ async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
     assert not ours[devices[-1]].enabled
 
 
+async def test_devices_are_found_by_their_ids_many_at_a_time(
+    stack: Stack, firstpull: Firstpull, devices: list[str]
+) -> None:
+    odd = "it's-%24#1"
+    register(stack, odd)
+    stack.kernel.calls.reset()
+    hubs, host = firstpull.ports.hubs, stack.iot_hub_host_name
+    found = await hubs.find_devices(host, [*devices, odd, "no-such-device"])
+    assert sorted(each.device_id for each in found) == sorted([*devices, odd])
+    queries = [c for c in stack.kernel.calls.latest() if c.operation == "twins.query"]
+    assert len(queries) == 3
+    assert await hubs.find_devices(host, []) == ()
+    stack.hub.delete_device(odd, etag=None)
+
+
 @pytest.mark.usefixtures("devices")
 @pytest.mark.parametrize("page", [1, 2])
 async def test_a_page_that_is_throttled_is_waited_for(

@@ -11,7 +11,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -38,7 +46,7 @@ from firstpull.cloud import (
     same_id,
 )
 from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, Transient
+from firstpull.errors import Blocked, Conflict, Transient, record_not_readable
 from firstpull.ledger import Ledger, Standing
 from firstpull.poison import StoredMessage
 from firstpull.ports import Lease, Page, Query, Stored
@@ -68,6 +76,7 @@ READS = frozenset(
         "hubs.twin",
         "hubs.generation_id",
         "hubs.list_devices",
+        "hubs.find_devices",
         "records.get",
         "records.due",
         "records.page",
@@ -722,6 +731,18 @@ class FakeHubs:
 
         await self.line.call("hubs.patch_desired", effect)
 
+    async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
+        if not device_ids:
+            return ()
+        return await self.line.call(
+            "hubs.find_devices",
+            lambda: tuple(
+                ListedDevice(device_id=key.device_id, twin=_twin(found))
+                for key, found in self.line.cloud.devices.items()
+                if key.hub == hub and key.device_id in device_ids
+            ),
+        )
+
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
         return await self.line.call(
             "hubs.list_devices",
@@ -767,7 +788,10 @@ class FakeRecords:
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
         def effect() -> Stored[DeviceRecord] | None:
             found = self._texts.get(device)
-            return None if found is None else _stored_record(*found)
+            try:
+                return None if found is None else _stored_record(*found)
+            except ValueError:
+                raise record_not_readable(device) from None
 
         return await self.line.call("records.get", effect)
 
@@ -797,9 +821,10 @@ class FakeRecords:
     async def page(self, query: Query) -> Page:
         def effect() -> Page:
             first = int(query.after or 0)
+            readable, unreadable = self._parsed_texts()
             found = [
                 record
-                for record in sorted(self.line.cloud.all_records(), key=lambda r: r.device)
+                for record in sorted(readable, key=lambda r: r.device)
                 if query.hub in (None, record.device.hub)
                 and query.device_id in (None, record.device.device_id)
                 and query.state in (None, record.condition.state)
@@ -810,10 +835,21 @@ class FakeRecords:
             ]
             last = first + query.size
             return Page(
-                records=tuple(found[first:last]), next_page=str(last) if found[last:] else None
+                records=tuple(found[first:last]),
+                next_page=str(last) if found[last:] else None,
+                unreadable=unreadable if first == 0 else (),
             )
 
         return await self.line.call("records.page", effect)
+
+    def _parsed_texts(self) -> tuple[list[DeviceRecord], tuple[DeviceKey, ...]]:
+        readable, unreadable = [], []
+        for device, (text, _) in self._texts.items():
+            try:
+                readable.append(_parsed(text))
+            except ValueError:
+                unreadable.append(device)
+        return readable, tuple(unreadable)
 
     @property
     def _texts(self) -> dict[DeviceKey, tuple[str, int]]:

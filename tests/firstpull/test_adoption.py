@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,14 +11,15 @@ import pytest
 from firstpull.cloud import NewPassword, ScopeMap, Slot, TokenId
 from firstpull.devices import DeviceKey
 from firstpull.errors import NotAllowed, Refused
+from firstpull.ports import Page, Query
 from firstpull.reasons import Reason
 from firstpull.records import State
 from firstpull.secret import Secret
-from tests.firstpull.fakes import FakeToken, name_in
+from tests.firstpull.fakes import FakeRecords, FakeToken, name_in
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
 
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BY_HAND = "by-hand"
 ADOPTING = make_policy(adoptableTokens=[BY_HAND, "plant*"])
 
@@ -395,3 +397,58 @@ async def test_a_token_that_another_device_is_leaving_is_not_taken() -> None:
     await harness.ask("press-2", adopt=BY_HAND)
     await harness.run_for(MINUTE)
     assert harness.reason(second) is Reason.TOKEN_NOT_OURS
+
+
+@pytest.mark.parametrize("later", [5 * MINUTE, 21 * DAY], ids=["soon", "weeks later"])
+async def test_a_token_of_the_name_that_is_made_again_after_the_revoke_is_left_alone(
+    later: timedelta,
+) -> None:
+    harness = with_token()
+    device = await adopted(harness)
+    await harness.revoke(device)
+    await harness.run_for(later)
+    assert harness.cloud.record(device).is_tombstone
+    make_by_hand(harness, BY_HAND, "made again")
+    await harness.run_for(HOUR)
+    del harness.cloud.devices[device]
+    await harness.hear(device, created=False)
+    await harness.run_for(HOUR)
+    assert harness.cloud.accepted(BY_HAND) == {"made again"}
+
+
+async def test_a_token_is_taken_though_the_page_that_says_so_comes_after_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = Harness(policy=make_policy(adoptableTokens=["*"]))
+    names = harness.cloud.record(await harness.make_ready("press-2")).names
+    assert names is not None
+    page = FakeRecords.page
+
+    async def page_after_an_empty_one(records: FakeRecords, query: Query) -> Page:
+        if query.token is not None and query.after is None:
+            return Page(records=(), next_page="0")
+        return await page(records, query)
+
+    monkeypatch.setattr(FakeRecords, "page", page_after_an_empty_one)
+    second = harness.register("press-1")
+    await harness.ask("press-1", connectedRegistry="planttwo", adopt=names.token)
+    await harness.run_for(HOUR)
+    assert harness.reason(second) is Reason.TOKEN_NOT_OURS
+
+
+async def test_a_password_that_ends_is_warned_of_and_replaced_at_its_end() -> None:
+    harness = with_token()
+    end = harness.clock.now() + 30 * DAY
+    token = harness.cloud.tokens[BY_HAND]
+    token.passwords = {s: replace(p, expires_at=end) for s, p in token.passwords.items()}
+    device = await adopted(harness)
+    await harness.run_for(20 * DAY)
+    await harness.sweep()
+    assert harness.cloud.record(device).warnings == ()
+    await harness.run_for(9 * DAY)
+    await harness.sweep()
+    (warned,) = harness.cloud.record(device).warnings
+    assert warned.reason is Reason.PASSWORD_EXPIRES_SOON
+    await harness.run_until(lambda: harness.clock.now() > end + 5 * MINUTE, 2 * DAY)
+    assert len(harness.cloud.accepted(BY_HAND)) == 1
+    assert harness.cloud.twin_entry(device, PLANT_ONE)

@@ -8,10 +8,17 @@ import pytest
 
 from firstpull.cloud import ScopeMap, Slot
 from firstpull.devices import DeviceKey
+from firstpull.errors import Conflict
 from firstpull.reasons import Reason
 from firstpull.records import State
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import FakeToken, Fault, FaultKind, name_in
+from tests.firstpull.fakes import (
+    FakeContainerRegistries,
+    FakeToken,
+    Fault,
+    FaultKind,
+    name_in,
+)
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness, make_policy
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -603,3 +610,48 @@ async def test_a_device_whose_room_went_meanwhile_is_put_elsewhere() -> None:
     assert harness.cloud.record(second).place == PLANT_TWO
     assert harness.state(second) is State.READY
     assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
+
+
+async def test_what_conflicts_again_and_again_is_tried_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask()
+
+    async def conflict(*_: Any, **__: Any) -> Any:  # noqa: ANN401 - any call
+        raise Conflict("The container registry answered 409 Conflict.")
+
+    monkeypatch.setattr(FakeContainerRegistries, "create_token", conflict)
+    await harness.run_for(timedelta(hours=1))
+    assert 10 < harness.cloud.record(device).attempts < 30
+
+
+async def test_a_device_that_goes_between_two_reads_is_not_taken_for_another() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    harness.cloud.change_identity(device, enabled=True)
+
+    def go(_: int, operation: str) -> None:
+        if operation == "hubs.generation_id":
+            harness.cloud.devices.pop(device, None)
+
+    harness.cloud.before_call = go
+    await harness.look(device)
+    harness.cloud.before_call = None
+    await harness.run_for(timedelta(hours=1))
+    assert harness.cloud.record(device).hub_generation_id is not None
+    await harness.sweep()
+    await harness.run_for(timedelta(hours=1))
+    assert harness.state(device) is State.REVOKED
+
+
+async def test_a_condition_tells_of_many_repositories_in_few_words() -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask(repositories=[f"elsewhere/{number:03}" for number in range(90)])
+    await harness.run_for(timedelta(minutes=5))
+    assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
+    message = harness.cloud.record(device).condition.message
+    assert "elsewhere/000" in message
+    assert "and 85 more" in message

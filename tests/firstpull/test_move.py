@@ -554,3 +554,29 @@ def test_a_device_without_a_delivery_keeps_nothing_of_what_was_asked_before() ->
     first = new_record(DEVICE, INTENT)
     second = with_intent(first, replace(INTENT, repositories=("plant/b",), at=NOW))
     assert second.keeps == frozenset()
+
+
+async def test_a_site_over_two_container_registries_takes_places_of_the_one_asked_for() -> None:
+    other = "acrtest2"
+    policy = make_policy(
+        containerRegistries=[REGISTRY, OTHER_REGISTRY],
+        connectedRegistries=[
+            {"name": "plantone"},
+            {"name": "plantone", "containerRegistry": other},
+            {"name": "planttwo", "containerRegistry": other, "capacity": 1},
+        ],
+        sites=[{"name": "plant", "connectedRegistries": ["plantone", "planttwo"]}],
+    )
+    harness = Harness(policy=policy)
+    for name in ("plantone", "planttwo"):
+        sync_token = f"{OTHER_REGISTRY}/tokens/{name}"
+        place = Place(registry=OTHER_REGISTRY, connected_registry=name)
+        harness.cloud.connected[place] = FakeConnectedRegistry(
+            sync_token_id=sync_token, login_server=f"{name}.other.example:8000"
+        )
+        harness.cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+    for number in range(2):
+        device = await harness.make_ready(
+            f"press-{number}", connectedRegistry=None, site="plant", containerRegistry=other
+        )
+        assert harness.cloud.record(device).place == ELSEWHERE

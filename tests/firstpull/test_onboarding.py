@@ -266,11 +266,12 @@ def test_an_address_names_a_possible_device(device_id: str) -> None:
     assert [error.path for error in raised.value.errors] == ["deviceId"]
 
 
-def test_an_address_names_a_hub_of_the_policy() -> None:
+def test_an_address_names_a_hub_by_its_host() -> None:
     onboarding = Harness().processes[0].onboarding
     assert onboarding.device("press-1", hub=None) == DeviceKey(hub=HUB, device_id="press-1")
-    with pytest.raises(NotAllowed) as raised:
-        onboarding.device("press-1", hub="stranger")
+    assert onboarding.device("press-1", hub=HUB.upper()) == DeviceKey(hub=HUB, device_id="press-1")
+    with pytest.raises(Invalid) as raised:
+        onboarding.device("press-1", hub="no host")
     assert [error.path for error in raised.value.errors] == ["hub"]
 
 

@@ -23,6 +23,7 @@ from tests.firstpull.harness import (
     make_policy,
     make_process,
 )
+from tests.firstpull.virtual_clock import VirtualClock
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 SETTLED = timedelta(minutes=20)
@@ -532,3 +533,13 @@ async def test_a_device_that_has_a_password_in_each_slot_loses_both() -> None:
     await harness.revoke(device)
     await harness.run_for(SETTLED)
     assert remains(harness, device) == []
+
+
+async def test_a_revoke_from_a_host_whose_clock_is_behind_does_not_move_it_back() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    first = (await harness.revoke(device)).revocation
+    behind = VirtualClock()  # which begins where the harness's has begun
+    revoking = replace(harness.processes[0].application.revoking, clock=behind)
+    again = (await revoking.revoke(device, requested_by="a test")).revocation
+    assert again == first

@@ -14,7 +14,7 @@ from firstpull.reasons import Reason
 from firstpull.records import State
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import READS
-from tests.firstpull.harness import HUB, PLANT_ONE, Harness
+from tests.firstpull.harness import HUB, PLANT_ONE, Harness, make_policy
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -322,3 +322,47 @@ async def test_a_rotation_at_any_moment_of_another_never_locks_the_device_out() 
             assert accepted(harness) == [last]
             assert harness.state(device) is State.READY
     assert number > 30
+
+
+async def test_at_once_happens_once_whatever_is_asked_for_meanwhile() -> None:
+    harness = Harness(processes=2)
+    device = await harness.make_ready()
+    await harness.rotate(device, immediately=True)
+    with harness.cloud.holding("hubs.patch_desired", answer=True) as call:
+        looking = asyncio.create_task(harness.look(device))
+        await call.reached.wait()
+        await harness.ask(repositories=["plant/app", "plant/b"])
+        call.release.set()
+        await looking
+    await harness.run_until_quiet()
+    assert len(harness.cloud.passwords_made) == 2
+
+
+async def test_at_once_ends_the_passwords_of_a_device_that_is_disabled() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    names = harness.cloud.record(device).names
+    assert names is not None
+    harness.cloud.change_identity(device, enabled=False)
+    await harness.rotate(device, immediately=True)
+    await harness.run_for(HOUR)
+    assert harness.cloud.accepted(names.token) == set()
+    assert harness.reason(device) is Reason.DEVICE_DISABLED
+    assert len(harness.cloud.passwords_made) == 1
+    harness.cloud.change_identity(device, enabled=True)
+    await harness.run_for(HOUR)
+    assert harness.state(device) is State.READY
+    assert len(harness.cloud.passwords_made) == 2
+
+
+async def test_a_device_whose_move_is_blocked_is_told_where_it_can_be_rotated() -> None:
+    policy = make_policy(
+        connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
+    )
+    harness = Harness(policy=policy)
+    await harness.make_ready("press-9", connectedRegistry="planttwo")
+    device = await harness.make_ready()
+    await harness.ask(connectedRegistry="planttwo")
+    await harness.run_for(HOUR)
+    with pytest.raises(Refused, match="old place"):
+        await harness.rotate(device, immediately=True)

@@ -61,10 +61,12 @@ def test_a_device_is_looked_at_when_its_password_wants_renewal(
     ("error", "attempts", "least", "most"),
     [
         (Conflict("changed"), 0, 0.5, 0.75),
-        (Conflict("changed"), 9, 0.5, 0.75),
+        (Conflict("changed"), 3, 0.5, 0.75),
+        (Conflict("changed"), 9, 32, 48),
         (Transient(Reason.THROTTLED, "wait", retry_after=17), 3, 17, 25.5),
         (Transient(Reason.THROTTLED, "wait", retry_after=9000), 3, 300, 450),
         (Transient(Reason.THROTTLED, "wait", retry_after=0), 3, 0, 0),
+        (Transient(Reason.TOKEN_NOT_ACTIVE, "wait", retry_after=1), 10, 32, 48),
         (Transient(Reason.SERVICE_UNAVAILABLE, "down"), 0, 2, 3),
         (Transient(Reason.SERVICE_UNAVAILABLE, "down"), 3, 16, 24),
         (Transient(Reason.SERVICE_UNAVAILABLE, "down"), 5000, 300, 450),

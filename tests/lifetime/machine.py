@@ -55,7 +55,7 @@ class Lifetime(RuleBasedStateMachine):
     @initialize(ready=st.lists(devices, max_size=3, unique=True), where=targets)
     def some_are_there(self, ready: list[str], where: str) -> None:
         for device in ready:
-            self.world.register(_key(device))
+            self.world.register(device_key(device))
             self._ask(device, where, ["plant/app"])
         self.world.run(self.world.play(timedelta(minutes=15)))
 
@@ -68,7 +68,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.requests)
     @rule(device=devices)
     def ask_again(self, device: str) -> None:
-        key, before = _key(device), self.world.record(_key(device))
+        key, before = device_key(device), self.world.record(device_key(device))
         if before is None or before.revocation is not None or key not in self.requests:
             return
         request = self.requests[key]
@@ -96,7 +96,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.requests)
     @rule(device=devices, meanwhile=st.booleans())
     def revoke(self, device: str, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
-        key = _key(device)
+        key = device_key(device)
         answer = self._insist(
             lambda app: app.revoking.revoke(key, requested_by="a person"), meanwhile=meanwhile
         )
@@ -108,7 +108,7 @@ class Lifetime(RuleBasedStateMachine):
     def rotate(self, device: str, immediately: bool, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
         self._insist(
             lambda app: app.rotating.rotate(
-                _key(device), immediately=immediately, requested_by="a person"
+                device_key(device), immediately=immediately, requested_by="a person"
             ),
             meanwhile=meanwhile,
         )
@@ -116,7 +116,7 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, place=places, registers=st.booleans())
     def adopt(self, device: str, place: str, registers: bool) -> None:  # noqa: FBT001 - drawn
         """A token that was made by hand for the device is to be taken over."""
-        key = _key(device)
+        key = device_key(device)
         if registers and key not in self.world.devices:
             self.register(device, tagged=False)
         if key not in self.world.devices:
@@ -126,7 +126,7 @@ class Lifetime(RuleBasedStateMachine):
 
     @rule(device=devices, where=targets, what=repositories)
     def preview(self, device: str, where: str, what: list[str]) -> None:
-        key, request = _key(device), request_of(device, where, what)
+        key, request = device_key(device), request_of(device, where, what)
 
         async def preview(app: Application) -> None:
             plans = app.preview.plan_for
@@ -143,7 +143,7 @@ class Lifetime(RuleBasedStateMachine):
 
     @rule(device=devices, tagged=st.booleans())
     def register(self, device: str, tagged: bool) -> None:  # noqa: FBT001 - drawn
-        key = _key(device)
+        key = device_key(device)
         if key in self.world.devices:
             return
         tag = {"connectedRegistry": "planttwo", "repositories": ["plant/app"]}
@@ -153,7 +153,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.world.devices)
     @rule(device=devices, announced=st.booleans(), comes_back=st.booleans())
     def delete(self, device: str, announced: bool, comes_back: bool) -> None:  # noqa: FBT001 - drawn
-        key = _key(device)
+        key = device_key(device)
         if key not in self.world.devices:
             return
         self.world.delete(key)
@@ -166,7 +166,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.world.devices)
     @rule(device=devices, enabled=st.booleans())
     def change_identity(self, device: str, enabled: bool) -> None:  # noqa: FBT001 - drawn
-        if _key(device) in self.world.devices:
+        if device_key(device) in self.world.devices:
             self._set_status(device, enabled=enabled)
 
     @rule(device=devices, created=st.booleans(), age=st.sampled_from((0, 20, 24 * 60)))
@@ -177,7 +177,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.requests)
     @rule(device=devices, created=st.booleans())
     def hear_of_secret(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
-        record = self.world.record(_key(device))
+        record = self.world.record(device_key(device))
         if record is None or record.names is None:
             return
         notice = SecretNotice(
@@ -197,7 +197,7 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, what=st.sampled_from(ToDevice), at=now_or_at_a_call)
     def meddle(self, device: str, what: ToDevice, at: When) -> None:
         def act() -> None:
-            if (record := self.world.record(_key(device))) is not None:
+            if (record := self.world.record(device_key(device))) is not None:
                 self.foreign_hand.meddles(record, what)
 
         self.world.trouble.meddle(act, at=at)
@@ -252,7 +252,7 @@ class Lifetime(RuleBasedStateMachine):
     @precondition(lambda self: self.world.devices)
     @rule(device=devices, away=st.booleans())
     def device_acts(self, device: str, away: bool) -> None:  # noqa: FBT001 - drawn
-        acting = self.world.devices.get(_key(device))
+        acting = self.world.devices.get(device_key(device))
         if acting is not None:
             acting.is_away = False
             acting.acts(self.world.azure)
@@ -292,7 +292,7 @@ class Lifetime(RuleBasedStateMachine):
         asked_at: datetime | None = None,
         meanwhile: bool = False,
     ) -> None:
-        key, request = _key(device), request_of(device, where, what, adopt=adopt)
+        key, request = device_key(device), request_of(device, where, what, adopt=adopt)
         answer = self._insist(
             lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
             meanwhile=meanwhile,
@@ -337,5 +337,5 @@ class Lifetime(RuleBasedStateMachine):
         return self.fates.setdefault(key, Fate())
 
 
-def _key(device: str) -> DeviceKey:
+def device_key(device: str) -> DeviceKey:
     return DeviceKey(hub=HUB, device_id=device)

@@ -34,8 +34,8 @@ PLANTED_BUGS = (
         promise="P2",
         what="every rotation ends the old password at once",
         file="plan.py",
-        before="self._starts_over = rotation is not None and rotation.immediately",
-        after="self._starts_over = rotation is not None",
+        before="if rotation is None or not rotation.immediately:",
+        after="if rotation is None:",
     ),
     PlantedBug(
         promise="P3",
@@ -80,9 +80,9 @@ PLANTED_BUGS = (
     PlantedBug(
         promise="P7",
         what="a device that was registered anew is taken for the one before",
-        file="plan.py",
-        before="self._recreated = recorded is not None and recorded != observed.hub_generation_id",
-        after="self._recreated = False",
+        file="observation.py",
+        before="return self.twin is not None and recorded not in (None, self.hub_generation_id)",
+        after="return False",
     ),
     PlantedBug(
         promise="P8",

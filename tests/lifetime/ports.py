@@ -6,7 +6,7 @@ whoever keeps watch over the promises is asked around each write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -439,6 +439,18 @@ class LocalHubs:
             self.watch.twin_was_written(device)
 
         await self._call("patch_desired", effect)
+
+    async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
+        def effect() -> tuple[ListedDevice, ...]:
+            return tuple(
+                ListedDevice(
+                    device_id=found.identity.device_id, twin=_twin(found.identity, found.twin)
+                )
+                for found in self.azure.hub.index.devices()
+                if found.identity.device_id in device_ids
+            )
+
+        return await self._call("find_devices", effect) if hub and device_ids else ()
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
         def effect() -> tuple[ListedDevice, ...]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from itertools import batched, count, takewhile
 from typing import Any
 
 from azure.core import MatchConditions
@@ -23,24 +24,33 @@ from pydantic import TypeAdapter
 from firstpull import records
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
+from firstpull.cloud import RegistryId
 from firstpull.devices import DeviceKey
-from firstpull.errors import Conflict, FieldError, Invalid
+from firstpull.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
 from firstpull.history import HistoryEntry
 from firstpull.ports import Page, Query, Stored
 from firstpull.records import DeviceRecord
 
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
+_TEXT = "record"
+_CHARACTERS = 16_000
+"""Of a column: each takes two bytes, and some take four."""
 
 
 class TableRecords:
     """The port `Records`: PartitionKey is the hub, RowKey a hash of the device id.
 
     Ids hold characters that keys may not. Beside the record there are the columns that
-    queries need. The history has a column of its own: each holds 32K characters.
+    queries need. A column holds 64 KiB and an entity 1 MiB (understanding-the-table-service-
+    data-model): the text of a record stands in as many columns as it needs, the history in one.
+    `registries` are the container registries as the settings spell them.
     """
 
-    def __init__(self, services: StorageServices) -> None:
+    def __init__(
+        self, services: StorageServices, *, registries: Collection[RegistryId] = ()
+    ) -> None:
         self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
+        self._registries = registries
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
         """The record of a device."""
@@ -49,7 +59,7 @@ class TableRecords:
                 entity = await self._table.get_entity(**_key(device))
             except ResourceNotFoundError:
                 return None
-        return Stored(value=_record(entity), etag=str(entity.metadata["etag"]))
+        return Stored(value=self._record(entity), etag=str(entity.metadata["etag"]))
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
         """Store a record where there is none."""
@@ -80,7 +90,7 @@ class TableRecords:
             async for entity in self._table.query_entities(
                 "dueAt le @now", parameters={"now": now}, select=["hub", "deviceId"]
             ):
-                yield DeviceKey(hub=entity["hub"], device_id=entity["deviceId"])
+                yield _device(entity)
 
     async def page(self, query: Query) -> Page:
         """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
@@ -100,17 +110,46 @@ class TableRecords:
                 condition, parameters=wanted, results_per_page=query.size
             ).by_page(continuation_token=_continuation(query.after))
             async for page in pages:
-                found = tuple([_record(entity) async for entity in page])
-                return Page(records=found, next_page=_after(pages.continuation_token))  # type: ignore[attr-defined]
+                found, unreadable = [], []
+                async for entity in page:
+                    try:
+                        found.append(self._record(entity))
+                    except Blocked:
+                        unreadable.append(_device(entity))
+                return Page(
+                    records=tuple(found),
+                    next_page=_after(pages.continuation_token),  # type: ignore[attr-defined]
+                    unreadable=tuple(unreadable),
+                )
         return Page(records=(), next_page=None)
+
+    def _record(self, entity: Mapping[str, Any]) -> DeviceRecord:
+        text = "".join(entity[name] for name in _columns(entity))
+        try:
+            record = records.from_json(records.spelled_as(text, self._registries))
+            return replace(record, history=_HISTORY.validate_json(entity["history"]))
+        except ValueError:
+            raise record_not_readable(_device(entity)) from None
 
 
 def _key(device: DeviceKey) -> dict[str, str]:
     return {"partition_key": device.hub, "row_key": device.digest()}
 
 
+def _device(entity: Mapping[str, Any]) -> DeviceKey:
+    return DeviceKey(hub=entity["hub"], device_id=entity["deviceId"])
+
+
+def _columns(entity: Mapping[str, Any]) -> Iterator[str]:
+    """The columns of the record's text, in order."""
+    return takewhile(entity.__contains__, (f"{_TEXT}{number or ''}" for number in count()))
+
+
 def _entity(record: DeviceRecord) -> dict[str, Any]:
+    text = records.to_json(replace(record, history=()))
+    pieces = ("".join(piece) for piece in batched(text, _CHARACTERS, strict=False))
     return {
+        **{f"{_TEXT}{number or ''}": piece for number, piece in enumerate(pieces)},
         "PartitionKey": record.device.hub,
         "RowKey": record.device.digest(),
         "schemaVersion": record.schema_version,
@@ -121,14 +160,8 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
         "secret": record.names.secret if record.names else "",
         "token": record.names.token if record.names else "",
         "dueAt": record.due_at,
-        "record": records.to_json(replace(record, history=())),
         "history": _HISTORY.dump_json(record.history).decode(),
     }
-
-
-def _record(entity: Mapping[str, Any]) -> DeviceRecord:
-    record = records.from_json(entity["record"])
-    return replace(record, history=_HISTORY.validate_json(entity["history"]))
 
 
 def _after(token: Mapping[str, str] | None) -> str | None:

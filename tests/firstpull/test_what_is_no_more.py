@@ -1,0 +1,169 @@
+"""Hubs and container registries that the policy drops, that are gone, or that do not answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from firstpull.cloud import Place, RegistryId
+from firstpull.errors import Blocked, FirstpullError, Invalid, NotKnown, Transient
+from firstpull.policy import Policy
+from firstpull.reasons import Reason
+from firstpull.records import State, from_json, spelled_as, to_json
+from firstpull.sites import UNKNOWN
+from tests.firstpull.fakes import FakeConnectedRegistry, FakeContainerRegistries, FakeHubs
+from tests.firstpull.harness import (
+    HUB,
+    PLANT_ONE,
+    REGISTRY,
+    Harness,
+    make_policy,
+    make_process,
+)
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+OTHER_HUB = "hub-2.azure-devices.net"
+OTHER = RegistryId(f"{REGISTRY}2")
+ELSEWHERE = Place(registry=OTHER, connected_registry="portone")
+NO_ANSWER = Transient(Reason.SERVICE_UNAVAILABLE, "No answer.")
+DENIED = Blocked(Reason.ACCESS_DENIED, "The container registry answered 403.", remedy="A role.")
+
+
+def drop(harness: Harness, policy: Policy) -> None:
+    """The settings are others from now on."""
+    harness.policy = policy
+    harness.processes = [make_process(harness.cloud, policy)]
+
+
+def refuse(
+    patch: pytest.MonkeyPatch, port: type, names: tuple[str, ...], of: str, error: FirstpullError
+) -> None:
+    """Have every call of these names fail that is about one container registry, or hub."""
+    for name in names:
+        patch.setattr(port, name, _refusing(getattr(port, name), of, error))
+
+
+def _refusing(
+    real: Callable[..., Awaitable[Any]], of: str, error: FirstpullError
+) -> Callable[..., Awaitable[Any]]:
+    async def call(port: object, what: Any, *more: Any, **named: Any) -> Any:  # noqa: ANN401 - any call
+        about = getattr(what, "registry", getattr(what, "hub", what))
+        if about == of:
+            raise error
+        return await real(port, what, *more, **named)
+
+    return call
+
+
+def over_two_registries() -> Harness:
+    """A second container registry, with a connected registry of its own."""
+    policy = make_policy(
+        containerRegistries=[REGISTRY, OTHER],
+        connectedRegistries=[
+            {"name": "plantone"},
+            {"name": "portone", "containerRegistry": "acrtest2"},
+        ],
+        sites=[],
+    )
+    harness = Harness(policy=policy)
+    sync_token = f"{OTHER}/tokens/portone"
+    harness.cloud.connected[ELSEWHERE] = FakeConnectedRegistry(
+        sync_token_id=sync_token, login_server="portone.other.example:8000"
+    )
+    harness.cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+    return harness
+
+
+async def test_a_device_of_a_hub_that_the_policy_dropped_is_found_and_revoked() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    drop(harness, make_policy(hubs=[OTHER_HUB]))
+    onboarding = harness.processes[0].onboarding
+    assert onboarding.device("press-1", hub=HUB.upper()) == device
+    assert (await onboarding.find(device)).device == device
+    await harness.revoke(device)
+    await harness.run_for(HOUR)
+    assert harness.state(device) is State.REVOKED
+    assert not harness.cloud.twin_entry(device, PLANT_ONE)
+    with pytest.raises(NotKnown):
+        await onboarding.find(onboarding.device("press-2", hub=HUB))
+    with pytest.raises(Invalid):
+        onboarding.device("press-1", hub="no host")
+
+
+async def test_a_revoke_does_not_wait_for_a_hub_that_was_dropped_and_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    drop(harness, make_policy(hubs=[OTHER_HUB]))
+    refuse(monkeypatch, FakeHubs, ("twin", "generation_id", "patch_desired"), HUB, NO_ANSWER)
+    await harness.revoke(device)
+    await harness.run_for(HOUR)
+    assert harness.state(device) is State.REVOKED
+    assert not harness.cloud.tokens
+
+
+async def test_a_revoke_waits_for_a_hub_of_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    with monkeypatch.context() as patch:
+        refuse(patch, FakeHubs, ("twin", "generation_id", "patch_desired"), HUB, NO_ANSWER)
+        await harness.revoke(device)
+        await harness.run_for(HOUR)
+        assert harness.state(device) is State.REVOKING
+    await harness.run_for(HOUR)
+    assert harness.state(device) is State.REVOKED
+    assert not harness.cloud.twin_entry(device, PLANT_ONE)
+
+
+async def test_tombstones_keep_no_sweep_incomplete(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    await harness.revoke(device)
+    await harness.run_for(DAY)
+    assert harness.cloud.record(device).is_tombstone
+    drop(harness, make_policy(hubs=[OTHER_HUB], containerRegistries=[OTHER]))
+    refuse(monkeypatch, FakeContainerRegistries, ("list_tokens",), REGISTRY, DENIED)
+    refuse(monkeypatch, FakeHubs, ("list_devices",), HUB, NO_ANSWER)
+    report = await harness.sweep()
+    assert (report.unread, report.complete_at) == ((), report.finished_at)
+
+
+async def test_sites_are_told_though_one_container_registry_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = over_two_registries()
+    listing = ("list_connected_registries",)
+    refuse(monkeypatch, FakeContainerRegistries, listing, OTHER, NO_ANSWER)
+    view = await harness.processes[0].application.sites.view()
+    rooms = {room.place.connected_registry: (room.state, room.free) for room in view.others}
+    assert rooms == {"plantone": (None, 50), "portone": (UNKNOWN, 0)}
+    refuse(monkeypatch, FakeContainerRegistries, listing, REGISTRY, NO_ANSWER)
+    with pytest.raises(Transient):
+        await harness.processes[0].application.sites.view()
+
+
+async def test_records_are_read_with_the_registries_as_the_settings_spell_them() -> None:
+    harness = Harness()
+    found = harness.cloud.record(await harness.make_ready())
+    spelled = RegistryId(REGISTRY.replace("resourceGroups", "resourcegroups").lower())
+    assert found.place is not None
+    again = from_json(spelled_as(to_json(found), [OTHER, spelled]))
+    assert again.place is not None
+    assert again.place == Place(registry=spelled, connected_registry="plantone")
+    assert again.intent.candidates == (again.place,)
+    assert again.names == found.names
+    assert from_json(spelled_as(to_json(again), [REGISTRY])) == found
+
+
+async def test_a_record_of_a_later_version_is_not_taken_for_one_of_this() -> None:
+    harness = Harness()
+    document = json.loads(to_json(harness.cloud.record(await harness.make_ready())))
+    document["schema_version"] += 1
+    with pytest.raises(ValueError, match="schema"):
+        from_json(json.dumps(document))

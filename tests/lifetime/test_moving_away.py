@@ -1,0 +1,40 @@
+"""A move away from a container registry that firstpull may not read any more."""
+
+from __future__ import annotations
+
+import pytest
+
+from firstpull.reasons import Reason
+from firstpull.records import State
+from tests.firstpull.test_what_is_no_more import DENIED, refuse
+from tests.lifetime.azure import place_of
+from tests.lifetime.machine import Lifetime, device_key
+from tests.lifetime.ports import LocalContainerRegistries
+
+READS = ("get_token", "get_connected_registry", "get_scope_map")
+
+
+def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    life, device = Lifetime(), device_key("press-1")
+    try:
+        life.some_are_there(["press-1"], "plantone")
+        old = place_of("plantone")
+        with monkeypatch.context() as patch:
+            refuse(patch, LocalContainerRegistries, READS, old.registry, DENIED)
+            life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
+            life.play(130)
+            found = life.world.record(device)
+            assert found is not None
+            assert found.place == place_of("portone")
+            assert found.acknowledged_at is not None
+            assert [held.place for held in found.leaving] == [old]
+            assert found.condition.reason is Reason.ACCESS_DENIED
+        life.play(130)
+        found = life.world.record(device)
+        assert found is not None
+        assert (found.condition.state, found.leaving) == (State.READY, ())
+        life.promises_hold()
+    finally:
+        life.teardown()

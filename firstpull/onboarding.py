@@ -245,5 +245,5 @@ def _asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devi
 def _at_rest(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
     """Whether it is done; or was looked at since the asking, waits, and nobody woke it."""
     waits = record.condition.state in (State.WAITING, State.BLOCKED)
-    looked_at = record.due_at != asked.due_at and record.due_at > now
+    looked_at = record.claim is None and record.due_at != asked.due_at and record.due_at > now
     return record.is_converged or (waits and looked_at)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from firstpull.clock import Clock
+from firstpull.errors import Blocked
+from firstpull.gate import Finding
 from firstpull.observation import Observer
 from firstpull.plan import Plan, make_plan
-from firstpull.records import DeviceRecord
+from firstpull.records import DeviceRecord, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,17 @@ class Preview:
     validity: timedelta
 
     async def plan_for(self, record: DeviceRecord) -> Plan:
-        """The plan for a record, stored or only proposed."""
-        observed = await self.observer.observe(record)
+        """The plan for a record, stored or only proposed. Raises what passes by itself."""
+        try:
+            observed = await self.observer.observe(record)
+            if observed.unread and observed.chosen is None:  # a part would be missing unseen
+                raise observed.unread[0]
+        except Blocked as error:
+            finding = Finding(
+                state=State.BLOCKED,
+                reason=error.reason,
+                message=error.message,
+                remedy=error.remedy,
+            )
+            return Plan(finding=finding)
         return make_plan(observed, now=self.clock.now(), validity=self.validity)

@@ -11,6 +11,7 @@ import azure.functions as func
 
 from firstpull import telemetry
 from firstpull.errors import (
+    Blocked,
     Conflict,
     FirstpullError,
     Invalid,
@@ -31,8 +32,9 @@ _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
     (Invalid, 400),
     (Conflict, 503),
     (Transient, 503),
+    (Blocked, 500),
 )
-"""The first that fits. What is not here is ours to mend, and shows no detail outside."""
+"""The first that fits."""
 
 HttpHandler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
@@ -56,10 +58,10 @@ def answering_problems(handler: HttpHandler) -> HttpHandler:
 
 def problem(error: FirstpullError) -> func.HttpResponse:
     """The problem document of an error."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    if status == 500:
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    if isinstance(error, Blocked):  # somebody has to see to the app, or to what it may do
         emit_warning("door.request.failed", reason=error.reason.value, message=error.message)
-        return _problem(500, Reason.INTERNAL_ERROR, _UNKNOWN)
+        return _problem(500, error.reason, f"{error.message} {error.remedy}")
     more: dict[str, Any] = {}
     if isinstance(error, Invalid) and error.errors:
         more["errors"] = [{"path": e.path, "message": e.message} for e in error.errors]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
-from local_azure.commands.workplace import Workplace
+from local_azure.commands.workplace import Workplace, WorkplaceInUse
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
 
@@ -29,8 +29,9 @@ def main() -> int:
     Workplace.add_option(parser)
     arguments = parser.parse_args()
     try:
-        return asyncio.run(_serve(arguments.workplace, seed=arguments.seed))
-    except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
+        with arguments.workplace.occupied():
+            return asyncio.run(_serve(arguments.workplace, seed=arguments.seed))
+    except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, WorkplaceInUse) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

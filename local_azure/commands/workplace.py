@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+class WorkplaceInUse(Exception):
+    """Another stack has left its files there, and runs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"Another local Azure runs and has its files in {folder}. End it, or let this one have "
+            "another folder: --workplace DIR"
+        )
+
 
 _DEFAULT = Path(__file__).parents[2] / ".local"
 
@@ -28,6 +40,20 @@ class Workplace:
             metavar="DIR",
             help=f"the folder for certificates, keys and logs; {_DEFAULT} by default",
         )
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """For one stack at a time: another would write over its files, and remove them.
+
+        Raises WorkplaceInUse. The lock ends with the process, however that ends.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise WorkplaceInUse(self.folder) from None
+            yield
 
     def ca(self, name: str, ca_pem: str) -> AbstractContextManager[Path]:
         """The stack's certificate authority as a file, for as long as it is used."""

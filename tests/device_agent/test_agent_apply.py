@@ -148,3 +148,14 @@ def test_a_malformed_connection_string_is_not_repeated(
 
     assert done.status == 2
     assert "secret-key" not in done.err
+
+
+def test_a_login_stays_however_the_place_of_the_file_is_spelled(
+    agent: Agent, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = desired(site1=entry_for(registry))
+    assert agent.apply(wanted) == (0, {"site1": LOGGED_IN})
+
+    monkeypatch.chdir(agent.folder)
+    assert agent.apply(wanted, "--auth-file=auth.json") == (0, {"site1": LOGGED_IN})
+    assert registry.address in json.loads(agent.auth_file.read_text())["auths"]

@@ -68,8 +68,11 @@ async def client() -> FakeClient:
     return FakeClient()
 
 
-def _hub(client: FakeClient, changed: Callable[[], None] = lambda: None) -> AzureHub:
-    hub = AzureHub(cast("IoTHubDeviceClient", client))
+def _hub(
+    client: FakeClient, changed: Callable[[], None] = lambda: None, *later: FakeClient
+) -> AzureHub:
+    clients = iter((client, *later))
+    hub = AzureHub(lambda: cast("IoTHubDeviceClient", next(clients)))
     hub.on_change(changed)
     return hub
 
@@ -127,15 +130,37 @@ async def test_a_hub_that_does_not_answer_is_left_waiting_and_not_cancelled(
 ) -> None:
     monkeypatch.setattr("firstpull_agent.hub._TIMEOUT_SECONDS", 0.05)
     client.answering.clear()
-    hub = _hub(client)
+    hub = _hub(client, lambda: None, FakeClient())
     with pytest.raises(HubUnavailable, match="does not answer"):
         await hub.twin()
-    (call,) = hub._calls
+    calls = set(hub._calls)
+    assert calls
 
     client.answering.set()
-    await asyncio.wait([call])
-    assert not call.cancelled()
+    await asyncio.wait(calls)
+    assert not any(call.cancelled() for call in calls)
     assert hub._calls == set()
+
+
+async def test_a_hub_that_has_lost_the_session_is_asked_by_another_client(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstpull_agent.hub._TIMEOUT_SECONDS", 0.05)
+    changes: list[str] = []
+    second = FakeClient()
+    hub = _hub(client, lambda: changes.append("changed"), second)
+    await hub.twin()
+    client.answering.clear()
+    with pytest.raises(HubUnavailable):
+        await hub.twin()
+    assert await hub.twin() == Twin({"$version": 3}, {"a": 1})
+    await asyncio.sleep(0)
+    assert client.shut_down
+    assert client.on_connection_state_change is None
+    assert second.on_twin_desired_properties_patch_received is not None
+    second.on_twin_desired_properties_patch_received({"$version": 4})
+    assert changes == ["changed"]
+    client.answering.set()
 
 
 async def test_reports_and_the_end_go_to_the_sdk(client: FakeClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from firstpull.devices import DeviceKey
 from firstpull.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
-from firstpull.onboarding import LONGEST_WAIT
+from firstpull.onboarding import LONGEST_WAIT, _at_rest
 from firstpull.ports import Query
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, State, from_json, to_json
@@ -309,3 +309,27 @@ def test_a_record_survives_being_stored() -> None:
     assert REGISTRY in to_json(record)
     with pytest.raises(ValueError, match="validation error"):
         from_json("{}")
+
+
+async def test_a_blocked_device_is_not_at_rest_while_a_worker_is_at_it() -> None:
+    policy = make_policy(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
+    harness = Harness(policy=policy)
+    first = await harness.make_ready()
+    second = harness.register("press-2")
+    await harness.ask("press-2")
+    await harness.run_for(timedelta(seconds=10))
+    assert harness.reason(second) is Reason.CONNECTED_REGISTRY_FULL
+    await harness.revoke(first)
+    await harness.run_until(lambda: harness.state(first) is State.REVOKED, timedelta(seconds=30))
+    asked = await harness.ask("press-2")
+    ends: list[bool] = []
+
+    def poll(_: int, __: str) -> None:
+        record = harness.cloud.record(second)
+        if record.claim is not None:  # what `wait` would find now
+            ends.append(_at_rest(record, asked, now=harness.clock.now()))
+
+    harness.cloud.before_call = poll
+    await harness.run_until(lambda: harness.state(second) is State.DELIVERED, timedelta(seconds=30))
+    assert ends
+    assert not any(ends)

@@ -11,6 +11,7 @@ import pytest
 
 from firstpull.cloud import Place, RegistryId
 from firstpull.errors import Blocked, FirstpullError, Invalid, NotKnown, Transient
+from firstpull.plan import Plan
 from firstpull.policy import Policy
 from firstpull.reasons import Reason
 from firstpull.records import State, from_json, spelled_as, to_json
@@ -167,3 +168,28 @@ async def test_a_record_of_a_later_version_is_not_taken_for_one_of_this() -> Non
     document["schema_version"] += 1
     with pytest.raises(ValueError, match="schema"):
         from_json(json.dumps(document))
+
+
+async def preview_of_a_revoke(harness: Harness) -> Plan:
+    application = harness.processes[0].application
+    device = next(iter(harness.cloud.devices))
+    proposed = await application.revoking.propose(device, requested_by="a test")
+    return await application.preview.plan_for(proposed)
+
+
+async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    harness = Harness()
+    await harness.make_ready()
+    whole = await preview_of_a_revoke(harness)
+    assert len(whole.actions) == 5
+    with monkeypatch.context() as patch:
+        refuse(patch, FakeContainerRegistries, ("get_token",), REGISTRY, NO_ANSWER)
+        with pytest.raises(Transient):
+            await preview_of_a_revoke(harness)
+    refuse(monkeypatch, FakeContainerRegistries, ("get_token",), REGISTRY, DENIED)
+    plan = await preview_of_a_revoke(harness)
+    assert plan.actions == ()
+    assert plan.finding is not None
+    assert (plan.finding.reason, plan.finding.remedy) == (Reason.ACCESS_DENIED, DENIED.remedy)

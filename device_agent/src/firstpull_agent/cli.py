@@ -215,10 +215,15 @@ def _parser() -> argparse.ArgumentParser:
 def _common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     _add(common, "--engine", Kind, Kind.AUTO, choices=list(Kind), help="default: what is there")
-    _add(common, "--state-dir", Path, Path("/var/lib/firstpull-agent"), help="what is remembered")
-    _add(common, "--auth-file", Path, help="where logins are kept; default: the engine's own")
-    _add(common, "--certs-dir", Path, help="where CA files are kept; default: the engine's own")
+    _add(common, "--state-dir", _place, Path("/var/lib/firstpull-agent"), help="what is remembered")
+    _add(common, "--auth-file", _place, help="where logins are kept; default: the engine's own")
+    _add(common, "--certs-dir", _place, help="where CA files are kept; default: the engine's own")
     return common
+
+
+def _place(text: str) -> Path:
+    """Absolute: it is remembered, and compared, after a restart in another folder too."""
+    return Path(text).absolute()
 
 
 def _add(

@@ -23,6 +23,10 @@ class HubUnavailable(Exception):
     """The hub cannot be reached or refuses this device. Trying again later is all there is."""
 
 
+class HubSilent(HubUnavailable):
+    """The connection stands, and nothing comes back."""
+
+
 @dataclass(frozen=True)
 class Twin:
     """The two property sections of the device's twin."""
@@ -69,8 +73,9 @@ def connect_with_key(connection_string: Secret, settings: HubSettings) -> AzureH
     if settings.gateway is not None:
         fields = [f for f in text.split(";") if not f.startswith("GatewayHostName=")]
         text = ";".join([*fields, f"GatewayHostName={settings.gateway}"])
-    client = IoTHubDeviceClient.create_from_connection_string(text, **settings.options())
-    return AzureHub(client)
+    return AzureHub(
+        lambda: IoTHubDeviceClient.create_from_connection_string(text, **settings.options())
+    )
 
 
 def connect_with_certificate(
@@ -81,17 +86,19 @@ def connect_with_certificate(
     if settings.gateway is not None:
         options["gateway_hostname"] = settings.gateway
     x509 = X509(cert_file=str(certificate), key_file=str(key))  # type: ignore[no-untyped-call]
-    client = IoTHubDeviceClient.create_from_x509_certificate(
-        x509=x509, hostname=host, device_id=device_id, **options
+    return AzureHub(
+        lambda: IoTHubDeviceClient.create_from_x509_certificate(
+            x509=x509, hostname=host, device_id=device_id, **options
+        )
     )
-    return AzureHub(client)
 
 
 class AzureHub:
     """A hub through azure-iot-device, which reconnects by itself once it was connected."""
 
-    def __init__(self, client: IoTHubDeviceClient) -> None:
-        self._client = client
+    def __init__(self, make: Callable[[], IoTHubDeviceClient]) -> None:
+        self._make = make
+        self._client = make()
         self._changed: Callable[[], None] | None = None
         self._listens = False
         self._calls: set[asyncio.Task[Any]] = set()
@@ -103,15 +110,34 @@ class AzureHub:
         reconnecting by itself, it reports a patch that was missed.
         """
         self._changed = changed
+        client = self._client
 
         def lost() -> None:
-            if not self._client.connected:
+            if client is self._client and not client.connected:
                 changed()
 
-        self._client.on_connection_state_change = lost  # type: ignore[assignment] # it is called without arguments
+        client.on_connection_state_change = lost  # type: ignore[assignment] # it is called without arguments
 
     async def twin(self) -> Twin:
-        """The whole twin."""
+        """The whole twin.
+
+        The SDK subscribes once, and relies on the hub to remember it. A hub that has lost the
+        session, as of a device that was registered anew, answers into nothing: then another client
+        begins from the beginning.
+        """
+        try:
+            return await self._read()
+        except HubSilent:
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        self._leave()
+        self._client, self._listens = self._make(), False
+        if self._changed is not None:
+            self.on_change(self._changed)
+
+    async def _read(self) -> Twin:
         if not self._client.connected:
             await self._bounded(self._client.connect())
         if self._changed is not None and not self._listens:
@@ -128,8 +154,11 @@ class AzureHub:
 
     async def close(self) -> None:
         """End the connection, in good order when the hub still answers."""
+        await asyncio.wait([self._leave()], timeout=_CLOSE_TIMEOUT_SECONDS)
+
+    def _leave(self) -> asyncio.Task[None]:
         self._client.on_connection_state_change = None  # type: ignore[assignment] # None takes it away
-        await asyncio.wait([self._call(self._client.shutdown())], timeout=_CLOSE_TIMEOUT_SECONDS)
+        return self._call(self._client.shutdown())
 
     def _listen(self, changed: Callable[[], None]) -> None:
         self._client.on_twin_desired_properties_patch_received = lambda _: changed()
@@ -139,7 +168,7 @@ class AzureHub:
         # makes asyncio log what it was completed with, which may be the twin.
         done, _ = await asyncio.wait([task := self._call(call)], timeout=_TIMEOUT_SECONDS)
         if not done:
-            raise HubUnavailable("the hub does not answer")
+            raise HubSilent("the hub does not answer")
         try:
             return task.result()
         except (ClientError, OperationCancelled, OperationTimeout) as error:

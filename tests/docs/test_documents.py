@@ -252,6 +252,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_that_shows_a_key_says_how_to_show_a_token_too(document: Path) -> None:
+    text = document.read_text()
+    if document.name != "quickstart-by-hand.md" and '"x-functions-key: $' in text:
+        links = ("http-api.md#calling", "triggers.md#timers")
+        assert "Authorization: Bearer $" in text or any(link in text for link in links)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_that_is_named_exists(document: Path) -> None:
     named = re.findall(
         r"`((?:firstpull|functions|tests|docs|local_azure)/[\w/.]+)`", document.read_text()

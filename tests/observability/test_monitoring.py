@@ -29,6 +29,7 @@ WORKBOOK = json.loads(text_of("infra/monitoring/workbook.json"))
 MODULE = text_of("infra/modules/monitoring.bicep")
 TOPICS = text_of("infra/modules/events.bicep")
 MAIN = text_of("infra/main.bicep")
+DOCUMENTS = ("docs/observability.md", "docs/operating-limits.md", "docs/runbook.md")
 _TABLES = {"AppTraces", "AppMetrics", "AppRequests", "AppDependencies"}
 _WINDOWS = {
     *("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", "PT1H", "PT2H", "PT3H", "PT4H", "PT5H", "PT6H"),
@@ -43,7 +44,7 @@ def queries() -> Iterator[tuple[str, str]]:
     for item in WORKBOOK["items"]:
         if item["type"] == 3:
             yield f"workbook {item['name']}", item["content"]["query"]
-    for document in ("docs/observability.md", "docs/runbook.md"):
+    for document in DOCUMENTS:
         found = re.findall(r"^```kusto\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
         for number, query in enumerate(found, start=1):
             yield f"{document} {number}", query
@@ -58,9 +59,7 @@ def is_known(event: str) -> bool:
 
 
 def test_there_are_queries_in_every_place() -> None:
-    assert {place.split()[0] for place in QUERIES} == {
-        *("alert", "workbook", "docs/observability.md", "docs/runbook.md")
-    }
+    assert {place.split()[0] for place in QUERIES} == {*("alert", "workbook", *DOCUMENTS)}
 
 
 @pytest.mark.parametrize("place", QUERIES)

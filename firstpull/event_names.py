@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Event:
-    """When an event is told, in words that finish *"…" means*, and its fields."""
+    """When an event is told, and the names of its fields."""
 
     when: str
     fields: tuple[str, ...]
@@ -92,7 +92,7 @@ EVENTS: dict[str, Event] = {
         "the device has logged in with what was delivered"
     ),
     "device.drift.found": _of_a_device("the sweep found something changed, as a warning", "drift"),
-    "device.warning.raised": _of_a_device("a warning came onto the record, as one", "reason"),
+    "device.warning.raised": _of_a_device("a warning came onto the record, as a warning", "reason"),
     "device.tag.refused": _of_a_device(
         "the sweep met a tag that asks for what cannot be, as a warning", "reason"
     ),
@@ -114,24 +114,33 @@ EVENTS: dict[str, Event] = {
         "a message was kept in a poison queue, as a warning", ("queue", "reason")
     ),
     "sweep.completed": Event(
-        "with its counts",
+        "a sweep has ended, with its counts",
         ("devices", "drifted", "onboarded", "revoked", "held", "unexplained", "unread"),
     ),
     "sweep.revokes.held": Event(
         "too many devices are gone, as a warning", ("devices", "fleet", "most")
     ),
-    "sweep.revokes.approved": Event("somebody let them go", ("devices",)),
-    "sweep.unexplained.found": Event("a warning for each", ("kind", "name", "where")),
-    "sweep.source.unread": Event("a warning for each", ("source",)),
-    "sweep.ledger.mended": Event("what the sweep did itself", ("place", "entries")),
-    "sweep.scope_map.removed": Event("what the sweep did itself", ("name", "registry")),
+    "sweep.revokes.approved": Event("somebody let devices go that were held", ("devices",)),
+    "sweep.unexplained.found": Event(
+        "a warning for each thing that no record explains", ("kind", "name", "where")
+    ),
+    "sweep.source.unread": Event("a warning for each source that could not be read", ("source",)),
+    "sweep.ledger.mended": Event(
+        "the sweep dropped entries that nothing explains, as a warning", ("place", "entries")
+    ),
+    "sweep.scope_map.removed": Event(
+        "the sweep removed one that nothing uses", ("name", "registry")
+    ),
     "sweep.scope_map.kept": Event(
-        "one that nothing seemed to use, and the service did not remove", ("name", "reason")
+        "the service did not remove one that nothing seemed to use, as a warning",
+        ("name", "reason"),
     ),
     "sweep.report.superseded": Event(
-        "two sweeps ran at once; the other one's report counts", ("report",)
+        "two sweeps ran at once, as a warning; the other one's report counts", ("report",)
     ),
-    "schedule.overdue.enqueued": Event("the timer found devices whose hint was lost", ("devices",)),
+    "schedule.overdue.enqueued": Event(
+        "the timer found devices whose hint was lost, as a warning", ("devices",)
+    ),
     "schedule.timer.failed": Event(
         "a timer's run ended early, as a warning; the next one tries again",
         ("timer", "reason", "message"),

@@ -1,12 +1,14 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock setup az clean package lifetime planted-bugs
+.PHONY: help demo up test check format docs lock setup az clean package lifetime planted-bugs
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
+# Pages with tables that are made of the code.
+PAGES := docs/observability.md docs/onboarding-cycle.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
 
 help: ## what there is
@@ -30,16 +32,20 @@ lifetime: setup ## devices from first request to last revoke, 1,000 courses of e
 planted-bugs: setup ## ten bugs planted in copies of firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
 
-check: setup ## ruff, mypy --strict, import-linter, and the templates in infra/
+check: setup ## ruff, mypy --strict, import-linter, the templates in infra/, the tables in docs/
 	@$(BIN)/ruff check $(PYTHON_CODE)
 	@$(BIN)/ruff format --check $(PYTHON_CODE)
 	@$(BIN)/mypy $(PYTHON_CODE)
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m tools.check_infra
+	@$(BIN)/python -m cogapp --check --check-fail-msg="Run: make docs" --verbosity=1 $(PAGES)
 
 format: setup ## let ruff write the code its way
 	@$(BIN)/ruff check --fix $(PYTHON_CODE)
 	@$(BIN)/ruff format $(PYTHON_CODE)
+
+docs: setup ## write the tables that are made of the code into their pages
+	@$(BIN)/python -m cogapp -r --verbosity=1 $(PAGES)
 
 lock: setup ## compile requirements.txt and requirements-dev.txt from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \

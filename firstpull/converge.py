@@ -67,6 +67,7 @@ from firstpull.ports import Records, Stored, WorkQueue
 from firstpull.reasons import Reason
 from firstpull.records import Claim, Condition, Delivery, DeviceRecord, State
 from firstpull.schedule import next_look
+from firstpull.warned import tell_of_warnings
 
 CLAIM = timedelta(seconds=120)
 """How long a worker may be at one device."""
@@ -78,6 +79,8 @@ _EARLY = timedelta(seconds=1)
 """A hint may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
 """To write the outcome, while requests change the intent."""
+_TOLD_BELOW = ("device.convergence.blocked", "device.warning.raised")
+"""Entries of the history that the log has as warnings, with their reason as a field."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +298,9 @@ class Worker:
         """Log what was found out and how it stands, and how long the first pull took."""
         device = record.device
         for entry in found:
-            emit(entry.event, hub=device.hub, device_id=device.device_id, detail=entry.detail)
+            if entry.event not in _TOLD_BELOW:
+                emit(entry.event, hub=device.hub, device_id=device.device_id)
+        tell_of_warnings(begun, record)
         since = begun.awaits_first_pull_since
         if since is not None and any(entry.event == ACKNOWLEDGED for entry in found):
             waited = self.clock.now() - since

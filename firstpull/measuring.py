@@ -11,7 +11,7 @@ from firstpull.clock import Clock
 from firstpull.cloud import name_of
 from firstpull.ports import Query, Records, Sweeps
 from firstpull.records import DeviceRecord, State
-from firstpull.sites import Sites
+from firstpull.sites import Room, SiteRoom, Sites
 
 _PAGE = 1000
 
@@ -47,6 +47,9 @@ class Measuring:
 
     async def _measure_clients(self) -> None:
         view = await self.sites.view()
+        for site in (*view.sites, *(_alone(room) for room in view.others)):
+            telemetry.SITE_USED.set(site.used, {"site": site.name})
+            telemetry.SITE_FREE.set(site.free, {"site": site.name})
         for room in {*view.others, *(room for site in view.sites for room in site.rooms)}:
             place = {
                 "container_registry": name_of(room.place.registry),
@@ -63,6 +66,11 @@ class Measuring:
 
     def _seconds_since(self, at: datetime) -> float:
         return max((self.clock.now() - at).total_seconds(), 0)
+
+
+def _alone(room: Room) -> SiteRoom:
+    """A connected registry in no site, as one: by its place, for two may have the same name."""
+    return SiteRoom(name=str(room.place), rooms=(room,))
 
 
 def _unanswered_since(record: DeviceRecord) -> datetime | None:

@@ -50,23 +50,27 @@ class StorageSettings(BaseSettings):
     """The app's storage account: a connection string, or three addresses and the app's identity."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FIRSTPULL_", frozen=True, extra="ignore", arbitrary_types_allowed=True
+        env_prefix="FIRSTPULL_",
+        frozen=True,
+        extra="ignore",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,  # docs/settings.md is made of them
     )
 
     storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
-    """Connection string of the app's storage; None where the three addresses below are set."""
+    """Connection string of the app's storage account. Either this, or the three below."""
     storage_blob_url: Annotated[
         HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__blobServiceUri")
     ] = None
-    """The storage account's blob service, reached with the app's identity."""
+    """`https://<account>.blob.core.windows.net`, reached with the app's identity."""
     storage_queue_url: Annotated[
         HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__queueServiceUri")
     ] = None
-    """The storage account's queue service, likewise."""
+    """`https://<account>.queue.core.windows.net`, likewise."""
     storage_table_url: Annotated[
         HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__tableServiceUri")
     ] = None
-    """The storage account's table service, likewise."""
+    """`https://<account>.table.core.windows.net`, likewise."""
 
     @model_validator(mode="after")
     def _storage_is_named_once(self) -> Self:
@@ -83,33 +87,45 @@ class Settings(StorageSettings):
     """One attribute per setting, named like its environment variable."""
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
-    """Name of this deployment: two on the same hub and registry never share a token."""
+    """Name of this deployment, `a-z 0-9 -`, at most 32.
+
+    Two deployments on the same hub and container registry never share a token. Changing it later
+    gives devices that are onboarded anew other names; those that have a record keep theirs.
+    """
     policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
-    """JSON: the hubs, registries, connected registries and sites that requests may name."""
+    """Who may ask for what, as JSON: the hubs, registries and sites that requests may name."""
     key_vault_url: HttpsUrl
     """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
-    """Days until a password expires by itself."""
+    """Days until a password expires by itself, 1 to 3650. It is renewed at about half of that."""
     sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
-    """Share of the fleet that a sweep may revoke by itself, for being gone from the hub."""
+    """Share of the fleet, 0 to 100, that one sweep may revoke by itself for being gone.
+
+    Gone is what its hub does not have any more. Of more it revokes none until somebody approves.
+    One device it always may.
+    """
 
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
-    """Signing keys of webhooks, `whsec_…`, with commas between them; none switches them off."""
+    """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
+
+    Several with commas between them, while one is being replaced. None switches signed webhooks
+    off.
+    """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
-    """Azure Resource Manager; another one in a sovereign cloud."""
+    """Azure Resource Manager. Another one in a sovereign cloud, as the next two are."""
     arm_audience: HttpsUrl = "https://management.azure.com"
-    """What tokens for Azure Resource Manager are issued for; differs in a sovereign cloud."""
+    """What tokens for Azure Resource Manager are issued for."""
     iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
-    """What tokens for IoT Hub are issued for; differs in a sovereign cloud."""
+    """What tokens for IoT Hub are issued for."""
 
     application_insights: Annotated[
         str | None, Field(validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
     ] = None
-    """Where traces, metrics and log events go; None keeps them to the host's log."""
+    """Where traces, metrics and log events go. None keeps them to the host's log."""
 
     client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
-    """The user-assigned identity to use; None means the system-assigned one."""
+    """Client id of the user-assigned identity to use. Without it the system-assigned one."""
 
     @property
     def password_validity(self) -> timedelta:

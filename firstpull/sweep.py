@@ -45,6 +45,7 @@ from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord
 from firstpull.revoking import Revoking, was_in_hub
 from firstpull.sweep_report import SweepReport
+from firstpull.warned import tell_of_warnings
 
 _ENTRY_AGE = timedelta(hours=1)
 """A younger ledger entry may be of a device whose record was written since the inventory."""
@@ -172,16 +173,7 @@ class Sweeper:
 
         if change(record) == record:
             return
-        before, after = await amend(self.records, record.device, change)
-        known = {warned.reason for warned in before.warnings}
-        for warned in after.warnings:
-            if warned.reason not in known:
-                emit_warning(
-                    "device.warning.raised",
-                    hub=record.device.hub,
-                    device_id=record.device.device_id,
-                    reason=warned.reason.value,
-                )
+        tell_of_warnings(*await amend(self.records, record.device, change))
 
     async def _ask_for_newcomers(self, inventory: Inventory, careful: _Careful) -> int:
         """Step 3."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from firstpull.cloud import ConnectedRegistry, Place, Token
+from firstpull.events import emit_warning
 from firstpull.reasons import Reason
 from firstpull.records import DeviceRecord, Warned
 from firstpull.repositories import in_words, uncovered
@@ -43,6 +44,19 @@ def warnings_for(
         )
         for reason, message in sorted(found.items())
     )
+
+
+def tell_of_warnings(before: DeviceRecord, after: DeviceRecord) -> None:
+    """Log the warnings that a device has now and had not."""
+    known = {warned.reason for warned in before.warnings}
+    for warned in after.warnings:
+        if warned.reason not in known:
+            emit_warning(
+                "device.warning.raised",
+                hub=after.device.hub,
+                device_id=after.device.device_id,
+                reason=warned.reason.value,
+            )
 
 
 def awaiting_sync(

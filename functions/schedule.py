@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull import telemetry
 from functions.runtime import runtime
+from functions.timers import timer_run
 
 blueprint = func.Blueprint()
 
@@ -14,7 +14,7 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
 async def enqueue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Hint every device that is overdue."""
-    with telemetry.span("enqueue_overdue"):
+    with timer_run("enqueue_overdue"):
         application = await runtime.application()
         await application.enqueue_overdue()
 
@@ -23,7 +23,7 @@ async def enqueue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - t
 @blueprint.timer_trigger(schedule="0 17 * * * *", arg_name="timer", run_on_startup=False)
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Compare everything there is with the records, and see to it."""
-    with telemetry.span("sweep"):
+    with timer_run("sweep"):
         application = await runtime.application()
         await application.sweeper.run()
 
@@ -32,6 +32,6 @@ async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding
 @blueprint.timer_trigger(schedule="0 */5 * * * *", arg_name="timer", run_on_startup=False)
 async def measure(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Set the gauges."""
-    with telemetry.span("measure"):
+    with timer_run("measure"):
         application = await runtime.application()
         await application.measuring.measure()

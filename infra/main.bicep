@@ -86,6 +86,21 @@ param actionGroupId string = ''
 @description('Where the runbook is to be read; the anchor of the alert is added to it.')
 param runbookUrl string = 'docs/runbook.md'
 
+@description('Hours that a device may leave its credentials without an answer.')
+@minValue(1)
+@maxValue(2000)
+param alertUnansweredHours int = 72
+
+@description('A site of whose places no more than this share is free is nearly full, in percent.')
+@minValue(0)
+@maxValue(100)
+param alertFreePercent int = 10
+
+@description('Looks at devices, within a quarter of an hour, that may be put off by throttling.')
+@minValue(0)
+@maxValue(10000)
+param alertThrottledLooks int = 50
+
 @description('Whether a vault that was deleted with this environment before is taken back.')
 param recoverVault bool = false
 
@@ -369,6 +384,9 @@ module monitoring 'modules/monitoring.bicep' = {
     workspaceId: logs.outputs.resourceId
     actionGroupId: actionGroupId
     runbookUrl: runbookUrl
+    unansweredHours: alertUnansweredHours
+    freePercent: alertFreePercent
+    throttledLooks: alertThrottledLooks
   }
 }
 
@@ -431,6 +449,8 @@ module hubEvents 'modules/events.bicep' = [
       storageAccountName: storage.outputs.name
       queueName: eventQueueName
       deadLetterContainerName: deadLetterContainerName
+      actionGroupId: actionGroupId
+      runbookUrl: runbookUrl
     }
   }
 ]
@@ -452,6 +472,8 @@ module vaultEvents 'modules/events.bicep' = {
     storageAccountName: storage.outputs.name
     queueName: eventQueueName
     deadLetterContainerName: deadLetterContainerName
+    actionGroupId: actionGroupId
+    runbookUrl: runbookUrl
   }
 }
 

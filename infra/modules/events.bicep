@@ -28,6 +28,13 @@ param queueName string
 @description('Container of the events that could not be delivered.')
 param deadLetterContainerName string
 
+@description('ARM id of the action group that is told of events that are lost. None leaves it to the portal.')
+param actionGroupId string
+
+@description('Where the runbook is to be read.')
+param runbookUrl string
+
+var runbook = '${runbookUrl}#events-dead-lettered'
 var roles = loadJsonContent('../roles.json')
 
 resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
@@ -126,3 +133,45 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
   }
   dependsOn: [mayFillTheQueue, mayKeepDeadLetters]
 }
+
+// Kept in the container, or not even that.
+resource lostEvents 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for metric in ['DeadLetteredCount', 'DroppedEventCount']: {
+    name: '${name}-${metric}'
+    location: 'global'
+    tags: tags
+    properties: {
+      description: 'firstpull: events could not be delivered. What to do: ${runbook}'
+      severity: 3
+      enabled: true
+      scopes: [topic.id]
+      evaluationFrequency: 'PT15M'
+      windowSize: 'PT1H'
+      autoMitigate: true
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            criterionType: 'StaticThresholdCriterion'
+            name: 'events'
+            metricNamespace: 'Microsoft.EventGrid/systemTopics'
+            metricName: metric
+            timeAggregation: 'Total'
+            operator: 'GreaterThan'
+            threshold: 0
+          }
+        ]
+      }
+      actions: empty(actionGroupId)
+        ? []
+        : [
+            {
+              actionGroupId: actionGroupId
+              webHookProperties: {
+                runbook: runbook
+              }
+            }
+          ]
+    }
+  }
+]

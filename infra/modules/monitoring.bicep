@@ -25,10 +25,10 @@ param runbookUrl string = 'docs/runbook.md'
 @maxValue(2000)
 param unansweredHours int = 72
 
-@description('A connected registry that takes only so many more devices is nearly full.')
+@description('A site of whose places no more than this share is free is nearly full, in percent.')
 @minValue(0)
-@maxValue(50)
-param freeClients int = 5
+@maxValue(100)
+param freePercent int = 10
 
 @description('Looks at devices, within a quarter of an hour, that may be put off by throttling.')
 @minValue(0)
@@ -60,13 +60,19 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
             query: replace(
               replace(
                 replace(join(alert.query, '\n'), '{unansweredSeconds}', string(unansweredHours * 3600)),
-                '{freeClients}',
-                string(freeClients)
+                '{freePercent}',
+                string(freePercent)
               ),
               '{throttledLooks}',
               string(throttledLooks)
             )
             timeAggregation: 'Count'
+            // Each value is an alert of its own: one that stays does not hide those that come later.
+            dimensions: map(alert.dimensions, column => {
+              name: column
+              operator: 'Include'
+              values: ['*']
+            })
             operator: 'GreaterThan'
             threshold: 0
             failingPeriods: {

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,10 +15,13 @@ from urllib.parse import unquote
 import pytest
 from pydantic.alias_generators import to_camel
 
+from firstpull.event_names import EVENTS, FIELDS
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.reasons import MEANING, Reason
 from firstpull.records import State
 from firstpull.settings import Settings
+from firstpull.telemetry import METRICS
+from tools import docs_tables
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "device_agent/README.md"])
@@ -68,12 +71,16 @@ _EVENT = re.compile(r"(?:device|door|event|membership|message|schedule|sweep)(?:
 _METRIC = re.compile(r"firstpull(?:\.[a-z_]+)+")
 
 
-def literals(shape: re.Pattern[str]) -> set[str]:
-    """Every text in the app's code that has a shape, wherever it stands and however it gets on."""
+def literals(shape: re.Pattern[str], *, but: str) -> set[str]:
+    """Every text in the app's code that has a shape, wherever it stands and however it gets on.
+
+    `but` is the module that lists them: what it alone has is used nowhere.
+    """
     return {
         node.value
         for folder in ("firstpull", "functions")
         for module in (ROOT / folder).rglob("*.py")
+        if module != ROOT / but
         for node in ast.walk(ast.parse(module.read_text()))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
@@ -128,14 +135,40 @@ def test_every_route_is_explained_and_no_other() -> None:
 
 
 def test_every_log_event_is_listed_and_no_other() -> None:
-    listed = set(rows("docs/onboarding-cycle.md", section="## Log events"))
+    told = literals(_EVENT, but="firstpull/event_names.py")
     by_state = {f"device.convergence.{state.value.lower()}" for state in State}
-    assert listed == literals(_EVENT) - by_state | {"device.convergence.<state>"}
+    assert EVENTS.keys() == told - by_state | {"device.convergence.<state>"}
+    assert {field for event in EVENTS.values() for field in event.fields} == FIELDS.keys()
 
 
 def test_every_metric_is_listed_and_no_other() -> None:
-    documented = rows("docs/observability.md", section="## Metrics")
-    assert literals(_METRIC) == {name for name in documented if name.startswith("firstpull.")}
+    assert literals(_METRIC, but="firstpull/event_names.py") == {m.name for m in METRICS}
+
+
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [
+        ("docs/onboarding-cycle.md", docs_tables.events),
+        ("docs/onboarding-cycle.md", docs_tables.event_fields),
+        ("docs/observability.md", docs_tables.metrics),
+        ("docs/observability.md", docs_tables.metric_attributes),
+        ("docs/settings.md", docs_tables.settings),
+    ],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_a_table_of_the_code_stands_in_its_page_as_it_is_in_the_code(
+    page: str, table: Callable[[], str]
+) -> None:
+    name = table.__name__
+    asked = f"<!-- [[[cog from tools.docs_tables import {name}; cog.out({name}()) ]]] -->\n"
+    assert f"{asked}{table()}<!-- [[[end]]] -->" in text_of(page)
+    assert page in re.findall(r"docs/[\w-]+\.md", text_of("Makefile"))
+
+
+def test_the_runbook_leads_to_the_tables_of_the_code() -> None:
+    runbook = text_of("docs/runbook.md")
+    for link in ("onboarding-cycle.md#log-events", "observability.md#metrics", "settings.md"):
+        assert f"]({link})" in runbook
 
 
 def test_no_setting_is_explained_that_is_none() -> None:
@@ -216,6 +249,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_that_shows_a_key_says_how_to_show_a_token_too(document: Path) -> None:
+    text = document.read_text()
+    if document.name != "quickstart-by-hand.md" and '"x-functions-key: $' in text:
+        links = ("http-api.md#calling", "triggers.md#timers")
+        assert "Authorization: Bearer $" in text or any(link in text for link in links)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

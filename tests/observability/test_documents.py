@@ -10,17 +10,9 @@ from firstpull.adapters import telemetry
 from firstpull.reasons import Reason
 from tests.docs.test_documents import rows, text_of
 
-from .names import metrics
-
 _PARTS = ("Means", "Do", "By itself")
 _ENTRY = re.compile(r"^#### (\w+)\n\n(.*?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
 ENTRIES: list[tuple[str, str]] = _ENTRY.findall(text_of("docs/runbook.md"))
-
-
-def test_every_metric_is_listed_with_its_unit_and_no_other() -> None:
-    documented = rows("docs/observability.md", section="## Metrics")
-    listed = {name: cells[0] for name, cells in documented.items() if name.startswith("firstpull.")}
-    assert listed == {name: unit or "count" for name, unit in metrics().items()}
 
 
 def test_every_default_of_the_exporter_is_listed_and_no_other() -> None:

@@ -18,6 +18,7 @@ from .recorded import Measured
 DEVICES, FIRST_PULL = "firstpull.devices", "firstpull.first_pull.duration"
 UNANSWERED = "firstpull.delivery.oldest_unacknowledged"
 USED, FREE, AGE = "firstpull.clients.used", "firstpull.clients.free", "firstpull.sweep.age"
+SITE_USED, SITE_FREE = "firstpull.site.used", "firstpull.site.free"
 ONE = {"container_registry": "acrtest", "connected_registry": "plantone"}
 TWO = {"container_registry": "acrtest", "connected_registry": "planttwo"}
 
@@ -111,6 +112,35 @@ async def test_clients_used_and_free_count_those_of_others(measured: Measured) -
     metrics = measured.collect()
     assert metrics[USED] == {frozenset(ONE.items()): 4, frozenset(TWO.items()): 0}
     assert metrics[FREE] == {frozenset(ONE.items()): 1, frozenset(TWO.items()): 50}
+
+
+async def test_a_site_has_the_room_of_its_connected_registries_together(
+    measured: Measured,
+) -> None:
+    harness = Harness(
+        policy=make_policy(
+            connectedRegistries=[
+                {"name": "plantone", "capacity": 1},
+                {"name": "planttwo", "capacity": 9},
+            ]
+        )
+    )
+    await harness.make_ready("press-1", site="plant", connectedRegistry=None)
+    await harness.make_ready("press-2", site="plant", connectedRegistry=None)
+    await measure(harness)
+    metrics = measured.collect()
+    assert metrics[FREE] == {frozenset(ONE.items()): 0, frozenset(TWO.items()): 8}
+    site = frozenset({("site", "plant")})
+    assert (metrics[SITE_USED], metrics[SITE_FREE]) == ({site: 2}, {site: 8})
+
+
+async def test_a_connected_registry_in_no_site_is_one_by_its_place(measured: Measured) -> None:
+    harness = Harness(
+        policy=make_policy(sites=[{"name": "plant", "connectedRegistries": ["plantone"]}])
+    )
+    await measure(harness)
+    sites = {frozenset({("site", name)}) for name in ("plant", "acrtest/planttwo")}
+    assert measured.collect()[SITE_FREE].keys() == sites
 
 
 async def test_a_connected_registry_that_is_gone_has_no_room(measured: Measured) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firstpull import schedule
+from firstpull.event_names import EVENTS as LISTED
 from firstpull.reasons import Reason
 from firstpull.records import State
 from tests.docs.test_documents import anchors, rows, text_of
@@ -18,12 +21,15 @@ from .names import names_of_metrics
 
 ROOT = Path(__file__).parents[2]
 EVENTS = {
-    *rows("docs/onboarding-cycle.md", section="## Log events"),
+    *LISTED,
     *(f"device.convergence.{state.value.lower()}" for state in State),
 }
 ALERTS = {alert["name"]: alert for alert in json.loads(text_of("infra/monitoring/alerts.json"))}
 WORKBOOK = json.loads(text_of("infra/monitoring/workbook.json"))
 MODULE = text_of("infra/modules/monitoring.bicep")
+TOPICS = text_of("infra/modules/events.bicep")
+MAIN = text_of("infra/main.bicep")
+DOCUMENTS = ("docs/observability.md", "docs/operating-limits.md", "docs/runbook.md")
 _TABLES = {"AppTraces", "AppMetrics", "AppRequests", "AppDependencies"}
 _WINDOWS = {
     *("PT5M", "PT10M", "PT15M", "PT30M", "PT45M", "PT1H", "PT2H", "PT3H", "PT4H", "PT5H", "PT6H"),
@@ -38,7 +44,7 @@ def queries() -> Iterator[tuple[str, str]]:
     for item in WORKBOOK["items"]:
         if item["type"] == 3:
             yield f"workbook {item['name']}", item["content"]["query"]
-    for document in ("docs/observability.md", "docs/runbook.md"):
+    for document in DOCUMENTS:
         found = re.findall(r"^```kusto\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
         for number, query in enumerate(found, start=1):
             yield f"{document} {number}", query
@@ -53,9 +59,7 @@ def is_known(event: str) -> bool:
 
 
 def test_there_are_queries_in_every_place() -> None:
-    assert {place.split()[0] for place in QUERIES} == {
-        *("alert", "workbook", "docs/observability.md", "docs/runbook.md")
-    }
+    assert {place.split()[0] for place in QUERIES} == {*("alert", "workbook", *DOCUMENTS)}
 
 
 @pytest.mark.parametrize("place", QUERIES)
@@ -103,7 +107,7 @@ def test_an_alert_leads_to_its_page_of_the_runbook(name: str) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
 def test_an_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
-    assert alert.keys() == {"name", "title", "severity", "every", "window", "query"}
+    assert alert.keys() == {"name", "title", "severity", "every", "window", "dimensions", "query"}
     assert alert["severity"] in range(5)
     assert alert["window"] in _WINDOWS
     assert alert["every"] in _WINDOWS
@@ -111,13 +115,73 @@ def test_an_alert_is_one_that_azure_takes(alert: dict[str, Any]) -> None:
     assert {name for name in thresholds if f"'{{{name}}}'" not in MODULE} == set()
 
 
+@pytest.mark.parametrize("alert", ALERTS.values(), ids=ALERTS)
+def test_an_alert_has_a_dimension_for_each_thing_that_its_rows_tell_apart(
+    alert: dict[str, Any],
+) -> None:
+    summarized = [line for line in alert["query"] if line.startswith("| summarize")]
+    by = summarized[-1].rpartition(" by ")[2] if " by " in "".join(summarized[-1:]) else ""
+    assert re.findall(r"(?:^|, )([A-Z][A-Za-z]+)", by) == alert["dimensions"]
+    assert "dimensions: map(alert.dimensions, column => {" in MODULE
+
+
+def test_a_blocked_device_is_seen_between_two_looks_at_it() -> None:
+    at_least_every = schedule._LOOKS[State.BLOCKED][1]
+    assert hours(ALERTS["devices-blocked"]["window"]) * timedelta(hours=1) > at_least_every
+
+
+def hours(window: str) -> int:
+    found = re.fullmatch(r"PT(\d+)H", window)
+    assert found is not None
+    return int(found[1])
+
+
+@pytest.mark.parametrize(
+    ("free", "used", "alerts"),
+    [
+        ((0, 40, 50), (50, 10, 0), False),  # filled in order, as it should be
+        ((0, 0, 14), (50, 50, 36), True),
+        ((5,), (0,), False),  # small and empty
+        ((0,), (5,), True),
+        ((0,), (0,), True),  # what the policy lists does not exist
+    ],
+)
+def test_a_site_is_nearly_full_by_its_sum(
+    free: tuple[int, ...], used: tuple[int, ...], *, alerts: bool
+) -> None:
+    condition = ALERTS["site-nearly-full"]["query"][-1].removeprefix("| where ")
+    default = re.search(r"^param freePercent int = (\d+)$", MODULE, re.MULTILINE)
+    assert default is not None
+    assert condition == "Free * 100 <= {freePercent} * (Used + Free)"
+    assert (sum(free) * 100 <= int(default[1]) * (sum(used) + sum(free))) is alerts
+
+
+def test_events_that_are_lost_are_told_of_at_every_topic() -> None:
+    (metrics,) = re.findall(r"for metric in \[([^]]+)\]", TOPICS)
+    assert metrics == "'DeadLetteredCount', 'DroppedEventCount'"
+    assert "metricNamespace: 'Microsoft.EventGrid/systemTopics'" in TOPICS
+    (anchor,) = re.findall(r"runbookUrl\}#([\w-]+)'", TOPICS)
+    assert anchor in anchors(ROOT / "docs/runbook.md")
+
+
+def test_every_rule_tells_whoever_is_named_in_a_setting_of_the_stage() -> None:
+    for module in ("modules/events.bicep", "modules/monitoring.bicep"):
+        called = re.findall(rf"'{module}' =.*?\n  \}}\n", MAIN, re.DOTALL)
+        assert called
+        for call in called:
+            assert "actionGroupId: actionGroupId" in call
+            assert "runbookUrl: runbookUrl" in call
+
+
 def test_what_has_to_be_watched_is() -> None:
     watched = "\n".join("\n".join(alert["query"]) for alert in ALERTS.values())
     for part in (
-        '"Blocked"',
+        "device.convergence.blocked",
         "oldest_unacknowledged",
         "sweep.age",
-        "clients.free",
+        "site.free",
+        "schedule.timer.failed",
+        "schedule.timer.crashed",
         '"Throttled"',
         "sweep.revokes.held",
         "message.rejected",
@@ -127,12 +191,17 @@ def test_what_has_to_be_watched_is() -> None:
 
 def test_every_alert_is_listed_with_how_often_it_is_looked_for() -> None:
     documented = rows("docs/observability.md", section="## Workbook and alerts")
-    listed = {name: cells[-1].strip("`") for name, cells in documented.items() if name in ALERTS}
-    assert listed == {name: alert["every"] for name, alert in ALERTS.items()}
+    listed = {name: cells[1:] for name, cells in documented.items() if name in ALERTS}
+    assert listed == {
+        name: [", ".join(alert["dimensions"]) or "none", f"`{alert['every']}`"]
+        for name, alert in ALERTS.items()
+    }
 
 
 def test_the_defaults_of_the_thresholds_are_those_in_the_documents() -> None:
     defaults = dict(re.findall(r"^param (\w+) int = (\d+)$", MODULE, re.MULTILINE))
+    of_a_stage = dict(re.findall(r"^param alert(\w+) int = (\d+)$", MAIN, re.MULTILINE))
+    assert {name[0].upper() + name[1:]: value for name, value in defaults.items()} == of_a_stage
     documented = dict(re.findall(r"`(\w+)` \((\d+)\)", text_of("docs/observability.md")))
     assert documented == defaults
 

@@ -129,14 +129,18 @@ def test_the_metrics_are_those_of_one_device(told: Told) -> None:
     assert metrics["firstpull.devices"]["state=Blocked"] == 0
     assert metrics["firstpull.clients.used"] == {place: 1}
     assert metrics["firstpull.clients.free"] == {place: 6}
+    site = f"site={_registry(metrics)}/{PLANT}"
+    assert metrics["firstpull.site.used"] == {site: 1}
+    assert metrics["firstpull.site.free"] == {site: 6}
     assert metrics["firstpull.delivery.oldest_unacknowledged"] == {"": 0}
     assert 0 < metrics["firstpull.first_pull.duration"][""] < 120
 
 
-def test_what_azure_resource_manager_says_it_has_left_is_told(told: Told) -> None:
+def test_what_azure_resource_manager_says_it_has_left_is_told(told: Told, stack: Stack) -> None:
     left = told.ingestion.metrics()["firstpull.arm.requests_left"]
-    assert 0 < left["kind=reads"] < RateLimits().reads.capacity
-    assert 0 < left["kind=writes"] < RateLimits().writes.capacity
+    of = f"subscription={stack.registry_id.split('/')[2]}"
+    assert 0 < left[f"kind=reads {of}"] < RateLimits().reads.capacity
+    assert 0 < left[f"kind=writes {of}"] < RateLimits().writes.capacity
 
 
 def test_no_password_and_no_key_is_sent_in_any_form(told: Told) -> None:

@@ -1,4 +1,8 @@
-"""A host process that finds the app and its dependencies in the package, and nowhere else."""
+"""A host process that finds the app in the package alone, and its dependencies there first.
+
+What the host itself needs comes from the environment of the tests, behind the package's. That the
+app needs nothing of that is shown by another test, which loads it without.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ def _requests(api: Api, stack: Stack, device_id: str) -> list[Request]:
         {
             "$processEnv FIRSTPULL_URL": api.app.url,
             "$processEnv FIRSTPULL_KEY": api.app.key,
+            "$processEnv FIRSTPULL_TOKEN": "",
             "$timestamp": _TIMESTAMP,
             "device": device_id,
             "connectedRegistry": _PLANT,

@@ -10,16 +10,18 @@ import pytest
 
 from functions.openapi import document
 
-from .rest_client import Request, described, read_requests
+from .rest_client import ROOT, Request, described, read_requests
 
 _VALUES = {
     "$processEnv FIRSTPULL_URL": "https://contoso.azurewebsites.net",
     "$processEnv FIRSTPULL_KEY": "a-function-key",
+    "$processEnv FIRSTPULL_TOKEN": "",
     "$timestamp": "1795449600",
 }
 _REQUESTS = read_requests(_VALUES)
 _API = document()
-_OF_EVERY_REQUEST = {"x-functions-key", "content-type"}
+_OF_EVERY_REQUEST = {"x-functions-key", "authorization", "content-type"}
+_APP = (ROOT / "infra/modules/app.bicep").read_text()
 
 
 def _operation(request: Request) -> dict[str, Any]:
@@ -50,6 +52,12 @@ def test_its_parameters_and_headers_are_known(request_: Request) -> None:
 def test_it_has_a_key_where_one_is_asked_for(request_: Request) -> None:
     is_open = _operation(request_).get("security") == []
     assert ("x-functions-key" in request_.headers) is not is_open
+
+
+@_each()
+def test_it_has_a_place_for_a_token_where_entra_is_in_front(request_: Request) -> None:
+    is_behind_entra = f"'{request_.path}'" not in _APP.partition("openPaths = [")[2].split("]")[0]
+    assert request_.headers.get("authorization") == ("Bearer " if is_behind_entra else None)
 
 
 @_each()

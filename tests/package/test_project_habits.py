@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import firstpull_agent
 import pytest
 import yaml  # type: ignore[import-untyped]
 
@@ -97,6 +98,9 @@ def test_dependabot_looks_where_dependencies_are() -> None:
     assert ("github-actions", "") in folders
     assert (ROOT / "local_azure/azurite/package-lock.json").is_file()
     assert ("npm", "local_azure/azurite") in folders
+    # It raises features of a container, and no image.
+    has_features = '"features"' in (ROOT / ".devcontainer/devcontainer.json").read_text()
+    assert (("devcontainers", "") in folders) is has_features
 
 
 def test_hooks_run_what_the_environment_and_the_makefile_have() -> None:
@@ -155,3 +159,23 @@ def test_one_version_stands_everywhere() -> None:
     newest = re.search(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
     assert project["version"] == VERSION == newest[1]
+    template = yaml.safe_load((ROOT / "azure.yaml").read_text())["metadata"]["template"]
+    assert template == f"firstpull@{VERSION}"
+
+
+def test_the_agent_has_one_version_too() -> None:
+    agent = tomllib.loads((ROOT / "device_agent/pyproject.toml").read_text())["project"]
+    assert agent["version"] == firstpull_agent.__version__
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("pyproject.toml", "functions/openapi.py", "azure.yaml", "device_agent/pyproject.toml"),
+        "device_agent/src/firstpull_agent/__init__.py",
+    ],
+)
+def test_the_checklist_of_a_release_names_every_place_of_a_version(place: str) -> None:
+    checklist = (ROOT / "docs/releasing.md").read_text().partition("## Checklist")[2]
+    assert re.search(r"\d+\.\d+\.\d+", (ROOT / place).read_text())
+    assert f"`{place}`" in checklist.partition("\n## ")[0]

@@ -38,7 +38,7 @@ def client_factory(
             credential_scopes=[f"{audience}/.default"],
             polling_interval=_POLL_SECONDS,
             retry_total=0,
-            per_call_policies=[_NoteRequestsLeft()],
+            per_call_policies=[_NoteRequestsLeft(subscription)],
         )
 
     return create
@@ -46,6 +46,9 @@ def client_factory(
 
 class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
     """Keeps what Azure Resource Manager says of its limits (request-limits-and-throttling)."""
+
+    def __init__(self, subscription: str) -> None:
+        self._subscription = subscription
 
     def on_response(
         self, request: PipelineRequest[object], response: PipelineResponse[object, object]
@@ -56,7 +59,8 @@ class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
         for name, value in headers.items():
             kind = name.lower().removeprefix(_REMAINING)
             if kind != name.lower() and str(value).isdigit():
-                telemetry.REQUESTS_LEFT.set(int(value), {"kind": kind})
+                about = {"subscription": self._subscription, "kind": kind}
+                telemetry.REQUESTS_LEFT.set(int(value), about)
 
 
 class Clients:

@@ -1,0 +1,25 @@
+"""How a timer's run is told of: nobody waits for its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from firstpull import telemetry
+from firstpull.errors import FirstpullError
+from firstpull.events import emit_crash, emit_warning
+
+
+@contextmanager
+def timer_run(timer: str) -> Iterator[None]:
+    """A run of the function `timer`. What ends it is told, and left to the host."""
+    with telemetry.span(timer):
+        try:
+            yield
+        except FirstpullError as error:
+            reason, message = error.reason.value, error.message
+            emit_warning("schedule.timer.failed", timer=timer, reason=reason, message=message)
+            raise
+        except Exception as error:
+            emit_crash("schedule.timer.crashed", error, timer=timer)
+            raise

@@ -1,0 +1,95 @@
+"""The tables of the documents that are held in the code: `make docs` writes them into the pages.
+
+A page asks for one in a comment, which cog reads and a reader of the page does not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic.fields import FieldInfo
+
+from firstpull.event_names import EVENTS, FIELDS
+from firstpull.settings import Settings, StorageSettings
+from firstpull.telemetry import METRICS
+
+_MORE = {
+    "FIRSTPULL_POLICY": "[The policy](#the-policy).",
+    "FIRSTPULL_SWEEP_REVOKES_PERCENT": (
+        "[The sweep](device-lifetime.md#the-sweep), [its approval](http-api.md#the-sweep)."
+    ),
+    "FIRSTPULL_WEBHOOK_KEYS": "[Signed webhooks](triggers.md#signed-webhooks).",
+    "FIRSTPULL_ARM_ENDPOINT": "[Other clouds](#other-clouds).",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING": "[Observability](observability.md).",
+    "AZURE_CLIENT_ID": "[Roles](#roles).",
+}
+"""Where the documents say more about a setting; the code knows no documents."""
+
+
+def events() -> str:
+    """Each event, when it is told, and its fields."""
+    rows = ((_code(name), e.when, _codes(e.fields)) for name, e in EVENTS.items())
+    return table(("Event", "When", "Fields"), rows)
+
+
+def event_fields() -> str:
+    """What each field of an event holds."""
+    return table(("Field", "Holds"), ((_code(name), words) for name, words in FIELDS.items()))
+
+
+def metrics() -> str:
+    """Each metric with its unit and attributes."""
+    rows = (
+        (_code(m.name), m.unit or "count", _codes(m.attributes) or "none", m.description)
+        for m in METRICS
+    )
+    return table(("Metric", "Unit", "Attributes", "Meaning"), rows)
+
+
+def metric_attributes() -> str:
+    """What each attribute of a metric holds."""
+    holds = {name: words for metric in METRICS for name, words in metric.attributes.items()}
+    return table(("Attribute", "Holds"), ((_code(name), words) for name, words in holds.items()))
+
+
+def settings() -> str:
+    """Each setting with its default, those that are required first, the storage's last."""
+    rows = [_setting(name, field) for name, field in Settings.model_fields.items()]
+    last = {_variable(name, field) for name, field in StorageSettings.model_fields.items()}
+    rows.sort(key=lambda row: (row[0].strip("`") in last, row[1] != "required"))
+    return table(("Variable", "Default", "Meaning"), rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown, with an empty line around it: a comment before it ends there."""
+    lines = [_row(head), f"|{'---|' * len(head)}"]
+    for row in rows:
+        if len(row) != len(head) or any("|" in cell or "\n" in cell for cell in row):
+            raise ValueError(f"this is no row: {row}")
+        lines.append(_row(row))
+    return "\n".join(("", *lines, "", ""))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _setting(name: str, field: FieldInfo) -> tuple[str, str, str]:
+    variable = _variable(name, field)
+    default = "required" if field.is_required() else _code(str(field.default))
+    if field.default in (None, ()):
+        default = "none"
+    words = " ".join((field.description or "").split())
+    return _code(variable), default, " ".join((words, *filter(None, [_MORE.get(variable)])))
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    return str(field.validation_alias or f"FIRSTPULL_{name.upper()}")
+
+
+def _code(name: str) -> str:
+    return f"`{name}`"
+
+
+def _codes(names: Iterable[str]) -> str:
+    return ", ".join(map(_code, names))

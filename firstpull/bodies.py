@@ -43,7 +43,7 @@ def read_message(text: bytes) -> bytes:
     if stripped[:1] in (b"{", b"["):
         return stripped
     try:
-        return base64.b64decode(stripped, validate=True)
+        return base64.b64decode(b"".join(stripped.split()), validate=True)  # in lines, some do
     except binascii.Error:
         return stripped
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from firstpull.delivery import read_entry
 from firstpull.errors import (
@@ -67,7 +67,11 @@ def _no_place(observed: Observed) -> Finding | None:
     if site is not None and len(full) == len(problems):
         counts = {str(view.place): view.used for view in observed.views}
         return _of(site_full(site, used=counts))
-    return next(iter(full), None) or problems[0]
+    found = next(iter(full), None) or problems[0]
+    others = [p.message for p in problems if p is not None and p is not found]
+    if found is None or not others:
+        return found
+    return replace(found, message=" ".join((found.message, *others)))
 
 
 def _place_problem(view: PlaceView) -> Finding | None:
@@ -122,7 +126,9 @@ def _token_is_not_ours(observed: Observed) -> Finding | None:
         state=State.BLOCKED,
         reason=Reason.TOKEN_NOT_OURS,
         message=f"A token {token} exists that no record names.",
-        remedy="Delete it if nobody uses it, and it is made anew; or ask with `adopt` to keep it.",
+        remedy="If nobody uses it, take it off the lists of connected registries and delete it: it "
+        "is made anew. To keep it, list it under adoptableTokens in FIRSTPULL_POLICY, and ask with "
+        "`adopt`.",
     )
 
 

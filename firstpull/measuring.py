@@ -9,11 +9,10 @@ from datetime import datetime
 from firstpull import telemetry
 from firstpull.clock import Clock
 from firstpull.cloud import name_of
+from firstpull.listing import every_record
 from firstpull.ports import Query, Records, Sweeps
 from firstpull.records import DeviceRecord, State
-from firstpull.sites import Room, SiteRoom, Sites
-
-_PAGE = 1000
+from firstpull.sites import UNKNOWN, Room, SiteRoom, Sites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +28,9 @@ class Measuring:
         """Set every gauge."""
         states: Counter[State] = Counter(dict.fromkeys(State, 0))
         oldest: datetime | None = None
-        after: str | None = None
-        while True:
-            page = await self.records.page(Query(size=_PAGE, after=after))
-            states.update(record.condition.state for record in page.records)
-            waiting = [at for record in page.records if (at := _unanswered_since(record))]
-            oldest = min(filter(None, (oldest, *waiting)), default=None)
-            after = page.next_page
-            if after is None:
-                break
+        async for record in every_record(self.records, Query()):
+            states[record.condition.state] += 1
+            oldest = min(filter(None, (oldest, _unanswered_since(record))), default=None)
         for state, count in states.items():
             telemetry.DEVICES.set(count, {"state": state.value})
         age = self._seconds_since(oldest) if oldest is not None else 0
@@ -46,11 +39,14 @@ class Measuring:
         await self._measure_clients()  # last: it asks Azure Resource Manager, which may refuse
 
     async def _measure_clients(self) -> None:
+        """What is not known now is not told: none free would be another word."""
         view = await self.sites.view()
         for site in (*view.sites, *(_alone(room) for room in view.others)):
-            telemetry.SITE_USED.set(site.used, {"site": site.name})
-            telemetry.SITE_FREE.set(site.free, {"site": site.name})
-        for room in {*view.others, *(room for site in view.sites for room in site.rooms)}:
+            if all(room.state != UNKNOWN for room in site.rooms):
+                telemetry.SITE_USED.set(site.used, {"site": site.name})
+                telemetry.SITE_FREE.set(site.free, {"site": site.name})
+        rooms = {*view.others, *(room for site in view.sites for room in site.rooms)}
+        for room in (room for room in rooms if room.state != UNKNOWN):
             place = {
                 "container_registry": name_of(room.place.registry),
                 "connected_registry": room.place.connected_registry,

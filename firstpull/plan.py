@@ -188,7 +188,8 @@ _NO_FREE_SLOT = Finding(
     state=State.WAITING,
     reason=Reason.NO_FREE_SLOT,
     message="Both passwords of the token may be in use, and the value of neither is known.",
-    remedy="Delete the password that no device uses; otherwise the earlier expiry frees a slot.",
+    remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
+    "both; otherwise the earlier expiry frees a slot.",
 )
 
 

@@ -83,7 +83,7 @@ MEANING: dict[Reason, str] = {
     Reason.DEVICE_HAS_TOKEN: "The device has a token already; another cannot be adopted.",
     Reason.DEVICE_REVOKED: "The device's access was taken away; onboard it again first.",
     Reason.NOTHING_TO_ROTATE: "The device has no password yet.",
-    Reason.SWEEP_NOT_KNOWN: "No sweep of this id waits for an approval.",
+    Reason.SWEEP_NOT_KNOWN: "There is no such sweep, or none of it waits for an approval.",
     Reason.OUT_OF_DATE: "Something else was asked for later; what came late is dropped.",
     Reason.SIGNATURE_NOT_VALID: "The webhook's signature is missing, wrong, or too old.",
     Reason.MESSAGE_NOT_KNOWN: "No message of this id is kept in a poison queue.",

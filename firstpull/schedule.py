@@ -21,6 +21,8 @@ SETTLING = timedelta(minutes=2)
 
 SECOND_LOOK = timedelta(minutes=15)
 """So long after a revoke no write of before can still be under way."""
+_SYNC_LOOK = timedelta(minutes=1)
+"""So often, at first, it is asked whether a connected registry has synced since a revoke."""
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """What asks for no look by itself."""
 _RARELY = timedelta(days=1)
@@ -50,9 +52,10 @@ def next_look(condition: Condition, *, now: datetime, renew_at: datetime | None)
 def look_after_revoke(since: datetime, *, now: datetime, is_settled: bool) -> datetime:
     """When a tombstone is looked at: once more for what came late, and until all has synced."""
     age = now - since
+    soon = now + min(max(age / 2, _SYNC_LOOK), timedelta(days=1))
     if age < SECOND_LOOK:
-        return since + SECOND_LOOK
-    return NEVER if is_settled else now + min(max(age / 2, SECOND_LOOK), timedelta(days=1))
+        return since + SECOND_LOOK if is_settled else min(soon, since + SECOND_LOOK)
+    return NEVER if is_settled else soon
 
 
 def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:

@@ -102,7 +102,7 @@ def _found(
         endless = [p.slot.value for p in token.passwords if p.expires_at is None]
         if endless:
             which = f"{' and '.join(endless)} of {token.name}"
-            message = f"{which} was made by hand and never ends; rotate the device to replace it."
+            message = f"Made by hand, and without an end: {which}. Rotate the device to replace it."
             yield Reason.PASSWORD_NOT_OURS, message
 
 

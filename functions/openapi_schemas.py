@@ -107,7 +107,7 @@ def _devices() -> dict[str, Any]:
     }
     optional = (
         *("warnings", "containerRegistry", "connectedRegistry", "token", "secret", "adopted"),
-        *("delivery", "rotation", "leaving", "revoked", "lastRejected"),
+        *("delivery", "rotation", "leaving", "revoked", "lastRejected", "nextLookAt"),
     )
     happened = _object(
         {"at": _TIME, "event": TEXT, "by": TEXT, "detail": TEXT}, optional=("by", "detail")

@@ -20,6 +20,7 @@ from firstpull.records import (
     State,
     Warned,
 )
+from firstpull.schedule import NEVER
 from functions.encoding import device_names, time_text, without_none
 
 ROUTE_PREFIX = "/api"
@@ -56,7 +57,7 @@ def device_summary(record: DeviceRecord) -> dict[str, Any]:
             "leaving": [_leaving_view(holding) for holding in leaving] or None,
             "revoked": _revocation_view(record.revocation) if record.revocation else None,
             "lastRejected": _rejection_view(record.rejection) if record.rejection else None,
-            "nextLookAt": time_text(record.due_at),
+            "nextLookAt": time_text(record.due_at if record.due_at < NEVER else None),
             "attempts": record.attempts,
         }
     )

@@ -171,10 +171,10 @@ async def test_the_second_look_takes_away_what_a_late_writer_left() -> None:
     harness = Harness()
     device = await harness.make_ready()
     record = await harness.revoke(device)
-    await harness.run_for(MINUTE)
-    assert harness.state(device) is State.REVOKED
+    await harness.run_for(5 * MINUTE)  # the site has synced, and that was seen
+    assert harness.cloud.record(device).warnings == ()
     leave_something(harness, record)
-    await harness.run_for(timedelta(minutes=13))
+    await harness.run_for(timedelta(minutes=9))
     assert remains(harness, device)
     await harness.run_for(timedelta(minutes=3))
     assert remains(harness, device) == []
@@ -543,3 +543,18 @@ async def test_a_revoke_from_a_host_whose_clock_is_behind_does_not_move_it_back(
     revoking = replace(harness.processes[0].application.revoking, clock=behind)
     again = (await revoking.revoke(device, requested_by="a test")).revocation
     assert again == first
+
+
+async def test_the_tombstone_says_within_minutes_that_its_site_has_synced() -> None:
+    harness = Harness(sync_every=None)
+    device = harness.register()
+    await harness.ask()
+    await harness.run_for(MINUTE)
+    harness.cloud.sync(PLANT_ONE)
+    await harness.revoke(device)
+    await harness.run_for(3 * MINUTE)
+    (warned,) = harness.cloud.record(device).warnings
+    assert warned.reason is Reason.AWAITING_SYNC
+    harness.cloud.sync(PLANT_ONE)
+    await harness.run_for(4 * MINUTE)
+    assert harness.cloud.record(device).warnings == ()

@@ -89,7 +89,7 @@ async def test_devices_are_counted_by_state_those_of_no_device_too(measured: Mea
 async def test_devices_are_counted_over_all_pages(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firstpull.measuring._PAGE", 2)
+    monkeypatch.setattr("firstpull.listing._MOST", 2)
     harness = Harness()
     for number in range(5):
         await harness.make_ready(f"press-{number}")

@@ -19,6 +19,7 @@ def _requests(api: Api, stack: Stack, device_id: str) -> list[Request]:
     return read_requests(
         {
             "$processEnv FIRSTPULL_URL": api.app.url,
+            "$processEnv IOT_HUB_HOSTNAME": stack.iot_hub_host_name,
             "$processEnv FIRSTPULL_KEY": api.app.key,
             "$processEnv FIRSTPULL_TOKEN": "",
             "$timestamp": _TIMESTAMP,

@@ -14,6 +14,7 @@ from .rest_client import ROOT, Request, described, read_requests
 
 _VALUES = {
     "$processEnv FIRSTPULL_URL": "https://contoso.azurewebsites.net",
+    "$processEnv IOT_HUB_HOSTNAME": "contoso.azure-devices.net",
     "$processEnv FIRSTPULL_KEY": "a-function-key",
     "$processEnv FIRSTPULL_TOKEN": "",
     "$timestamp": "1795449600",

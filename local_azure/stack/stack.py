@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import web
 
 from local_azure.azurite import AzuriteEndpoints, run_azurite
-from local_azure.azurite.gate import StorageUrls, create_storage_gate
-from local_azure.azurite.operations import Service
+from local_azure.azurite.gate import StorageUrls
 from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
 from local_azure.container_registry.resource_ids import RegistryId
@@ -47,7 +46,6 @@ from local_azure.stack.identities import (
     APP,
     HUB_ID,
     OPERATOR,
-    STORAGE_ID,
     VAULT_ID,
     hold_app_to_its_roles,
 )
@@ -63,6 +61,7 @@ from local_azure.stack.options import (
     StackOptions,
 )
 from local_azure.stack.sites import Sites
+from local_azure.stack.storage_gates import run_storage_gates
 
 _PAGE_SIZE = 20
 _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
@@ -140,7 +139,9 @@ async def start_stack(
             )
         )
         builder = _Builder(options, kernel, listeners, address)
-        storage_urls = await builder.storage_gate(storage, cleanup)
+        storage_urls = await cleanup.enter_async_context(
+            run_storage_gates(kernel, storage, address=address)
+        )
         arm_endpoint, cloud, registry_host = await builder.container_registry()
         key_vault_url, vault = await builder.key_vault()
         hub_host, hub = await builder.iot_hub(cleanup)
@@ -289,26 +290,6 @@ class _Builder:
         await mqtt.start(self._address, DEVICE_PORT)
         cleanup.push_async_callback(mqtt.close)
         return port.host, hub
-
-    async def storage_gate(self, storage: AzuriteEndpoints, cleanup: AsyncExitStack) -> StorageUrls:
-        """Doors in front of the storage account's services that ask for roles."""
-        trust = self._kernel.certificates.client_context()
-        session = await cleanup.enter_async_context(
-            ClientSession(connector=TCPConnector(ssl=trust, limit=0), auto_decompress=False)
-        )
-        urls = {}
-        for service, url in (
-            (Service.BLOB, storage.blob_url),
-            (Service.QUEUE, storage.queue_url),
-            (Service.TABLE, storage.table_url),
-        ):
-            port = self._listeners.bind()
-            gate = create_storage_gate(
-                self._kernel, session, service=service, url=url, account_id=STORAGE_ID
-            )
-            await self._listeners.serve(port, gate)
-            urls[f"{service}_url"] = f"https://{port.host}/{storage.account_name}"
-        return StorageUrls(**urls)
 
     async def identity(self) -> tuple[str, str, str]:
         """The managed identities' endpoint, plain HTTP as on Azure, and who has which header."""

@@ -97,6 +97,7 @@ def _give_exactly(access: Access, actions: set[Action]) -> None:
 async def test_the_roles_of_infra_are_enough_for_a_whole_life(life: Life, access: Access) -> None:
     await life.goes_by()
     assert [decision for decision in access.decisions if not decision.allowed] == []
+    assert {decision.principal_id for decision in access.decisions} == {PRINCIPAL_ID}
     used = {action for decision in access.decisions for action in decision.actions}
     custom = _of_a_file("role.json") | _of_a_file("iot-hub-role.json")
     provider = ("Microsoft.ContainerRegistry/", "Microsoft.Devices/")

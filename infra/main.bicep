@@ -322,13 +322,16 @@ module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
         metricCategories: []
       }
     ]
-    roleAssignments: [
-      {
-        roleDefinitionIdOrName: roles.keyVaultSecretsOfficer.id
-        principalId: identity.outputs.principalId
-        principalType: 'ServicePrincipal'
-      }
-    ]
+  }
+}
+
+module vaultAccess 'modules/key-vault-access.bicep' = {
+  name: 'vault-access'
+  scope: group
+  params: {
+    vaultName: vault.outputs.name
+    appPrincipalId: identity.outputs.principalId
+    environmentName: environmentName
   }
 }
 
@@ -357,6 +360,8 @@ module app 'modules/app.bicep' = {
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     maximumInstanceCount: maximumInstanceCount
   }
+  // The platform reads the keys of webhooks from the vault when the app starts.
+  dependsOn: [vaultAccess]
 }
 
 module monitoring 'modules/monitoring.bicep' = {

@@ -71,7 +71,7 @@ MISTAKES = {
     ],
     "roles": [
         (MAIN, "roles.storageTableDataContributor.id", "roles.storageBlobDataOwner.id", "nobody"),
-        (MAIN, "roles.keyVaultSecretsOfficer.id", "'Owner'", "'Owner' is no role of roles.json"),
+        (MAIN, "roles.monitoringMetricsPublisher.id", "'Owner'", "'Owner' is no role of roles.json"),
         (
             EVENTS,
             "principalId: topic.identity.principalId",

@@ -147,6 +147,18 @@ async def test_key_vault_says_that_it_is_forbidden_by_rbac(
     assert "not to be shown" not in str(refused.value)
 
 
+async def test_the_app_may_keep_secrets_and_delete_none(
+    stack: Stack, app: ManagedIdentityCredential, operator: ManagedIdentityCredential
+) -> None:
+    async with SecretClient(stack.key_vault_url, app) as vault:
+        await vault.set_secret("kept", "a password")
+        with pytest.raises(HttpResponseError, match="secrets/delete"):
+            await vault.delete_secret("kept")
+    async with SecretClient(stack.key_vault_url, operator) as vault:
+        await vault.delete_secret("kept")
+        await vault.purge_deleted_secret("kept")
+
+
 @pytest.mark.usefixtures("no_roles")
 async def test_iot_hub_says_that_there_are_no_permissions(stack: Stack) -> None:
     register(stack, "kept-out")

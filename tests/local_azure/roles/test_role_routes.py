@@ -54,7 +54,7 @@ async def test_the_app_has_what_bicep_gives_it(knobs: Knobs) -> None:
     assert {each["role"] for each in said["assignments"]} == {
         "firstpull",
         "firstpull devices",
-        "Key Vault Secrets Officer",
+        "firstpull secrets",
         "Storage Blob Data Owner",
         "Storage Queue Data Contributor",
         "Storage Table Data Contributor",

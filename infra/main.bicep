@@ -66,7 +66,7 @@ param networkAddressPrefix string = '10.80.0.0/24'
 @description('ARM id of a NAT gateway for what the app sends out of the private network.')
 param natGatewayId string = ''
 
-@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app.')
+@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app. Azure\'s newest description counts them for each group of functions, older ones for the whole app.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 10
@@ -235,6 +235,7 @@ module storage 'br/public:avm/res/storage/storage-account:0.33.0' = {
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     allowBlobPublicAccess: false
+    supportsHttpsTrafficOnly: true
     minimumTlsVersion: 'TLS1_2'
     publicNetworkAccess: 'Enabled'
     // Event Grid has no private endpoint to come from: it is let in as a trusted service.
@@ -329,10 +330,11 @@ module vaultAccess 'modules/key-vault-access.bicep' = {
   name: 'vault-access'
   scope: group
   params: {
-    vaultName: vault.outputs.name
+    vaultName: vaultName
     appPrincipalId: identity.outputs.principalId
     environmentName: environmentName
   }
+  dependsOn: [vault]
 }
 
 module app 'modules/app.bicep' = {
@@ -352,6 +354,9 @@ module app 'modules/app.bicep' = {
     applicationInsightsConnectionString: applicationInsights.outputs.connectionString
     deploymentName: deploymentName
     policy: wholePolicy
+    hubs: wholePolicy.hubs
+    containerRegistries: wholePolicy.containerRegistries
+    connectedRegistries: wholePolicy.connectedRegistries
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
     webhookKeysSecretName: webhookKeysSecretName

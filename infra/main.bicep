@@ -66,7 +66,7 @@ param networkAddressPrefix string = '10.80.0.0/24'
 @description('ARM id of a NAT gateway for what the app sends out of the private network.')
 param natGatewayId string = ''
 
-@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app.')
+@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app. Azure\'s newest description counts them for each group of functions, older ones for the whole app.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 10
@@ -250,6 +250,7 @@ module storage 'br/public:avm/res/storage/storage-account:0.33.0' = {
     allowSharedKeyAccess: false
     defaultToOAuthAuthentication: true
     allowBlobPublicAccess: false
+    supportsHttpsTrafficOnly: true
     minimumTlsVersion: 'TLS1_2'
     publicNetworkAccess: 'Enabled'
     // Event Grid has no private endpoint to come from: it is let in as a trusted service.
@@ -337,14 +338,18 @@ module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
         metricCategories: []
       }
     ]
-    roleAssignments: [
-      {
-        roleDefinitionIdOrName: roles.keyVaultSecretsOfficer.id
-        principalId: identity.outputs.principalId
-        principalType: 'ServicePrincipal'
-      }
-    ]
   }
+}
+
+module vaultAccess 'modules/key-vault-access.bicep' = {
+  name: 'vault-access'
+  scope: group
+  params: {
+    vaultName: vaultName
+    appPrincipalId: identity.outputs.principalId
+    environmentName: environmentName
+  }
+  dependsOn: [vault]
 }
 
 module app 'modules/app.bicep' = {
@@ -364,6 +369,9 @@ module app 'modules/app.bicep' = {
     applicationInsightsConnectionString: applicationInsights.outputs.connectionString
     deploymentName: deploymentName
     policy: wholePolicy
+    hubs: wholePolicy.hubs
+    containerRegistries: wholePolicy.containerRegistries
+    connectedRegistries: wholePolicy.connectedRegistries
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
     webhookKeysSecretName: webhookKeysSecretName
@@ -372,6 +380,8 @@ module app 'modules/app.bicep' = {
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     maximumInstanceCount: maximumInstanceCount
   }
+  // The platform reads the keys of webhooks from the vault when the app starts.
+  dependsOn: [vaultAccess]
 }
 
 module monitoring 'modules/monitoring.bicep' = {

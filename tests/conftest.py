@@ -58,7 +58,8 @@ async def stack() -> AsyncIterator[Stack]:
             site.backend.override = SyncOverride(every_seconds=None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("IDENTITY_ENDPOINT", started.identity_endpoint)
-            patch.setenv("IDENTITY_HEADER", started.operator_identity_header)
+            # An app in this process says which identity it has, or gets none.
+            patch.setenv("IDENTITY_HEADER", started.identity_header_of_both)
             yield started
 
 

@@ -36,8 +36,20 @@ param applicationInsightsConnectionString string
 @description('Name of this deployment, as in the names of tokens.')
 param deploymentName string
 
-@description('Who may ask for what.')
+@description('Who may ask for what. The app does not start without something in the next three.')
 param policy object
+
+@description('The IoT Hubs of the policy, as it has them.')
+@minLength(1)
+param hubs array
+
+@description('The container registries of the policy.')
+@minLength(1)
+param containerRegistries string[]
+
+@description('The connected registries of the policy.')
+@minLength(1)
+param connectedRegistries object[]
 
 @description('Days until a password expires by itself.')
 param passwordValidityDays int
@@ -57,7 +69,7 @@ param entraCallers string[]
 @description('Subnet that the app sends from; none leaves it on the public network.')
 param subnetId string
 
-@description('The most instances that run at a time.')
+@description('The most instances that run at a time: of each group of functions, or of the whole app.')
 param maximumInstanceCount int
 
 // Doors that let callers in by other means: none is needed, a signature, or the key that the
@@ -71,6 +83,12 @@ var openPaths = [
 
 // An empty list would admit everybody in the tenant.
 var nobody = ['00000000-0000-0000-0000-000000000000']
+
+var served = {
+  hubs: hubs
+  containerRegistries: containerRegistries
+  connectedRegistries: connectedRegistries
+}
 
 var webhookSettings = empty(webhookKeysSecretName)
   ? {}
@@ -106,6 +124,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
     keyVaultAccessIdentityResourceId: identityId
     virtualNetworkSubnetResourceId: empty(subnetId) ? null : subnetId
     clientAffinityEnabled: false
+    httpsOnly: true
     publicNetworkAccess: 'Enabled'
     basicPublishingCredentialsPolicies: [
       { name: 'ftp', allow: false }
@@ -158,7 +177,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           FIRSTPULL_DEPLOYMENT: deploymentName
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
-          FIRSTPULL_POLICY: string(policy)
+          FIRSTPULL_POLICY: string(union(policy, served))
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)
           PYTHON_ENABLE_OPENTELEMETRY: 'true'
         })

@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-end
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,6 +18,14 @@ from local_azure.kernel.service import create_application
 PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 
+# Query parameters, one of which may say which identity is asked for, and what of it they hold.
+_NAMES = {
+    "client_id": "client_id",
+    "principal_id": "principal_id",
+    "object_id": "principal_id",
+    "mi_res_id": "resource_id",
+    "msi_res_id": "resource_id",
+}
 _CLIENT_LIFETIME = timedelta(hours=24)
 # Clients keep time with a clock of their own and go on using a token for 24 hours of that, while
 # the stack's clock may be moved on by years. The token itself therefore outlives any move.
@@ -26,40 +34,42 @@ _TOKEN_LIFETIME = timedelta(days=3650)
 
 @dataclass(frozen=True, kw_only=True)
 class ManagedIdentity:
-    """Ids of an identity, each of which it can be asked for by."""
+    """Ids of an identity. It can be asked for by each of the last three."""
 
     tenant_id: str
     principal_id: str
     client_id: str
     resource_id: str
 
-    @property
-    def names(self) -> dict[str, str]:
-        """The query parameters that can ask for this identity, each with its value."""
-        return {
-            "client_id": self.client_id,
-            "principal_id": self.principal_id,
-            "object_id": self.principal_id,
-            "mi_res_id": self.resource_id,
-            "msi_res_id": self.resource_id,
-        }
+
+@dataclass(frozen=True, kw_only=True)
+class HostIdentities:
+    """Who a host may be. Only its system-assigned identity is meant where none is named."""
+
+    system_assigned: ManagedIdentity | None = None
+    user_assigned: tuple[ManagedIdentity, ...] = ()
+
+    def named(self, name: str, value: str) -> ManagedIdentity | None:
+        """The identity that a query parameter of this value asks for."""
+        for identity in (self.system_assigned, *self.user_assigned):
+            if str(getattr(identity, _NAMES[name], "")).lower() == value.lower():
+                return identity
+        return None
 
 
 def create_identity_application(
-    kernel: Kernel, *, identities: Mapping[str, Sequence[ManagedIdentity]]
+    kernel: Kernel, *, hosts: Mapping[str, HostIdentities]
 ) -> web.Application:
-    """Serve tokens at PATH. `identities` are those of who sends a key as X-IDENTITY-HEADER.
+    """Serve tokens at PATH. `hosts` are known by what they send as X-IDENTITY-HEADER.
 
     A token is for whatever resource is asked for. A request may name an identity by client id,
-    principal id or resource id; without, the first one is meant.
+    principal id or resource id.
     """
 
     async def token(request: web.Request) -> web.Response:
         sent = request.headers.get("X-IDENTITY-HEADER", "").encode()
         known = [
-            offered
-            for header, offered in identities.items()
-            if secrets.compare_digest(sent, header.encode())
+            host for header, host in hosts.items() if secrets.compare_digest(sent, header.encode())
         ]
         if not known:
             return _render_error(
@@ -82,23 +92,26 @@ class _Refused(Exception):
     """What is wrong with a query."""
 
 
-def _chosen(request: web.Request, offered: Sequence[ManagedIdentity]) -> ManagedIdentity:
+def _chosen(request: web.Request, host: HostIdentities) -> ManagedIdentity:
     """The identity that the query asks for. Raises _Refused."""
     query = dict(request.query)
     if query.pop("api-version", None) != API_VERSION:
         raise _Refused(f"api-version must be {API_VERSION}.")
     if not query.pop("resource", None):
         raise _Refused("resource is missing.")
-    names = offered[0].names.keys()
-    if len(query) > 1 or not names >= query.keys():
-        raise _Refused(f"Besides, the query can have one of {', '.join(names)}.")
-    for identity in offered:
-        if all(identity.names[name].lower() == value.lower() for name, value in query.items()):
-            return identity
-    raise _Refused(
-        "No User Assigned or Delegated Managed Identity found for specified"
-        " ClientId/ResourceId/PrincipalId."
-    )
+    if len(query) > 1 or not query.keys() <= _NAMES.keys():
+        raise _Refused(f"Besides, the query can have one of {', '.join(_NAMES)}.")
+    for name, value in query.items():
+        identity = host.named(name, value)
+        if identity is None:
+            raise _Refused(
+                "No User Assigned or Delegated Managed Identity found for specified"
+                " ClientId/ResourceId/PrincipalId."
+            )
+        return identity
+    if host.system_assigned is None:
+        raise _Refused("Unable to load the proper Managed Identity.")
+    return host.system_assigned
 
 
 def _issue(kernel: Kernel, identity: ManagedIdentity, resource: str) -> dict[str, str]:

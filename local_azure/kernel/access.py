@@ -103,15 +103,16 @@ class Decision:
 class Access:
     """Roles and their assignments.
 
-    Only principals with assignments here are held to them, be they none; everybody else is an
-    owner of everything, as who runs the stack is.
+    Once somebody has assignments here, be they none, principals may do what theirs give, and
+    those that are not known may do nothing. Before that nobody is held to roles.
     """
 
     def __init__(self, keep: int = 20_000) -> None:
         self._roles: dict[str, RoleDefinition] = {}
         self._assignments: dict[str, tuple[Assignment, ...]] = {}
+        self._owners: set[str] = set()
         self.decisions: deque[Decision] = deque(maxlen=keep)
-        """The latest on principals that are held to their roles, oldest first."""
+        """The latest, whoever they were on, oldest first."""
 
     def define(self, *roles: RoleDefinition) -> None:
         """Add roles, or replace those of the same names; their assignments stay."""
@@ -120,6 +121,10 @@ class Access:
     def roles(self) -> list[RoleDefinition]:
         """All that are defined."""
         return list(self._roles.values())
+
+    def own_everything(self, principal_id: str) -> None:
+        """Let a principal do whatever there is to do, as who runs the stack may."""
+        self._owners.add(principal_id)
 
     def assign(self, principal_id: str, assignments: Iterable[Assignment]) -> None:
         """Hold a principal to these roles from now on. Raises UnknownRole."""
@@ -135,16 +140,20 @@ class Access:
 
     def allows(self, caller: Caller, needs: Needs, *, scope: str) -> bool:
         """Whether the caller's roles give what an operation needs on a resource."""
-        assignments = self._assignments.get(caller.principal_id)
-        if assignments is None:
-            return True
-        roles = [self._roles[a.role.lower()] for a in assignments if a.covers(scope)]
-        given = next((n for n in needs if all(any(r.gives(a) for r in roles) for a in n)), None)
+        given = self._given(caller.principal_id, needs, scope=scope)
         missing = needs[0] if needs else ()
         self.decisions.append(
             Decision(caller.principal_id, given or missing, scope, allowed=given is not None)
         )
         return given is not None
+
+    def _given(self, principal_id: str, needs: Needs, *, scope: str) -> tuple[Action, ...] | None:
+        """What lets an operation pass; None where nothing does."""
+        if principal_id in self._owners or not self._assignments:
+            return needs[0] if needs else ()
+        assignments = self._assignments.get(principal_id, ())
+        roles = [self._roles[a.role.lower()] for a in assignments if a.covers(scope)]
+        return next((n for n in needs if all(any(r.gives(a) for r in roles) for a in n)), None)
 
 
 def action(name: str) -> Needs:

@@ -83,7 +83,11 @@ class RoleRoutes:
 
     async def refusals(self, _: web.Request) -> web.Response:
         """The latest requests that the app's roles did not allow, with what was missing."""
-        refused = [each for each in self._access.decisions if not each.allowed]
+        refused = [
+            each
+            for each in self._access.decisions
+            if not each.allowed and each.principal_id == self._principal_id
+        ]
         return web.json_response(
             {
                 "refusals": [

@@ -67,7 +67,7 @@ def read_role(path: Path) -> RoleDefinition:
 
 
 def built_in_roles() -> tuple[RoleDefinition, ...]:
-    """Azure's own: those for secrets, IoT Hub's data and storage's data, Owner and Reader.
+    """Azure's own: for secrets, IoT Hub's and storage's data, and telemetry; Owner and Reader.
 
     They are as "Azure built-in roles" of learn.microsoft.com lists them.
     """

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from local_azure.identity.responses import ManagedIdentity
+from local_azure.identity.responses import HostIdentities, ManagedIdentity
 from local_azure.kernel.access import Access
 from local_azure.roles import assign_roles
 from local_azure.stack.options import (
@@ -39,8 +42,39 @@ OPERATOR = ManagedIdentity(
 )
 
 
+@dataclass(frozen=True)
+class IdentityHeaders:
+    """What hosts send as X-IDENTITY-HEADER, which tells them apart."""
+
+    app: str
+    operator: str
+    both: str
+
+
+def new_identity_headers() -> IdentityHeaders:
+    """Headers that nobody can guess."""
+    return IdentityHeaders(*(secrets.token_hex(16) for _ in range(3)))
+
+
+def hosts_of(headers: IdentityHeaders) -> Mapping[str, HostIdentities]:
+    """Who each host may be.
+
+    The app's identity is user-assigned, as Bicep does it: an app that does not say its client id
+    is nobody. An operator's shell is the operator without saying so (`az login --identity`).
+    """
+    return {
+        headers.app: HostIdentities(user_assigned=(APP,)),
+        headers.operator: HostIdentities(system_assigned=OPERATOR, user_assigned=(APP,)),
+        headers.both: HostIdentities(user_assigned=(APP, OPERATOR)),
+    }
+
+
 def hold_app_to_its_roles(access: Access, app_roles: Path) -> None:
-    """Give the app the roles of this file, and no other. Raises what assign_roles raises."""
+    """Give the app the roles of this file, the operator everything, and nobody else anything.
+
+    Raises what assign_roles raises.
+    """
+    access.own_everything(OPERATOR_PRINCIPAL_ID)
     assign_roles(
         access,
         app_roles,

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import web
 
 from local_azure.azurite import AzuriteEndpoints, run_azurite
-from local_azure.azurite.gate import StorageUrls, create_storage_gate
-from local_azure.azurite.operations import Service
+from local_azure.azurite.gate import StorageUrls
 from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
 from local_azure.container_registry.resource_ids import RegistryId
@@ -44,12 +42,12 @@ from local_azure.resource_manager.throttling import RateLimits, Throttle
 from local_azure.roles.management_routes import RoleRoutes
 from local_azure.stack.event_services import run_event_grid, run_provisioning
 from local_azure.stack.identities import (
-    APP,
     HUB_ID,
-    OPERATOR,
-    STORAGE_ID,
     VAULT_ID,
+    IdentityHeaders,
     hold_app_to_its_roles,
+    hosts_of,
+    new_identity_headers,
 )
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.management_routes import SiteRoutes
@@ -63,6 +61,7 @@ from local_azure.stack.options import (
     StackOptions,
 )
 from local_azure.stack.sites import Sites
+from local_azure.stack.storage_gates import run_storage_gates
 
 _PAGE_SIZE = 20
 _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
@@ -74,7 +73,8 @@ class Stack:
 
     `storage` is open to who has its key, `storage_urls` ask for roles. The identity header is the
     app's, which is held to its roles; who has the operator's may do everything, and may ask for
-    the app's tokens by its client id.
+    the app's tokens by its client id. The header of both is for a process that is the one and
+    the other: who does not say by client id which gets no token.
     """
 
     options: StackOptions
@@ -97,6 +97,7 @@ class Stack:
     identity_endpoint: str
     identity_header: str = field(repr=False)
     operator_identity_header: str = field(repr=False)
+    identity_header_of_both: str = field(repr=False)
 
     @property
     def ca_pem(self) -> str:
@@ -140,11 +141,13 @@ async def start_stack(
             )
         )
         builder = _Builder(options, kernel, listeners, address)
-        storage_urls = await builder.storage_gate(storage, cleanup)
+        storage_urls = await cleanup.enter_async_context(
+            run_storage_gates(kernel, storage, address=address)
+        )
         arm_endpoint, cloud, registry_host = await builder.container_registry()
         key_vault_url, vault = await builder.key_vault()
         hub_host, hub = await builder.iot_hub(cleanup)
-        identity_endpoint, header, operator_header = await builder.identity()
+        identity_endpoint, headers = await builder.identity()
         sites = Sites(kernel, cloud.registries()[0], listeners)
         for site in options.connected_registries:
             await sites.deploy(site)
@@ -189,8 +192,9 @@ async def start_stack(
             iot_hub_host_name=hub_host,
             management_url=management_url,
             identity_endpoint=identity_endpoint,
-            identity_header=header,
-            operator_identity_header=operator_header,
+            identity_header=headers.app,
+            operator_identity_header=headers.operator,
+            identity_header_of_both=headers.both,
         )
 
 
@@ -290,35 +294,13 @@ class _Builder:
         cleanup.push_async_callback(mqtt.close)
         return port.host, hub
 
-    async def storage_gate(self, storage: AzuriteEndpoints, cleanup: AsyncExitStack) -> StorageUrls:
-        """Doors in front of the storage account's services that ask for roles."""
-        trust = self._kernel.certificates.client_context()
-        session = await cleanup.enter_async_context(
-            ClientSession(connector=TCPConnector(ssl=trust, limit=0), auto_decompress=False)
-        )
-        urls = {}
-        for service, url in (
-            (Service.BLOB, storage.blob_url),
-            (Service.QUEUE, storage.queue_url),
-            (Service.TABLE, storage.table_url),
-        ):
-            port = self._listeners.bind()
-            gate = create_storage_gate(
-                self._kernel, session, service=service, url=url, account_id=STORAGE_ID
-            )
-            await self._listeners.serve(port, gate)
-            urls[f"{service}_url"] = f"https://{port.host}/{storage.account_name}"
-        return StorageUrls(**urls)
-
-    async def identity(self) -> tuple[str, str, str]:
+    async def identity(self) -> tuple[str, IdentityHeaders]:
         """The managed identities' endpoint, plain HTTP as on Azure, and who has which header."""
         port = self._listeners.bind()
-        header, operator_header = secrets.token_hex(16), secrets.token_hex(16)
-        application = create_identity_application(
-            self._kernel, identities={header: [APP], operator_header: [OPERATOR, APP]}
-        )
+        headers = new_identity_headers()
+        application = create_identity_application(self._kernel, hosts=hosts_of(headers))
         await self._listeners.serve(port, application, tls=False)
-        return f"http://{port.host}{IDENTITY_PATH}", header, operator_header
+        return f"http://{port.host}{IDENTITY_PATH}", headers
 
     async def management(
         self,

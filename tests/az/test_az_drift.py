@@ -32,8 +32,8 @@ async def az(stack: Stack, ca_file: Path, tmp_path_factory: pytest.TempPathFacto
     """azure-cli, logged in to the session's own cloud, where firstpull runs in this process."""
     folder = tmp_path_factory.mktemp("az-drift")
     environment = {
-        # Those of the session: an operator's.
-        **{name: os.environ[name] for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER")},
+        "IDENTITY_ENDPOINT": stack.identity_endpoint,
+        "IDENTITY_HEADER": stack.operator_identity_header,
         "REQUESTS_CA_BUNDLE": str(ca_file),
         "AZURE_CONFIG_DIR": str(folder),
         "AZURE_CORE_COLLECT_TELEMETRY": "false",

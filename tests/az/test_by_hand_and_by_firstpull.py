@@ -89,7 +89,7 @@ async def test_the_requests_are_those_that_the_page_tells(counted: list[Requests
 
 
 @pytest.mark.usefixtures("counted")
-async def test_only_names_descriptions_times_and_passwords_differ(cloud: Stack) -> None:
+async def test_only_names_descriptions_times_makers_and_passwords_differ(cloud: Stack) -> None:
     by_hand = credential_of(cloud, BY_HAND)
     by_firstpull = credential_of(cloud, token_of_firstpull(cloud))
     passwords = "/token/properties/credentials/passwords"
@@ -103,7 +103,11 @@ async def test_only_names_descriptions_times_and_passwords_differ(cloud: Stack) 
     assert {path for path in differing if not path.endswith(("At", "Date", "Time"))} == {
         "/token/name",
         "/token/id",
-        "/token/systemData/lastModifiedBy",  # the operator, and the app
+        # The operator, and the app.
+        "/token/systemData/createdBy",
+        "/token/systemData/lastModifiedBy",
+        "/scopeMap/systemData/createdBy",
+        "/scopeMap/systemData/lastModifiedBy",
         "/token/properties/scopeMapId",
         "/scopeMap/name",
         "/scopeMap/id",

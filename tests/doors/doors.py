@@ -22,6 +22,7 @@ from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.twins import Json, TwinPatch
 from local_azure.stack import Stack
 from local_azure.stack.options import HUB_NAME
+from local_azure.stack.storage_gates import run_storage_gates
 from tests.end_to_end.cloud import report_login
 
 from .documents import Document, body_of, request, signed
@@ -279,13 +280,16 @@ async def open_doors(
                 key_pem=certificates.server_key_pem,
             )
         )
+        urls = await cleanup.enter_async_context(
+            run_storage_gates(stack.kernel, storage, address=stack.address)
+        )
         settings = {
             "FIRSTPULL_POLICY": json.dumps(policy),
             "FIRSTPULL_WEBHOOK_KEYS": ",".join(webhook_keys),
             "LOCAL_FUNCTIONS_SYSTEM_KEY": system_key,
-            "AzureWebJobsStorage__blobServiceUri": storage.blob_url,
-            "AzureWebJobsStorage__queueServiceUri": storage.queue_url,
-            "AzureWebJobsStorage__tableServiceUri": storage.table_url,
+            "AzureWebJobsStorage__blobServiceUri": urls.blob_url,
+            "AzureWebJobsStorage__queueServiceUri": urls.queue_url,
+            "AzureWebJobsStorage__tableServiceUri": urls.table_url,
             **_HOST_SETTINGS,
             **(more_settings or {}),
         }

@@ -6,9 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from local_azure.azurite import AzuriteEndpoints, run_azurite
+from local_azure.azurite import run_azurite
+from local_azure.azurite.gate import StorageUrls
 from local_azure.commands.function_app import app_settings
 from local_azure.stack import Stack
+from local_azure.stack.storage_gates import run_storage_gates
 
 
 def settings_of(
@@ -16,7 +18,7 @@ def settings_of(
     deployment: str,
     *plants: str,
     capacity: int | None = None,
-    storage: AzuriteEndpoints | None = None,
+    storage: StorageUrls | None = None,
 ) -> dict[str, str]:
     """The settings of a deployment whose policy lists these connected registries only.
 
@@ -41,12 +43,15 @@ def settings_of(
 
 
 @asynccontextmanager
-async def another_storage(stack: Stack) -> AsyncIterator[AzuriteEndpoints]:
-    """A second storage account, as a second deployment has it."""
-    async with run_azurite(
-        host=stack.address,
-        certificate_pem=stack.kernel.certificates.server_certificate_pem,
-        key_pem=stack.kernel.certificates.server_key_pem,
-        account_name="seconddeployment",
-    ) as storage:
-        yield storage
+async def another_storage(stack: Stack) -> AsyncIterator[StorageUrls]:
+    """A second storage account, as a second deployment has it; it asks for roles, too."""
+    async with (
+        run_azurite(
+            host=stack.address,
+            certificate_pem=stack.kernel.certificates.server_certificate_pem,
+            key_pem=stack.kernel.certificates.server_key_pem,
+            account_name="seconddeployment",
+        ) as storage,
+        run_storage_gates(stack.kernel, storage, address=stack.address) as urls,
+    ):
+        yield urls

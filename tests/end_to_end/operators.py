@@ -38,7 +38,12 @@ from azure.mgmt.containerregistry.models import (
 
 from local_azure.container_registry.resources import LoginServer
 from local_azure.stack import Stack
-from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
+from local_azure.stack.options import (
+    OPERATOR_CLIENT_ID,
+    REGISTRY_NAME,
+    RESOURCE_GROUP,
+    SUBSCRIPTION_ID,
+)
 
 from .cloud import cloud_registry, site_of
 
@@ -203,7 +208,7 @@ async def operator_of(stack: Stack) -> AsyncIterator[Operator]:
     """An operator of this stack."""
     owner = stack.hub.policies["iothubowner"].connection_string(stack.iot_hub_host_name)
     async with (
-        ManagedIdentityCredential() as credential,
+        ManagedIdentityCredential(client_id=OPERATOR_CLIENT_ID) as credential,
         ContainerRegistryManagementClient(
             credential,
             SUBSCRIPTION_ID,

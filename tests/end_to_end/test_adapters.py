@@ -36,6 +36,7 @@ from local_azure.stack import Stack
 
 from .cloud import cloud_answers, cloud_registry, forget_devices, register, set_status
 from .in_process import Firstpull, MovableClock, connected
+from .whole_life import storage_of
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -418,10 +419,9 @@ async def test_a_listing_that_is_throttled_for_minutes_is_given_up(
 
 @pytest.fixture(scope="module")
 async def storage(stack: Stack) -> AsyncIterator[StorageServices]:
-    services = StorageServices.from_connection_string(stack.storage.connection_string)
-    await services.prepare()
-    yield services
-    await services.close()
+    async with storage_of(stack) as services:
+        await services.prepare()
+        yield services
 
 
 def _record(device_id: str, **fields: Any) -> DeviceRecord:  # noqa: ANN401 - fields of a record

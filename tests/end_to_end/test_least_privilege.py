@@ -23,6 +23,8 @@ from .whole_life import DEPLOYMENT, FIRST, SECOND, Life, Stopped, forget, storag
 
 ROOT = Path(__file__).parents[2]
 _GROUP = f"/subscriptions/{SUBSCRIPTION_ID}/resourceGroups/{RESOURCE_GROUP}"
+FILES = ("role.json", "iot-hub-role.json", "vault-role.json")
+_PROVIDERS = ("Microsoft.ContainerRegistry/", "Microsoft.Devices/", "Microsoft.KeyVault/")
 _ROW = re.compile(r"^\| `(Microsoft\.[^`]+)` \| (data|management) \|", re.MULTILINE)
 _KEPT = "sweep.scope_map.kept"
 _NUMBERS = count()
@@ -36,12 +38,13 @@ def _of_a_file(name: str) -> set[Action]:
 
 
 def _of_the_documents() -> set[Action]:
-    """The actions on the vault and on storage, where built-in roles are assigned."""
+    """The actions on the vault, and those on storage, where built-in roles are assigned."""
     rows = _ROW.findall((ROOT / "docs" / "security.md").read_text())
     return {Action(name, is_data=kind == "data") for name, kind in rows}
 
 
-NEEDED = sorted(_of_a_file("role.json") | _of_a_file("iot-hub-role.json") | _of_the_documents())
+CUSTOM = {action for name in FILES for action in _of_a_file(name)}
+NEEDED = sorted(CUSTOM | _of_the_documents())
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +100,9 @@ def _give_exactly(access: Access, actions: set[Action]) -> None:
 async def test_the_roles_of_infra_are_enough_for_a_whole_life(life: Life, access: Access) -> None:
     await life.goes_by()
     assert [decision for decision in access.decisions if not decision.allowed] == []
+    assert {decision.principal_id for decision in access.decisions} == {PRINCIPAL_ID}
     used = {action for decision in access.decisions for action in decision.actions}
-    custom = _of_a_file("role.json") | _of_a_file("iot-hub-role.json")
-    provider = ("Microsoft.ContainerRegistry/", "Microsoft.Devices/")
-    assert {action for action in used if action.name.startswith(provider)} == custom
+    assert {action for action in used if action.name.startswith(_PROVIDERS)} == CUSTOM
 
 
 async def test_a_life_needs_the_actions_of_the_table_and_no_other(

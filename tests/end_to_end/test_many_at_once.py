@@ -18,7 +18,12 @@ from azure.mgmt.containerregistry.models import (
 
 from local_azure.container_registry.resources import ConnectedRegistry, ConnectedRegistryChanges
 from local_azure.stack import Stack
-from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
+from local_azure.stack.options import (
+    OPERATOR_CLIENT_ID,
+    REGISTRY_NAME,
+    RESOURCE_GROUP,
+    SUBSCRIPTION_ID,
+)
 
 from .api import Api, running_app
 from .cloud import (
@@ -100,7 +105,7 @@ async def test_thirty_devices_join_while_somebody_else_rewrites_the_list(
 
 def _management_client(stack: Stack) -> ContainerRegistryManagementClient:
     return ContainerRegistryManagementClient(
-        ManagedIdentityCredential(),
+        ManagedIdentityCredential(client_id=OPERATOR_CLIENT_ID),
         SUBSCRIPTION_ID,
         base_url=stack.arm_endpoint,
         credential_scopes=["https://management.azure.com/.default"],

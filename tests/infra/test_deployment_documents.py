@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tools.check_infra.__main__ import REPOSITORY
 from tools.check_infra.bicep import read_folder, text
 
@@ -75,9 +77,21 @@ def test_the_package_that_azd_deploys_is_the_one_that_make_package_writes() -> N
     assert "remoteBuild: false" in azure_yaml
 
 
-def test_the_role_on_a_hub_is_the_one_that_is_documented() -> None:
-    role = json.loads((INFRA / "iot-hub-role.json").read_text())
+@pytest.mark.parametrize(
+    ("file", "provider"),
+    [("iot-hub-role.json", "Microsoft.Devices/"), ("vault-role.json", "Microsoft.KeyVault/")],
+)
+def test_the_role_on_a_hub_and_on_the_vault_is_the_one_that_is_documented(
+    file: str, provider: str
+) -> None:
+    role = json.loads((INFRA / file).read_text())
     settings = (REPOSITORY / "docs" / "settings.md").read_text()
-    documented = re.findall(r"^Microsoft\.Devices/IotHubs/\S+$", settings, re.MULTILINE)
-    assert role["DataActions"] == documented
+    assert role["DataActions"] == re.findall(rf"^{provider}\S+$", settings, re.MULTILINE)
     assert role["Actions"] == []
+
+
+def test_what_each_action_on_the_vault_is_for_is_documented() -> None:
+    role = json.loads((INFRA / "vault-role.json").read_text())
+    security = (REPOSITORY / "docs" / "security.md").read_text()
+    documented = re.findall(r"^\| `(Microsoft\.KeyVault/\S+)` \| data \|", security, re.MULTILINE)
+    assert role["DataActions"] == documented

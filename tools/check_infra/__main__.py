@@ -10,10 +10,12 @@ from tools.check_infra.app_settings import check_settings
 from tools.check_infra.bicep import BicepFile, read_folder
 from tools.check_infra.code_names import check_code_names
 from tools.check_infra.findings import Finding
+from tools.check_infra.loaded_files import check_loaded_files
 from tools.check_infra.modules import check_modules
 from tools.check_infra.names import check_names
 from tools.check_infra.parameters import check_parameters
 from tools.check_infra.policy import check_policy
+from tools.check_infra.posture import check_posture
 from tools.check_infra.resource_names import check_resource_names, main_scope
 from tools.check_infra.roles import check_roles
 from tools.check_infra.secret_hygiene import check_secrets
@@ -40,6 +42,7 @@ def _how_it_hangs_together(
     files: Mapping[str, BicepFile], folder: Path, _repository: Path
 ) -> Iterator[Finding]:
     yield from check_names(files)
+    yield from check_loaded_files(files, folder)
     yield from check_modules(files)
     yield from check_parameters(files, folder)
     yield from check_secrets(files)
@@ -49,11 +52,12 @@ def _what_it_amounts_to(
     files: Mapping[str, BicepFile], folder: Path, repository: Path
 ) -> Iterator[Finding]:
     yield from check_settings(files)
+    yield from check_posture(files)
     yield from check_roles(files, folder)
     try:
         yield from check_resource_names(files, folder)
         longest = main_scope(files, folder)
-        yield from check_policy(longest)
+        yield from check_policy(files, longest)
         yield from check_code_names(files, longest, repository)
     except NotKnown as reason:
         yield Finding("main.bicep", 1, f"a name cannot be computed, for {reason}")

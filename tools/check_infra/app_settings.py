@@ -34,12 +34,19 @@ def check_settings(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
         yield Finding("main.bicep", 1, f"app settings are in {len(found)} places, not in one")
         return
     file, node = found[0]
-    given = {name: value for part in _objects(file, node) for name, value in part.items()}
+    parts = list(_parts(file, node))
+    given = {name: value for part, _ in parts for name, value in properties(part).items()}
+    certain = {name for part, is_certain in parts if is_certain for name in properties(part)}
+    yield from _elsewhere(files)
+    for part, _ in parts:
+        if part.type != "object":
+            yield Finding(file.name, line_of(part), f"what settings are in {text(part)}?")
     platform: Mapping[str, str] = json.loads(_PLATFORM.read_text())
-    for name in sorted(_required() - given.keys()):
-        yield Finding(file.name, line_of(node), f"the setting {name} is missing")
-    for name in sorted(platform.keys() - given.keys()):
-        yield Finding(file.name, line_of(node), f"the platform's setting {name} is missing")
+    for name in sorted(_required() | platform.keys()):
+        if name not in certain:
+            whose = "the platform's setting" if name in platform else "the setting"
+            lack = "is there under a condition only" if name in given else "is missing"
+            yield Finding(file.name, line_of(node), f"{whose} {name} {lack}")
     for name, value in given.items():
         if name not in _known() and name not in platform:
             yield Finding(file.name, line_of(value), f"firstpull knows no setting {name}")
@@ -54,20 +61,29 @@ def _settings_in(file: BicepFile) -> Iterator[Node]:
             yield pairs["properties"]
 
 
-def _objects(file: BicepFile, node: Node) -> Iterator[dict[str, Node]]:
-    """The objects that an expression is put together from."""
+def _parts(file: BicepFile, node: Node, *, is_certain: bool = True) -> Iterator[tuple[Node, bool]]:
+    """What an expression is put together from, and whether each part is always in it."""
+    variable = file.find("var", text(node)) if node.type == "identifier" else None
     if is_call(node, "union"):
         for argument in arguments(node):
-            yield from _objects(file, argument)
+            yield from _parts(file, argument, is_certain=is_certain)
     elif node.type == "ternary_expression":
         for branch in node.named_children[1:]:
-            yield from _objects(file, branch)
-    elif node.type == "identifier":
-        variable = file.find("var", text(node))
-        if variable is not None and variable.value is not None:
-            yield from _objects(file, variable.value)
+            yield from _parts(file, branch, is_certain=False)
+    elif variable is not None and variable.value is not None:
+        yield from _parts(file, variable.value, is_certain=is_certain)
     else:
-        yield properties(node)
+        yield node, is_certain
+
+
+def _elsewhere(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
+    """Settings by the other way that the platform has."""
+    for file in files.values():
+        for node in walk(file.root):
+            pairs = properties(node)
+            if "appSettings" in pairs:
+                line = line_of(pairs["appSettings"])
+                yield Finding(file.name, line, "app settings are in siteConfig, too")
 
 
 def _variable(field: str) -> str:

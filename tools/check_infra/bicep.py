@@ -21,7 +21,7 @@ _KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """One declaration. `target` is a resource's type without version, or a module's path."""
+    """One declaration. `target` is a resource's type without its `version`, or a module's path."""
 
     kind: str
     name: str
@@ -29,6 +29,7 @@ class Declaration:
     node: Node
     decorators: tuple[Node, ...]
     target: str = ""
+    version: str = ""
     is_existing: bool = False
 
     @property
@@ -103,11 +104,11 @@ def _declarations(parent: Node) -> Iterator[Declaration]:
 
 def _declaration(node: Node, decorators: tuple[Node, ...]) -> Declaration:
     kind = _KINDS[node.type]
-    name, target = node.named_children[0], ""
+    name, target, version = node.named_children[0], "", ""
     if kind in ("resource", "module"):
         target = literal(node.named_children[1]) or ""
     if kind == "resource":
-        target = target.partition("@")[0]
+        target, _, version = target.partition("@")
     return Declaration(
         kind=kind,
         name=text(name),
@@ -115,6 +116,7 @@ def _declaration(node: Node, decorators: tuple[Node, ...]) -> Declaration:
         node=node,
         decorators=decorators,
         target=target,
+        version=version,
         is_existing=any(child.type == "existing" for child in node.children),
     )
 

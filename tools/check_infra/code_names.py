@@ -13,7 +13,7 @@ from tree_sitter import Node
 from firstpull import notices
 from firstpull.adapters.storage import account
 from firstpull.poison import QUEUES
-from tools.check_infra.bicep import BicepFile, line_of, literal, walk
+from tools.check_infra.bicep import BicepFile, line_of, literal, properties, walk
 from tools.check_infra.findings import Finding
 from tools.check_infra.storage_contents import storage_contents
 from tools.check_infra.values import Scope
@@ -30,6 +30,7 @@ def check_code_names(
 ) -> Iterator[Finding]:
     """What the template names, against the code and host.json."""
     yield from _storage(main, repository)
+    yield from _handed_on(files, main)
     yield from _events(main)
     yield from _open_paths(files, repository)
 
@@ -51,6 +52,22 @@ def _storage(main: Scope, repository: Path) -> Iterator[Finding]:
         for name in sorted(expected[kind] ^ set(names)):
             where = "the code" if name in expected[kind] else "the template"
             yield Finding("main.bicep", 1, f"only {where} has {name} among the {kind}")
+
+
+def _handed_on(files: Mapping[str, BicepFile], main: Scope) -> Iterator[Finding]:
+    """Containers that modules are told of are made; modules use what they are told."""
+    made = set(storage_contents(main)["containers"])
+    for module in main.file.of_kind("module"):
+        for name, node in module.params.items():
+            if name.endswith("ContainerName") and main.value_of(node) not in made:
+                message = f"{module.name} uses {main.value_of(node)}, a container that is not made"
+                yield Finding("main.bicep", line_of(node), message)
+    for file in files.values():
+        for node in walk(file.root):
+            for name, value in properties(node).items():
+                if name in ("queueName", "blobContainerName") and value.type == "string":
+                    message = f"{name} is written out, and not what the module is told"
+                    yield Finding(file.name, line_of(value), message)
 
 
 def _events(main: Scope) -> Iterator[Finding]:

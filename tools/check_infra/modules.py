@@ -13,6 +13,7 @@ from tools.check_infra.bicep import BicepFile, Declaration, line_of, text, walk
 from tools.check_infra.findings import Finding
 
 REGISTRY = "br/public:"
+_OF_MODULES = ("name", "outputs")
 _PUBLISHED = Path(__file__).with_name("registry_modules.json")
 
 
@@ -51,6 +52,7 @@ def check_modules(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
                 if text(node) not in interface.outputs:
                     message = f"{module.name} has no output {text(node)}"
                     yield Finding(file.name, line_of(node), message)
+            yield from _no_property(file, module)
     yield from _unreached(files)
 
 
@@ -105,6 +107,17 @@ def _outputs_used(file: BicepFile) -> dict[str, list[Node]]:
                     first = first.named_children[0]
                 found.setdefault(text(first), []).append(name)
     return found
+
+
+def _no_property(file: BicepFile, module: Declaration) -> Iterator[Finding]:
+    """`module.output`, say: a module has a name, and outputs."""
+    for node in walk(file.root):
+        if node.type == "member_expression":
+            owner, name = node.named_children[0], text(node.named_children[-1])
+            while owner.type not in ("identifier", "member_expression") and owner.named_children:
+                owner = owner.named_children[0]  # `module!`, `module[index]`
+            if (owner.type, text(owner)) == ("identifier", module.name) and name not in _OF_MODULES:
+                yield Finding(file.name, line_of(node), f"{module.name} has no property {name}")
 
 
 def _unreached(files: Mapping[str, BicepFile]) -> Iterator[Finding]:

@@ -27,12 +27,18 @@ FUNCTIONS = {
     *("resourceGroup", "resourceId", "split", "string", "subscription"),
     *("subscriptionResourceId", "take", "tenant", "toLower", "toObject", "union", "uniqueString"),
 }
+# Decorators, likewise.
+_DECORATORS = {
+    *("allowed", "batchSize", "description", "maxLength", "maxValue", "metadata", "minLength"),
+    *("minValue", "secure"),
+}
 _TYPES = ("type", "primitive_type", "array_type", "nullable_type")
 
 
 def check_names(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
     """Names that a compiler would refuse or warn of."""
     for file in files.values():
+        yield from _words_of_the_language(file)
         declared = [d for d in file.declarations if d.kind != "output"]
         for name, count in Counter(d.name for d in declared).items():
             if count > 1:
@@ -51,8 +57,23 @@ def check_names(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
                 yield Finding(file.name, declaration.line, f"{declaration.name} is never used")
 
 
+def _words_of_the_language(file: BicepFile) -> Iterator[Finding]:
+    """Types and decorators that there are not. None is declared here."""
+    for node in walk(file.root):
+        first = node.named_children[0] if node.named_children else None
+        if node.type == "type" and first is not None and first.type == "identifier":
+            yield Finding(file.name, line_of(node), f"{text(node)} is no type that is known")
+        if node.type == "decorator" and first is not None:
+            name = text(first).partition("(")[0]
+            if name not in _DECORATORS:
+                yield Finding(file.name, line_of(node), f"{name} is no decorator that is known")
+
+
 def _is_called(node: Node) -> bool:
-    parent = node.parent
+    parent, after = node.parent, node.next_named_sibling
+    if parent is not None and parent.type == "array" and after is not None:
+        # The grammar takes a call in an array for two items: `[subscription().id]`.
+        return after.start_byte == node.end_byte
     return (
         parent is not None
         and parent.type == "call_expression"

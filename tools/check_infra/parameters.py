@@ -19,7 +19,11 @@ _NOT_IN_THE_ENVIRONMENT = {"iotHubSuffix"}
 def check_parameters(files: Mapping[str, BicepFile], folder: Path) -> Iterator[Finding]:
     """The parameters that azd hands over. Defaults are in main.bicep only."""
     declared = {parameter.name for parameter in files["main.bicep"].of_kind("param")}
-    given = json.loads((folder / _FILE).read_text())["parameters"]
+    try:
+        given = json.loads((folder / _FILE).read_text())["parameters"]
+    except ValueError:
+        yield Finding(_FILE, 1, "this is no JSON")
+        return
     for name in sorted(declared - given.keys() - _NOT_IN_THE_ENVIRONMENT):
         yield Finding(_FILE, 1, f"the parameter {name} cannot be set")
     for name in sorted(given.keys() - declared):

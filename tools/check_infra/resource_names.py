@@ -10,7 +10,7 @@ from typing import Any
 
 from tree_sitter import Node
 
-from tools.check_infra.bicep import BicepFile
+from tools.check_infra.bicep import BicepFile, line_of, properties
 from tools.check_infra.findings import Finding
 from tools.check_infra.modules import REGISTRY
 from tools.check_infra.roles import ASSIGNMENT, DEFINITION
@@ -53,6 +53,8 @@ def check_resource_names(files: Mapping[str, BicepFile], folder: Path) -> Iterat
             scopes.append(callee)
     for scope in scopes:
         yield from _names_in(scope)
+        yield from _names_of_roles(scope)
+        yield from _names_of_subnets(scope)
     for kind, names in storage_contents(main).items():
         for name in names:
             if not re.fullmatch(_LIMITS[kind], name):
@@ -73,6 +75,25 @@ def _names_in(scope: Scope) -> Iterator[Finding]:
             problem = _problem(scope.inside(made), kind, node)
             if problem is not None:
                 yield Finding(scope.file.name, made.line, f"{made.name}: {problem}")
+
+
+def _names_of_roles(scope: Scope) -> Iterator[Finding]:
+    """A role definition is called by its `roleName`; its name is an id."""
+    for made in scope.file.of_kind("resource"):
+        if made.target == DEFINITION:
+            name = properties(made.body["properties"]).get("roleName")
+            problem = _problem(scope.inside(made), DEFINITION, name)
+            if problem is not None:
+                yield Finding(scope.file.name, made.line, f"{made.name}: {problem}")
+
+
+def _names_of_subnets(scope: Scope) -> Iterator[Finding]:
+    for made in scope.file.of_kind("module"):
+        subnets = made.params.get("subnets")
+        for subnet in subnets.named_children if subnets is not None else ():
+            problem = _problem(scope, "subnets", properties(subnet).get("name"))
+            if problem is not None:
+                yield Finding(scope.file.name, line_of(subnet), f"a subnet: {problem}")
 
 
 def _problem(scope: Scope, kind: str, node: Node | None) -> str | None:

@@ -23,6 +23,9 @@ from tools.check_infra.findings import Finding
 
 ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 DEFINITION = "Microsoft.Authorization/roleDefinitions"
+_BUILT_IN = Path(__file__).parents[2] / "local_azure" / "roles" / "built_in.json"
+# Modules that give the app a role are made for all of these, by a parameter that they have.
+_EVERY = {"registryName": "registryIds", "hubName": "hubIds"}
 # Who is meant, by the expressions that stand for them.
 _PRINCIPALS = {
     "app": ("identity.outputs.principalId", "appPrincipalId"),
@@ -65,6 +68,51 @@ def check_roles(files: Mapping[str, BicepFile], folder: Path) -> Iterator[Findin
             message = f"{role['name']} belongs on {role['on']}, not on {one.on}"
             yield Finding(one.file, one.line, message)
     yield from _handed_on(files)
+    yield from _ids(needed)
+    yield from _left_out(files)
+
+
+def _ids(needed: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+    """Bicep assigns a built-in role by its id, the local Azure by its name: they are one role's."""
+    known = {role["roleName"]: role["name"] for role in json.loads(_BUILT_IN.read_text())}
+    for role in needed.values():
+        if "id" in role and known.get(role["name"]) != role["id"]:
+            message = f"{role['id']} is not known as the id of {role['name']}"
+            yield Finding("roles.json", 1, message)
+
+
+def _left_out(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
+    """Roles of the app and of Event Grid that some deployments would do without."""
+    for file in files.values():
+        for resource in file.of_kind("resource"):
+            if resource.target in (ASSIGNMENT, DEFINITION) and _is_conditional(resource):
+                principal = properties(resource.body["properties"]).get("principalId")
+                if principal is None or text(principal) not in _PRINCIPALS["deployer"]:
+                    message = f"{resource.name} is made under a condition only"
+                    yield Finding(file.name, resource.line, message)
+        for module in file.of_kind("module"):
+            if module.params.keys() & {"appPrincipalId", "roleAssignments"}:
+                every = next((_EVERY[p] for p in module.params if p in _EVERY), None)
+                if _is_conditional(module):
+                    message = f"{module.name} is made under a condition only"
+                    yield Finding(file.name, module.line, message)
+                if _round_of(module) != every:
+                    message = f"{module.name} is not made for all of {every}"
+                    yield Finding(file.name, module.line, message)
+
+
+def _is_conditional(declaration: Declaration) -> bool:
+    """Whether it is made for nobody, or for some of a loop, where an `if` says so."""
+    node = declaration.node.named_children[-1]
+    while node.type == "for_statement":
+        node = node.named_children[-1]
+    return node.type == "if_statement"
+
+
+def _round_of(module: Declaration) -> str | None:
+    """What a module is made for each of."""
+    loop = module.node.named_children[-1]
+    return text(loop.named_children[1]) if loop.type == "for_statement" else None
 
 
 def _assignments(file: BicepFile, needed: Mapping[str, Mapping[str, str]]) -> Iterator[Assignment]:
@@ -111,13 +159,14 @@ def _source(file: BicepFile, definition: Declaration) -> str | None:
     """The file whose actions a role definition has, all of them and nothing else."""
     permissions = properties(definition.body["properties"]).get("permissions")
     actions = {
-        text(value)
+        (name, text(value))
         for node in walk(permissions or definition.node)
         for name, value in properties(node).items()
         if name.lower().endswith("actions")
     }
     role = file.find("var", "role")
-    if actions not in ({"role.Actions"}, {"role.DataActions"}) or role is None:
+    right = ({("actions", "role.Actions")}, {("dataActions", "role.DataActions")})
+    if actions not in right or role is None:
         return None
     if role.value is None or not is_call(role.value, "loadJsonContent"):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
 
-from tools.check_infra.bicep import BicepFile, line_of, text, walk
+from tools.check_infra.bicep import BicepFile, line_of, literal, text, walk
 from tools.check_infra.findings import Finding
 
 _LISTS = re.compile(r"^list[A-Z]?\w*$|^getSecret$")
@@ -16,9 +16,10 @@ _PROPERTIES = re.compile(
     r"^instrumentationKey$|^adminPassword$|^exportedSecrets$"
 )
 _IN_TEXT = re.compile(
-    r"AccountKey=|SharedAccessKey=|SharedAccessSignature|[?&]sig=|Password=", re.IGNORECASE
+    r"AccountKey=|SharedAccessKey=|SharedAccessSignature|[?&]sig=|Password=|whsec_\w", re.IGNORECASE
 )
 _OUTPUT = re.compile(r"password|secret|connection_?string|sas$|token$|keys?$", re.IGNORECASE)
+_PARTS_OF = ("member_expression", "subscript_expression")
 # With local authentication off, what is called a connection string is an address and no key.
 _HARMLESS = {"applicationInsights.outputs.connectionString"}
 
@@ -48,6 +49,14 @@ def _told_by(node: Node) -> str | None:
         name = text(node.named_children[-1])
         if _PROPERTIES.search(name) and text(node) not in _HARMLESS:
             return f"{text(node)} is a secret"
+        if name == "outputs" and (node.parent is None or node.parent.type not in _PARTS_OF):
+            return f"{text(node)} is all outputs, the secret ones too"
+    if node.type == "subscript_expression" and _PROPERTIES.search(_key(node)):
+        return f"{text(node)} is a secret"
     if node.type == "string" and _IN_TEXT.search(text(node)):
         return "this text is a connection string or a key"
     return None
+
+
+def _key(subscript: Node) -> str:
+    return literal(subscript.named_children[-1]) or ""

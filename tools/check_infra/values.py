@@ -99,7 +99,11 @@ class Scope:
             ]
         if name not in _FUNCTIONS:
             raise NotKnown(f"{name}()")
-        return _FUNCTIONS[name](*(self.value_of(argument) for argument in given))
+        values = [self.value_of(argument) for argument in given]
+        try:
+            return _FUNCTIONS[name](*values)
+        except (TypeError, AttributeError, IndexError):
+            raise NotKnown(text(node)) from None
 
 
 def _string(scope: Scope, node: Node) -> str:

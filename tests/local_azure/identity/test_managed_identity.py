@@ -13,12 +13,18 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ManagedIdentityCredential as SyncManagedIdentityCredential
 from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
-from local_azure.identity.responses import PATH, ManagedIdentity, create_identity_application
+from local_azure.identity.responses import (
+    PATH,
+    HostIdentities,
+    ManagedIdentity,
+    create_identity_application,
+)
 from local_azure.kernel import Kernel
 from local_azure.kernel.calls import CallLog
 from local_azure.kernel.faults import Fault, FaultKind, Faults
 
 HEADER = "header-of-the-host"
+NAMELESS = "header-of-a-host-that-has-user-assigned-identities-only"
 TENANT_ID = "00000000-0000-0000-0000-00000000000a"
 PRINCIPAL_ID = "00000000-0000-0000-0000-00000000000b"
 CLIENT_ID = "00000000-0000-0000-0000-00000000000c"
@@ -44,7 +50,11 @@ async def client(kernel: Kernel) -> AsyncIterator[TestClient[Any, Any]]:
         client_id=CLIENT_ID,
         resource_id=RESOURCE_ID,
     )
-    application = create_identity_application(kernel, identities={HEADER: [identity]})
+    hosts = {
+        HEADER: HostIdentities(system_assigned=identity),
+        NAMELESS: HostIdentities(user_assigned=(identity,)),
+    }
+    application = create_identity_application(kernel, hosts=hosts)
     async with TestClient(TestServer(application)) as client:
         yield client
 
@@ -93,6 +103,7 @@ async def test_only_who_knows_the_header_gets_a_token(
     assert HEADER not in str(answer)
 
 
+@pytest.mark.parametrize("header", [HEADER, NAMELESS])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -104,12 +115,20 @@ async def test_only_who_knows_the_header_gets_a_token(
     ],
 )
 async def test_the_identity_can_be_asked_for_by_name(
-    client: TestClient[Any, Any], name: str, value: str
+    client: TestClient[Any, Any], name: str, value: str, header: str
 ) -> None:
-    assert (await ask(client, **{name: value}))[0] == 200
-    status, answer = await ask(client, **{name: TENANT_ID})
+    assert (await ask(client, header=header, **{name: value}))[0] == 200
+    status, answer = await ask(client, header=header, **{name: TENANT_ID})
     assert status == answer["statusCode"] == 400
     assert answer["message"].startswith("No User Assigned or Delegated Managed Identity found")
+
+
+async def test_a_user_assigned_identity_has_to_be_named_even_if_it_is_the_only_one(
+    client: TestClient[Any, Any],
+) -> None:
+    status, answer = await ask(client, header=NAMELESS)
+    assert status == answer["statusCode"] == 400
+    assert answer["message"] == "Unable to load the proper Managed Identity."
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,11 @@ from azure.keyvault.secrets.aio import SecretClient
 from pydantic import SecretStr
 
 from local_azure.identity.responses import PATH as IDENTITY_PATH
-from local_azure.identity.responses import ManagedIdentity, create_identity_application
+from local_azure.identity.responses import (
+    HostIdentities,
+    ManagedIdentity,
+    create_identity_application,
+)
 from local_azure.kernel import Kernel
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.key_vault.models import Properties, Vault
@@ -89,7 +93,8 @@ async def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         client_id="00000000-0000-0000-0000-000000000003",
         resource_id="/subscriptions/s/resourcegroups/g/providers/Microsoft.Web/sites/app",
     )
-    identity = create_identity_application(kernel, identities={"header-of-the-host": [app]})
+    hosts = {"header-of-the-host": HostIdentities(system_assigned=app)}
+    identity = create_identity_application(kernel, hosts=hosts)
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{identity_port}{IDENTITY_PATH}")
     monkeypatch.setenv("IDENTITY_HEADER", "header-of-the-host")
     async with AsyncExitStack() as stack:

@@ -97,11 +97,22 @@ def test_what_needs_something_unknown_is_never_given() -> None:
     assert not held_to(role(actions=("*",), data_actions=("*",))).allows(APP, (), scope=VAULT)
 
 
-def test_who_has_lost_all_roles_may_do_nothing_and_who_never_had_any_is_an_owner() -> None:
+def test_who_has_lost_all_roles_may_do_nothing_and_who_never_had_any_neither() -> None:
     access = held_to(role(actions=("*",)))
     access.assign(APP.principal_id, [])
     assert not access.allows(APP, action("A/b/read"), scope=VAULT)
-    assert access.allows(Caller("operator"), action("A/b/read"), scope=VAULT)
+    assert not access.allows(Caller("stranger"), action("A/b/read"), scope=VAULT)
+
+
+def test_an_owner_may_do_everything_even_what_is_unknown() -> None:
+    access = held_to(role())
+    access.own_everything("operator")
+    for needs in (action("A/b/read"), data_action("A/b/read"), ()):
+        assert access.allows(Caller("operator"), needs, scope=VAULT)
+
+
+def test_nobody_is_held_to_roles_where_there_are_none() -> None:
+    assert Access().allows(Caller("anybody"), action("A/b/read"), scope=VAULT)
 
 
 def test_a_changed_definition_holds_where_the_role_is_assigned() -> None:
@@ -113,12 +124,17 @@ def test_a_changed_definition_holds_where_the_role_is_assigned() -> None:
 
 def test_decisions_tell_what_let_a_request_pass_and_what_was_missing() -> None:
     access = held_to(role(actions=("A/b/read",)))
-    access.allows(APP, action("A/b/read"), scope=VAULT)
-    access.allows(APP, action("A/b/write"), scope=VAULT)
-    access.allows(Caller("operator"), action("A/b/write"), scope=VAULT)
-    assert [(d.actions[0].name, d.allowed) for d in access.decisions] == [
-        ("A/b/read", True),
-        ("A/b/write", False),
+    access.own_everything("operator")
+    for principal in (APP.principal_id, "stranger", "operator"):
+        access.allows(Caller(principal), action("A/b/read"), scope=VAULT)
+        access.allows(Caller(principal), action("A/b/write"), scope=VAULT)
+    assert [(d.principal_id, d.actions[0].name, d.allowed) for d in access.decisions] == [
+        ("app", "A/b/read", True),
+        ("app", "A/b/write", False),
+        ("stranger", "A/b/read", False),
+        ("stranger", "A/b/write", False),
+        ("operator", "A/b/read", True),
+        ("operator", "A/b/write", True),
     ]
 
 

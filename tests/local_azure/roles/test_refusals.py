@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -27,6 +28,7 @@ from local_azure.stack.identities import STORAGE_ID
 from local_azure.stack.options import (
     CLIENT_ID,
     OPERATOR_CLIENT_ID,
+    OPERATOR_PRINCIPAL_ID,
     PRINCIPAL_ID,
     REGISTRY_NAME,
     RESOURCE_GROUP,
@@ -56,7 +58,7 @@ async def app() -> AsyncIterator[ManagedIdentityCredential]:
 
 @pytest.fixture
 async def operator() -> AsyncIterator[ManagedIdentityCredential]:
-    async with ManagedIdentityCredential() as credential:
+    async with ManagedIdentityCredential(client_id=OPERATOR_CLIENT_ID) as credential:
         yield credential
 
 
@@ -143,6 +145,18 @@ async def test_key_vault_says_that_it_is_forbidden_by_rbac(
     assert "Action: 'Microsoft.KeyVault/vaults/secrets/setSecret/action'" in message
     assert "/vaults/local-vault/secrets/kept-out'" in message
     assert "not to be shown" not in str(refused.value)
+
+
+async def test_the_app_may_keep_secrets_and_delete_none(
+    stack: Stack, app: ManagedIdentityCredential, operator: ManagedIdentityCredential
+) -> None:
+    async with SecretClient(stack.key_vault_url, app) as vault:
+        await vault.set_secret("kept", "a password")
+        with pytest.raises(HttpResponseError, match="secrets/delete"):
+            await vault.delete_secret("kept")
+    async with SecretClient(stack.key_vault_url, operator) as vault:
+        await vault.delete_secret("kept")
+        await vault.purge_deleted_secret("kept")
 
 
 @pytest.mark.usefixtures("no_roles")
@@ -259,6 +273,47 @@ async def test_a_token_that_somebody_else_signed_opens_nothing(stack: Stack) -> 
             async with session.get(f"{url}?comp=list", headers=headers) as answer:
                 assert answer.status == 401
                 assert answer.headers["x-ms-error-code"] == "InvalidAuthenticationInfo"
+
+
+async def test_an_app_that_does_not_say_its_client_id_is_nobody(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_CLIENT_ID", raising=False)
+    for header in (stack.identity_header, stack.identity_header_of_both):
+        monkeypatch.setenv("IDENTITY_HEADER", header)
+        async with ManagedIdentityCredential() as credential:
+            with pytest.raises(ClientAuthenticationError, match="Unable to load the proper"):
+                await credential.get_token("https://management.azure.com/.default")
+
+
+async def test_a_shell_is_the_operators_without_saying_so(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IDENTITY_HEADER", stack.operator_identity_header)
+    stack.kernel.access.decisions.clear()
+    async with ManagedIdentityCredential() as credential, arm_of(stack, credential) as arm:
+        assert (await arm.registries.get(*WHERE)).name == REGISTRY_NAME
+    assert {d.principal_id for d in stack.kernel.access.decisions} == {OPERATOR_PRINCIPAL_ID}
+
+
+async def test_a_principal_that_is_not_known_may_do_nothing(stack: Stack) -> None:
+    token = stack.kernel.tokens.issue(
+        issuer="https://sts.windows.net/somewhere/",
+        audience="https://management.azure.com",
+        lifetime=timedelta(hours=1),
+        claims={"oid": "a stranger"},
+    )
+    url = f"{stack.arm_endpoint}{stack.registry_id}/tokens"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(
+            url,
+            params={"api-version": "2025-11-01"},
+            headers={"Authorization": f"Bearer {token}"},
+        ) as answer,
+    ):
+        assert answer.status == 403
+    assert stack.kernel.access.decisions[-1].principal_id == "a stranger"
 
 
 async def test_the_app_cannot_get_a_token_of_the_operator(

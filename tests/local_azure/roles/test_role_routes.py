@@ -6,9 +6,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local_azure.kernel.access import Caller, data_action
 from local_azure.stack import Stack
 from local_azure.stack.identities import VAULT_ID
-from local_azure.stack.options import PRINCIPAL_ID
+from local_azure.stack.options import CLIENT_ID, PRINCIPAL_ID
 
 SECRET = "Microsoft.KeyVault/vaults/secrets/getSecret/action"  # noqa: S105 - an action's name
 
@@ -38,7 +39,7 @@ async def status_of_a_secret(stack: Stack) -> int:
     _, _, host = stack.key_vault_url.rpartition("/")
     audience = f"https://{host.partition('.')[2]}"
     async with aiohttp.ClientSession() as session:
-        asked = {"api-version": "2019-08-01", "resource": audience}
+        asked = {"api-version": "2019-08-01", "resource": audience, "client_id": CLIENT_ID}
         header = {"X-IDENTITY-HEADER": stack.identity_header}
         async with session.get(stack.identity_endpoint, params=asked, headers=header) as answer:
             token = (await answer.json())["access_token"]
@@ -53,7 +54,7 @@ async def test_the_app_has_what_bicep_gives_it(knobs: Knobs) -> None:
     assert {each["role"] for each in said["assignments"]} == {
         "firstpull",
         "firstpull devices",
-        "Key Vault Secrets Officer",
+        "firstpull secrets",
         "Storage Blob Data Owner",
         "Storage Queue Data Contributor",
         "Storage Table Data Contributor",
@@ -69,6 +70,7 @@ async def test_roles_are_taken_away_and_given_back_while_it_runs(
     assert await status_of_a_secret(stack) == 404
     assert await knobs("PUT", "/roleAssignments", {"assignments": []}) == (200, {"assignments": []})
     assert await status_of_a_secret(stack) == 403
+    stack.kernel.access.allows(Caller("a stranger"), data_action(SECRET), scope=VAULT_ID)
     _, said = await knobs("GET", "/roleAssignments/refusals")
     assert said["refusals"][-1] == {"missing": [SECRET], "scope": f"{VAULT_ID}/secrets/nothing"}
     await knobs("PUT", "/roles/readers", {"dataActions": ["*"]})

@@ -1,0 +1,45 @@
+"""Doors in front of a storage account, so that who comes with an identity needs roles on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import ClientSession, TCPConnector
+
+from local_azure.azurite import AzuriteEndpoints
+from local_azure.azurite.gate import StorageUrls, create_storage_gate
+from local_azure.azurite.operations import Service
+from local_azure.kernel import Kernel
+from local_azure.stack.identities import STORAGE_ID
+from local_azure.stack.listeners import Listeners
+
+
+@asynccontextmanager
+async def run_storage_gates(
+    kernel: Kernel, storage: AzuriteEndpoints, *, address: str
+) -> AsyncIterator[StorageUrls]:
+    """Where the account's services ask for roles: those that are held on the app's storage.
+
+    Whatever account it is, to the app it is the one that its roles are on.
+    """
+    listeners = Listeners(address=address, certificates=kernel.certificates)
+    # Azurite's answers are passed on as they are, and no request waits for another one.
+    connector = TCPConnector(ssl=kernel.certificates.client_context(), limit=0)
+    async with ClientSession(connector=connector, auto_decompress=False) as session:
+        try:
+            urls = {}
+            for service, url in (
+                (Service.BLOB, storage.blob_url),
+                (Service.QUEUE, storage.queue_url),
+                (Service.TABLE, storage.table_url),
+            ):
+                port = listeners.bind()
+                gate = create_storage_gate(
+                    kernel, session, service=service, url=url, account_id=STORAGE_ID
+                )
+                await listeners.serve(port, gate)
+                urls[f"{service}_url"] = f"https://{port.host}/{storage.account_name}"
+            yield StorageUrls(**urls)
+        finally:
+            await listeners.close()

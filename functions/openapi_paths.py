@@ -27,7 +27,7 @@ _DEVICE = _parameter("deviceId", "path", _NAME)
 
 
 def _devices() -> dict[str, Any]:
-    asked, of_one = _asked(), _problems(400, 403, 404, 503)
+    asked, of_one = _asked(), _problems(400, 404, 503)
     generation = _parameter("generation", "path", {"type": "integer", "minimum": 1})
     return {
         "/devices": {

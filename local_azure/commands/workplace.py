@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -48,12 +49,16 @@ class Workplace:
         Raises WorkplaceInUse. The lock ends with the process, however that ends.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise WorkplaceInUse(self.folder) from None
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(folder)
+            raise WorkplaceInUse(self.folder) from None
+        try:
             yield
+        finally:
+            os.close(folder)
 
     def ca(self, name: str, ca_pem: str) -> AbstractContextManager[Path]:
         """The stack's certificate authority as a file, for as long as it is used."""

@@ -220,7 +220,7 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("GET", _DEVICE, {"path_parameters": _device(1)}, 200),
     ("GET", _DEVICE, {"path_parameters": _device(2)}, 200),
     ("GET", _DEVICE, {"path_parameters": _device(9)}, 404),
-    ("GET", _DEVICE, {"path_parameters": _device(1), "query": {"hub": "stranger"}}, 403),
+    ("GET", _DEVICE, {"path_parameters": _device(1), "query": {"hub": "stranger"}}, 404),
     ("GET", _OPERATION, {"path_parameters": _device(1, generation=1)}, 200),
     ("GET", _OPERATION, {"path_parameters": _device(2, generation=1)}, 200),
     ("GET", _OPERATION, {"path_parameters": _device(3, generation=1)}, 200),

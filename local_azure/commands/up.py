@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import json
 import secrets
 import shutil
 import signal
@@ -13,7 +15,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
-from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
+from local_azure.commands.function_app import (
+    AppNotStarted,
+    FunctionApp,
+    app_settings,
+    run_function_app,
+)
 from local_azure.commands.workplace import Workplace, WorkplaceInUse
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
@@ -96,12 +103,28 @@ async def _serve_app(
     stack: Stack, workplace: Workplace, *, ca_file: Path, stop: asyncio.Event
 ) -> None:
     with _no_azure_cli_left_behind(ca_file.with_name(_AZURE_CONFIG)):
-        async with run_function_app(stack, ca_file=str(ca_file), on_line=_say) as app:
+        webhook_key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
+        async with run_function_app(
+            stack,
+            ca_file=str(ca_file),
+            on_line=_say,
+            more_settings=_settings_to_try_with(stack, webhook_key),
+        ) as app:
             variables = shell_environment(stack, app, ca_file=ca_file)
+            variables["WEBHOOK_KEY"] = webhook_key
             with workplace.environment(variables) as file:
                 _say(_INVITATION.format(file=file, management=stack.management_url))
                 await stop.wait()
                 _say("Stopping …")
+
+
+def _settings_to_try_with(stack: Stack, webhook_key: str) -> dict[str, str]:
+    """What is off by default is on here: signed webhooks, and taking tokens over."""
+    policy = json.loads(app_settings(stack)["FIRSTPULL_POLICY"])
+    return {
+        "FIRSTPULL_POLICY": json.dumps({**policy, "adoptableTokens": ["*"]}),
+        "FIRSTPULL_WEBHOOK_KEYS": webhook_key,
+    }
 
 
 @contextmanager

@@ -117,7 +117,8 @@ def _token_is_not_ours(observed: Observed) -> Finding | None:
         return Finding(
             state=State.BLOCKED,
             reason=Reason.TOKEN_NOT_OURS,
-            message=f"The token {token} belongs to another device or to a connected registry.",
+            message=f"The token {token} is another device's, another deployment's or a connected "
+            "registry's.",
             remedy="Ask with the name of the device's own token, or without `adopt`.",
         )
     if observed.record.names is not None or observed.record.intent.adopt is not None:
@@ -153,8 +154,10 @@ def _twin_entry_is_not_ours(observed: Observed) -> Finding | None:
         return None
     entry = read_entry(twin.desired, view.place.connected_registry)
     ours = {credential.names.token, *(h.names.token for h in observed.record.leaving)}
-    if entry is None or not entry.intact or any(entry.is_for(token) for token in ours):
+    if entry is None or any(entry.is_for(token) for token in ours):
         return None
+    if not entry.intact and observed.record.delivery is not None:
+        return None  # somebody edited what this deployment delivered
     return Finding(
         state=State.BLOCKED,
         reason=Reason.TWIN_ENTRY_NOT_OURS,

@@ -39,7 +39,12 @@ def token_name(device: DeviceKey, *, deployment: str) -> str:
 def names_for(device: DeviceKey, *, deployment: str, registry: RegistryId) -> Names:
     """Token and secret of a device; the secret is that of one container registry's token."""
     token = token_name(device, deployment=deployment)
-    return Names(token=token, secret=f"{token}-{_short_hash(registry.casefold())[:8]}")
+    return Names(token=token, secret=secret_name(token, registry=registry))
+
+
+def secret_name(token: str, *, registry: RegistryId) -> str:
+    """The secret for a token that a deployment made in this container registry."""
+    return f"{token}-{_short_hash(registry.casefold())[:8]}"
 
 
 def scope_map_name(actions: frozenset[str], *, deployment: str) -> str:

@@ -19,7 +19,7 @@ from firstpull.cloud import (
 from firstpull.errors import Conflict, FirstpullError
 from firstpull.ledger import Ledger
 from firstpull.listing import every_record
-from firstpull.naming import Names, names_for, scope_map_name, token_name
+from firstpull.naming import Names, names_for, scope_map_name, secret_name, token_name
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
 from firstpull.records import DeviceRecord, Holding
@@ -82,7 +82,7 @@ class CredentialView:
     synced_actions: frozenset[str] | None
     """What the connected registry syncs; None where it need not be known."""
     is_taken: bool = False
-    """Whether the token is another device's, or a connected registry's own."""
+    """Whether the token is another device's, another deployment's or a connected registry's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,14 +323,19 @@ class Observer:
             return False
         if record.names is not None:
             return await self.is_named_elsewhere(record, view.place, names.token)
-        is_named, connected = await asyncio.gather(
+        is_named, connected, versions = await asyncio.gather(
             self.is_named_elsewhere(record, view.place, names.token),
             self.registries.list_connected_registries(view.place.registry),
+            self.secrets.versions(secret_name(names.token, registry=view.place.registry)),
+        )
+        is_anothers = any(
+            v.enabled and v.tags.get("deployment") not in (None, self.deployment) for v in versions
         )
         syncs = (c.sync_token_id for c in connected if c.sync_token_id is not None)
         here = any(held.place == view.place for held in record.leaving)
         is_entered = view.ledger.get(view.token_id) is not None and not here
-        return is_named or is_entered or any(same_id(view.token_id, sync) for sync in syncs)
+        is_sync_token = any(same_id(view.token_id, sync) for sync in syncs)
+        return is_named or is_anothers or is_entered or is_sync_token
 
     async def is_named_elsewhere(self, record: DeviceRecord, place: Place, token: str) -> bool:
         """Whether another device that was not revoked has this token."""

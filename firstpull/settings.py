@@ -90,7 +90,8 @@ class Settings(StorageSettings):
     """Name of this deployment, `a-z 0-9 -`, at most 32.
 
     Two deployments on the same hub and container registry never share a token. Changing it later
-    gives devices that are onboarded anew other names; those that have a record keep theirs.
+    gives devices that are onboarded anew other names; those that have a record keep theirs. A
+    device's tag speaks to every deployment whose policy has its hub: give each hub to one.
     """
     policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
     """Who may ask for what, as JSON: the hubs, registries and sites that requests may name."""

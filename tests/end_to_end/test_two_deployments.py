@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import pytest
 from firstpull.drift import SCOPE_MAP_REST
 from firstpull.reasons import Reason
 from firstpull.records import State
+from firstpull.requests import read_request
 from local_azure.container_registry.resources import ConnectedRegistryChanges
+from local_azure.iot_hub.twins import Json, TwinPatch
 from local_azure.stack import Stack
 
 from .cloud import (
@@ -133,7 +136,10 @@ async def test_the_sweep_of_one_removes_its_own_scope_map_and_not_the_other_s(
     both: Both, stack: Stack, pair: Pair
 ) -> None:
     await both.ours.revoke(pair.ours.device_id)
-    await both.ours.application.sweeper.run()
+    await both.theirs.revoke(pair.theirs.device_id)
+    noted = await both.ours.application.sweeper.run()
+    ours = f"{stack.registry_id}/scopeMaps/{pair.ours.scope_map}"
+    assert [*noted.scope_maps_unreferenced] == [ours]
     both.ours.firstpull.clock.advance(SCOPE_MAP_REST)
     report = await both.ours.application.sweeper.run()
     assert report.scope_maps_removed == 1
@@ -179,6 +185,7 @@ async def test_a_device_of_both_at_one_connected_registry_is_the_first_one_s(
     both: Both, stack: Stack
 ) -> None:
     subject = await both.ours.ready_device("of-both")
+    entry = entry_of(stack, "of-both", PLANT)
     before = all_that_is(stack, subject)
     await both.theirs.firstpull.ask(both.theirs.application, "of-both", PLANT)
     record = await both.theirs.comes_to_rest("of-both")
@@ -189,6 +196,15 @@ async def test_a_device_of_both_at_one_connected_registry_is_the_first_one_s(
     assert len([t for t in cloud_registry(stack).tokens() if "-of-both-" in t.name]) == 1
     assert all_that_is(stack, subject) == before
     await sweeps_find_nothing(both)
+
+    edited: Json = {PLANT: {"address": "example.invalid"}}
+    edit: dict[str, Json] = {"firstpull": {"registryCredentials": edited}}
+    stack.hub.patch_twin("of-both", TwinPatch(desired=edit), etag=None)
+    looked = await both.theirs.firstpull.look_again(both.theirs.application, "of-both")
+    assert looked == [], "somebody edited the entry, and it is the first one's still"
+    await both.ours.application.sweeper.run()
+    assert (await both.ours.comes_to_rest("of-both")).is_converged
+    assert entry_of(stack, "of-both", PLANT) == entry
 
     await both.ours.revoke("of-both")
     await both.theirs.comes_to_rest("of-both")
@@ -214,3 +230,29 @@ async def test_a_device_of_both_at_two_connected_registries_has_a_login_of_each(
     assert entry_of(stack, "of-each", PLANT) == ours
     assert clients_of(stack, PLANT) == [subject.token]
     await both.ours.revoke("of-each")
+
+
+async def test_a_token_of_one_is_not_taken_over_by_the_other(both: Both, stack: Stack) -> None:
+    subject = await both.ours.ready_device("of-adopt")
+    before = all_that_is(stack, subject)
+    settings = settings_of(stack, "greedy", PLANT, capacity=CAPACITY)
+    policy = json.loads(settings["FIRSTPULL_POLICY"]) | {"adoptableTokens": ["*"]}
+    async with AsyncExitStack() as opened:
+        storage = await opened.enter_async_context(another_storage(stack))
+        settings = settings_of(stack, "greedy", PLANT, capacity=CAPACITY, storage=storage)
+        settings["FIRSTPULL_POLICY"] = json.dumps(policy)
+        greedy = await opened.enter_async_context(connected(stack, settings))
+        case = Case(greedy, greedy.application(), PLANT)
+        register(stack, "of-greed")
+        body = {
+            "deviceId": "of-greed",
+            "connectedRegistry": PLANT,
+            "repositories": ["hello-world"],
+            "adopt": subject.token,
+        }
+        request = read_request(json.dumps(body).encode())
+        await case.application.onboarding.ask(request, requested_by="a test")
+        record = await case.comes_to_rest("of-greed")
+        assert record.condition.reason is Reason.TOKEN_NOT_OURS
+        assert all_that_is(stack, subject) == before
+    await both.ours.revoke("of-adopt")

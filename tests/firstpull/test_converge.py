@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from firstpull.cloud import ScopeMap, Slot
 from firstpull.devices import DeviceKey
 from firstpull.errors import Conflict
+from firstpull.membership import REQUEST_DEADLINE
 from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.records import Claim, State, to_json
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import (
     FakeContainerRegistries,
@@ -655,3 +657,18 @@ async def test_a_condition_tells_of_many_repositories_in_few_words() -> None:
     message = harness.cloud.record(device).condition.message
     assert "elsewhere/000" in message
     assert "and 85 more" in message
+
+
+async def test_a_claim_that_ran_out_is_respected_for_one_requests_time() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    record, (_, version) = harness.cloud.record(device), harness.cloud.records[device]
+    now = harness.clock.now()
+    held = replace(record, claim=Claim(owner="one that died", until=now), due_at=now)
+    harness.cloud.records[device] = to_json(held), version
+    harness.clock.advance(timedelta(seconds=REQUEST_DEADLINE - 1))
+    await harness.processes[0].worker.look_at(device)
+    assert harness.cloud.record(device) == held
+    harness.clock.advance(timedelta(seconds=2))
+    await harness.processes[0].worker.look_at(device)
+    assert harness.cloud.record(device).claim is None

@@ -8,7 +8,7 @@ import pytest
 
 from firstpull.cloud import TokenId
 from firstpull.errors import Blocked, Conflict, Transient
-from firstpull.ledger import Standing
+from firstpull.ledger import Standing, to_json
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.reasons import Reason
 from tests.firstpull.fakes import Crashed, FakeCloud, FakeToken, Fault, FaultKind, name_in
@@ -347,3 +347,27 @@ async def test_who_leaves_goes_with_the_next_write(cloud: FakeCloud) -> None:
     assert listed(cloud)[5:] == ["fp-02"]
     assert cloud.ledger(PLANT_ONE).get(token_id(1)) is None
     assert cloud.calls.count(WRITE) == before + 1
+
+
+async def test_who_wants_out_while_a_list_is_written_is_not_taken_for_gone(
+    cloud: FakeCloud,
+) -> None:
+    (process,) = processes(cloud, 1)
+    await reserve(process, 1)
+    await join(process, 1)
+    await reserve(process, 2)
+    marked: list[str] = []
+
+    def another_process_marks_it(_: int, operation: str) -> None:
+        if operation == WRITE and not marked:
+            marked.append(operation)
+            ledger = cloud.ledger(PLANT_ONE).standing_at(token_id(1), Standing.LEAVING)
+            version = cloud.ledgers[PLANT_ONE][1]
+            cloud.ledgers[PLANT_ONE] = to_json(ledger), version + 1
+
+    cloud.before_call = another_process_marks_it
+    await join(process, 2)
+    assert marked
+    assert "fp-01" not in listed(cloud)
+    assert "fp-02" in listed(cloud)
+    assert cloud.ledger(PLANT_ONE).get(token_id(1)) is None

@@ -1,4 +1,7 @@
-"""Ten bugs, at least one for each of P1 to P9: what the machine has to catch."""
+"""Ten bugs, at least one for each of P1 to P9: what the machine has to catch.
+
+Each is caught by a course of events, too, which `short_courses` holds.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class PlantedBug:
-    """`before` stands once in a file of the package firstpull; `after` is the bug."""
+    """`before` stands once in a file of the package firstpull; `after` is the bug.
+
+    `course` is the name of a short course of events that sets it off.
+    """
 
     promise: str
     what: str
     file: str
+    course: str
     before: str
     after: str
 
@@ -27,6 +34,7 @@ PLANTED_BUGS = (
         promise="P1",
         what="the claim does not name what will be made",
         file="converge.py",
+        course="onboarded",
         before="names=credential.names,",
         after="names=record.names,",
     ),
@@ -34,6 +42,7 @@ PLANTED_BUGS = (
         promise="P2",
         what="every rotation ends the old password at once",
         file="plan.py",
+        course="rotated",
         before="if rotation is None or not rotation.immediately:",
         after="if rotation is None:",
     ),
@@ -41,6 +50,7 @@ PLANTED_BUGS = (
         promise="P3",
         what="the claim does not make the device due again",
         file="converge.py",
+        course="a_crash_under_a_claim",
         before="due_at=until + timedelta(seconds=REQUEST_DEADLINE),",
         after="due_at=until + timedelta(days=10_000),",
     ),
@@ -48,6 +58,7 @@ PLANTED_BUGS = (
         promise="P4",
         what="the list is written from our own entries alone",
         file="ledger.py",
+        course="beside_a_foreign_client",
         before="kept = [t for t in listed if not any(",
         after="kept = [t for t in listed if self.get(t) and not any(",
     ),
@@ -55,6 +66,7 @@ PLANTED_BUGS = (
         promise="P5",
         what="the capacity in the settings is not heeded",
         file="policy.py",
+        course="one_too_many",
         before="""\
         return next((e for e in self.connected_registries if self.place_of(e) == place), None)
 """,
@@ -67,6 +79,7 @@ PLANTED_BUGS = (
         promise="P6",
         what="the journal tells the password instead of its slot",
         file="apply.py",
+        course="onboarded",
         before="slot=action.slot.value)",
         after="slot=password.value.reveal())",
     ),
@@ -74,6 +87,7 @@ PLANTED_BUGS = (
         promise="P7",
         what="a late message undoes a revoke",
         file="onboarding.py",
+        course="a_late_message",
         before="if revoked is not None and intent.at <= revoked.at:",
         after="if revoked is not None and intent.at <= record.intent.at:",
     ),
@@ -81,6 +95,7 @@ PLANTED_BUGS = (
         promise="P7",
         what="a device that was registered anew is taken for the one before",
         file="observation.py",
+        course="registered_anew",
         before="return self.twin is not None and recorded not in (None, self.hub_generation_id)",
         after="return False",
     ),
@@ -88,6 +103,7 @@ PLANTED_BUGS = (
         promise="P8",
         what="the same request by somebody else counts as another one",
         file="records.py",
+        course="asked_again",
         before="return self == replace(other, requested_by=self.requested_by, at=self.at)",
         after="return self == replace(other, at=self.at)",
     ),
@@ -95,6 +111,7 @@ PLANTED_BUGS = (
         promise="P9",
         what="a proposal is recorded",
         file="onboarding.py",
+        course="previewed",
         before="""\
         _, wanted = await self._stored_and_wanted(
             request, requested_by=requested_by, asked_at=asked_at

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.lifetime.foreign_hand import ToList
+from tests.lifetime.foreign_hand import ToDevice, ToList
 from tests.lifetime.line import Mishap
 from tests.lifetime.machine import Lifetime
+from tests.lifetime.short_courses import Course, run
 
 
 def _a_revoke_before_anything_was_made(life: Lifetime) -> None:
@@ -116,7 +115,18 @@ def _registered_anew_while_its_move_is_blocked(life: Lifetime) -> None:
     life.delete("press-1", announced=False, comes_back=True)
 
 
+def _a_new_token_deleted_before_the_old_one_ends(life: Lifetime) -> None:
+    """No client can prevent it, and it is mended: the watch took it for a lost password."""
+    life.some_are_there(["press-3"], "portone")
+    life.ask("press-3", "plantone", ["plant/app"], meanwhile=False)
+    life.leap(16)
+    life.deliver()
+    life.meddle("press-3", ToDevice.DELETES_THE_TOKEN, "registries.disable_token")
+    life.play(1)
+
+
 FOUND = (
+    _a_new_token_deleted_before_the_old_one_ends,
     _registered_anew_while_its_move_is_blocked,
     _revoked_again,
     _adopted_after_it_was_blocked,
@@ -132,14 +142,5 @@ FOUND = (
 
 
 @pytest.mark.parametrize("course", FOUND, ids=lambda course: course.__name__.strip("_"))
-def test_what_the_machine_has_found_stays_mended(course: Callable[[Lifetime], None]) -> None:
-    _run(course)
-
-
-def _run(course: Callable[[Lifetime], None]) -> None:
-    life = Lifetime()
-    try:
-        course(life)
-        life.promises_hold()
-    finally:
-        life.teardown()
+def test_what_the_machine_has_found_stays_mended(course: Course) -> None:
+    run(course)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.lifetime.course import EVERY_DAY
 from tests.lifetime.machine import Lifetime
 
-TestLifetime = Lifetime.TestCase
+TestLifetime = pytest.mark.timeout(600)(Lifetime.TestCase)  # half a minute on an idle machine
 TestLifetime.settings = EVERY_DAY

@@ -1,26 +1,51 @@
-"""The planted bugs still have their places. `make planted-bugs` tells whether they are caught."""
+"""Each planted bug is caught every day, by a short course of events and the promise it breaks.
+
+`make planted-bugs` tells whether the machine finds them by itself.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import firstpull
 from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug
+from tests.lifetime.short_courses import COURSES, run
 
+_ROOT = Path(__file__).parents[2]
 _PACKAGE = Path(firstpull.__file__).parent
 
 
-@pytest.mark.parametrize("bug", PLANTED_BUGS, ids=lambda bug: f"{bug.promise} {bug.what}")
-def test_a_planted_bug_has_one_place(bug: PlantedBug) -> None:
-    file = _PACKAGE / bug.file
-    text = file.read_text()
-    planted = bug.planted(text)
-    assert planted != text
-    compile(planted, str(file), "exec")
-
-
-def test_there_is_a_bug_for_each_promise() -> None:
-    assert len(PLANTED_BUGS) == 10
+def test_every_promise_that_the_machine_watches_has_a_planted_bug() -> None:
     assert {bug.promise for bug in PLANTED_BUGS} == {f"P{number}" for number in range(1, 10)}
+    assert len(PLANTED_BUGS) == 10
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_without_a_bug_the_course_breaks_no_promise(name: str) -> None:
+    run(COURSES[name])
+
+
+@pytest.mark.parametrize("bug", PLANTED_BUGS, ids=lambda bug: f"{bug.promise} {bug.what}")
+def test_a_planted_bug_is_caught_by_the_promise_that_it_breaks(
+    bug: PlantedBug, tmp_path: Path
+) -> None:
+    copy = tmp_path / "firstpull"
+    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    file = copy / bug.file
+    file.write_text(bug.planted(file.read_text()))
+    ran = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-P", "-m", "tests.lifetime.short_courses", bug.course, str(tmp_path)],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(_ROOT)))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1, f"nothing was found: {ran.stderr}"
+    assert f"AssertionError: {bug.promise}: " in ran.stderr, ran.stderr

@@ -48,8 +48,8 @@ from firstpull.reasons import Reason
 
 _ACTIVATION_DEADLINE = 30.0
 """Seconds for a new token to become active; about five on Azure."""
-_LIST_DEADLINE = 60.0
-"""Seconds for a whole list, however many pages it has."""
+_LIST_DEADLINE = 240.0
+"""Seconds for a whole list, however many pages it has: 2,500 tokens are 128 of 20."""
 _REFUSALS = (400, 409)
 """No document says with which status and code a token in use is refused; the lists are asked."""
 

@@ -9,9 +9,10 @@ from datetime import timedelta
 from enum import Enum
 from itertools import count
 
-from firstpull.cloud import Place, name_of
+from firstpull.cloud import Place, RegistryId, name_of
 from firstpull.devices import DeviceKey
 from firstpull.records import DeviceRecord, Holding
+from local_azure.container_registry.passwords import PASSWORD_NAMES, PasswordName
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.key_vault.exceptions import KeyVaultError
@@ -24,6 +25,8 @@ from tests.lifetime.watch import Watch
 
 _OTHERS = "somebody"
 _ACTIVATION = timedelta(seconds=2)
+_VALIDITY = timedelta(days=60)
+"""Of a password that somebody makes anew. Who gives it no end has to delete it, too."""
 
 
 class ToList(Enum):
@@ -42,6 +45,9 @@ class ToDevice(Enum):
     DISABLES_THE_TOKEN = "disables the token"  # noqa: S105 - what somebody does
     GIVES_IT_ANOTHER_SCOPE_MAP = "gives it another scope map"
     EDITS_THE_SCOPE_MAP = "edits the scope map"
+    MAKES_A_PASSWORD = "makes password1 anew"  # noqa: S105 - what somebody does
+    MAKES_BOTH_PASSWORDS = "makes both passwords anew"
+    DELETES_THE_PASSWORDS = "deletes the passwords"
     DISABLES_THE_SECRET = "disables the secret"  # noqa: S105 - what somebody does
     DELETES_THE_SECRET = "deletes the secret"  # noqa: S105 - what somebody does
     PURGES_THE_SECRET = "purges the secret"  # noqa: S105 - what somebody does
@@ -102,6 +108,9 @@ class ForeignHand:
                     | ToDevice.DISABLES_THE_TOKEN
                     | ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP
                     | ToDevice.EDITS_THE_SCOPE_MAP
+                    | ToDevice.MAKES_A_PASSWORD
+                    | ToDevice.MAKES_BOTH_PASSWORDS
+                    | ToDevice.DELETES_THE_PASSWORDS
                 ):
                     self._meddles_with_token(holding, what)
                 case (
@@ -127,9 +136,25 @@ class ForeignHand:
             case ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP:
                 other = registry.registry_id.child("scopeMaps", "_repositories_push")
                 registry.update_token(name, scope_map_id=other)
+            case ToDevice.MAKES_A_PASSWORD | ToDevice.MAKES_BOTH_PASSWORDS:
+                slot: PasswordName | None = PASSWORD_NAMES[0]
+                if what is ToDevice.MAKES_BOTH_PASSWORDS:
+                    slot = None
+                self._makes_passwords(holding.place.registry, name, slot)
+            case ToDevice.DELETES_THE_PASSWORDS:
+                registry.update_token(name, keep_passwords=())
             case _:
                 scope_map = name_of(registry.token(name).scope_map_id)
                 registry.update_scope_map(scope_map, actions=["repositories/theirs/content/read"])
+
+    def _makes_passwords(self, registry: RegistryId, token: str, slot: PasswordName | None) -> None:
+        """As `az acr token credential generate --expiration` does: without a slot both."""
+        cloud = self.azure.registry(registry)
+        token_id = cloud.registry_id.child("tokens", token)
+        expiry = self.clock.now() + _VALIDITY
+        made = cloud.generate_credentials(token_id, name=slot, expiry=expiry)
+        for each in (slot,) if slot else PASSWORD_NAMES:
+            self.watch.password_was_made(registry, token, made.value_of(each))
 
     def _meddles_with_secret(self, name: str, what: ToDevice) -> None:
         vault = self.azure.vault

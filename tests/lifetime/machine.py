@@ -19,6 +19,7 @@ from firstpull.records import DeviceRecord
 from firstpull.requests import OnboardingRequest
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
+from tests.lifetime import reached
 from tests.lifetime.asking import asks_for, request_of
 from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, place_of
 from tests.lifetime.ending import check_the_end
@@ -273,6 +274,7 @@ class Lifetime(RuleBasedStateMachine):
         self.is_broken = True
         self.world.watch.check()
         self.is_broken = False
+        reached.note(self.world)
 
     def teardown(self) -> None:
         try:

@@ -85,6 +85,12 @@ class Token:
         """The password in a slot: by name, for the service lists only those that exist."""
         return next((p for p in self.passwords if p.slot is slot), None)
 
+    def last_to_end(self, now: datetime) -> Password | None:
+        """Of the passwords that may be in use, the one that ends last, or never."""
+        for_ever = datetime.max.replace(tzinfo=now.tzinfo)
+        live = (password for password in self.passwords if password.is_live(now))
+        return max(live, key=lambda p: p.expires_at or for_ever, default=None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewPassword:

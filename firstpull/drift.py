@@ -20,7 +20,6 @@ from firstpull.revoking import was_in_hub
 from firstpull.sweep_report import Kind, Unexplained
 from firstpull.warned import warnings_for
 
-ENTRY_GONE = "the twin's entry is gone"
 SCOPE_MAP_REST = timedelta(hours=24)
 """So long nothing must refer to a scope map before it is removed."""
 
@@ -152,6 +151,11 @@ def is_newer(record: DeviceRecord, inventory: Inventory) -> bool:
     return record.observed_at is not None and record.observed_at >= inventory.at
 
 
+def _accounts_for_its_own(record: DeviceRecord, inventory: Inventory) -> bool:
+    """Whether what a record names is explained by it: a tombstone's is to be gone."""
+    return not record.is_tombstone or is_newer(record, inventory)
+
+
 def _in_registry(record: DeviceRecord, inventory: Inventory, deployment: str) -> Iterator[str]:
     place, names = record.place, record.names
     registry = inventory.registries.get(place.registry) if place is not None else None
@@ -222,7 +226,7 @@ def _in_hub(record: DeviceRecord, inventory: Inventory) -> Iterator[str]:
         return
     entry = read_entry(twin.desired, record.place.connected_registry)
     if entry is None:
-        yield ENTRY_GONE
+        yield "the twin's entry is gone"
     elif entry.id != record.delivery.id or not entry.intact:
         yield "the twin's entry was changed"
     elif record.condition.state is State.READY and not twin.enabled:
@@ -243,7 +247,7 @@ def _unexplained_tokens(inventory: Inventory, deployment: str) -> Iterator[Unexp
     explained = {
         (holding.place.registry, holding.names.token)
         for record in inventory.records
-        if not record.is_tombstone or is_newer(record, inventory)
+        if _accounts_for_its_own(record, inventory)
         for holding in record.holdings
     }
     own = {
@@ -262,7 +266,7 @@ def _unexplained_secrets(inventory: Inventory, deployment: str) -> Iterator[Unex
     explained = {
         holding.names.secret
         for record in inventory.records
-        if not record.is_tombstone or is_newer(record, inventory)
+        if _accounts_for_its_own(record, inventory)
         for holding in record.holdings
     }
     for name, secret in (inventory.secrets or {}).items():
@@ -283,7 +287,7 @@ def _unexplained_entries(inventory: Inventory, deployment: str) -> Iterator[Unex
             explained = {
                 holding.place.connected_registry
                 for holding in holdings
-                if record is not None and (not record.is_tombstone or is_newer(record, inventory))
+                if record is not None and _accounts_for_its_own(record, inventory)
             }
             for key, entry in entries_in(twin.desired).items():
                 if key not in explained and any(entry.is_for(name) for name in ours):

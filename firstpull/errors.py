@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from firstpull.cloud import Place
@@ -77,6 +77,15 @@ class Blocked(FirstpullError):
     def __init__(self, reason: Reason, message: str, *, remedy: str) -> None:
         super().__init__(reason, message)
         self.remedy = remedy
+
+
+async def read_or_else[T](reading: Awaitable[T], default: T, errors: list[FirstpullError]) -> T:
+    """What is read, or the default, and the reason why not among `errors`."""
+    try:
+        return await reading
+    except FirstpullError as error:
+        errors.append(error)
+        return default
 
 
 def record_not_readable(device: DeviceKey) -> Blocked:

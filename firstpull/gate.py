@@ -66,7 +66,7 @@ def _no_place(observed: Observed) -> Finding | None:
     site = observed.record.intent.site
     if site is not None and len(full) == len(problems):
         counts = {str(view.place): view.used for view in observed.views}
-        return _of(site_full(site, used=counts))
+        return finding_of(site_full(site, used=counts))
     found = next(iter(full), None) or problems[0]
     others = [p.message for p in problems if p is not None and p is not found]
     if found is None or not others:
@@ -76,7 +76,7 @@ def _no_place(observed: Observed) -> Finding | None:
 
 def _place_problem(view: PlaceView) -> Finding | None:
     if view.connected_registry is None:
-        return _of(connected_registry_not_found(view.place))
+        return finding_of(connected_registry_not_found(view.place))
     if view.entry is None:
         return Finding(
             state=State.BLOCKED,
@@ -92,12 +92,12 @@ def _place_problem(view: PlaceView) -> Finding | None:
             remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:
-        return _of(connected_registry_full(view.place, capacity=view.entry.capacity))
+        return finding_of(connected_registry_full(view.place, capacity=view.entry.capacity))
     return None
 
 
-def _of(refusal: Blocked) -> Finding:
-    """What a worker would be told on trying, found before."""
+def finding_of(refusal: Blocked) -> Finding:
+    """What somebody was told, or a worker would be told on trying."""
     return Finding(
         state=State.BLOCKED,
         reason=refusal.reason,

@@ -130,21 +130,24 @@ class Stocktaking:
 
         Such a device was adopted, or somebody emptied its twin. They are asked for together.
         """
-        twins: dict[str, dict[str, Twin]] = {}
-        for hub, devices in listed.items():
-            if devices is None:
-                continue
-            known = {device.device_id: device.twin for device in devices}
-            missing = [
-                record.device.device_id
-                for record in records
-                if record.device.hub == hub and record.device.device_id not in known
-                if was_in_hub(record)
-            ]
-            more = await _tried(self.hubs.find_devices(hub, missing), hub, unread)
-            if more is not None:
-                twins[hub] = known | {device.device_id: device.twin for device in more}
-        return twins
+        known = {
+            hub: {device.device_id: device.twin for device in devices}
+            for hub, devices in listed.items()
+            if devices is not None
+        }
+        missing: dict[str, list[str]] = {hub: [] for hub in known}
+        for record in records:
+            hub, device_id = record.device.hub, record.device.device_id
+            if hub in known and device_id not in known[hub] and was_in_hub(record):
+                missing[hub].append(device_id)
+        found = await asyncio.gather(
+            *(_tried(self.hubs.find_devices(h, ids), h, unread) for h, ids in missing.items())
+        )
+        return {
+            hub: known[hub] | {device.device_id: device.twin for device in more}
+            for hub, more in zip(missing, found, strict=True)
+            if more is not None
+        }
 
     async def _registry(self, registry: RegistryId) -> RegistryInventory:
         tokens, scope_maps, connected = await asyncio.gather(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from firstpull.cloud import (
@@ -16,7 +16,7 @@ from firstpull.cloud import (
     Twin,
     same_id,
 )
-from firstpull.errors import Conflict, FirstpullError
+from firstpull.errors import Conflict, FirstpullError, read_or_else
 from firstpull.ledger import Ledger
 from firstpull.listing import every_record
 from firstpull.naming import Names, names_for, scope_map_name, secret_name, token_name
@@ -175,7 +175,7 @@ class Observer:
         is_listed = self.policy.hub(record.device.hub) is not None
         errors_of_hub = errors if is_listed else []
         twin, views = await asyncio.gather(
-            _read(self.hubs.twin(record.device), None, errors_of_hub),
+            read_or_else(self.hubs.twin(record.device), None, errors_of_hub),
             asyncio.gather(
                 *(self._going(record, holding, errors) for holding in must_go_first(record))
             ),
@@ -183,7 +183,7 @@ class Observer:
         generation_id = record.hub_generation_id
         if twin is not None and not record.is_tombstone:
             identity = self._generation_id(record, twin)
-            generation_id = await _read(identity, generation_id, errors_of_hub)
+            generation_id = await read_or_else(identity, generation_id, errors_of_hub)
         return Observed(
             record=record,
             twin=twin,
@@ -208,7 +208,7 @@ class Observer:
             return view
         if not record.is_tombstone:
             named = self.is_named_elsewhere(record, holding.place, token)
-            if not await _read(named, default=True, errors=errors):
+            if not await read_or_else(named, default=True, errors=errors):
                 return view
         registry = view.connected_registry
         return replace(
@@ -222,10 +222,10 @@ class Observer:
         registry, names = holding.place.registry, holding.names
         nothing: tuple[SecretVersion, ...] = ()
         connected_registry, ledger, token, versions = await asyncio.gather(
-            _read(self.registries.get_connected_registry(holding.place), None, errors),
-            _read(self.ledgers.get(holding.place), None, errors),
-            _read(self.registries.get_token(registry, names.token), None, errors),
-            _read(self.secrets.versions(names.secret), nothing, errors),
+            read_or_else(self.registries.get_connected_registry(holding.place), None, errors),
+            read_or_else(self.ledgers.get(holding.place), None, errors),
+            read_or_else(self.registries.get_token(registry, names.token), None, errors),
+            read_or_else(self.secrets.versions(names.secret), nothing, errors),
         )
         return HoldingView(
             holding=holding,
@@ -366,15 +366,6 @@ def must_go_first(record: DeviceRecord) -> tuple[Holding, ...]:
     if record.revocation is not None:
         return record.holdings
     return tuple(holding for holding in record.leaving if holding.at_once)
-
-
-async def _read[T](reading: Awaitable[T], default: T, errors: list[FirstpullError]) -> T:
-    """What is read, or the default and the reason why not."""
-    try:
-        return await reading
-    except FirstpullError as error:
-        errors.append(error)
-        return default
 
 
 def _choose(record: DeviceRecord, views: Sequence[PlaceView]) -> PlaceView | None:

@@ -21,7 +21,7 @@ from firstpull.actions import (
     TakePlace,
     UpdateToken,
 )
-from firstpull.cloud import Password, Slot, Twin, name_of, same_id
+from firstpull.cloud import Slot, Twin, name_of, same_id
 from firstpull.credentials import (
     SYNC_MARGIN,
     Credential,
@@ -100,6 +100,9 @@ def _taking_away(observed: Observed) -> Plan:
     return Plan(actions=actions, takes_away=True, gone=() if observed.unread else holdings)
 
 
+_AT_ONCE = "the passwords are to end at once"
+
+
 def _starts_over(record: DeviceRecord) -> bool:
     """Whether a password is to end at once, and is still the one that was delivered."""
     rotation, delivery = record.rotation, record.delivery
@@ -113,7 +116,7 @@ def _ending_at_once(observed: Observed) -> tuple[Action, ...]:
     found = observed.credential
     if found is None or observed.record.names is None or not _starts_over(observed.record):
         return ()
-    return _ending(found, why="the passwords are to end at once")
+    return _ending(found, why=_AT_ONCE)
 
 
 def _ending(found: CredentialView, *, why: str) -> tuple[Action, ...]:
@@ -303,7 +306,7 @@ class _Planner:
             return ()
         there = frozenset(password.slot for password in token.passwords)
         if self._starts_over:
-            keep, why = frozenset[Slot](), "the passwords are to end at once"
+            keep, why = frozenset[Slot](), _AT_ONCE
         elif self._has_switched():
             made = there if self._record.adopted else slots_made_here(token, self._found.secrets)
             spent = made - self._slots_in_use()
@@ -416,15 +419,11 @@ class _Planner:
 
     def _end_of_adopted_passwords(self) -> datetime | None:
         """When an adopted device wants a password of ours: None where one of its has no end."""
-        ends = [password.expires_at for password in self._adopted_passwords()]
-        return max((end for end in ends if end is not None), default=None) if all(ends) else None
-
-    def _adopted_passwords(self) -> tuple[Password, ...]:
-        """Those of an adopted token that may be in use."""
         token = self._found.token
         if token is None or not self._leaves_passwords_alone():
-            return ()
-        return tuple(password for password in token.passwords if password.is_live(self._now))
+            return None
+        last = token.last_to_end(self._now)
+        return last.expires_at if last is not None else None
 
     def _generate(self, slot: Slot | None) -> tuple[Action, ...]:
         if slot is None:

@@ -240,12 +240,10 @@ class Policy(StrictModel):
         """
         wanted = tuple(registries)
         found = (
-            self.connected_registry(name, registry=registry)
+            next(filter(None, (self.connected_registry(name, registry=r) for r in wanted)), None)
             for name in site.connected_registries
-            for registry in wanted
         )
-        listed = {entry.name: entry for entry in reversed([*filter(None, found)])}
-        return tuple(listed[name] for name in site.connected_registries if name in listed)
+        return tuple(entry for entry in found if entry is not None)
 
     def allows_adopting(self, token: str) -> bool:
         """Whether a request may have this token taken over."""

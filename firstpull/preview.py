@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from firstpull.clock import Clock
 from firstpull.errors import Blocked
-from firstpull.gate import Finding
+from firstpull.gate import finding_of
 from firstpull.observation import Observer
 from firstpull.plan import Plan, make_plan
-from firstpull.records import DeviceRecord, State
+from firstpull.records import DeviceRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,5 @@ class Preview:
             if observed.unread and observed.chosen is None:  # a part would be missing unseen
                 raise observed.unread[0]
         except Blocked as error:
-            finding = Finding(
-                state=State.BLOCKED,
-                reason=error.reason,
-                message=error.message,
-                remedy=error.remedy,
-            )
-            return Plan(finding=finding)
+            return Plan(finding=finding_of(error))
         return make_plan(observed, now=self.clock.now(), validity=self.validity)

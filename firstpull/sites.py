@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from firstpull.cloud import ConnectedRegistry, Place, RegistryId
-from firstpull.errors import FirstpullError
+from firstpull.errors import FirstpullError, read_or_else
 from firstpull.ledger import Ledger, Standing
 from firstpull.policy import ConnectedRegistryPolicy, Policy
 from firstpull.ports import ContainerRegistries, Ledgers
@@ -122,21 +122,17 @@ class Sites:
         self, registries: Sequence[RegistryId]
     ) -> dict[RegistryId, tuple[ConnectedRegistry, ...]]:
         """The connected registries of those container registries that answer."""
-        answers = await asyncio.gather(
-            *(self.registries.list_connected_registries(r) for r in registries),
-            return_exceptions=True,
+        errors: list[FirstpullError] = []
+        listings = await asyncio.gather(
+            *(
+                read_or_else(self.registries.list_connected_registries(r), None, errors)
+                for r in registries
+            )
         )
-        found: dict[RegistryId, tuple[ConnectedRegistry, ...]] = {}
-        errors: list[BaseException] = []
-        for registry, answer in zip(registries, answers, strict=True):
-            if isinstance(answer, BaseException):
-                errors.append(answer)
-            else:
-                found[registry] = answer
-        for error in errors:
-            if not found or not isinstance(error, FirstpullError):
-                raise error
-        return found
+        if len(errors) == len(registries):
+            raise errors[0]
+        found = zip(registries, listings, strict=True)
+        return {registry: listing for registry, listing in found if listing is not None}
 
 
 def _room(

@@ -147,16 +147,14 @@ class Sweeper:
         now, device = self.clock.now(), record.device
         found = entry("device.drift.found", at=now, detail=drift)
 
-        seen = record
-
-        def change(record: DeviceRecord) -> DeviceRecord:
-            if (record.generation, record.observed_at) != (seen.generation, seen.observed_at):
-                return record  # somebody has seen to it since
+        def change(stored: DeviceRecord) -> DeviceRecord:
+            if (stored.generation, stored.observed_at) != (record.generation, record.observed_at):
+                return stored  # somebody has seen to it since
             return replace(
-                record,
-                due_at=min(record.due_at, now),
+                stored,
+                due_at=min(stored.due_at, now),
                 observed_at=None,
-                history=extended(record.history, [found]),
+                history=extended(stored.history, [found]),
             )
 
         await amend(self.records, device, change)
@@ -256,32 +254,26 @@ class Sweeper:
         removed: set[str] = set()
         for registry, there in inventory.registries.items():
             resting = {
-                self.registries.scope_map_id(registry, name): name
+                scope_map_id: name
                 for name in there.scope_maps
-                if self._has_rested(inventory, unreferenced, registry, name)
+                if (scope_map_id := self.registries.scope_map_id(registry, name)) in unreferenced
+                and inventory.at - unreferenced[scope_map_id] >= SCOPE_MAP_REST
             }
             if resting:
-                looking_again = self.stocktaking.look_again_at(registry, inventory)
-                now = await careful.with_(name_of(registry), looking_again, None)
-                still = set(resting) & set(
-                    unreferenced_scope_maps(now, deployment=self.deployment, before={})
-                    if now is not None
-                    else ()
-                )
-                for scope_map_id in sorted(still):
+                unused = await self._unreferenced_now(registry, inventory, careful)
+                for scope_map_id in sorted(resting.keys() & unused):
                     if await self._remove_scope_map(registry, resting[scope_map_id]):
                         removed.add(scope_map_id)
         return removed
 
-    def _has_rested(
-        self,
-        inventory: Inventory,
-        unreferenced: Mapping[str, datetime],
-        registry: RegistryId,
-        name: str,
-    ) -> bool:
-        since = unreferenced.get(self.registries.scope_map_id(registry, name))
-        return since is not None and inventory.at - since >= SCOPE_MAP_REST
+    async def _unreferenced_now(
+        self, registry: RegistryId, inventory: Inventory, careful: _Careful
+    ) -> frozenset[str]:
+        looking_again = self.stocktaking.look_again_at(registry, inventory)
+        now = await careful.with_(name_of(registry), looking_again, None)
+        if now is None:
+            return frozenset()
+        return frozenset(unreferenced_scope_maps(now, deployment=self.deployment, before={}))
 
     async def _remove_scope_map(self, registry: RegistryId, name: str) -> bool:
         """One that is in use after all is refused by the service, and stays."""

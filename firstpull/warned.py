@@ -108,11 +108,7 @@ def _found(
 
 def _ending_soon(token: Token, *, now: datetime) -> datetime | None:
     """When the last password ends, where that is near; None where one has no end."""
-    last = max(
-        (p for p in token.passwords if p.is_live(now)),
-        key=lambda password: password.expires_at or datetime.max.replace(tzinfo=now.tzinfo),
-        default=None,
-    )
+    last = token.last_to_end(now)
     if last is None or last.expires_at is None:
         return None
     life = last.expires_at - last.created_at

@@ -51,11 +51,10 @@ class Workplace:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.folder, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(folder)
-            raise WorkplaceInUse(self.folder) from None
-        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise WorkplaceInUse(self.folder) from None
             yield
         finally:
             os.close(folder)

@@ -89,6 +89,15 @@ def make_cloud(clock: VirtualClock) -> FakeCloud:
     return cloud
 
 
+def connect(cloud: FakeCloud, place: Place, *, login_server: str) -> None:
+    """Another connected registry, which syncs everything below `plant/`."""
+    sync_token = f"{place.registry}/tokens/{place.connected_registry}"
+    cloud.connected[place] = FakeConnectedRegistry(
+        sync_token_id=sync_token, login_server=login_server
+    )
+    cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+
+
 @dataclass(frozen=True)
 class Process:
     """One host process of the app: its own objects, its own connection."""

@@ -28,13 +28,14 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import FakeConnectedRegistry, FakeToken, name_in
+from tests.firstpull.fakes import FakeToken, name_in
 from tests.firstpull.harness import (
     PLANT_ONE,
     PLANT_TWO,
     REGISTRY,
     VALIDITY,
     Harness,
+    connect,
     make_policy,
 )
 
@@ -275,11 +276,7 @@ def with_third_place() -> Harness:
         sites=[{"name": "new", "connectedRegistries": ["planttwo", "plantthree"]}],
     )
     harness = Harness(policy=policy)
-    sync_token = f"{REGISTRY}/tokens/plantthree"
-    harness.cloud.connected[PLANT_THREE] = FakeConnectedRegistry(
-        sync_token_id=sync_token, login_server="plantthree.site.example:8000"
-    )
-    harness.cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+    connect(harness.cloud, PLANT_THREE, login_server="plantthree.site.example:8000")
     return harness
 
 
@@ -569,12 +566,8 @@ async def test_a_site_over_two_container_registries_takes_places_of_the_one_aske
     )
     harness = Harness(policy=policy)
     for name in ("plantone", "planttwo"):
-        sync_token = f"{OTHER_REGISTRY}/tokens/{name}"
         place = Place(registry=OTHER_REGISTRY, connected_registry=name)
-        harness.cloud.connected[place] = FakeConnectedRegistry(
-            sync_token_id=sync_token, login_server=f"{name}.other.example:8000"
-        )
-        harness.cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+        connect(harness.cloud, place, login_server=f"{name}.other.example:8000")
     for number in range(2):
         device = await harness.make_ready(
             f"press-{number}", connectedRegistry=None, site="plant", containerRegistry=other

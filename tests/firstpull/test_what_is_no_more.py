@@ -16,12 +16,13 @@ from firstpull.policy import Policy
 from firstpull.reasons import Reason
 from firstpull.records import State, from_json, spelled_as, to_json
 from firstpull.sites import UNKNOWN
-from tests.firstpull.fakes import FakeConnectedRegistry, FakeContainerRegistries, FakeHubs
+from tests.firstpull.fakes import FakeContainerRegistries, FakeHubs
 from tests.firstpull.harness import (
     HUB,
     PLANT_ONE,
     REGISTRY,
     Harness,
+    connect,
     make_policy,
     make_process,
 )
@@ -71,11 +72,7 @@ def over_two_registries() -> Harness:
         sites=[],
     )
     harness = Harness(policy=policy)
-    sync_token = f"{OTHER}/tokens/portone"
-    harness.cloud.connected[ELSEWHERE] = FakeConnectedRegistry(
-        sync_token_id=sync_token, login_server="portone.other.example:8000"
-    )
-    harness.cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
+    connect(harness.cloud, ELSEWHERE, login_server="portone.other.example:8000")
     return harness
 
 

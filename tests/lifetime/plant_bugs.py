@@ -7,7 +7,6 @@ one survives, or where the copy without a bug fails.
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug
+from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug, copy_firstpull
 
 _ROOT = Path(__file__).parents[2]
 _GREEN, _RED = 0, 1
@@ -69,11 +68,7 @@ def _verdicts(*, examples: int, jobs: int) -> Iterator[Verdict]:
 
 def _try(bug: PlantedBug | None, *, examples: int) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="firstpull-bug-") as folder:
-        copy = Path(folder, "firstpull")
-        shutil.copytree(_ROOT / "firstpull", copy, ignore=shutil.ignore_patterns("__pycache__"))
-        if bug is not None:
-            file = copy / bug.file
-            file.write_text(bug.planted(file.read_text()))
+        copy_firstpull(Path(folder), bug)
         begun = time.monotonic()
         for seed in _SEEDS if bug is not None else _SEEDS[:1]:
             run = _run(folder, seed=seed, examples=examples)

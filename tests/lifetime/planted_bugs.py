@@ -5,7 +5,11 @@ Each is caught by a course of events, too, which `short_courses` holds.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[2] / "firstpull"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +31,15 @@ class PlantedBug:
         if text.count(self.before) != 1:
             raise ValueError(f"{self.file} does not hold once: {self.before}")
         return text.replace(self.before, self.after)
+
+
+def copy_firstpull(folder: Path, bug: PlantedBug | None) -> None:
+    """Make a copy of the package firstpull in a folder, with a bug in it or none."""
+    copy = folder / "firstpull"
+    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    if bug is not None:
+        file = copy / bug.file
+        file.write_text(bug.planted(file.read_text()))
 
 
 PLANTED_BUGS = (

@@ -1,6 +1,6 @@
 """Short courses of events, each of which sets off one planted bug or more.
 
-`python -m tests.lifetime.short_courses COURSE [FOLDER]` runs one against the firstpull in a folder.
+`python -m tests.lifetime.short_courses COURSE FOLDER` runs one against the firstpull in a folder.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from tests.lifetime.course import EVERY_DAY
 from tests.lifetime.foreign_hand import ToDevice
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.reached import REACHED
+from tests.lifetime.short_courses import run
 
 TestLifetime = pytest.mark.timeout(600)(Lifetime.TestCase)  # half a minute on an idle machine
 TestLifetime.settings = EVERY_DAY
@@ -29,15 +30,13 @@ def test_the_courses_came_by_what_the_promises_are_about() -> None:
 
 
 def test_a_device_whose_slots_are_both_somebodys_waits_and_goes_on_when_one_has_ended() -> None:
-    life, device = Lifetime(), device_key("press-1")
-    try:
+    def course(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
         life.meddle("press-1", ToDevice.MAKES_BOTH_PASSWORDS, 0)
         life.sweep(approve=False)
         life.play(1)
-        found = life.world.record(device)
+        found = life.world.record(device_key("press-1"))
         assert found is not None
         assert found.condition.reason is Reason.NO_FREE_SLOT
-        life.promises_hold()
-    finally:
-        life.teardown()  # in whose end the device is ready
+
+    run(course)  # in whose end the device is ready

@@ -10,6 +10,7 @@ from tests.firstpull.test_what_is_no_more import DENIED, refuse
 from tests.lifetime.azure import place_of
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.ports import LocalContainerRegistries
+from tests.lifetime.short_courses import run
 
 READS = ("get_token", "get_connected_registry", "get_scope_map")
 
@@ -17,10 +18,10 @@ READS = ("get_token", "get_connected_registry", "get_scope_map")
 def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    life, device = Lifetime(), device_key("press-1")
-    try:
+    old, device = place_of("plantone"), device_key("press-1")
+
+    def course(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
-        old = place_of("plantone")
         with monkeypatch.context() as patch:
             refuse(patch, LocalContainerRegistries, READS, old.registry, DENIED)
             life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
@@ -35,6 +36,5 @@ def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
         found = life.world.record(device)
         assert found is not None
         assert (found.condition.state, found.leaving) == (State.READY, ())
-        life.promises_hold()
-    finally:
-        life.teardown()
+
+    run(course)

@@ -6,19 +6,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import firstpull
-from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug
+from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug, copy_firstpull
 from tests.lifetime.short_courses import COURSES, run
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGE = Path(firstpull.__file__).parent
 
 
 def test_every_promise_that_the_machine_watches_has_a_planted_bug() -> None:
@@ -35,10 +32,7 @@ def test_without_a_bug_the_course_breaks_no_promise(name: str) -> None:
 def test_a_planted_bug_is_caught_by_the_promise_that_it_breaks(
     bug: PlantedBug, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "firstpull"
-    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    file = copy / bug.file
-    file.write_text(bug.planted(file.read_text()))
+    copy_firstpull(tmp_path, bug)
     ran = subprocess.run(  # noqa: S603 - our own
         [sys.executable, "-P", "-m", "tests.lifetime.short_courses", bug.course, str(tmp_path)],
         cwd=_ROOT,

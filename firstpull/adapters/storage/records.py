@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from itertools import batched, count, takewhile
+from itertools import count, takewhile
 from typing import Any
 
 from azure.core import MatchConditions
@@ -147,7 +147,7 @@ def _columns(entity: Mapping[str, Any]) -> Iterator[str]:
 
 def _entity(record: DeviceRecord) -> dict[str, Any]:
     text = records.to_json(replace(record, history=()))
-    pieces = ("".join(piece) for piece in batched(text, _CHARACTERS, strict=False))
+    pieces = (text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS))
     return {
         **{f"{_TEXT}{number or ''}": piece for number, piece in enumerate(pieces)},
         "PartitionKey": record.device.hub,

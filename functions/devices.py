@@ -8,13 +8,14 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.devices import DeviceKey
-from firstpull.errors import FieldError, Invalid, NotKnown
-from firstpull.ports import Query
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request, read_rotation
-from functions.asking import (
+from firstpull.intake.requests import read_request, read_rotation
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import FieldError, Invalid, NotKnown
+from firstpull.model.ports import Query
+from firstpull.model.reasons import Reason
+from functions.encoding import json_answer
+from functions.http_requests import (
     answer_recorded,
     answer_request,
     caller,
@@ -23,7 +24,6 @@ from functions.asking import (
     is_dry_run,
     unknown_parameters,
 )
-from functions.encoding import json_answer
 from functions.plans import answer_plan
 from functions.problems import answering_problems
 from functions.representations import (
@@ -121,9 +121,9 @@ async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
     record = await _find(req)
     text = req.route_params["generation"]
     generation = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
-    if not 1 <= generation <= record.generation:
+    if not 1 <= generation <= record.spec.generation:
         raise NotKnown(
-            f"The device's generations are 1 to {record.generation}.",
+            f"The device's generations are 1 to {record.spec.generation}.",
             reason=Reason.OPERATION_NOT_KNOWN,
         )
     retry_after = operation_retry_after(record, generation)

@@ -8,7 +8,7 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.devices import DeviceKey
+from firstpull.model.device_key import DeviceKey
 
 
 def json_answer(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.bodies import read_message
-from firstpull.errors import Invalid
-from firstpull.requests import read_request
+from firstpull.intake.json_input import read_message
+from firstpull.intake.requests import read_request
+from firstpull.model.errors import Invalid
+from firstpull.observability import telemetry
 from functions.messages import inserted_at, text_of
 from functions.runtime import runtime
 

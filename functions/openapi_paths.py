@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firstpull.records import State
+from firstpull.model.device_record import State
 from functions.openapi_schemas import ANY, NUMBER, TEXT, ref
 
 _NAME = {"type": "string", "minLength": 1}
@@ -16,8 +16,8 @@ def paths() -> dict[str, Any]:
     return {**_devices(), **_ways_in(), **_fleet(), **_poison(), **_open_doors()}
 
 
-def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+def _parameter(name: str, ref: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": ref, "required": ref == "path", "schema": schema}
 
 
 _WAIT = _parameter("Prefer", "header", {"type": "string", "examples": ["wait=20"]})

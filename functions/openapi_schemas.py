@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.requests import OnboardingRequest, RotationRequest, SweepApproval
-from firstpull.sweep_report import Kind
+from firstpull.intake.requests import OnboardingRequest, RotationRequest, SweepApproval
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import Kind
 
 TEXT: dict[str, Any] = {"type": "string"}
 NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0}

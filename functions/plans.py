@@ -6,7 +6,8 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.actions import (
+from firstpull.model.device_record import DeviceRecord
+from firstpull.reconcile.actions import (
     Action,
     CreateToken,
     DeleteToken,
@@ -18,14 +19,12 @@ from firstpull.actions import (
     KeepPasswords,
     LeaveConnectedRegistry,
     PutScopeMap,
-    TakePlace,
+    RemoveFromTwin,
+    ReserveRoom,
     UpdateToken,
-    WithdrawFromTwin,
 )
-from firstpull.cloud import name_of
-from firstpull.gate import Finding
-from firstpull.plan import Plan
-from firstpull.records import DeviceRecord
+from firstpull.reconcile.plan import BlockedPlan, Plan
+from firstpull.reconcile.preconditions import Blocker
 from functions.encoding import device_names, json_answer, time_text, without_none
 from functions.runtime import runtime
 
@@ -33,7 +32,7 @@ from functions.runtime import runtime
 async def answer_plan(record: DeviceRecord) -> func.HttpResponse:
     """200 with the plan for a record that is only proposed."""
     application = await runtime.application()
-    return json_answer(200, plan_view(record, await application.preview.plan_for(record)))
+    return json_answer(200, plan_view(record, await application.dry_run.plan_for(record)))
 
 
 def plan_view(record: DeviceRecord, plan: Plan) -> dict[str, Any]:
@@ -43,41 +42,46 @@ def plan_view(record: DeviceRecord, plan: Plan) -> dict[str, Any]:
             "dryRun": True,
             **device_names(record.device),
             "actions": [_action_view(action) for action in plan.actions],
-            "finding": _finding_view(plan.finding) if plan.finding is not None else None,
+            "finding": _finding_view(plan.blocker) if isinstance(plan, BlockedPlan) else None,
         }
     )
 
 
-def _finding_view(finding: Finding) -> dict[str, Any]:
+def _finding_view(blocker: Blocker) -> dict[str, Any]:
     return without_none(
         {
-            "state": finding.state.value,
-            "reason": finding.reason.value,
-            "message": finding.message,
-            "remedy": finding.remedy,
+            "state": blocker.state.value,
+            "reason": blocker.reason.value,
+            "message": blocker.message,
+            "remedy": blocker.remedy,
         }
     )
+
+
+_NAMES = {"ReserveRoom": "TakePlace", "RemoveFromTwin": "WithdrawFromTwin"}
+"""Names that callers know, where the code's are others."""
 
 
 def _action_view(action: Action) -> dict[str, Any]:
     """The action's name, why it is done, and what it is done to."""
-    view: dict[str, Any] = {"action": type(action).__name__, "why": action.why}
+    name = type(action).__name__
+    view: dict[str, Any] = {"action": _NAMES.get(name, name), "why": action.why}
     return {**view, **_given_with(action), **_taken_with(action)}
 
 
 def _given_with(action: Action) -> dict[str, Any]:
     view: dict[str, Any] = {}
     match action:
-        case TakePlace() | JoinConnectedRegistry():
-            view = {"connectedRegistry": str(action.place)}
+        case ReserveRoom() | JoinConnectedRegistry():
+            view = {"connectedRegistry": str(action.ref)}
         case PutScopeMap():
             view = {"scopeMap": action.name, "permits": sorted(action.actions)}
         case CreateToken() | UpdateToken():
-            view = {"token": action.name, "scopeMap": action.scope_map}
+            view = {"token": action.name, "scopeMap": action.scope_map.name}
         case GeneratePassword():
             view = {"slot": action.slot.value, "expiresOn": time_text(action.expires_at)}
         case Deliver():
-            view = {"connectedRegistry": str(action.place), "address": action.address}
+            view = {"connectedRegistry": str(action.ref), "address": action.contents.address}
     return view
 
 
@@ -89,9 +93,9 @@ def _taken_with(action: Action) -> dict[str, Any]:
         case DisableSecretVersion():
             view = {"secret": action.secret, "version": action.version}
         case DisableToken() | DeleteToken():
-            view = {"token": action.name, "containerRegistry": name_of(action.registry)}
+            view = {"token": action.name, "containerRegistry": action.registry.name}
         case LeaveConnectedRegistry():
-            view = {"connectedRegistry": str(action.place), "token": action.token}
-        case WithdrawFromTwin():
+            view = {"connectedRegistry": str(action.ref), "token": action.token_id.name}
+        case RemoveFromTwin():
             view = {"connectedRegistries": list(action.connected_registries)}
     return view

@@ -6,9 +6,9 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.poison import PoisonMessage
-from functions.asking import check_parameters, is_dry_run
+from firstpull.intake.poison_queue import PoisonMessage
 from functions.encoding import json_answer, time_text, without_none
+from functions.http_requests import check_parameters, is_dry_run
 from functions.problems import answering_problems
 from functions.runtime import runtime
 

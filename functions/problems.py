@@ -9,8 +9,8 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.errors import (
+from firstpull.intake.webhook_signatures import SignatureNotValid
+from firstpull.model.errors import (
     Blocked,
     Conflict,
     FirstpullError,
@@ -20,9 +20,9 @@ from firstpull.errors import (
     Refused,
     Transient,
 )
-from firstpull.events import emit_crash, emit_warning
-from firstpull.reasons import MEANING, Reason
-from firstpull.signatures import SignatureNotValid
+from firstpull.model.reasons import MEANING, Reason
+from firstpull.observability import telemetry
+from firstpull.observability.log import emit_crash, emit_warning
 
 _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
     (SignatureNotValid, 401),

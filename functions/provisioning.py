@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull.events import emit
-from firstpull.provisioning import allocate
-from functions.asking import is_dry_run
+from firstpull.intake.dps_allocation import allocate
+from firstpull.observability.log import emit
 from functions.encoding import json_answer
+from functions.http_requests import is_dry_run
 from functions.plans import answer_plan
 from functions.problems import answering_problems
 from functions.runtime import runtime

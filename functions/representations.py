@@ -5,22 +5,21 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from firstpull.cloud import name_of
-from firstpull.history import HistoryEntry
-from firstpull.reasons import MEANING, Reason
-from firstpull.records import (
+from firstpull.model.device_record import (
     Condition,
     Delivery,
     DeviceRecord,
+    DeviceWarning,
     Intent,
-    Leaving,
     Rejection,
+    RetiringGrant,
     Revocation,
     Rotation,
     State,
-    Warned,
 )
-from firstpull.schedule import NEVER
+from firstpull.model.history import HistoryEntry
+from firstpull.model.reasons import MEANING, Reason
+from firstpull.model.schedule import NEVER
 from functions.encoding import device_names, time_text, without_none
 
 ROUTE_PREFIX = "/api"
@@ -36,29 +35,33 @@ def device_view(record: DeviceRecord) -> dict[str, Any]:
 
 def device_summary(record: DeviceRecord) -> dict[str, Any]:
     """A device: what is wanted, what it has and is to lose, how far it is."""
-    place, delivery = record.place, record.delivery
-    leaving = () if record.is_tombstone else record.leaving
+    grant, delivery = record.status.grant, record.status.delivery
+    retiring = () if record.is_tombstone else record.status.retiring
     return without_none(
         {
             **device_names(record.device),
-            "wants": _wants_view(record.intent),
-            "generation": record.generation,
-            "observedGeneration": record.observed_generation,
-            "state": record.condition.state.value,
-            "condition": condition_view(record.condition),
-            "warnings": [_warning_view(warned) for warned in record.warnings] or None,
-            "containerRegistry": name_of(place.registry) if place else None,
-            "connectedRegistry": place.connected_registry if place else None,
-            "token": record.names.token if record.names else None,
-            "secret": record.names.secret if record.names else None,
-            "adopted": record.adopted or None,
+            "wants": _wants_view(record.spec.intent),
+            "generation": record.spec.generation,
+            "observedGeneration": record.status.observed_generation,
+            "state": record.status.condition.state.value,
+            "condition": condition_view(record.status.condition),
+            "warnings": [_warning_view(warning) for warning in record.status.warnings] or None,
+            "containerRegistry": grant.ref.registry.name if grant else None,
+            "connectedRegistry": grant.ref.name if grant else None,
+            "token": grant.names.token if grant else None,
+            "secret": grant.names.secret if grant else None,
+            "adopted": record.status.adopted or None,
             "delivery": _delivery_view(record, delivery) if delivery else None,
-            "rotation": _rotation_view(record.rotation) if record.rotation else None,
-            "leaving": [_leaving_view(holding) for holding in leaving] or None,
-            "revoked": _revocation_view(record.revocation) if record.revocation else None,
-            "lastRejected": _rejection_view(record.rejection) if record.rejection else None,
-            "nextLookAt": time_text(record.due_at if record.due_at < NEVER else None),
-            "attempts": record.attempts,
+            "rotation": _rotation_view(record.spec.rotation) if record.spec.rotation else None,
+            "leaving": [_leaving_view(grant) for grant in retiring] or None,
+            "revoked": _revocation_view(record.spec.revocation) if record.spec.revocation else None,
+            "lastRejected": _rejection_view(record.status.rejection)
+            if record.status.rejection
+            else None,
+            "nextLookAt": time_text(
+                record.schedule.due_at if record.schedule.due_at < NEVER else None
+            ),
+            "attempts": record.schedule.attempts,
         }
     )
 
@@ -86,11 +89,11 @@ def operation_view(record: DeviceRecord, generation: int) -> dict[str, Any]:
         reason = Reason.SUPERSEDED
         view["error"] = {"code": reason.value, "message": MEANING[reason]}
     elif view["status"] == "Failed":
-        found = condition_view(record.condition)
+        found = condition_view(record.status.condition)
         view["error"] = {"code": found["reason"], "message": found["message"]}
         view["condition"] = found
-    elif generation == record.generation:
-        view["condition"] = condition_view(record.condition)
+    elif generation == record.spec.generation:
+        view["condition"] = condition_view(record.status.condition)
     return view
 
 
@@ -108,7 +111,7 @@ def device_address(request_url: str, record: DeviceRecord) -> str:
 def operation_address(request_url: str, record: DeviceRecord) -> str:
     """The address of the operation that the record's generation is."""
     device = quote(record.device.device_id, safe="")
-    return _address(request_url, f"devices/{device}/operations/{record.generation}", record)
+    return _address(request_url, f"devices/{device}/operations/{record.spec.generation}", record)
 
 
 def _wants_view(intent: Intent) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _delivery_view(record: DeviceRecord, delivery: Delivery) -> dict[str, Any]:
             "secretVersion": delivery.secret_version,
             "expiresOn": time_text(delivery.expires_at),
             "deliveredAt": time_text(delivery.at),
-            "acknowledgedAt": time_text(record.acknowledged_at),
+            "acknowledgedAt": time_text(record.status.acknowledged_at),
         }
     )
 
@@ -149,12 +152,12 @@ def _rotation_view(rotation: Rotation) -> dict[str, Any]:
     )
 
 
-def _leaving_view(holding: Leaving) -> dict[str, Any]:
+def _leaving_view(grant: RetiringGrant) -> dict[str, Any]:
     return {
-        "containerRegistry": name_of(holding.place.registry),
-        "connectedRegistry": holding.place.connected_registry,
-        "token": holding.names.token,
-        "atOnce": holding.at_once,
+        "containerRegistry": grant.ref.registry.name,
+        "connectedRegistry": grant.ref.name,
+        "token": grant.names.token,
+        "atOnce": grant.at_once,
     }
 
 
@@ -170,11 +173,11 @@ def _rejection_view(rejection: Rejection) -> dict[str, Any]:
     }
 
 
-def _warning_view(warned: Warned) -> dict[str, Any]:
+def _warning_view(warning: DeviceWarning) -> dict[str, Any]:
     return {
-        "reason": warned.reason.value,
-        "message": warned.message,
-        "since": time_text(warned.since),
+        "reason": warning.reason.value,
+        "message": warning.message,
+        "since": time_text(warning.since),
     }
 
 
@@ -192,11 +195,11 @@ def _history_view(entry: HistoryEntry) -> dict[str, Any]:
 def _operation_status(record: DeviceRecord, generation: int) -> str:
     if record.is_superseded(generation):
         return "Canceled"
-    if generation <= record.observed_generation:
+    if generation <= record.status.observed_generation:
         return "Succeeded"
-    if record.condition.state is State.BLOCKED:
+    if record.status.condition.state is State.BLOCKED:
         return "Failed"
-    return "NotStarted" if record.condition.state is State.PENDING else "Running"
+    return "NotStarted" if record.status.condition.state is State.PENDING else "Running"
 
 
 def _address(request_url: str, path: str, record: DeviceRecord) -> str:

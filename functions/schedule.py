@@ -12,11 +12,11 @@ blueprint = func.Blueprint()
 
 @blueprint.function_name("enqueue_overdue")
 @blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
-async def enqueue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
+async def requeue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Hint every device that is overdue."""
     with timer_run("enqueue_overdue"):
         application = await runtime.application()
-        await application.enqueue_overdue()
+        await application.requeue_overdue()
 
 
 @blueprint.function_name("sweep")
@@ -34,4 +34,4 @@ async def measure(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the bindi
     """Set the gauges."""
     with timer_run("measure"):
         application = await runtime.application()
-        await application.measuring.measure()
+        await application.gauges.measure()

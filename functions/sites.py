@@ -6,10 +6,9 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.cloud import name_of
-from firstpull.sites import Room, SiteRoom
-from functions.asking import check_parameters
+from firstpull.fleet.sites import Room, SiteRoom
 from functions.encoding import json_answer, time_text, without_none
+from functions.http_requests import check_parameters
 from functions.problems import answering_problems
 from functions.runtime import runtime
 
@@ -45,12 +44,12 @@ def _site_view(site: SiteRoom) -> dict[str, Any]:
 def _room_view(room: Room) -> dict[str, Any]:
     return without_none(
         {
-            "connectedRegistry": room.place.connected_registry,
-            "containerRegistry": name_of(room.place.registry),
+            "connectedRegistry": room.ref.name,
+            "containerRegistry": room.ref.registry.name,
             "capacity": room.capacity,
             "used": room.used,
             "ours": room.ours,
-            "leaving": room.leaving,
+            "leaving": room.retiring,
             "foreign": room.foreign,
             "free": room.free,
             "state": room.state,

@@ -7,13 +7,13 @@ from typing import Any
 
 import azure.functions as func
 
-from firstpull.devices import DeviceKey
-from firstpull.errors import NotKnown
-from firstpull.reasons import Reason
-from firstpull.requests import read_approval
-from firstpull.sweep_report import SweepReport
-from functions.asking import check_parameters, is_dry_run
+from firstpull.intake.requests import read_approval
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import NotKnown
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import SweepReport
 from functions.encoding import device_names, json_answer, time_text, without_none
+from functions.http_requests import check_parameters, is_dry_run
 from functions.problems import answering_problems
 from functions.runtime import runtime
 
@@ -64,7 +64,7 @@ def _report_view(report: SweepReport) -> dict[str, Any]:
         "approved": _devices(report.approved),
         "unexplained": [
             {"kind": thing.kind.value, "name": thing.name, "where": thing.where}
-            for thing in report.unexplained
+            for thing in report.orphans
         ],
         "ledgerEntriesRemoved": report.ledger_entries_removed,
         "scopeMapsRemoved": report.scope_maps_removed,

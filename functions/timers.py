@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from firstpull import telemetry
-from firstpull.errors import FirstpullError
-from firstpull.events import emit_crash, emit_warning
+from firstpull.model.errors import FirstpullError
+from firstpull.observability import telemetry
+from firstpull.observability.log import emit_crash, emit_warning
 
 
 @contextmanager

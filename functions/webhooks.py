@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull.requests import read_request
-from firstpull.signatures import signed_at
-from functions.asking import answer_request
+from firstpull.intake.requests import read_request
+from firstpull.intake.webhook_signatures import signed_at
+from functions.http_requests import answer_request
 from functions.problems import answering_problems
 from functions.runtime import runtime
 

@@ -6,8 +6,8 @@ import json
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.devices import DeviceKey
+from firstpull.model.device_key import DeviceKey
+from firstpull.observability import telemetry
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -17,9 +17,9 @@ blueprint = func.Blueprint()
 @blueprint.queue_trigger(
     arg_name="message", queue_name="device-work", connection="AzureWebJobsStorage"
 )
-async def look_at_device(message: func.QueueMessage) -> None:
+async def reconcile_device(message: func.QueueMessage) -> None:
     """Look at the device that a hint names, in the trace of what caused the hint."""
     hint = json.loads(message.get_body())
     with telemetry.span("look_at_device", after=hint):
         application = await runtime.application()
-        await application.worker.look_at(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))
+        await application.worker.reconcile(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from pydantic.fields import FieldInfo
 
-from firstpull.event_names import EVENTS, FIELDS
-from firstpull.settings import Settings, StorageSettings
-from firstpull.telemetry import METRICS
+from firstpull.observability.log_events import EVENTS, FIELDS
+from firstpull.config.settings import Settings, StorageSettings
+from firstpull.observability.telemetry import METRICS
 
 _MORE = {
     "FIRSTPULL_POLICY": "[The policy](#the-policy).",

@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 
 from azure.core.exceptions import AzureError, HttpResponseError, ODataV4Format
 
-from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.reasons import Reason
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.reasons import Reason
 
 READ_DEADLINE = 10.0
 """Seconds that a read may take."""

@@ -18,12 +18,12 @@ from azure.iot.hub.models import Twin as TwinResource
 from msrest.exceptions import ClientException, HttpOperationError
 
 from firstpull.adapters.azure_errors import READ_DEADLINE, retry_after_seconds, translate_status
-from firstpull.clock import Clock
-from firstpull.cloud import ListedDevice, Twin
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, FirstpullError, Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import ListedDevice, Twin
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import Blocked, FirstpullError, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 _SERVICE = "IoT Hub"
 _THREADS = 16

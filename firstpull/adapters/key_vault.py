@@ -11,10 +11,10 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.cloud import SecretVersion, StoredSecret
-from firstpull.errors import Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import SecretVersion, StoredSecret
+from firstpull.model.errors import Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 _SERVICE = "Key Vault"
 _WRITE_DEADLINE = 30.0

@@ -15,12 +15,12 @@ from urllib.parse import unquote
 import pytest
 from pydantic.alias_generators import to_camel
 
-from firstpull.event_names import EVENTS, FIELDS
-from firstpull.policy import ConnectedRegistryPolicy, Policy
-from firstpull.reasons import MEANING, Reason
-from firstpull.records import State
-from firstpull.settings import Settings
-from firstpull.telemetry import METRICS
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.config.settings import Settings
+from firstpull.model.device_record import State
+from firstpull.model.reasons import MEANING, Reason
+from firstpull.observability.log_events import EVENTS, FIELDS
+from firstpull.observability.telemetry import METRICS
 from tools import docs_tables
 
 ROOT = Path(__file__).parents[2]

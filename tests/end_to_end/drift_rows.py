@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firstpull.bootstrap import Application
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.reasons import Reason
 from local_azure.container_registry.models import Registry
+from tests.firstpull.records import grant_of
 
 from .cloud import Entry, cloud_registry, entry_of, pull_answers, register, report_login, site_of
 from .in_process import Firstpull
@@ -86,14 +87,13 @@ class Case:
         register(self.firstpull.stack, device_id)
         await self.firstpull.ask(self.application, device_id, self.plant)
         record = await self.comes_to_rest(device_id)
-        assert record.names is not None
         await self.logs_in(device_id)
-        token = self._registry.token(record.names.token)
+        token = self._registry.token(grant_of(record).names.token)
         return Subject(
             device_id=device_id,
             plant=self.plant,
-            token=record.names.token,
-            secret=record.names.secret,
+            token=grant_of(record).names.token,
+            secret=grant_of(record).names.secret,
             scope_map=self._registry.scope_map_of(token).name,
         )
 
@@ -106,18 +106,18 @@ class Case:
         assert await self._can_pull(before) is row.pulls_go_on
         assert await self.sweep_says(device_id) == row.says
         record = await self.firstpull.record(device_id)
-        assert record.due_at <= self.firstpull.clock.now(), "the sweep sent nobody"
+        assert record.schedule.due_at <= self.firstpull.clock.now(), "the sweep sent nobody"
         record = await self.comes_to_rest(device_id)
         if row.waits_for is None:
             assert remedy is None
         else:
-            assert record.condition.reason is row.waits_for, record.condition
-            assert record.condition.remedy
+            assert record.status.condition.reason is row.waits_for, record.status.condition
+            assert record.status.condition.remedy
             assert await self._a_sweep_writes() == []
             assert remedy is not None
             await remedy()
         record = await self.comes_to_rest(device_id)
-        assert record.is_converged, record.condition
+        assert record.is_converged, record.status.condition
         after = entry_of(self.firstpull.stack, device_id, self.plant)
         assert (after["password"] != before["password"]) is row.has_new_password
         assert (after != before) is row.has_new_password
@@ -131,7 +131,7 @@ class Case:
         assert await self._can_pull(entry_of(stack, device_id, self.plant))
         report_login(stack, device_id, self.plant)
         record = await self.comes_to_rest(device_id)
-        assert record.condition.state is State.READY, record.condition
+        assert record.status.condition.state is State.READY, record.status.condition
 
     async def _can_pull(self, entry: Entry) -> bool:
         """Whether its site serves the device that comes with what an entry of its twin says."""
@@ -157,7 +157,7 @@ class Case:
         device = self.firstpull.device(device_id)
         await self.application.revoking.revoke(device, requested_by="a test")
         record = await self.comes_to_rest(device_id)
-        assert record.condition.state is State.REVOKED, record.condition
+        assert record.status.condition.state is State.REVOKED, record.status.condition
 
     def writes_of_azure(self) -> list[str]:
         """The writing calls since the counts began. A query of the hub is a POST, and reads."""

@@ -18,14 +18,15 @@ from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
 from firstpull import bootstrap
 from firstpull.adapters.iot_hub import IotHubAdapter
 from firstpull.bootstrap import Application, Ports
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Transient
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request
-from firstpull.settings import Settings, read_settings
+from firstpull.config.settings import Settings, read_settings
+from firstpull.intake.requests import read_request
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import FirstpullError, Transient
 from local_azure.commands.function_app import app_settings
 from local_azure.stack import Stack
 from local_azure.stack.options import REGISTRY_NAME
+from tests.firstpull.records import changed
 
 from .cloud import MEMBERSHIP_CONTAINER
 
@@ -108,15 +109,15 @@ class Firstpull:
         """Look at a device whenever it is due, until its credentials are delivered."""
         for _ in range(_PASSES):
             try:
-                await application.worker.look_at(self.device(device_id))
+                await application.worker.reconcile(self.device(device_id))
             except FirstpullError:
                 self.clock.advance(_REDELIVERY)  # as a queue does it
             record = await self.record(device_id)
             if record.is_converged:
                 return
-            self.clock.advance_to(record.due_at)
+            self.clock.advance_to(record.schedule.due_at)
             await self._let_the_lease_run_out(plant)
-        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.status.condition}")
 
     async def come_to_rest(
         self, application: Application, device_id: str, plant: str
@@ -124,28 +125,31 @@ class Firstpull:
         """Look at a device whenever it is due, until it has all, or waits; returns its record."""
         for _ in range(_PASSES):
             record = await self.record(device_id)
-            if record.due_at - self.clock.now() > _LONG:
+            if record.schedule.due_at - self.clock.now() > _LONG:
                 return record
-            self.clock.advance_to(record.due_at)
+            self.clock.advance_to(record.schedule.due_at)
             try:
-                await application.worker.look_at(self.device(device_id))
+                await application.worker.reconcile(self.device(device_id))
             except FirstpullError:
                 self.clock.advance(_REDELIVERY)  # as a queue does it
             record = await self.record(device_id)
-            if record.condition.state in _RESTING and record.due_at - self.clock.now() > _SOON:
+            if (
+                record.status.condition.state in _RESTING
+                and record.schedule.due_at - self.clock.now() > _SOON
+            ):
                 return record
             await self._let_the_lease_run_out(plant)
-        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.status.condition}")
 
     async def look_again(self, application: Application, device_id: str) -> list[str]:
         """One more full pass, whatever the schedule says; the writing calls that it made."""
         self.clock.advance(_LONG_AFTER)
         stored = await self.ports.records.get(self.device(device_id))
         assert stored is not None
-        due = replace(stored.value, due_at=self.clock.now())
+        due = changed(stored.value, due_at=self.clock.now())
         await self.ports.records.replace(due, etag=stored.etag)
         self.stack.kernel.calls.reset()
-        await application.worker.look_at(self.device(device_id))
+        await application.worker.reconcile(self.device(device_id))
         calls = self.stack.kernel.calls.latest()
         assert any(call.service == "arm" for call in calls), "this was not a full pass"
         return [f"{c.service}.{c.operation}" for c in calls if c.method != "GET"]

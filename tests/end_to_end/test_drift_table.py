@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from azure.data.tables.aio import TableServiceClient
 
-from firstpull import drift
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.sweep_report import Kind
+from firstpull.fleet import drift
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import Kind
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.stack import Stack
 
+from .actions import CAPACITY, DEEDS, REMEDIES
 from .cloud import (
     RECORDS_TABLE,
     cloud_registry,
@@ -27,7 +28,6 @@ from .cloud import (
     secret_versions,
     site_of,
 )
-from .deeds import CAPACITY, DEEDS, REMEDIES
 from .deployments import settings_of
 from .drift_rows import Case, Subject, rows, told
 from .end_state import check_revoked
@@ -101,7 +101,7 @@ async def test_somebody_deletes_the_device(
     report = await case.application.sweeper.run()
     assert (report.revoked, report.drifted) == (1, {})
     record = await case.comes_to_rest(subject.device_id)
-    assert record.condition.state is State.REVOKED
+    assert record.status.condition.state is State.REVOKED
     await check_revoked(case.firstpull, record)
     await case.nothing_is_left_to_do(subject.device_id)
 
@@ -115,7 +115,7 @@ async def test_somebody_deletes_the_record_of_a_device(
         await tables.get_table_client(RECORDS_TABLE).delete_entity(device.hub, device.digest())
     case.firstpull.stack.kernel.calls.reset()
     report = await case.application.sweeper.run()
-    assert {(found.kind, found.name) for found in report.unexplained} == {
+    assert {(found.kind, found.name) for found in report.orphans} == {
         (Kind.TOKEN, subject.token),
         (Kind.SECRET, subject.secret),
         (Kind.TWIN_ENTRY, subject.device_id),
@@ -123,8 +123,8 @@ async def test_somebody_deletes_the_record_of_a_device(
     assert case.writes_of_azure() == []
     await case.firstpull.ask(case.application, subject.device_id, PLANT)
     record = await case.comes_to_rest(subject.device_id)
-    assert record.condition.reason is Reason.TOKEN_NOT_OURS
-    assert record.condition.remedy
+    assert record.status.condition.reason is Reason.TOKEN_NOT_OURS
+    assert record.status.condition.remedy
     await operator.take_off_the_list(PLANT, subject.token)
     await operator.delete_token(subject.token)
     await case.comes_to_rest(subject.device_id)
@@ -162,7 +162,7 @@ async def test_somebody_adds_a_version_of_their_own_to_the_secret(
     assert entry_of(operator.stack, subject.device_id, PLANT) == before
 
 
-async def test_a_disabled_version_that_is_not_the_delivered_one_is_looked_at_once(
+async def test_a_disabled_version_that_is_not_the_delivered_one_is_reconciled_once(
     case: Case, operator: Operator, subject: Subject
 ) -> None:
     made = await operator.vault.set_secret(subject.secret, "of somebody else", enabled=False)
@@ -188,13 +188,13 @@ async def test_somebody_stops_syncing_a_repository_to_the_site(
     entry = entry_of(operator.stack, subject.device_id, PLANT)
     await operator.change_scope_map(PLANT, *others)
     assert await case.sweep_says(subject.device_id) == set()
-    (warned,) = (await case.firstpull.record(subject.device_id)).warnings
-    assert warned.reason is Reason.REPOSITORIES_NOT_SYNCED
+    (warning,) = (await case.firstpull.record(subject.device_id)).status.warnings
+    assert warning.reason is Reason.REPOSITORIES_NOT_SYNCED
     site_of(operator.stack, PLANT).backend.sync()
     assert await pull_answers(operator.stack, entry) == 404
     await operator.change_scope_map(PLANT, *synced)
     await case.application.sweeper.run()
-    assert (await case.firstpull.record(subject.device_id)).warnings == ()
+    assert (await case.firstpull.record(subject.device_id)).status.warnings == ()
     await case.logs_in(subject.device_id)
 
 
@@ -209,8 +209,8 @@ async def test_somebody_takes_the_vault_away_from_firstpull(
     assert report is not None
     assert [unread.partition(":")[0] for unread in report.unread] == ["Key Vault"]
     record = await case.comes_to_rest(subject.device_id)
-    assert record.condition.reason is Reason.ACCESS_DENIED
-    assert record.condition.remedy
+    assert record.status.condition.reason is Reason.ACCESS_DENIED
+    assert record.status.condition.remedy
     operator.stack.kernel.faults.clear()
     await case.comes_to_rest(subject.device_id)
     await case.logs_in(subject.device_id)

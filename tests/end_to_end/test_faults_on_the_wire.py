@@ -12,11 +12,12 @@ import pytest
 from firstpull.bootstrap import Application
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.stack import Stack
+from tests.firstpull.records import grant_of
 
 from .cloud import cloud_registry, forget_devices, register, secret_versions
 from .end_state import check_onboarded
+from .faults import ALL, STORAGE, Crashed, Kind, Line, troubled
 from .in_process import Firstpull, connected
-from .trouble import ALL, STORAGE, Crashed, Kind, Line, troubled
 
 _PLANTS = tuple(f"plant{number:02}" for number in range(24, 32))
 _DEVICES_PER_PLANT = 48
@@ -133,8 +134,7 @@ async def test_a_password_that_was_stored_twice_is_the_same_in_both_versions(lab
     await lab.firstpull.look_again(application, device_id)
 
     record = await lab.firstpull.record(device_id)
-    assert record.names is not None
-    versions = secret_versions(lab.stack, record.names.secret)
+    versions = secret_versions(lab.stack, grant_of(record).names.secret)
     assert len(versions) == 2
     assert all(version.enabled for version in versions)
     assert len({version.value.get_secret_value() for version in versions}) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from firstpull.records import DeviceRecord, State
+from firstpull.model.device_record import DeviceRecord, State
 from local_azure.container_registry.backends import SyncOverride
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resource_ids import RegistryId
@@ -20,6 +20,7 @@ from local_azure.stack import ConnectedRegistryOptions, Stack
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.options import RESOURCE_GROUP, SUBSCRIPTION_ID
 from local_azure.stack.sites import Site, Sites
+from tests.firstpull.records import grant_of
 
 from .agents import Agent, agent_with_key
 from .cloud import (
@@ -133,8 +134,8 @@ async def _says_that_it_logged_in(agent: Agent, plant: str) -> None:
 
 async def _is_ready(case: Case, device_id: str) -> DeviceRecord:
     record = await case.comes_to_rest(device_id)
-    assert record.condition.state is State.READY, record.condition
-    assert record.leaving == ()
+    assert record.status.condition.state is State.READY, record.status.condition
+    assert record.status.retiring == ()
     return record
 
 
@@ -183,18 +184,18 @@ async def test_the_agent_never_loses_its_login_on_the_way_to_another_container_r
             site_of(stack, OLD).backend.sync()
             await eventually(lambda: agent.said(OLD) == {}, what="the agent did not log out")
 
-    assert before.names is not None
-    assert after.names is not None
-    assert before.names.token not in {token.name for token in cloud_registry(stack).tokens()}
-    assert [v for v in secret_versions(stack, before.names.secret) if v.enabled] == []
-    assert second.registry.token(after.names.token).status == "enabled"
+    assert grant_of(before).names.token not in {
+        token.name for token in cloud_registry(stack).tokens()
+    }
+    assert [v for v in secret_versions(stack, grant_of(before).names.secret) if v.enabled] == []
+    assert second.registry.token(grant_of(after).names.token).status == "enabled"
     assert clients_of(stack, OLD) == []
     assert entry_of(stack, agent.device_id, OLD) == {}
     await case.nothing_is_left_to_do(agent.device_id)
     await case.revoke(agent.device_id)
 
 
-async def test_a_move_to_a_place_without_room_leaves_the_device_where_it_is(
+async def test_a_move_to_a_connected_registry_without_room_leaves_the_device_where_it_is(
     stack: Stack,
 ) -> None:
     settings = settings_of(stack, "moving", OLD, NEW, capacity=1)
@@ -206,7 +207,7 @@ async def test_a_move_to_a_place_without_room_leaves_the_device_where_it_is(
         entry = entry_of(stack, subject.device_id, OLD)
         await firstpull.ask(application, subject.device_id, NEW)
         record = await here.comes_to_rest(subject.device_id)
-        assert record.condition.state is State.BLOCKED
+        assert record.status.condition.state is State.BLOCKED
         assert entry_of(stack, subject.device_id, OLD) == entry
         assert entry_of(stack, subject.device_id, NEW) == {}
         site_of(stack, OLD).backend.sync()

@@ -75,7 +75,7 @@ async def test_no_password_is_in_a_log_an_answer_a_queue_a_table_or_a_blob(
         names = [f"secret-{number}" for number in range(DEVICES)]
         await _onboard_amid_trouble(api, stack, names)
         delivered = {name: await api.device(name) for name in names if entry_of(stack, name, PLANT)}
-        places = {
+        refs = {
             "hosts' output": "\n".join(api.lines),
             "HTTP answers": "\n".join(f"{dict(a.headers)}\n{a.text}" for a in api.answers),
             "calls": "\n".join(call.path for call in stack.kernel.calls.latest()),
@@ -88,10 +88,10 @@ async def test_no_password_is_in_a_log_an_answer_a_queue_a_table_or_a_blob(
 
     assert len(passwords) > DEVICES, "none was lost on the way, and made again"
     assert len(api.lines) > 5 * DEVICES
-    assert "device-work" in places["queues"]
-    assert all(name in places["tables"] for name in names)
-    assert f"{PLANT}.json" in places["blobs"]
-    assert _found(passwords, places) == []
+    assert "device-work" in refs["queues"]
+    assert all(name in refs["tables"] for name in names)
+    assert f"{PLANT}.json" in refs["blobs"]
+    assert _found(passwords, refs) == []
     assert delivered
     for name, view in delivered.items():
         in_twin = entry_of(stack, name, PLANT)["password"]
@@ -133,13 +133,13 @@ async def _onboard_amid_trouble(api: Api, stack: Stack, names: list[str]) -> Non
     assert {view["state"] for view in views} == {"Delivered", "Blocked"}
 
 
-def _found(passwords: list[str], places: dict[str, str]) -> list[str]:
+def _found(passwords: list[str], refs: dict[str, str]) -> list[str]:
     """Where a password is, in any writing of it. The password itself is not named."""
     return [
-        f"password {number} in {place} {writing}"
+        f"password {number} in {ref} {writing}"
         for number, password in enumerate(passwords)
         for writing, text in _writings(password)
-        for place, content in places.items()
+        for ref, content in refs.items()
         if text in content
     ]
 

@@ -24,16 +24,16 @@ _SYSTEM_SCOPE_MAPS = 5
 
 def calls_for(devices: int) -> dict[str, int]:
     """The calls of one sweep over a fleet in good order."""
-    places = ceil(devices / CLIENTS)
+    refs = ceil(devices / CLIENTS)
     return {
-        "arm.tokens.list": ceil((devices + places) / ARM_PAGE),
-        "arm.scopeMaps.list": ceil((_SYSTEM_SCOPE_MAPS + places + 1) / ARM_PAGE),
-        "arm.connectedRegistries.list": ceil(places / ARM_PAGE),
+        "arm.tokens.list": ceil((devices + refs) / ARM_PAGE),
+        "arm.scopeMaps.list": ceil((_SYSTEM_SCOPE_MAPS + refs + 1) / ARM_PAGE),
+        "arm.connectedRegistries.list": ceil(refs / ARM_PAGE),
         "keyVault.challenge": 1,
         "keyVault.secrets.list": ceil(devices / VAULT_PAGE),
         "iotHub.twins.query": ceil(devices / HUB_PAGE),
         "table.read": 2 * ceil(devices / TABLE_PAGE),
-        "blob.read": places + 1,
+        "blob.read": refs + 1,
         "blob.write": 1,
     }
 

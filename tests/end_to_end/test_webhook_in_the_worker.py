@@ -14,7 +14,7 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
-from firstpull.devices import DeviceKey
+from firstpull.model.device_key import DeviceKey
 from local_azure.iot_hub.identities import DeviceStatus
 from local_azure.stack import Stack
 
@@ -262,7 +262,7 @@ async def test_the_hub_can_be_named_and_another_one_has_no_such_device(
     assert (answer.status, answer.reason) == (404, "DeviceNotKnown")
 
 
-async def test_a_device_that_moves_keeps_its_old_place_until_it_has_answered(
+async def test_a_device_that_moves_keeps_its_old_connected_registry_until_it_has_answered(
     api: Api, stack: Stack
 ) -> None:
     register(stack, "placed")
@@ -279,7 +279,7 @@ async def test_a_device_that_moves_keeps_its_old_place_until_it_has_answered(
     assert clients_of(stack, PLANT).count(entry["username"]) == 0
 
 
-async def test_a_site_places_a_device_on_its_first_connected_registry(
+async def test_a_site_connected_registries_a_device_on_its_first_connected_registry(
     api: Api, stack: Stack
 ) -> None:
     register(stack, "at-site")
@@ -360,7 +360,9 @@ async def test_asking_again_can_wait_for_a_device_that_waited(api: Api, stack: S
     assert (await api.onboard("again", PLANT, wait=20)).status == 200
 
 
-async def test_an_unreadable_hint_ends_in_the_poison_queue(api: Api, stack: Stack) -> None:
+async def test_an_unreadable_reconcile_request_ends_in_the_poison_queue(
+    api: Api, stack: Stack
+) -> None:
     text = '{"hub": "h"'
     async with QueueServiceClient.from_connection_string(stack.storage.connection_string) as queues:
         await queues.get_queue_client(WORK_QUEUE).send_message(text)
@@ -378,7 +380,7 @@ async def _arrives(queue: QueueClient) -> str | None:
     return None
 
 
-async def test_a_device_whose_hint_was_lost_is_brought_back_by_the_timer(
+async def test_a_device_whose_reconcile_request_was_lost_is_brought_back_by_the_timer(
     api: Api, stack: Stack
 ) -> None:
     register(stack, "hint-lost")

@@ -12,15 +12,16 @@ from azure.identity.aio import ManagedIdentityCredential
 
 from firstpull.adapters.storage import StorageServices
 from firstpull.bootstrap import Application
-from firstpull.errors import Invalid
-from firstpull.naming import scope_map_name
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request
+from firstpull.intake.requests import read_request
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import Invalid
+from firstpull.model.naming import scope_map_name
+from firstpull.model.reasons import Reason
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.twins import TwinPatch
 from local_azure.stack import Stack
 from local_azure.stack.options import CLIENT_ID
+from tests.firstpull.records import grant_of
 
 from .cloud import (
     cloud_registry,
@@ -107,8 +108,7 @@ class Life:
     async def _is_mended(self) -> None:
         """Its entry is taken from the twin, and its secret deleted; a sweep finds both."""
         record = await self.firstpull.record(self.device_id)
-        assert record.names is not None
-        self._stack.vault.delete(record.names.secret)
+        self._stack.vault.delete(grant_of(record).names.secret)
         await self._sweeps()
         await self._comes_to(State.DELIVERED, State.READY)
         await self._logs_in(FIRST)
@@ -152,14 +152,14 @@ class Life:
         """Work on the device whenever it is due, until it is in one of these states."""
         for _ in range(_PASSES):
             record = await self.firstpull.record(self.device_id)
-            self.firstpull.clock.advance_to(record.due_at)
-            await self.application.worker.look_at(record.device)
+            self.firstpull.clock.advance_to(record.schedule.due_at)
+            await self.application.worker.reconcile(record.device)
             record = await self.firstpull.record(self.device_id)
-            if record.condition.reason is Reason.ACCESS_DENIED:
-                raise Stopped(record.condition.message)
-            if record.condition.state in states:
+            if record.status.condition.reason is Reason.ACCESS_DENIED:
+                raise Stopped(record.status.condition.message)
+            if record.status.condition.state in states:
                 return record
-        raise AssertionError(f"{self.device_id} after {_PASSES} passes: {record.condition}")
+        raise AssertionError(f"{self.device_id} after {_PASSES} passes: {record.status.condition}")
 
     async def _sweeps(self) -> None:
         report = await self.application.sweeper.run()

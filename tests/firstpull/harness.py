@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from firstpull.announcements import OPT_IN_TAG
 from firstpull.bootstrap import Application, Ports, wire
-from firstpull.cloud import Place, RegistryId
-from firstpull.converge import Worker
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Transient
+from firstpull.config.policy import Policy
+from firstpull.config.settings import Settings
+from firstpull.intake.event_grid import DeviceEvent
+from firstpull.intake.event_handler import OPT_IN_TAG
+from firstpull.intake.onboard import Onboarding
+from firstpull.intake.requests import OnboardingRequest, read_request
 from firstpull.membership import Membership
-from firstpull.notices import DeviceNotice
-from firstpull.onboarding import Onboarding
-from firstpull.overdue import enqueue_overdue
-from firstpull.policy import Policy
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import OnboardingRequest, read_request
-from firstpull.settings import Settings
-from firstpull.sweep_report import SweepReport
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import FirstpullError, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import SweepReport
+from firstpull.reconcile.reconciler import Reconciler
+from firstpull.reconcile.requeue import requeue_overdue
 from tests.firstpull.fakes import (
     Crashed,
     FakeCloud,
@@ -51,8 +51,8 @@ REGISTRY = RegistryId(
     "/subscriptions/0000/resourceGroups/Site-Group/providers"
     "/Microsoft.ContainerRegistry/registries/acrtest"
 )
-PLANT_ONE = Place(registry=REGISTRY, connected_registry="plantone")
-PLANT_TWO = Place(registry=REGISTRY, connected_registry="planttwo")
+PLANT_ONE = ConnectedRegistryRef(registry=REGISTRY, name="plantone")
+PLANT_TWO = ConnectedRegistryRef(registry=REGISTRY, name="planttwo")
 VALIDITY = timedelta(days=90)
 DEPLOYMENT = "test"
 
@@ -78,21 +78,21 @@ def make_policy(**changes: Any) -> Policy:  # noqa: ANN401 - JSON
 def make_cloud(clock: VirtualClock) -> FakeCloud:
     """A cloud with both connected registries, each syncing everything below `plant/`."""
     cloud = FakeCloud(clock)
-    for place in (PLANT_ONE, PLANT_TWO):
-        name = place.connected_registry
-        cloud.connected[place] = FakeConnectedRegistry(
-            sync_token_id=f"{REGISTRY}/tokens/{name}", login_server=f"{name}.site.example:8000"
+    for ref in (PLANT_ONE, PLANT_TWO):
+        name = ref.name
+        cloud.connected[ref] = FakeConnectedRegistry(
+            sync_token_id=REGISTRY.token(name), login_server=f"{name}.site.example:8000"
         )
-        cloud.synced[f"{REGISTRY}/tokens/{name}"] = frozenset(
+        cloud.synced[REGISTRY.token(name)] = frozenset(
             {"repositories/plant/*/content/read", f"gateway/{name}/config/read"}
         )
     return cloud
 
 
-def connect(cloud: FakeCloud, place: Place, *, login_server: str) -> None:
+def connect(cloud: FakeCloud, ref: ConnectedRegistryRef, *, login_server: str) -> None:
     """Another connected registry, which syncs everything below `plant/`."""
-    sync_token = f"{place.registry}/tokens/{place.connected_registry}"
-    cloud.connected[place] = FakeConnectedRegistry(
+    sync_token = ref.registry.token(ref.name)
+    cloud.connected[ref] = FakeConnectedRegistry(
         sync_token_id=sync_token, login_server=login_server
     )
     cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
@@ -106,7 +106,7 @@ class Process:
     application: Application
 
     @property
-    def worker(self) -> Worker:
+    def worker(self) -> Reconciler:
         """What looks at devices."""
         return self.application.worker
 
@@ -221,16 +221,16 @@ class Harness:
         _, process = self._next_process()
         return await process.application.sweeper.run()
 
-    async def hear(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
+    async def handle(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
         """Tell of a device that was created in its hub, or deleted there."""
-        notice = DeviceNotice(
+        event = DeviceEvent(
             hub_name=device.hub.split(".", 1)[0],
             device_id=device.device_id,
             created=created,
             at=at or self.clock.now(),
         )
         _, process = self._next_process()
-        await process.application.announcements.hear(notice)
+        await process.application.event_handler.handle(event)
 
     def opt_in(self, device: DeviceKey) -> None:
         """Give a device the tag by which it asks for what `request` asks for."""
@@ -272,22 +272,22 @@ class Harness:
         await self.ask(device_id, **changes)
         await self.run_until_quiet()
         if self.state(device) is not State.READY:
-            raise AssertionError(self.cloud.record(device).condition)
+            raise AssertionError(self.cloud.record(device).status.condition)
         return device
 
     def state(self, device: DeviceKey) -> State:
         """How far the device is."""
-        return self.cloud.record(device).condition.state
+        return self.cloud.record(device).status.condition.state
 
     def reason(self, device: DeviceKey) -> Reason:
         """Why it is as far as it is."""
-        return self.cloud.record(device).condition.reason
+        return self.cloud.record(device).status.condition.reason
 
     async def look(self, device: DeviceKey) -> None:
         """One pass over a device now, whatever its schedule says."""
         self.make_due(device)
         _, process = self._next_process()
-        await process.worker.look_at(device)
+        await process.worker.reconcile(device)
 
     def make_due(self, device: DeviceKey) -> None:
         """Have the device's time come now."""
@@ -299,7 +299,7 @@ class Harness:
     async def run_until_quiet(self, limit: timedelta = timedelta(hours=3)) -> None:
         """Play until nothing is under way and nothing is due for a few minutes, then check."""
         if not await self.run_until(self._is_quiet, limit):
-            conditions = [r.condition for r in self.cloud.all_records()]
+            conditions = [r.status.condition for r in self.cloud.all_records()]
             raise AssertionError(f"not quiet after {limit}: {conditions}")
         self.check_promises()
 
@@ -326,22 +326,24 @@ class Harness:
     def device_acts(self, device: DeviceKey) -> None:
         """The device reads its twin, tries to log in, and reports."""
         found = self.cloud.devices[device]
-        for place in self.cloud.connected:
-            entry = self.cloud.twin_entry(device, place)
+        for ref in self.cloud.connected:
+            entry = self.cloud.twin_entry(device, ref)
             if entry:
-                self._try_login(found, place, entry)
+                self._try_login(found, ref, entry)
             else:
-                found.held.pop(place.connected_registry, None)
-                _section_of(found).pop(place.connected_registry, None)
+                found.held.pop(ref.name, None)
+                _section_of(found).pop(ref.name, None)
 
-    def _try_login(self, device: FakeDevice, place: Place, entry: dict[str, Any]) -> None:
-        works = self.cloud.site_accepts(place, entry["username"], entry["password"])
+    def _try_login(
+        self, device: FakeDevice, ref: ConnectedRegistryRef, entry: dict[str, Any]
+    ) -> None:
+        works = self.cloud.site_accepts(ref, entry["username"], entry["password"])
         if works:
-            device.held[place.connected_registry] = entry["password"]
+            device.held[ref.name] = entry["password"]
         answer = {"deliveryId": entry["deliveryId"], "state": "LoggedIn" if works else "Failed"}
         if not works:
             answer["reason"] = "Unauthorized"
-        _section_of(device)[place.connected_registry] = answer
+        _section_of(device)[ref.name] = answer
 
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver hints, and let the devices act, where it is time."""
@@ -349,8 +351,8 @@ class Harness:
         self._check()
         if self._sync_every is not None and self._next_sync <= now:
             self._next_sync = now + self._sync_every
-            for place in self.cloud.connected:
-                self.cloud.sync(place)
+            for ref in self.cloud.connected:
+                self.cloud.sync(ref)
         if self._next_timer <= now:
             self._next_timer = now + _TIMER
             await self._run_timer()
@@ -366,7 +368,7 @@ class Harness:
         number, process = self._next_process()
         worker = process.worker
         try:
-            await enqueue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
+            await requeue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
         except Crashed:
             self.restart(number)
         except FirstpullError:
@@ -375,7 +377,7 @@ class Harness:
     async def _deliver(self, hint: Hint) -> None:
         number, process = self._next_process()
         try:
-            await process.worker.look_at(hint.device)
+            await process.worker.reconcile(hint.device)
         except Crashed:
             self.restart(number)
         except FirstpullError:
@@ -395,7 +397,9 @@ class Harness:
     def _is_quiet(self) -> bool:
         soon = self.clock.now() + _QUIET
         return not any(h.visible_at <= soon for h in self.cloud.queue) and not any(
-            record.due_at <= soon or record.claim or record.condition.state in _UNFINISHED
+            record.schedule.due_at <= soon
+            or record.claim
+            or record.status.condition.state in _UNFINISHED
             for record in self.cloud.all_records()
         )
 
@@ -404,10 +408,8 @@ class Harness:
         for device in self.must_stay_logged_in:
             held = self.cloud.devices[device].held
             if not any(
-                self.cloud.site_accepts(
-                    h.place, h.names.token, held.get(h.place.connected_registry, "")
-                )
-                for h in self.cloud.record(device).holdings
+                self.cloud.site_accepts(h.ref, h.names.token, held.get(h.ref.name, ""))
+                for h in self.cloud.record(device).grants
             ):
                 self.cloud.violations.append(f"P2: {device.device_id} is locked out")
 

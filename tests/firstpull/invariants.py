@@ -12,8 +12,8 @@ def broken_promises(cloud: FakeCloud) -> list[str]:
 
 def _unnamed(cloud: FakeCloud) -> list[str]:
     """P1: tokens, secrets and clients of ours that no record names."""
-    names = [held.names for record in cloud.all_records() for held in record.holdings]
-    spent = {name for record in cloud.all_records() for name in record.spent_secrets}
+    names = [held.names for record in cloud.all_records() for held in record.grants]
+    spent = {name for record in cloud.all_records() for name in record.status.retired_secrets}
     tokens, secrets = {n.token for n in names}, {n.secret for n in names} | spent
     listed = {name_in(t) for found in cloud.connected.values() for t in found.clients}
     ours = cloud.tokens_made & {*cloud.tokens, *listed}

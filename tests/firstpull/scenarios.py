@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from firstpull.cloud import NewPassword, ScopeMap, Slot, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.records import State
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.secret import Secret
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import FakeToken, Fault
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.records import grant_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,9 @@ async def _ask(harness: Harness, _: DeviceKey) -> None:
 
 async def _about_to_renew(harness: Harness) -> DeviceKey:
     device = await harness.make_ready()
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
-    for place in harness.cloud.connected:
-        harness.cloud.sync(place)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
+    for ref in harness.cloud.connected:
+        harness.cloud.sync(ref)
     harness.must_stay_logged_in.add(device)
     return device
 
@@ -88,8 +89,8 @@ async def _about_to_renew(harness: Harness) -> DeviceKey:
 async def _renew(harness: Harness, device: DeviceKey) -> None:
     def renewed() -> bool:
         record = harness.cloud.record(device)
-        delivered = record.delivery is not None and record.delivery.slot is Slot.TWO
-        return delivered and record.condition.state is State.READY
+        delivered = record.status.delivery is not None and record.status.delivery.slot is Slot.TWO
+        return delivered and record.status.condition.state is State.READY
 
     if not await harness.run_until(renewed, timedelta(hours=6)):
         raise AssertionError(f"not renewed: {harness.cloud.record(device)}")
@@ -105,7 +106,7 @@ async def _recreate(harness: Harness, device: DeviceKey) -> None:
 async def _meddle(harness: Harness, device: DeviceKey) -> None:
     """Somebody changes all that can be mended, at once."""
     cloud = harness.cloud
-    names = cloud.record(device).names
+    names = grant_of(cloud.record(device)).names
     if names is None:
         raise AssertionError("a ready device has names")
     for name, scope_map in cloud.scope_maps.items():
@@ -126,13 +127,13 @@ async def _ask_for_a_site_that_fills_up(harness: Harness, device: DeviceKey) -> 
     def fill_up(_: int, operation: str) -> None:
         if operation == "records.replace" and not clients:
             for number in range(3):
-                harness.cloud.tokens[f"foreign{number}"] = FakeToken("someone's")
+                harness.cloud.tokens[f"foreign{number}"] = FakeToken(ScopeMapId("someone's"))
                 clients.append(TokenId(f"{REGISTRY}/tokens/foreign{number}"))
 
     harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="plant")
     await harness.run_until_quiet()
-    if harness.cloud.record(device).place != PLANT_TWO:
+    if grant_of(harness.cloud.record(device)).ref != PLANT_TWO:
         raise AssertionError("the first connected registry was full")
 
 
@@ -147,7 +148,7 @@ async def _revoke(harness: Harness, device: DeviceKey) -> None:
     await harness.revoke(device)
     await harness.run_for(timedelta(minutes=25))
     if harness.state(device) is not State.REVOKED:
-        raise AssertionError(harness.cloud.record(device).condition)
+        raise AssertionError(harness.cloud.record(device).status.condition)
 
 
 async def _revoke_a_device_that_is_gone(harness: Harness, device: DeviceKey) -> None:
@@ -219,7 +220,7 @@ def make_by_hand(harness: Harness, token: str, password: str) -> None:
     made = NewPassword(
         slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
     )
-    cloud.tokens[token] = FakeToken(f"{REGISTRY}/scopeMaps/by-hand", passwords={Slot.ONE: made})
+    cloud.tokens[token] = FakeToken(REGISTRY.scope_map("by-hand"), passwords={Slot.ONE: made})
     cloud.connected[PLANT_ONE].clients.append(TokenId(f"{REGISTRY}/tokens/{token}"))
 
 

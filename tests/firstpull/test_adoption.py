@@ -8,15 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import NewPassword, ScopeMap, Slot, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.errors import NotAllowed, Refused
-from firstpull.ports import Page, Query
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import NotAllowed, Refused
+from firstpull.model.ports import Page, Query
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 from tests.firstpull.fakes import FakeRecords, FakeToken, name_in
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -56,11 +57,10 @@ async def test_the_password_and_the_twin_are_left_alone() -> None:
     harness = with_token()
     device = await adopted(harness)
     record = harness.cloud.record(device)
-    assert record.condition.state is State.READY
+    assert record.status.condition.state is State.READY
     assert record.is_converged
-    assert record.adopted
-    assert record.names is not None
-    assert record.names.token == BY_HAND
+    assert record.status.adopted
+    assert grant_of(record).names.token == BY_HAND
     assert harness.cloud.accepted(BY_HAND) == {HAND_MADE}
     assert harness.cloud.twin_entry(device, PLANT_ONE) == {}
     assert harness.cloud.passwords_made == []
@@ -99,7 +99,7 @@ async def test_a_token_that_is_listed_needs_no_room() -> None:
 
 async def test_a_token_that_is_not_listed_needs_room() -> None:
     harness = with_token(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
-    harness.cloud.tokens["foreign"] = FakeToken("someone's")
+    harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
     foreign = TokenId(f"{REGISTRY}/tokens/foreign")
     harness.cloud.connected[PLANT_ONE].clients = [foreign]
     device = harness.register()
@@ -124,7 +124,7 @@ async def test_a_token_without_any_password_gets_one_delivered() -> None:
     await harness.run_until_quiet()
     assert harness.reason(device) is Reason.ACKNOWLEDGED
     assert harness.cloud.accepted(BY_HAND) == set(harness.cloud.passwords_made)
-    assert not harness.cloud.record(device).adopted
+    assert not harness.cloud.record(device).status.adopted
 
 
 async def test_a_token_deleted_by_hand_is_made_anew_with_a_password() -> None:
@@ -144,10 +144,10 @@ async def test_the_first_rotation_delivers_a_password_of_firstpulls() -> None:
     await harness.rotate(device)
     await harness.run_until_quiet()
     record = harness.cloud.record(device)
-    assert record.condition.reason is Reason.ACKNOWLEDGED
-    assert not record.adopted
-    assert record.delivery is not None
-    assert record.delivery.slot is Slot.TWO
+    assert record.status.condition.reason is Reason.ACKNOWLEDGED
+    assert not record.status.adopted
+    assert record.status.delivery is not None
+    assert record.status.delivery.slot is Slot.TWO
     assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[0]}
 
 
@@ -205,7 +205,7 @@ async def test_two_passwords_that_never_end_leave_no_slot_until_one_is_deleted()
     give_password(harness, Slot.TWO, "the other")
     await harness.rotate(device)
     await harness.run_for(HOUR)
-    condition = harness.cloud.record(device).condition
+    condition = harness.cloud.record(device).status.condition
     assert (condition.state, condition.reason) == (State.WAITING, Reason.NO_FREE_SLOT)
     assert condition.remedy
     assert harness.cloud.accepted(BY_HAND) == {HAND_MADE, "the other"}
@@ -267,7 +267,7 @@ async def test_a_token_that_firstpull_made_for_another_device_is_not_taken() -> 
 async def test_the_token_of_a_connected_registry_itself_is_not_taken() -> None:
     harness = with_token()
     harness.cloud.scope_maps["plantone"] = ScopeMap(name="plantone", actions=frozenset())
-    harness.cloud.tokens["planttwo"] = FakeToken(f"{REGISTRY}/scopeMaps/plantone")
+    harness.cloud.tokens["planttwo"] = FakeToken(REGISTRY.scope_map("plantone"))
     device = harness.register()
     await harness.ask(adopt="planttwo")
     await harness.run_for(HOUR)
@@ -277,7 +277,7 @@ async def test_the_token_of_a_connected_registry_itself_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("token", ["by-hand-2", "other", "By-Hand"])
-async def test_a_token_that_the_policy_does_not_list_is_refused_at_the_door(token: str) -> None:
+async def test_a_token_that_the_policy_does_not_list_is_refused_at_the_endpoint(token: str) -> None:
     harness = Harness(policy=ADOPTING)
     with pytest.raises(NotAllowed) as refused:
         await harness.ask(adopt=token)
@@ -297,13 +297,12 @@ async def test_asking_again_changes_nothing_with_the_token_or_without() -> None:
     harness = with_token()
     device = await adopted(harness)
     before = harness.cloud.writes()
-    assert (await harness.ask(adopt=BY_HAND)).generation == 1
+    assert (await harness.ask(adopt=BY_HAND)).spec.generation == 1
     await harness.ask()
     await harness.run_until_quiet()
     record = harness.cloud.record(device)
-    assert record.condition.reason is Reason.ADOPTED
-    assert record.names is not None
-    assert record.names.token == BY_HAND
+    assert record.status.condition.reason is Reason.ADOPTED
+    assert grant_of(record).names.token == BY_HAND
     assert harness.cloud.writes() == before
 
 
@@ -348,9 +347,8 @@ async def test_a_move_with_the_adopted_token_tells_the_device_a_password() -> No
     await harness.ask(adopt=BY_HAND, connectedRegistry="planttwo")
     await harness.run_until_quiet()
     record = harness.cloud.record(device)
-    assert record.condition.reason is Reason.ACKNOWLEDGED
-    assert record.names is not None
-    assert record.names.token == BY_HAND
+    assert record.status.condition.reason is Reason.ACKNOWLEDGED
+    assert grant_of(record).names.token == BY_HAND
     assert harness.cloud.twin_entry(device, PLANT_TWO)["username"] == BY_HAND
     assert clients(harness) == []
 
@@ -363,7 +361,7 @@ async def test_a_move_without_it_gives_the_device_a_token_of_its_own() -> None:
     assert harness.reason(device) is Reason.ACKNOWLEDGED
     assert BY_HAND not in harness.cloud.tokens
     assert clients(harness) == []
-    assert harness.cloud.record(device).leaving == ()
+    assert harness.cloud.record(device).status.retiring == ()
 
 
 async def test_there_and_back_without_it_does_not_forget_the_adopted_token() -> None:
@@ -372,7 +370,7 @@ async def test_there_and_back_without_it_does_not_forget_the_adopted_token() -> 
     await harness.ask(connectedRegistry="planttwo")
     await harness.ask()
     await harness.run_until_quiet()
-    names = {holding.names.token for holding in harness.cloud.record(device).holdings}
+    names = {grant.names.token for grant in harness.cloud.record(device).grants}
     assert BY_HAND in names or BY_HAND not in harness.cloud.tokens
 
 
@@ -383,7 +381,7 @@ async def test_two_devices_that_ask_for_one_token_at_once_do_not_both_get_it() -
         harness.register(device_id)
     await asyncio.gather(*(harness.ask(d, adopt=BY_HAND) for d in ("press-1", "press-2")))
     await harness.run_for(HOUR)
-    reasons = sorted(record.condition.reason for record in harness.cloud.all_records())
+    reasons = sorted(record.status.condition.reason for record in harness.cloud.all_records())
     assert reasons == [Reason.ADOPTED, Reason.TOKEN_NOT_OURS]
 
 
@@ -411,7 +409,7 @@ async def test_a_token_of_the_name_that_is_made_again_after_the_revoke_is_left_a
     make_by_hand(harness, BY_HAND, "made again")
     await harness.run_for(HOUR)
     del harness.cloud.devices[device]
-    await harness.hear(device, created=False)
+    await harness.handle(device, created=False)
     await harness.run_for(HOUR)
     assert harness.cloud.accepted(BY_HAND) == {"made again"}
 
@@ -420,7 +418,7 @@ async def test_a_token_is_taken_though_the_page_that_says_so_comes_after_an_empt
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["*"]))
-    names = harness.cloud.record(await harness.make_ready("press-2")).names
+    names = grant_of(harness.cloud.record(await harness.make_ready("press-2"))).names
     assert names is not None
     page = FakeRecords.page
 
@@ -444,11 +442,11 @@ async def test_a_password_that_ends_is_warned_of_and_replaced_at_its_end() -> No
     device = await adopted(harness)
     await harness.run_for(20 * DAY)
     await harness.sweep()
-    assert harness.cloud.record(device).warnings == ()
+    assert harness.cloud.record(device).status.warnings == ()
     await harness.run_for(9 * DAY)
     await harness.sweep()
-    (warned,) = harness.cloud.record(device).warnings
-    assert warned.reason is Reason.PASSWORD_EXPIRES_SOON
+    (warning,) = harness.cloud.record(device).status.warnings
+    assert warning.reason is Reason.PASSWORD_EXPIRES_SOON
     await harness.run_until(lambda: harness.clock.now() > end + 5 * MINUTE, 2 * DAY)
     assert len(harness.cloud.accepted(BY_HAND)) == 1
     assert harness.cloud.twin_entry(device, PLANT_ONE)

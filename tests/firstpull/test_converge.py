@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from firstpull.cloud import ScopeMap, Slot
-from firstpull.devices import DeviceKey
-from firstpull.errors import Conflict
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.reasons import Reason
-from firstpull.records import Claim, State, to_json
+from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import Claim, State
+from firstpull.model.errors import Conflict
+from firstpull.model.reasons import Reason
+from firstpull.model.record_codec import to_json
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import (
     FakeContainerRegistries,
@@ -22,6 +22,7 @@ from tests.firstpull.fakes import (
     name_in,
 )
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness, make_policy
+from tests.firstpull.records import changed, grant_of
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -37,14 +38,13 @@ async def test_a_registered_device_becomes_ready() -> None:
     device = await harness.make_ready()
     record = harness.cloud.record(device)
     assert record.is_converged
-    assert record.place == PLANT_ONE
+    assert grant_of(record).ref == PLANT_ONE
     assert record.claim is None
-    assert record.names is not None
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
     assert entry["address"] == "plantone.site.example:8000"
-    assert entry["username"] == record.names.token
+    assert entry["username"] == grant_of(record).names.token
     assert entry["repositories"] == ["plant/app"]
-    assert harness.cloud.accepted(record.names.token) == {entry["password"]}
+    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
     (scope_map,) = harness.cloud.scope_maps.values()
     assert scope_map.actions == {"repositories/plant/app/content/read"}
 
@@ -56,7 +56,7 @@ async def test_a_device_that_cannot_log_in_yet_is_said_so_until_it_can() -> None
     await harness.run_for(timedelta(minutes=1))
     assert harness.state(device) is State.DELIVERED
     assert harness.reason(device) is Reason.DEVICE_REPORTS_FAILURE
-    assert "Unauthorized" in harness.cloud.record(device).condition.message
+    assert "Unauthorized" in harness.cloud.record(device).status.condition.message
     harness.cloud.sync(PLANT_ONE)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
@@ -70,7 +70,7 @@ async def test_devices_with_the_same_repositories_share_a_scope_map() -> None:
     await harness.run_until_quiet()
     assert len(harness.cloud.scope_maps) == 1
     assert len(harness.cloud.tokens) == 6
-    assert {r.condition.state for r in harness.cloud.all_records()} == {State.READY}
+    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
 
 
 async def test_a_device_that_is_not_registered_yet_is_waited_for() -> None:
@@ -108,9 +108,9 @@ async def test_a_full_connected_registry_blocks_until_there_is_room() -> None:
     second = (await harness.ask("press-2")).device
     await harness.run_for(HOUR)
     record = harness.cloud.record(second)
-    assert record.condition.state is State.BLOCKED
-    assert record.condition.reason is Reason.CONNECTED_REGISTRY_FULL
-    assert record.condition.remedy
+    assert record.status.condition.state is State.BLOCKED
+    assert record.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
+    assert record.status.condition.remedy
     assert len(harness.cloud.tokens) == 1
 
 
@@ -127,10 +127,10 @@ async def test_a_site_is_filled_in_order() -> None:
         await harness.ask(f"press-{n}", connectedRegistry=None, site="plant")
         await harness.run_for(timedelta(minutes=4))
     records = sorted(harness.cloud.all_records(), key=lambda r: r.device)
-    assert [r.place for r in records] == [PLANT_ONE, PLANT_ONE, PLANT_TWO, PLANT_TWO, None]
-    assert [r.condition.state for r in records] == [State.READY] * 4 + [State.BLOCKED]
-    assert records[4].condition.reason is Reason.SITE_FULL
-    assert "acrtest/plantone has 2, acrtest/planttwo has 2" in records[4].condition.message
+    assert [grant_of(r).ref for r in records] == [PLANT_ONE, PLANT_ONE, PLANT_TWO, PLANT_TWO, None]
+    assert [r.status.condition.state for r in records] == [State.READY] * 4 + [State.BLOCKED]
+    assert records[4].status.condition.reason is Reason.SITE_FULL
+    assert "acrtest/plantone has 2, acrtest/planttwo has 2" in records[4].status.condition.message
 
 
 async def test_a_device_of_a_site_stays_where_it_is() -> None:
@@ -144,7 +144,7 @@ async def test_a_device_of_a_site_stays_where_it_is() -> None:
     harness.cloud.ledgers.clear()
     await harness.look(second)
     await harness.run_until_quiet()
-    assert harness.cloud.record(second).place == PLANT_TWO
+    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
 
 
 async def test_room_that_a_worker_who_died_held_is_used() -> None:
@@ -168,7 +168,7 @@ async def test_room_that_a_worker_who_died_held_is_used() -> None:
     harness.cloud.connected[PLANT_ONE].clients.clear()
     harness.cloud.ledgers.pop(PLANT_ONE)
     await harness.run_until_quiet()
-    assert harness.cloud.record(device).place == PLANT_TWO
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
@@ -177,7 +177,7 @@ async def test_a_token_that_no_record_names_is_left_alone() -> None:
     made = await harness.make_ready()
     token = next(iter(harness.cloud.tokens))
     other = Harness()
-    other.cloud.tokens[token] = FakeToken("someone's")
+    other.cloud.tokens[token] = FakeToken(ScopeMapId("someone's"))
     other.register()
     await other.ask()
     await other.run_for(HOUR)
@@ -228,8 +228,8 @@ async def test_a_worker_who_comes_late_does_no_harm(
     await harness.ask()
     harness.cloud.queue.clear()
     late, _ = harness.processes
-    with harness.cloud.holding(operation, answer=answer) as held:
-        task = asyncio.create_task(late.worker.look_at(device))
+    with harness.cloud.grant(operation, answer=answer) as held:
+        task = asyncio.create_task(late.worker.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(minutes=3))
         del harness.processes[0]
@@ -258,15 +258,15 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operat
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.holding(operation) as held:
+    with harness.cloud.grant(operation) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(repositories=["plant/app", "plant/tool"])
         held.release.set()
         await task
     record = harness.cloud.record(device)
-    assert (record.generation, record.observed_generation) == (2, 2)
-    assert record.condition.state is State.READY
+    assert (record.spec.generation, record.status.observed_generation) == (2, 2)
+    assert record.status.condition.state is State.READY
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
     assert entry["repositories"] == ["plant/app", "plant/tool"]
     (token,) = harness.cloud.tokens.values()
@@ -274,17 +274,17 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operat
     assert "repositories/plant/tool/content/read" in actions
 
 
-async def test_a_wish_that_comes_during_a_look_is_due_at_once() -> None:
+async def test_a_wish_that_comes_during_a_pass_is_due_at_once() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    with harness.cloud.holding("hubs.twin", answer=True) as held:
+    with harness.cloud.grant("hubs.twin", answer=True) as held:
         task = asyncio.create_task(harness.look(device))
         await held.reached.wait()
         await harness.ask(repositories=["plant/other"])
         held.release.set()
         await task
     assert harness.state(device) is State.PENDING
-    assert harness.cloud.record(device).due_at <= harness.clock.now()
+    assert harness.cloud.record(device).schedule.due_at <= harness.clock.now()
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
@@ -310,12 +310,12 @@ async def test_a_device_that_a_worker_is_at_is_left_to_it() -> None:
     await harness.ask()
     harness.cloud.queue.clear()
     first, second = harness.processes
-    with harness.cloud.holding("registries.create_token") as held:
-        task = asyncio.create_task(first.worker.look_at(device))
+    with harness.cloud.grant("registries.create_token") as held:
+        task = asyncio.create_task(first.worker.reconcile(device))
         await held.reached.wait()
         await harness.ask(repositories=["plant/other"])
         begun = len(harness.cloud.calls)
-        await second.worker.look_at(device)
+        await second.worker.reconcile(device)
         assert harness.cloud.calls[begun:] == ["records.get"]
         held.release.set()
         await task
@@ -382,28 +382,27 @@ async def test_a_password_is_renewed_at_half_its_life_without_an_instant_of_down
     device = await harness.make_ready()
     first = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
     harness.must_stay_logged_in.add(device)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(3 * HOUR)
     entry, record = harness.cloud.twin_entry(device, PLANT_ONE), harness.cloud.record(device)
-    assert record.delivery is not None
-    assert record.delivery.slot is Slot.TWO
+    assert record.status.delivery is not None
+    assert record.status.delivery.slot is Slot.TWO
     assert entry["password"] != first
     assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
-    assert record.names is not None
-    assert harness.cloud.accepted(record.names.token) == {entry["password"]}
+    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
 
 
 async def test_a_renewed_password_is_not_taken_for_acknowledged() -> None:
     harness = Harness()
     device = await harness.make_ready()
     harness.devices_answer = False
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(3 * HOUR)
     record = harness.cloud.record(device)
-    assert record.delivery is not None
-    assert record.delivery.slot is Slot.TWO
-    assert record.condition.state is State.DELIVERED
-    assert record.acknowledged_at is None
+    assert record.status.delivery is not None
+    assert record.status.delivery.slot is Slot.TWO
+    assert record.status.condition.state is State.DELIVERED
+    assert record.status.acknowledged_at is None
 
 
 async def test_renewal_goes_on_for_years() -> None:
@@ -411,13 +410,12 @@ async def test_renewal_goes_on_for_years() -> None:
     device = await harness.make_ready()
     harness.must_stay_logged_in.add(device)
     for _ in range(12):
-        harness.clock.advance_to(harness.cloud.record(device).due_at)
+        harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
         await harness.run_for(3 * HOUR)
         assert harness.state(device) is State.READY
     assert 6 <= len(harness.cloud.passwords_made) <= 13
     record = harness.cloud.record(device)
-    assert record.names is not None
-    kept = harness.cloud.secrets[record.names.secret]
+    kept = harness.cloud.secrets[grant_of(record).names.secret]
     assert sum(v.version.enabled for v in kept) <= 2
 
 
@@ -425,11 +423,11 @@ async def test_a_connected_registry_that_syncs_once_a_day_gets_its_devices_renew
     harness = Harness(sync_every=None)
     device = await ready_after_a_sync(harness)
     harness.must_stay_logged_in.add(device)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     for _ in range(4):
         await harness.run_for(DAY)
         harness.cloud.sync(PLANT_ONE)
-    delivery = harness.cloud.record(device).delivery
+    delivery = harness.cloud.record(device).status.delivery
     assert delivery is not None
     assert delivery.slot is Slot.TWO
 
@@ -450,7 +448,7 @@ async def test_a_renewed_password_is_not_delivered_before_the_sync() -> None:
     device = await ready_after_a_sync(harness)
     harness.must_stay_logged_in.add(device)
     first = harness.cloud.twin_entry(device, PLANT_ONE)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(timedelta(minutes=30))
     assert len(harness.cloud.passwords_made) == 2
     await harness.look(device)
@@ -481,16 +479,15 @@ async def test_a_device_that_was_away_too_long_finds_a_valid_password_in_its_twi
         harness.clock.advance(VALIDITY / 6)
         await harness.run_for(2 * HOUR)
     record = harness.cloud.record(device)
-    assert record.names is not None
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
-    assert harness.cloud.accepted(record.names.token) == {entry["password"]}
+    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
     harness.devices_answer = True
     await harness.run_for(2 * HOUR)
     assert harness.state(device) is State.READY
     assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
 
 
-async def test_a_hint_that_was_lost_is_brought_back_by_the_timer() -> None:
+async def test_a_reconcile_request_that_was_lost_is_brought_back_by_the_timer() -> None:
     harness = Harness()
     device = harness.register()
     await harness.ask()
@@ -499,19 +496,19 @@ async def test_a_hint_that_was_lost_is_brought_back_by_the_timer() -> None:
     assert harness.state(device) is State.READY
 
 
-async def test_hints_too_many_cost_reads_of_the_record_only() -> None:
+async def test_reconcile_requests_too_many_cost_reads_of_the_record_only() -> None:
     harness = Harness()
     device = await harness.make_ready()
     begun = len(harness.cloud.calls)
     for _ in range(5):
-        await harness.processes[0].worker.look_at(device)
+        await harness.processes[0].worker.reconcile(device)
     assert harness.cloud.calls[begun:] == ["records.get"] * 5
 
 
-async def test_a_hint_for_a_device_without_a_record_does_nothing() -> None:
+async def test_a_reconcile_request_for_a_device_without_a_record_does_nothing() -> None:
     harness = Harness()
     device = harness.register()
-    await harness.processes[0].worker.look_at(device)
+    await harness.processes[0].worker.reconcile(device)
     assert harness.cloud.calls == ["records.get"]
 
 
@@ -540,16 +537,16 @@ async def test_repositories_that_are_not_synced_block_the_device() -> None:
     assert harness.state(device) is State.READY
 
 
-async def test_a_late_look_does_not_acknowledge_what_was_delivered_since() -> None:
+async def test_a_late_pass_does_not_acknowledge_what_was_delivered_since() -> None:
     harness = Harness(sync_every=None)
     device = await ready_after_a_sync(harness)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.look(device)
     harness.devices_answer = False
     harness.make_due(device)
     late = harness.processes[0].worker
-    with harness.cloud.holding("records.replace") as held:
-        task = asyncio.create_task(late.look_at(device))
+    with harness.cloud.grant("records.replace") as held:
+        task = asyncio.create_task(late.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(seconds=10))
         harness.cloud.sync(PLANT_ONE)
@@ -557,23 +554,25 @@ async def test_a_late_look_does_not_acknowledge_what_was_delivered_since() -> No
         delivered = harness.cloud.record(device)
         held.release.set()
         await task
-    assert delivered.delivery is not None
-    assert delivered.delivery.slot is Slot.TWO
-    assert harness.cloud.record(device).acknowledged_at is None
+    assert delivered.status.delivery is not None
+    assert delivered.status.delivery.slot is Slot.TWO
+    assert harness.cloud.record(device).status.acknowledged_at is None
 
 
-async def test_a_device_that_asks_for_another_place_in_time_holds_no_room_at_the_first() -> None:
+async def test_a_device_that_asks_for_another_connected_registry_in_time_holds_no_room_at_the_first() -> (
+    None
+):
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.holding("hubs.twin", answer=True) as held:
+    with harness.cloud.grant("hubs.twin", answer=True) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(connectedRegistry="planttwo")
         held.release.set()
         await task
     assert harness.state(device) is State.READY
-    assert harness.cloud.record(device).place == PLANT_TWO
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
@@ -581,15 +580,15 @@ async def test_a_device_sent_elsewhere_while_room_is_held_for_it_leaves_nothing_
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.holding("ledgers.put", answer=True) as held:
+    with harness.cloud.grant("ledgers.put", answer=True) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(connectedRegistry="planttwo")
         held.release.set()
         await task
     assert harness.state(device) is State.READY
-    assert harness.cloud.record(device).place == PLANT_TWO
-    assert harness.cloud.record(device).leaving == ()
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
+    assert harness.cloud.record(device).status.retiring == ()
     assert not harness.cloud.ledger(PLANT_ONE).entries
     assert not harness.cloud.connected[PLANT_ONE].clients
 
@@ -601,15 +600,15 @@ async def test_a_device_whose_room_went_meanwhile_is_put_elsewhere() -> None:
     harness = Harness(policy=policy, processes=2)
     first, second = harness.register("press-1"), harness.register("press-2")
     await harness.ask("press-2", connectedRegistry=None, site="plant")
-    with harness.cloud.holding("records.replace") as held:
+    with harness.cloud.grant("records.replace") as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask("press-1")
         await harness.look(first)
         held.release.set()
         await task
-    assert harness.cloud.record(first).place == PLANT_ONE
-    assert harness.cloud.record(second).place == PLANT_TWO
+    assert grant_of(harness.cloud.record(first)).ref == PLANT_ONE
+    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
     assert harness.state(second) is State.READY
     assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
 
@@ -626,7 +625,7 @@ async def test_what_conflicts_again_and_again_is_tried_ever_more_rarely(
 
     monkeypatch.setattr(FakeContainerRegistries, "create_token", conflict)
     await harness.run_for(timedelta(hours=1))
-    assert 10 < harness.cloud.record(device).attempts < 30
+    assert 10 < harness.cloud.record(device).schedule.attempts < 30
 
 
 async def test_a_device_that_goes_between_two_reads_is_not_taken_for_another() -> None:
@@ -642,7 +641,7 @@ async def test_a_device_that_goes_between_two_reads_is_not_taken_for_another() -
     await harness.look(device)
     harness.cloud.before_call = None
     await harness.run_for(timedelta(hours=1))
-    assert harness.cloud.record(device).hub_generation_id is not None
+    assert harness.cloud.record(device).status.hub_generation_id is not None
     await harness.sweep()
     await harness.run_for(timedelta(hours=1))
     assert harness.state(device) is State.REVOKED
@@ -654,7 +653,7 @@ async def test_a_condition_tells_of_many_repositories_in_few_words() -> None:
     await harness.ask(repositories=[f"elsewhere/{number:03}" for number in range(90)])
     await harness.run_for(timedelta(minutes=5))
     assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
-    message = harness.cloud.record(device).condition.message
+    message = harness.cloud.record(device).status.condition.message
     assert "elsewhere/000" in message
     assert "and 85 more" in message
 
@@ -664,11 +663,11 @@ async def test_a_claim_that_ran_out_is_respected_for_one_requests_time() -> None
     device = await harness.make_ready()
     record, (_, version) = harness.cloud.record(device), harness.cloud.records[device]
     now = harness.clock.now()
-    held = replace(record, claim=Claim(owner="one that died", until=now), due_at=now)
+    held = changed(record, claim=Claim(owner="one that died", until=now), due_at=now)
     harness.cloud.records[device] = to_json(held), version
     harness.clock.advance(timedelta(seconds=REQUEST_DEADLINE - 1))
-    await harness.processes[0].worker.look_at(device)
+    await harness.processes[0].worker.reconcile(device)
     assert harness.cloud.record(device) == held
     harness.clock.advance(timedelta(seconds=2))
-    await harness.processes[0].worker.look_at(device)
+    await harness.processes[0].worker.reconcile(device)
     assert harness.cloud.record(device).claim is None

@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstpull.cloud import NewPassword, Password, SecretVersion, Slot
-from firstpull.credentials import current_credential, slot_to_fill, superseded_versions, tags_for
+from firstpull.model.azure_resources import NewPassword, Password, SecretVersion, Slot
+from firstpull.model.password_slots import (
+    current_credential,
+    slot_to_fill,
+    superseded_versions,
+    tags_for,
+)
 from tests.firstpull.builders import (
     MADE,
     NOW,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstpull.delivery import Acknowledgement, read_acknowledgement, read_entry
-from firstpull.secret import Secret
+from firstpull.model.secret import Secret
+from firstpull.model.twin_entry import Acknowledgement, read_acknowledgement, read_entry
 from tests.firstpull.builders import (
     ADDRESS,
     MADE,
@@ -34,7 +34,7 @@ def test_the_entry_has_the_words_of_the_edge_agent() -> None:
         "address": ADDRESS,
         "username": NAMES.token,
         "password": PASSWORD.reveal(),
-        "deliveryId": contents().delivery_id(PASSWORD),
+        "deliveryId": contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY),
         "expiresOn": "2026-07-29T12:00:00Z",
         "repositories": ["plant/app"],
     }
@@ -43,8 +43,8 @@ def test_the_entry_has_the_words_of_the_edge_agent() -> None:
 def test_what_was_delivered_is_read_back_whole() -> None:
     entry = read_entry(desired(), "plantone")
     assert entry is not None
-    assert entry.id == contents().delivery_id(PASSWORD)
-    assert entry.fields == contents().without_password()
+    assert entry.id == contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY)
+    assert entry.fields == contents().without_password(MADE + VALIDITY)
     assert entry.expires == "2026-07-29T12:00:00Z"
     assert entry.intact
 
@@ -82,11 +82,15 @@ def test_an_edit_of_any_field_shows(change: dict[str, Any]) -> None:
     ],
 )
 def test_different_contents_are_different_deliveries(change: dict[str, Any]) -> None:
-    assert contents(**change).delivery_id(PASSWORD) != contents().delivery_id(PASSWORD)
+    assert contents(**change).delivery_id(
+        PASSWORD, expires_at=MADE + VALIDITY
+    ) != contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY)
 
 
 def test_another_password_is_another_delivery() -> None:
-    assert contents().delivery_id(PASSWORD) != contents().delivery_id(Secret("=pw/second"))
+    assert contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY) != contents().delivery_id(
+        Secret("=pw/second"), expires_at=MADE + VALIDITY
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,14 +117,14 @@ def test_what_cannot_be_read_is_no_entry(properties: dict[str, Any]) -> None:
 @pytest.mark.parametrize("length", [1, 3999, 4000, 4001, 12_000, 12_001])
 def test_a_certificate_is_cut_into_strings_that_a_twin_takes(length: int) -> None:
     pem = "A" * length
-    chunks = contents(ca=pem).without_password()["ca"]
+    chunks = contents(ca=pem).without_password(MADE + VALIDITY)["ca"]
     assert "".join(chunks) == pem
     assert all(0 < len(chunk) < 4096 for chunk in chunks)
 
 
 def test_plain_http_is_said_and_https_is_not() -> None:
-    assert contents(insecure=True).without_password()["insecure"] is True
-    assert "insecure" not in contents().without_password()
+    assert contents(insecure=True).without_password(MADE + VALIDITY)["insecure"] is True
+    assert "insecure" not in contents().without_password(MADE + VALIDITY)
 
 
 def test_fields_that_do_not_belong_are_taken_out_by_the_patch() -> None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from firstpull.cloud import (
+from firstpull.fleet.drift import drift_of, gone_devices, is_at_rest, opted_in_devices, warnings_of
+from firstpull.fleet.inventory import Inventory, RegistryInventory
+from firstpull.fleet.orphans import clients_of, orphans, unreferenced_scope_maps
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
-    Place,
+    ConnectedRegistryRef,
     RegistryId,
     ScopeMap,
     StoredSecret,
@@ -17,32 +20,21 @@ from firstpull.cloud import (
     TokenId,
     Twin,
 )
-from firstpull.devices import DeviceKey
-from firstpull.drift import (
-    clients_of,
-    drift_of,
-    gone_devices,
-    is_at_rest,
-    newcomers,
-    unexplained,
-    unreferenced_scope_maps,
-    warnings_of,
-)
-from firstpull.inventory import Inventory, RegistryInventory
-from firstpull.ledger import Entry, Ledger, Standing
-from firstpull.naming import names_for, scope_map_name
-from firstpull.reasons import Reason
-from firstpull.records import (
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import (
     Claim,
     Condition,
     DeviceRecord,
-    Leaving,
+    DeviceWarning,
+    RetiringGrant,
     Revocation,
     Rotation,
     State,
-    Warned,
 )
-from firstpull.sweep_report import Kind
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import names_for, scope_map_name
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import Kind
 from tests.firstpull.builders import (
     DEVICE,
     MADE,
@@ -59,6 +51,7 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY
+from tests.firstpull.records import changed
 
 TAG = "firstpull"
 SECRET_TAGS = {"deployment": "test", "token": NAMES.token}
@@ -168,7 +161,7 @@ def test_what_differs_in_the_container_registry(changes: dict[str, Any], told: s
 
 def test_ids_in_another_case_are_the_same() -> None:
     found = token(password(), scope_map_id=f"{REGISTRY}/SCOPEMAPS/{SCOPE_MAP}".upper())
-    assert in_registry(found=found, clients=(TokenId(TOKEN_ID.upper()),)) == ()
+    assert in_registry(found=found, clients=(TokenId(TokenId(str(TOKEN_ID).upper())),)) == ()
 
 
 @pytest.mark.parametrize("standing", [None, *Standing])
@@ -203,7 +196,7 @@ def test_what_differs_in_the_hub(changes: dict[str, Any], told: tuple[str, ...])
 
 
 def test_an_adopted_device_has_neither_password_nor_delivery_of_ours() -> None:
-    adopted = replace(AT_REST, adopted=True, delivery=None)
+    adopted = changed(AT_REST, adopted=True, delivery=None)
     bare = {HUB: {DEVICE.device_id: twin(desired={})}}
     there = {REGISTRY: registry(found=token(password(lives=None)))}
     assert drift(adopted, secrets={}, twins=bare, registries=there) == ()
@@ -223,14 +216,14 @@ def test_nothing_is_concluded_from_what_could_not_be_read(missing: dict[str, Any
 UNDER_WAY = [
     record(due_at=NOW),
     replace(AT_REST, claim=Claim(owner="me", until=LATER)),
-    replace(AT_REST, generation=2),
-    replace(
+    changed(AT_REST, generation=2),
+    changed(
         AT_REST, rotation=Rotation(replaces="v1", immediately=False, requested_by="me", at=MADE)
     ),
-    replace(AT_REST, leaving=(Leaving(place=PLANT_TWO, names=NAMES, at_once=False),)),
-    replace(NEW_RECORD, due_at=LATER),
+    changed(AT_REST, retiring=(RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False),)),
+    changed(NEW_RECORD, due_at=LATER),
     TOMBSTONE,
-    replace(
+    changed(
         AT_REST,
         condition=Condition(
             state=State.WAITING, reason=Reason.DEVICE_DISABLED, message="", since=MADE
@@ -259,19 +252,19 @@ def test_who_opts_in_and_has_no_record_is_new() -> None:
     tagged = {HUB: {DEVICE.device_id: twin(tags={TAG: {}})}}
     untagged = {HUB: {DEVICE.device_id: twin(tags={"other": {}})}}
     stranger = replace(AT_REST, device=DeviceKey(hub=HUB, device_id="Press-1"))
-    assert newcomers(inventory(stranger, twins=tagged), tag=TAG) == (DEVICE,)
-    assert newcomers(inventory(stranger, twins=untagged), tag=TAG) == ()
-    assert newcomers(inventory(AT_REST, twins=tagged), tag=TAG) == ()
+    assert opted_in_devices(inventory(stranger, twins=tagged), tag=TAG) == (DEVICE,)
+    assert opted_in_devices(inventory(stranger, twins=untagged), tag=TAG) == ()
+    assert opted_in_devices(inventory(AT_REST, twins=tagged), tag=TAG) == ()
 
 
 def test_a_tombstone_is_another_devices_where_the_identity_differs() -> None:
     def new(device_etag: str, of: DeviceRecord) -> tuple[DeviceKey, ...]:
         twins = {HUB: {DEVICE.device_id: twin(device_etag=device_etag, tags={TAG: {}})}}
-        return newcomers(inventory(of, twins=twins), tag=TAG)
+        return opted_in_devices(inventory(of, twins=twins), tag=TAG)
 
     assert new("d1", TOMBSTONE) == ()
     assert new("d2", TOMBSTONE) == (DEVICE,)
-    unfinished = replace(TOMBSTONE, generation=9)
+    unfinished = changed(TOMBSTONE, generation=9)
     assert new("d2", unfinished) == ()
 
 
@@ -281,7 +274,7 @@ OTHERS = replace(STRANGER, name="foreign", id=TokenId(f"{REGISTRY}/tokens/foreig
 
 def unexplained_in(*records: DeviceRecord, **changes: Any) -> list[tuple[Kind, str, str]]:  # noqa: ANN401 - fields of Inventory
     found = inventory(**({"records": records} | changes))
-    return [(u.kind, u.name, u.where) for u in unexplained(found, deployment="test")]
+    return [(u.kind, u.name, u.where) for u in orphans(found, deployment="test")]
 
 
 def test_what_is_named_by_a_record_is_explained() -> None:
@@ -342,7 +335,9 @@ def test_what_is_there_of_a_revoked_device_after_all_is_told_of() -> None:
 
 
 def test_what_a_device_is_to_lose_is_explained() -> None:
-    moving = replace(NEW_RECORD, leaving=(Leaving(place=PLANT_ONE, names=NAMES, at_once=False),))
+    moving = changed(
+        NEW_RECORD, retiring=(RetiringGrant(ref=PLANT_ONE, names=NAMES, at_once=False),)
+    )
     assert unexplained_in(moving) == []
 
 
@@ -379,11 +374,13 @@ def test_a_scope_map_is_ours_where_its_name_says_its_content_in_this_deployment(
 
 
 def test_what_a_device_keeps_is_in_use_too() -> None:
-    keeps = frozenset({"repositories/plant/old/content/read"})
-    union = keeps | READY_SCOPE_MAP.actions
+    retained_actions = frozenset({"repositories/plant/old/content/read"})
+    union = retained_actions | READY_SCOPE_MAP.actions
     kept = ScopeMap(name=scope_map_name(union, deployment="test"), actions=union)
     lonely = {REGISTRY: registry(scope_map=kept)}
-    assert unreferenced(replace(AT_REST, keeps=keeps), registries=lonely) == {}
+    assert (
+        unreferenced(changed(AT_REST, retained_actions=retained_actions), registries=lonely) == {}
+    )
     assert len(unreferenced(AT_REST, registries=lonely)) == 1
 
 
@@ -395,9 +392,11 @@ def test_it_is_known_since_when_nothing_refers_to_a_scope_map() -> None:
     assert unreferenced(registries={}, before=before) == before
 
 
-def test_the_clients_of_a_place_are_all_that_records_have_or_are_to_lose_there() -> None:
-    moving = replace(
-        record(place=PLANT_TWO), leaving=(Leaving(place=PLANT_ONE, names=NAMES, at_once=False),)
+def test_the_clients_of_a_connected_registry_are_all_that_records_have_or_are_to_lose_there() -> (
+    None
+):
+    moving = changed(
+        record(ref=PLANT_TWO), retiring=(RetiringGrant(ref=PLANT_ONE, names=NAMES, at_once=False),)
     )
     key = TOKEN_ID.casefold()
     assert clients_of(inventory(), PLANT_ONE) == {key}
@@ -405,22 +404,24 @@ def test_the_clients_of_a_place_are_all_that_records_have_or_are_to_lose_there()
     assert clients_of(inventory(moving), PLANT_ONE) == {key}
     assert clients_of(inventory(moving), PLANT_TWO) == {key}
     assert clients_of(inventory(TOMBSTONE), PLANT_ONE) == frozenset()
-    elsewhere = Place(registry=RegistryId(f"{REGISTRY}2"), connected_registry="plantone")
+    elsewhere = ConnectedRegistryRef(registry=RegistryId(f"{REGISTRY}2"), name="plantone")
     assert clients_of(inventory(), elsewhere) == frozenset()
 
 
-def test_warnings_are_those_that_a_look_would_find() -> None:
+def test_warnings_are_those_that_a_pass_would_find() -> None:
     offline = inventory(registries={REGISTRY: registry(found=token(password()), state="Offline")})
-    (warned,) = warnings_of(AT_REST, offline)
-    assert warned.reason is Reason.CONNECTED_REGISTRY_OFFLINE
-    before = replace(AT_REST, warnings=(Warned(reason=warned.reason, message="", since=MADE),))
+    (warning,) = warnings_of(AT_REST, offline)
+    assert warning.reason is Reason.CONNECTED_REGISTRY_OFFLINE
+    before = changed(
+        AT_REST, warnings=(DeviceWarning(reason=warning.reason, message="", since=MADE),)
+    )
     (again,) = warnings_of(before, offline)
     assert again.since == MADE
     assert warnings_of(before, inventory()) == ()
-    assert warnings_of(before, inventory(registries={})) == before.warnings
+    assert warnings_of(before, inventory(registries={})) == before.status.warnings
 
 
 def test_an_unanswered_password_near_its_end_is_found_by_a_sweep() -> None:
-    waits = replace(AT_REST, acknowledged_at=None)
-    (warned,) = warnings_of(waits, inventory(waits, at=MADE + 0.8 * VALIDITY))
-    assert warned.reason is Reason.PASSWORD_EXPIRES_SOON
+    waits = changed(AT_REST, acknowledged_at=None)
+    (warning,) = warnings_of(waits, inventory(waits, at=MADE + 0.8 * VALIDITY))
+    assert warning.reason is Reason.PASSWORD_EXPIRES_SOON

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.errors import Refused
-from firstpull.history import LENGTH, HistoryEntry, Journal, entry, extended
+from firstpull.model.errors import Refused
+from firstpull.model.history import LENGTH, HistoryEntry, Journal, entry, extended
 from tests.firstpull.builders import DEVICE, NOW
 from tests.firstpull.fakes import PASSWORD_MARK
 from tests.firstpull.harness import Harness
@@ -42,7 +42,7 @@ def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
     clock = VirtualClock()
     journal = Journal(device=DEVICE, clock=clock)
     with caplog.at_level(logging.INFO, logger="firstpull"):
-        journal.note("device.token.created", token="fp-1", place="plantone")  # noqa: S106 - a name
+        journal.note("device.token.created", token="fp-1", ref="plantone")  # noqa: S106 - a name
     assert journal.entries == [
         HistoryEntry(
             at=clock.now(), event="device.token.created", detail="token fp-1, place plantone"
@@ -106,7 +106,7 @@ async def test_a_rotation_at_once_is_told_as_such() -> None:
     assert record.history[-1].detail == "immediately"
 
 
-async def test_looks_at_a_device_that_is_as_it_should_be_tell_nothing() -> None:
+async def test_reconciles_a_device_that_is_as_it_should_be_tell_nothing() -> None:
     harness = Harness()
     device = await harness.make_ready()
     before = harness.cloud.record(device).history

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import TokenId
-from firstpull.ledger import Entry, Ledger, Standing, from_json, to_json
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.ledger import Entry, Ledger, Standing, from_json, to_json
 from tests.firstpull.builders import NOW
 from tests.firstpull.harness import REGISTRY
 

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from firstpull.cloud import TokenId
-from firstpull.errors import Blocked, Conflict, Transient
-from firstpull.ledger import Standing, to_json
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.reasons import Reason
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.errors import Blocked, Conflict, Transient
+from firstpull.model.ledger import Standing, to_json
+from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import Crashed, FakeCloud, FakeToken, Fault, FaultKind, name_in
 from tests.firstpull.harness import (
     PLANT_ONE,
@@ -34,7 +34,7 @@ def token_id(number: int) -> TokenId:
 def cloud() -> FakeCloud:
     made = make_cloud(VirtualClock())
     for token in FOREIGN:
-        made.tokens[name_in(token)] = FakeToken("someone's")
+        made.tokens[name_in(token)] = FakeToken(ScopeMapId("someone's"))
     made.connected[PLANT_ONE].clients = [*FOREIGN]
     return made
 
@@ -46,7 +46,7 @@ def processes(cloud: FakeCloud, count: int) -> list[Process]:
 async def reserve(process: Process, number: int, *, capacity: int = 50) -> None:
     """Reserve, and make the token, as a pass does."""
     await process.membership.reserve(PLANT_ONE, token_id(number), capacity=capacity)
-    process.line.cloud.tokens[f"fp-{number:02}"] = FakeToken("ours")
+    process.line.cloud.tokens[f"fp-{number:02}"] = FakeToken(ScopeMapId("ours"))
 
 
 async def join(process: Process, number: int, *, capacity: int = 50) -> None:
@@ -140,7 +140,7 @@ async def test_joins_survive_somebody_who_overwrites_the_list(cloud: FakeCloud) 
     """Another writer read the list long ago, adds itself, and writes it whole, twice."""
     workers = processes(cloud, 3)
     newcomer = TokenId(f"{REGISTRY}/tokens/newcomer")
-    cloud.tokens["newcomer"] = FakeToken("someone's")
+    cloud.tokens["newcomer"] = FakeToken(ScopeMapId("someone's"))
     overwrite_after = {1, 2}
 
     def overwrite(_: int, operation: str) -> None:
@@ -163,7 +163,7 @@ async def test_joins_survive_somebody_who_overwrites_the_list(cloud: FakeCloud) 
     assert cloud.violations == []
 
 
-async def test_what_was_overwritten_is_mended_by_the_first_who_looks(cloud: FakeCloud) -> None:
+async def test_what_was_overwritten_is_mended_by_the_first_who_passes(cloud: FakeCloud) -> None:
     (process,) = processes(cloud, 1)
     for n in range(4):
         await reserve(process, n)
@@ -215,7 +215,7 @@ async def test_room_that_others_took_meanwhile_is_refused_to_the_last(cloud: Fak
     for n in range(3):
         await reserve(process, n, capacity=8)
     newcomer = TokenId(f"{REGISTRY}/tokens/newcomer")
-    cloud.tokens["newcomer"] = FakeToken("someone's")
+    cloud.tokens["newcomer"] = FakeToken(ScopeMapId("someone's"))
     cloud.connected[PLANT_ONE].clients.append(newcomer)
     results = await asyncio.gather(
         *(join(process, n, capacity=8) for n in range(3)), return_exceptions=True
@@ -286,7 +286,7 @@ async def test_who_lost_the_lease_does_not_write(cloud: FakeCloud) -> None:
     first, second = processes(cloud, 2)
     await reserve(first, 1)
     await reserve(second, 2)
-    with cloud.holding("registries.get_connected_registry", answer=True) as read:
+    with cloud.grant("registries.get_connected_registry", answer=True) as read:
         late = asyncio.create_task(first.membership.join(PLANT_ONE, token_id(1), capacity=50))
         await read.reached.wait()
         cloud.clock.advance(timedelta(minutes=2))
@@ -339,8 +339,8 @@ async def test_who_leaves_goes_with_the_next_write(cloud: FakeCloud) -> None:
     await join(process, 1)
     stored = await process.membership.ledgers.get(PLANT_ONE)
     assert stored is not None
-    leaving = stored.value.standing_at(token_id(1), Standing.LEAVING)
-    await process.membership.ledgers.put(PLANT_ONE, leaving, etag=stored.etag)
+    retiring = stored.value.standing_at(token_id(1), Standing.LEAVING)
+    await process.membership.ledgers.put(PLANT_ONE, retiring, etag=stored.etag)
     await reserve(process, 2)
     before = cloud.calls.count(WRITE)
     await join(process, 2)

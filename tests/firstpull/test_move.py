@@ -7,15 +7,22 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.actions import DisableSecretVersion
-from firstpull.cloud import Place, RegistryId, Slot, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.errors import Refused
-from firstpull.naming import names_for
-from firstpull.plan import make_plan
-from firstpull.reasons import Reason
-from firstpull.records import Leaving, State, new_record, with_intent
-from firstpull.withdrawal import HoldingView
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMapId,
+    Slot,
+    TokenId,
+)
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import RetiringGrant, State
+from firstpull.model.errors import Refused
+from firstpull.model.naming import names_for
+from firstpull.model.reasons import Reason
+from firstpull.model.transitions import new_record, with_intent
+from firstpull.reconcile.actions import DisableSecretVersion
+from firstpull.reconcile.observe import GrantView
+from firstpull.reconcile.plan import make_plan
 from tests.firstpull.builders import (
     DEVICE,
     INTENT,
@@ -38,15 +45,16 @@ from tests.firstpull.harness import (
     connect,
     make_policy,
 )
+from tests.firstpull.records import grant_of
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
-PLANT_THREE = Place(registry=REGISTRY, connected_registry="plantthree")
+PLANT_THREE = ConnectedRegistryRef(registry=REGISTRY, name="plantthree")
 OTHER_REGISTRY = RegistryId(f"{REGISTRY}2")
-ELSEWHERE = Place(registry=OTHER_REGISTRY, connected_registry="plantone")
+ELSEWHERE = ConnectedRegistryRef(registry=OTHER_REGISTRY, name="plantone")
 
 
-def clients(harness: Harness, place: Place) -> list[str]:
-    return [name_in(token_id) for token_id in harness.cloud.connected[place].clients]
+def clients(harness: Harness, ref: ConnectedRegistryRef) -> list[str]:
+    return [name_in(token_id) for token_id in harness.cloud.connected[ref].clients]
 
 
 def allowed(harness: Harness) -> set[str]:
@@ -92,7 +100,9 @@ async def test_token_and_password_stay_the_same_within_a_container_registry() ->
     assert not writes["registries.delete_token"]
 
 
-async def test_both_places_are_named_and_usable_until_the_device_has_logged_in() -> None:
+async def test_both_connected_registries_are_named_and_usable_until_the_device_has_logged_in() -> (
+    None
+):
     harness = Harness(sync_every=None)
     device = harness.register()
     await harness.ask()
@@ -103,18 +113,18 @@ async def test_both_places_are_named_and_usable_until_the_device_has_logged_in()
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_for(2 * DAY)
     found = harness.cloud.record(device)
-    assert [holding.place for holding in found.holdings] == [PLANT_TWO, PLANT_ONE]
-    assert found.condition.reason is Reason.DEVICE_REPORTS_FAILURE
+    assert [grant.ref for grant in found.grants] == [PLANT_TWO, PLANT_ONE]
+    assert found.status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
     assert clients(harness, PLANT_ONE) == clients(harness, PLANT_TWO)
     assert set(harness.cloud.devices[device].held) == {"plantone"}
     harness.cloud.sync(PLANT_TWO)
     await harness.run_for(timedelta(hours=2))
     assert harness.state(device) is State.READY
-    assert [holding.place for holding in harness.cloud.record(device).holdings] == [PLANT_TWO]
+    assert [grant.ref for grant in harness.cloud.record(device).grants] == [PLANT_TWO]
     assert set(harness.cloud.devices[device].held) == {"planttwo"}
 
 
-async def test_a_device_that_is_away_keeps_both_places() -> None:
+async def test_a_device_that_is_away_keeps_both_connected_registries() -> None:
     harness = Harness()
     device = await ready(harness)
     harness.devices_answer = False
@@ -128,7 +138,7 @@ async def test_a_device_that_is_away_keeps_both_places() -> None:
     assert clients(harness, PLANT_ONE) == []
 
 
-async def test_a_full_target_blocks_and_the_old_place_stays() -> None:
+async def test_a_full_target_blocks_and_the_old_connected_registry_stays() -> None:
     policy = make_policy(
         connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
     )
@@ -138,9 +148,9 @@ async def test_a_full_target_blocks_and_the_old_place_stays() -> None:
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_for(DAY)
     found = harness.cloud.record(device)
-    assert found.condition.state is State.BLOCKED
-    assert found.condition.reason is Reason.CONNECTED_REGISTRY_FULL
-    assert [holding.place for holding in found.holdings] == [PLANT_ONE]
+    assert found.status.condition.state is State.BLOCKED
+    assert found.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
+    assert [grant.ref for grant in found.grants] == [PLANT_ONE]
     assert harness.cloud.twin_entry(device, PLANT_ONE)
     assert len(clients(harness, PLANT_ONE)) == 1
     await harness.revoke(first)
@@ -149,7 +159,7 @@ async def test_a_full_target_blocks_and_the_old_place_stays() -> None:
     assert clients(harness, PLANT_ONE) == []
 
 
-async def test_a_blocked_move_is_taken_back_by_asking_for_the_old_place() -> None:
+async def test_a_blocked_move_is_taken_back_by_asking_for_the_old_connected_registry() -> None:
     policy = make_policy(
         connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
     )
@@ -162,7 +172,7 @@ async def test_a_blocked_move_is_taken_back_by_asking_for_the_old_place() -> Non
     await harness.ask()
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
-    assert harness.cloud.record(device).leaving == ()
+    assert harness.cloud.record(device).status.retiring == ()
     assert harness.cloud.writes() == before
 
 
@@ -176,14 +186,14 @@ async def test_a_target_that_does_not_exist_leaves_the_device_where_it_is() -> N
     assert len(clients(harness, PLANT_ONE)) == 1
 
 
-async def test_an_old_place_that_is_gone_is_no_hindrance() -> None:
+async def test_an_old_connected_registry_that_is_gone_is_no_hindrance() -> None:
     harness = Harness()
     device = await harness.make_ready()
     del harness.cloud.connected[PLANT_ONE]
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
-    assert harness.cloud.record(device).leaving == ()
+    assert harness.cloud.record(device).status.retiring == ()
     assert not harness.cloud.ledger(PLANT_ONE).entries
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
 
@@ -201,8 +211,8 @@ async def test_nothing_moves_by_itself_within_a_site() -> None:
         connectedRegistry=None, site="plant", repositories=["plant/other"]
     )
     await harness.run_until_quiet()
-    assert record_now.place == PLANT_TWO
-    assert harness.cloud.record(second).place == PLANT_TWO
+    assert grant_of(record_now).ref == PLANT_TWO
+    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
     assert clients(harness, PLANT_ONE) == []
 
 
@@ -241,14 +251,14 @@ async def test_back_at_any_moment_never_locks_the_device_out() -> None:
             await tasks[0]
             await harness.run_until_quiet()
             found = harness.cloud.record(device)
-            assert found.condition.state is State.READY
-            assert [holding.place for holding in found.holdings] == [PLANT_ONE]
+            assert found.status.condition.state is State.READY
+            assert [grant.ref for grant in found.grants] == [PLANT_ONE]
             assert clients(harness, PLANT_TWO) == []
             assert len(harness.cloud.passwords_made) == 1
     assert number > 40
 
 
-async def test_a_third_place_before_the_second_was_reached() -> None:
+async def test_a_third_connected_registry_before_the_second_was_reached() -> None:
     harness = with_third_place()
     device = await ready(harness)
     harness.devices_answer = False
@@ -256,8 +266,8 @@ async def test_a_third_place_before_the_second_was_reached() -> None:
     await harness.run_for(MINUTE)
     await harness.ask(connectedRegistry="plantthree")
     await harness.run_for(MINUTE)
-    places = {holding.place for holding in harness.cloud.record(device).holdings}
-    assert places == {PLANT_ONE, PLANT_TWO, PLANT_THREE}
+    refs = {grant.ref for grant in harness.cloud.record(device).grants}
+    assert refs == {PLANT_ONE, PLANT_TWO, PLANT_THREE}
     harness.devices_answer = True
     await harness.run_until_quiet()
     assert clients(harness, PLANT_ONE) == clients(harness, PLANT_TWO) == []
@@ -280,7 +290,9 @@ def with_third_place() -> Harness:
     return harness
 
 
-async def test_a_place_of_a_site_that_fills_up_meanwhile_is_left_for_the_next() -> None:
+async def test_a_connected_registry_of_a_site_that_fills_up_meanwhile_is_left_for_the_next() -> (
+    None
+):
     harness = with_third_place()
     device = await ready(harness)
     there = harness.cloud.connected[PLANT_TWO].clients
@@ -288,17 +300,17 @@ async def test_a_place_of_a_site_that_fills_up_meanwhile_is_left_for_the_next() 
     def fill_up(_: int, operation: str) -> None:
         if (
             operation == "records.replace"
-            and harness.cloud.record(device).intent.site
+            and harness.cloud.record(device).spec.intent.site
             and not there
         ):
             for name in ("foreign1", "foreign2"):
-                harness.cloud.tokens[name] = FakeToken("someone's")
+                harness.cloud.tokens[name] = FakeToken(ScopeMapId("someone's"))
                 there.append(TokenId(f"{REGISTRY}/tokens/{name}"))
 
     harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="new")
     await harness.run_for(DAY)
-    assert harness.cloud.record(device).place == PLANT_THREE
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_THREE
     assert harness.state(device) is State.READY
 
 
@@ -319,7 +331,7 @@ async def test_a_device_created_again_while_it_moves_has_no_password_of_before()
     assert clients(harness, PLANT_ONE) == []
 
 
-async def test_other_repositories_are_delivered_to_the_same_place() -> None:
+async def test_other_repositories_are_delivered_to_the_same_connected_registry() -> None:
     harness = Harness()
     device = await ready(harness)
     await harness.ask(repositories=["plant/other"])
@@ -328,7 +340,7 @@ async def test_other_repositories_are_delivered_to_the_same_place() -> None:
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
     assert entry["repositories"] == ["plant/other"]
     assert entry["password"] == harness.cloud.passwords_made[0]
-    assert harness.cloud.record(device).keeps == frozenset()
+    assert harness.cloud.record(device).status.retained_actions == frozenset()
     assert len(harness.cloud.passwords_made) == 1
 
 
@@ -369,7 +381,9 @@ async def test_repositories_asked_for_twice_before_the_device_came_are_all_kept(
     assert allowed(harness) == {"plant/app", "plant/b", "plant/c"}
 
 
-async def test_a_move_to_other_repositories_keeps_the_old_ones_at_the_old_place() -> None:
+async def test_a_move_to_other_repositories_keeps_the_old_ones_at_the_old_connected_registry() -> (
+    None
+):
     harness = Harness()
     device = await ready(harness)
     harness.devices_answer = False
@@ -390,7 +404,9 @@ async def test_a_device_that_cannot_log_in_with_the_new_keeps_the_old_recorded()
     await harness.ask(repositories=["plant/other"])
     await harness.run_for(DAY)
     assert harness.reason(device) is Reason.DEVICE_REPORTS_FAILURE
-    assert harness.cloud.record(device).keeps == {"repositories/plant/app/content/read"}
+    assert harness.cloud.record(device).status.retained_actions == {
+        "repositories/plant/app/content/read"
+    }
 
 
 async def test_other_actions_need_no_answer_for_the_twin_tells_none() -> None:
@@ -403,11 +419,11 @@ async def test_other_actions_need_no_answer_for_the_twin_tells_none() -> None:
     harness = Harness(policy=policy)
     harness.cloud.synced[f"{REGISTRY}/tokens/plantone"] |= {"repositories/plant/*/metadata/read"}
     device = await ready(harness)
-    delivered = harness.cloud.record(device).delivery
+    delivered = harness.cloud.record(device).status.delivery
     harness.devices_answer = False
     await harness.ask(actions=["content/read", "metadata/read"])
     await harness.run_until_quiet()
-    assert harness.cloud.record(device).delivery == delivered
+    assert harness.cloud.record(device).status.delivery == delivered
     assert harness.state(device) is State.READY
 
 
@@ -445,14 +461,17 @@ async def test_repositories_asked_for_during_a_renewal_are_not_narrowed_before_t
     await harness.run_for(MINUTE)
     harness.cloud.sync(PLANT_ONE)
     await harness.run_until_quiet()
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(timedelta(minutes=5))
     assert len(harness.cloud.passwords_made) == 2
     await harness.ask(repositories=["plant/other"])
     await harness.run_for(timedelta(minutes=5))
     found = harness.cloud.record(device)
     told = harness.cloud.twin_entry(device, PLANT_ONE)["repositories"]
-    assert told == ["plant/other"] or "repositories/plant/app/content/read" in found.keeps
+    assert (
+        told == ["plant/other"]
+        or "repositories/plant/app/content/read" in found.status.retained_actions
+    )
 
 
 async def test_another_token_cannot_be_adopted_on_the_way() -> None:
@@ -481,13 +500,13 @@ async def test_a_renewal_waits_until_a_move_is_over() -> None:
 
 def test_what_a_device_leaves_in_another_container_registry_has_a_token_of_its_own() -> None:
     """It goes as after a revoke, once the device has logged in at its new place."""
-    holding = Leaving(
-        place=ELSEWHERE,
+    grant = RetiringGrant(
+        ref=ELSEWHERE,
         names=names_for(DEVICE, deployment="test", registry=OTHER_REGISTRY),
         at_once=False,
     )
-    view = HoldingView(
-        holding=holding,
+    view = GrantView(
+        grant=grant,
         token_id=TokenId(f"{OTHER_REGISTRY}/tokens/{NAMES.token}"),
         connected_registry=None,
         ledger=READY.observed().views[0].ledger,
@@ -496,34 +515,34 @@ def test_what_a_device_leaves_in_another_container_registry_has_a_token_of_its_o
         secrets=(secret_version(),),
     )
     observed = replace(
-        READY.observed(record=record(leaving=(holding,))),
-        leaving=(view,),
+        READY.observed(record=record(retiring=(grant,))),
+        retiring=(view,),
     )
     plan = make_plan(observed, now=NOW, validity=VALIDITY)
-    assert plan.takes_away
-    assert plan.gone == (holding,)
+    assert plan.is_teardown
+    assert plan.gone == (grant,)
     kinds = [type(action).__name__ for action in plan.actions]
     assert kinds == ["DisableToken", "DisableSecretVersion", "DeleteToken"]
     (disabled,) = (a for a in plan.actions if isinstance(a, DisableSecretVersion))
-    assert disabled.secret == holding.names.secret != NAMES.secret
+    assert disabled.secret == grant.names.secret != NAMES.secret
 
 
 def test_nothing_goes_before_the_device_has_logged_in_or_while_something_is_to_be_done() -> None:
-    holding = Leaving(place=PLANT_TWO, names=NAMES, at_once=False)
-    view = HoldingView(
-        holding=holding,
+    grant = RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False)
+    view = GrantView(
+        grant=grant,
         token_id=TokenId(f"{REGISTRY}/tokens/{NAMES.token}"),
         connected_registry=None,
         ledger=READY.observed().views[0].ledger,
         shares_token=True,
     )
-    leaving = record(leaving=(holding,))
+    retiring = record(retiring=(grant,))
     for observed in (
-        READY.observed(record=leaving, reported={}),
-        READY.observed(record=leaving, listed=()),
+        READY.observed(record=retiring, reported={}),
+        READY.observed(record=retiring, listed=()),
     ):
-        plan = make_plan(replace(observed, leaving=(view,)), now=NOW, validity=VALIDITY)
-        assert (plan.takes_away, plan.gone) == (False, ())
+        plan = make_plan(replace(observed, retiring=(view,)), now=NOW, validity=VALIDITY)
+        assert (plan.is_teardown, plan.gone) == (False, ())
 
 
 def test_slots_that_were_asked_for_belong_to_the_token_of_the_container_registry() -> None:
@@ -532,8 +551,8 @@ def test_slots_that_were_asked_for_belong_to_the_token_of_the_container_registry
     leaves = with_intent(asked, replace(INTENT, candidates=(ELSEWHERE,), at=NOW))
     assert stays.slots_requested == {Slot.TWO}
     assert leaves.slots_requested == frozenset()
-    assert stays.leaving == leaves.leaving
-    assert [holding.place for holding in leaves.holdings] == [PLANT_ONE]
+    assert stays.retiring == leaves.retiring
+    assert [grant.ref for grant in leaves.grants] == [PLANT_ONE]
 
 
 def test_what_a_device_keeps_counts_where_its_token_is_the_one_of_before() -> None:
@@ -550,10 +569,12 @@ def test_what_a_device_keeps_counts_where_its_token_is_the_one_of_before() -> No
 def test_a_device_without_a_delivery_keeps_nothing_of_what_was_asked_before() -> None:
     first = new_record(DEVICE, INTENT)
     second = with_intent(first, replace(INTENT, repositories=("plant/b",), at=NOW))
-    assert second.keeps == frozenset()
+    assert second.retained_actions == frozenset()
 
 
-async def test_a_site_over_two_container_registries_takes_places_of_the_one_asked_for() -> None:
+async def test_a_site_over_two_container_registries_takes_connected_registries_of_the_one_asked_for() -> (
+    None
+):
     other = "acrtest2"
     policy = make_policy(
         containerRegistries=[REGISTRY, OTHER_REGISTRY],
@@ -566,10 +587,10 @@ async def test_a_site_over_two_container_registries_takes_places_of_the_one_aske
     )
     harness = Harness(policy=policy)
     for name in ("plantone", "planttwo"):
-        place = Place(registry=OTHER_REGISTRY, connected_registry=name)
-        connect(harness.cloud, place, login_server=f"{name}.other.example:8000")
+        ref = ConnectedRegistryRef(registry=OTHER_REGISTRY, name=name)
+        connect(harness.cloud, ref, login_server=f"{name}.other.example:8000")
     for number in range(2):
         device = await harness.make_ready(
             f"press-{number}", connectedRegistry=None, site="plant", containerRegistry=other
         )
-        assert harness.cloud.record(device).place == ELSEWHERE
+        assert grant_of(harness.cloud.record(device)).ref == ELSEWHERE

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstpull.cloud import RegistryId
-from firstpull.devices import DEVICE_ID, DeviceKey
-from firstpull.naming import Names, names_for, scope_map_name
+from firstpull.model.azure_resources import RegistryId
+from firstpull.model.device_key import DEVICE_ID, DeviceKey
+from firstpull.model.naming import Names, names_for, scope_map_name
 from tests.firstpull.harness import HUB, REGISTRY
 
 TOKEN_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{4,49}")
@@ -91,7 +91,7 @@ def test_secrets_of_two_container_registries_differ_and_their_id_may_change_case
     def secret(registry: str) -> str:
         return names_for(device, deployment="test", registry=RegistryId(registry)).secret
 
-    assert secret(REGISTRY) == secret(REGISTRY.upper())
+    assert secret(REGISTRY) == secret(str(REGISTRY).upper())
     assert secret(REGISTRY) != secret(REGISTRY + "2")
 
 

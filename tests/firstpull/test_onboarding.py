@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from firstpull.devices import DeviceKey
-from firstpull.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
-from firstpull.onboarding import LONGEST_WAIT, _at_rest
-from firstpull.ports import Query
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State, from_json, to_json
+from firstpull.intake.onboard import LONGEST_WAIT, _at_rest
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
+from firstpull.model.ports import Query
+from firstpull.model.reasons import Reason
+from firstpull.model.record_codec import from_json, to_json
 from tests.firstpull.builders import record as ready_record
 from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
@@ -68,19 +69,19 @@ async def test_the_intent_is_recorded_before_anybody_is_told() -> None:
     harness = Harness()
     record = await harness.ask(repositories=["plant/b", "plant/a"])
     assert harness.cloud.calls == ["records.get", "records.insert", "queue.put"]
-    assert record.generation == 1
-    assert record.condition.state is State.PENDING
-    assert record.intent.repositories == ("plant/a", "plant/b")
-    assert record.intent.actions == ("content/read",)
-    assert record.intent.requested_by == "a test"
-    assert record.intent.candidates == (PLANT_ONE,)
+    assert record.spec.generation == 1
+    assert record.status.condition.state is State.PENDING
+    assert record.spec.intent.repositories == ("plant/a", "plant/b")
+    assert record.spec.intent.actions == ("content/read",)
+    assert record.spec.intent.requested_by == "a test"
+    assert record.spec.intent.candidates == (PLANT_ONE,)
     assert harness.cloud.record(record.device) == record
 
 
 async def test_a_site_is_recorded_with_its_connected_registries_in_order() -> None:
     record = await Harness().ask(connectedRegistry=None, site="plant")
-    assert record.intent.target == "site plant"
-    assert record.intent.candidates == (PLANT_ONE, PLANT_TWO)
+    assert record.spec.intent.target == "site plant"
+    assert record.spec.intent.candidates == (PLANT_ONE, PLANT_TWO)
 
 
 async def test_the_first_hub_is_meant_where_none_is_named() -> None:
@@ -94,25 +95,25 @@ async def test_another_wish_is_another_generation() -> None:
     harness = Harness()
     await harness.ask()
     record = await harness.ask(repositories=["plant/other"])
-    assert (record.generation, record.observed_generation) == (2, 0)
-    assert record.due_at <= harness.clock.now()
+    assert (record.spec.generation, record.status.observed_generation) == (2, 0)
+    assert record.schedule.due_at <= harness.clock.now()
 
 
 async def test_a_device_of_a_site_stays_where_it_is_when_the_site_is_asked_for() -> None:
     harness = Harness()
     await harness.make_ready(connectedRegistry="planttwo")
-    assert (await harness.ask(connectedRegistry=None, site="plant")).place == PLANT_TWO
+    assert (await harness.ask(connectedRegistry=None, site="plant")).status.grant.ref == PLANT_TWO
 
 
-async def test_asking_again_for_a_device_that_is_stuck_looks_at_it_at_once() -> None:
+async def test_asking_again_for_a_device_that_is_stuck_reconciles_it_at_once() -> None:
     harness = Harness()
     device = (await harness.ask()).device
     await harness.run_for(timedelta(hours=1))
     harness.register()
     assert harness.state(device) is State.WAITING
     record = await harness.ask()
-    assert record.generation == 1
-    assert record.due_at <= harness.clock.now()
+    assert record.spec.generation == 1
+    assert record.schedule.due_at <= harness.clock.now()
     await harness.run_until(lambda: harness.state(device) is State.DELIVERED, timedelta(seconds=1))
     assert harness.state(device) is State.DELIVERED
 
@@ -150,8 +151,8 @@ async def test_a_message_from_the_future_counts_as_written_now() -> None:
         requested_by="a queue",
         asked_at=harness.clock.now() + timedelta(days=1),
     )
-    assert record.intent.at <= harness.clock.now()
-    assert (await harness.ask(repositories=["plant/other"])).generation == 2
+    assert record.spec.intent.at <= harness.clock.now()
+    assert (await harness.ask(repositories=["plant/other"])).spec.generation == 2
 
 
 async def test_a_proposal_is_what_asking_then_writes_and_writes_nothing() -> None:
@@ -161,8 +162,8 @@ async def test_a_proposal_is_what_asking_then_writes_and_writes_nothing() -> Non
     )
     assert harness.cloud.calls == ["records.get"]
     asked = await harness.ask()
-    assert asked.intent.asks_the_same(proposed.intent)
-    assert (asked.device, asked.generation) == (proposed.device, proposed.generation)
+    assert asked.spec.intent.asks_the_same(proposed.spec.intent)
+    assert (asked.device, asked.spec.generation) == (proposed.device, proposed.spec.generation)
 
 
 async def test_a_known_device_is_woken_and_an_unknown_one_is_not() -> None:
@@ -178,11 +179,11 @@ async def test_a_known_device_is_woken_and_an_unknown_one_is_not() -> None:
     assert harness.state(device) is State.READY
 
 
-async def test_a_device_that_is_woken_during_a_look_is_looked_at_again() -> None:
+async def test_a_device_that_is_woken_during_a_pass_is_reconciled_again() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
     await harness.run_for(timedelta(hours=1))
-    with harness.cloud.holding("hubs.twin", answer=True) as held:
+    with harness.cloud.grant("hubs.twin", answer=True) as held:
         look = asyncio.create_task(harness.look(device))
         await held.reached.wait()
         harness.cloud.register(device)
@@ -197,7 +198,7 @@ async def test_those_who_ask_at_once_for_different_things_get_a_generation_each(
     harness = Harness(processes=3)
     await asyncio.gather(*(harness.ask(repositories=[f"plant/r{n}"]) for n in range(5)))
     (record,) = harness.cloud.all_records()
-    assert record.generation == 5
+    assert record.spec.generation == 5
 
 
 async def test_a_record_that_others_change_all_the_time_is_not_waited_for_without_end() -> None:
@@ -225,7 +226,7 @@ async def test_waiting_ends_when_the_device_has_its_credentials() -> None:
         harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
     )
     await harness.run_until(waiting.done, timedelta(seconds=10))
-    assert (await waiting).condition.state is State.DELIVERED
+    assert (await waiting).status.condition.state is State.DELIVERED
 
 
 async def test_waiting_ends_when_a_person_or_the_device_has_to_do_something() -> None:
@@ -235,7 +236,7 @@ async def test_waiting_ends_when_a_person_or_the_device_has_to_do_something() ->
         harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
     )
     await harness.run_until(waiting.done, timedelta(seconds=10))
-    assert (await waiting).condition.reason is Reason.DEVICE_NOT_REGISTERED
+    assert (await waiting).status.condition.reason is Reason.DEVICE_NOT_REGISTERED
 
 
 async def test_waiting_ends_after_its_time() -> None:
@@ -244,7 +245,7 @@ async def test_waiting_ends_after_its_time() -> None:
     begun = harness.clock.now()
     found = await harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
     waited = (harness.clock.now() - begun).total_seconds()
-    assert found.condition.state is State.PENDING
+    assert found.status.condition.state is State.PENDING
     assert LONGEST_WAIT <= waited < LONGEST_WAIT + 1
 
 
@@ -255,7 +256,7 @@ async def test_waiting_ends_when_somebody_asks_for_something_else() -> None:
     found, _ = await asyncio.gather(
         onboarding.wait(record, seconds=LONGEST_WAIT), harness.ask(repositories=["plant/other"])
     )
-    assert found.generation == 2
+    assert found.spec.generation == 2
 
 
 @pytest.mark.parametrize("device_id", ["", "a b", "a/b", "ä", "a" * 129, "a\n"])
@@ -300,7 +301,7 @@ async def test_a_lost_answer_of_the_record_does_not_count_as_another_wish() -> N
     harness.cloud.faults = {2: Fault(kind=FaultKind.TRANSIENT, after=True)}
     record = await harness.ask()
     assert harness.cloud.faults_met == 1
-    assert record.generation == 1
+    assert record.spec.generation == 1
 
 
 def test_a_record_survives_being_stored() -> None:

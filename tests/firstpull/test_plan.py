@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from firstpull.actions import Deliver, GeneratePassword, TakePlace
-from firstpull.cloud import ScopeMap, Slot, TokenId
-from firstpull.credentials import SYNC_MARGIN
-from firstpull.devices import DeviceKey
-from firstpull.ledger import Standing
-from firstpull.plan import make_plan, renewal_time
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model.azure_resources import ScopeMap, Slot, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.ledger import Standing
+from firstpull.model.password_slots import SYNC_MARGIN, renewal_time
+from firstpull.model.reasons import Reason
+from firstpull.reconcile.actions import Deliver, GeneratePassword, ReserveRoom
+from firstpull.reconcile.plan import make_plan
 from tests.firstpull.builders import (
     DEVICE,
     MADE,
@@ -36,6 +36,7 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, VALIDITY, make_policy
+from tests.firstpull.records import blocker_of, grant_of
 
 Change = dict[str, Any]
 FOREIGN = tuple(TokenId(f"{REGISTRY}/tokens/foreign{n}") for n in range(50))
@@ -61,7 +62,7 @@ def actions(
 ) -> list[tuple[str, str]]:
     """The actions of the plan for a changed world, each by its name and its reason."""
     plan = make_plan(world.observed(**changes), now=now, validity=VALIDITY)
-    assert plan.finding is None
+    assert blocker_of(plan) is None
     return [(type(action).__name__, action.why) for action in plan.actions]
 
 
@@ -131,24 +132,24 @@ def test_what_stands_in_the_way_is_found(
 ) -> None:
     plan = make_plan(world.observed(**change), now=NOW, validity=VALIDITY)
     assert plan.actions == ()
-    assert plan.finding is not None
-    assert (plan.finding.state, plan.finding.reason) == (state, reason)
-    assert plan.finding.remedy
+    assert blocker_of(plan) is not None
+    assert (blocker_of(plan).state, blocker_of(plan).reason) == (state, reason)
+    assert blocker_of(plan).remedy
 
 
 def test_a_full_connected_registry_is_named_with_its_limit_and_the_way_out() -> None:
-    finding = make_plan(NEW.observed(listed=FOREIGN), now=NOW, validity=VALIDITY).finding
-    assert finding is not None
-    assert finding.message == "acrtest/plantone has its 50 clients."
-    assert "capacity" in (finding.remedy or "")
+    blocker = make_plan(NEW.observed(listed=FOREIGN), now=NOW, validity=VALIDITY).blocker
+    assert blocker is not None
+    assert blocker.message == "acrtest/plantone has its 50 clients."
+    assert "capacity" in (blocker.remedy or "")
 
 
 def test_what_is_not_synced_is_named() -> None:
-    finding = make_plan(
+    blocker = make_plan(
         NEW.observed(synced_actions=frozenset()), now=NOW, validity=VALIDITY
-    ).finding
-    assert finding is not None
-    assert "repositories/plant/app/content/read" in finding.message
+    ).blocker
+    assert blocker is not None
+    assert "repositories/plant/app/content/read" in blocker.message
 
 
 PASSES: list[tuple[str, World, Change]] = [
@@ -167,7 +168,7 @@ PASSES: list[tuple[str, World, Change]] = [
 
 @pytest.mark.parametrize(("world", "change"), [r[1:] for r in PASSES], ids=[r[0] for r in PASSES])
 def test_what_is_allowed_passes_the_gate(world: World, change: Change) -> None:
-    assert make_plan(world.observed(**change), now=NOW, validity=VALIDITY).finding is None
+    assert make_plan(world.observed(**change), now=NOW, validity=VALIDITY).blocker is None
 
 
 def test_a_ready_device_needs_nothing() -> None:
@@ -327,7 +328,7 @@ def test_every_action_has_its_cause(change: Change, expected: list[tuple[str, st
 
 
 def test_a_wider_intent_moves_the_token_and_delivers_again() -> None:
-    wider = replace(record().intent, repositories=("plant/app", "plant/tool"))
+    wider = replace(record().spec.intent, repositories=("plant/app", "plant/tool"))
     found = actions(
         READY,
         record=record(intent=wider, generation=2),
@@ -443,7 +444,7 @@ def test_an_entry_that_a_crashed_worker_wrote_is_recognised() -> None:
     (action,) = make_plan(READY.observed(record=crashed), now=NOW, validity=VALIDITY).actions
     assert isinstance(action, Deliver)
     assert action.credential == credential()
-    assert action.found_id == contents().delivery_id(PASSWORD)
+    assert action.found_id == contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY)
 
 
 def test_an_edited_entry_is_not_taken_for_a_crashed_workers() -> None:
@@ -459,8 +460,20 @@ def test_an_edited_entry_is_not_taken_for_a_crashed_workers() -> None:
     [
         ({}, None),
         (reported(deliveryId="another", state="LoggedIn"), None),
-        (reported(deliveryId=contents().delivery_id(PASSWORD), state="Failed"), False),
-        (reported(deliveryId=contents().delivery_id(PASSWORD), state="LoggedIn"), True),
+        (
+            reported(
+                deliveryId=contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY),
+                state="Failed",
+            ),
+            False,
+        ),
+        (
+            reported(
+                deliveryId=contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY),
+                state="LoggedIn",
+            ),
+            True,
+        ),
     ],
 )
 def test_only_an_answer_to_this_delivery_counts(
@@ -500,8 +513,8 @@ def test_renewal_is_spread_around_half_of_the_life() -> None:
     assert 0.58 < max(parts) <= 0.6
 
 
-def test_a_place_is_taken_with_the_names_of_what_will_be_made() -> None:
+def test_a_connected_registry_is_taken_with_the_names_of_what_will_be_made() -> None:
     first = make_plan(NEW.observed(), now=NOW, validity=VALIDITY).actions[0]
-    assert isinstance(first, TakePlace)
-    assert (first.place, first.names) == (PLANT_ONE, NAMES)
-    assert NEW_RECORD.names is None
+    assert isinstance(first, ReserveRoom)
+    assert (first.ref, first.names) == (PLANT_ONE, NAMES)
+    assert grant_of(NEW_RECORD).names is None

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from firstpull.cloud import Place, RegistryId, name_of
-from firstpull.policy import Policy
+from firstpull.config.policy import Policy
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, make_policy
 
-OTHER = RegistryId(REGISTRY.replace("acrtest", "acrother"))
+OTHER = RegistryId(str(REGISTRY).replace("acrtest", "acrother"))
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 
@@ -59,7 +59,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
 def test_every_name_that_does_not_fit_is_told_at_once() -> None:
     with pytest.raises(ValidationError) as raised:
         make_policy(
-            containerRegistries=[REGISTRY, REGISTRY.replace("Site-Group", "Other-Group")],
+            containerRegistries=[REGISTRY, str(REGISTRY).replace("Site-Group", "Other-Group")],
             connectedRegistries=[
                 {"name": "plantone"},
                 {"name": "plantone", "containerRegistry": "acrtest"},
@@ -132,12 +132,12 @@ def test_a_connected_registry_belongs_to_the_first_container_registry_unless_it_
         sites=[],
     )
     first, second, third = policy.connected_registries
-    assert policy.place_of(first) == PLANT_ONE
-    assert policy.place_of(second) == Place(registry=OTHER, connected_registry="planttwo")
+    assert policy.ref_of(first) == PLANT_ONE
+    assert policy.ref_of(second) == ConnectedRegistryRef(registry=OTHER, name="planttwo")
     assert policy.connected_registry("plantone", registry=None) == first
     assert policy.connected_registry("plantone", registry=OTHER) == third
     assert policy.connected_registry("planttwo", registry=REGISTRY) is None
-    assert policy.entry_for(policy.place_of(third)) == third
+    assert policy.entry_for(policy.ref_of(third)) == third
     assert policy.entry_for(PLANT_TWO) is None
 
 

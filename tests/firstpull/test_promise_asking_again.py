@@ -16,7 +16,7 @@ async def test_the_same_request_ten_times_at_once_makes_one_of_each(processes: i
     device = harness.register()
     records = await asyncio.gather(*(harness.ask() for _ in range(10)))
     await harness.run_until_quiet()
-    assert {r.generation for r in records} == {1}
+    assert {r.spec.generation for r in records} == {1}
     cloud = harness.cloud
     assert len(cloud.tokens) == len(cloud.passwords_made) == 1
     assert [len(versions) for versions in cloud.secrets.values()] == [1]
@@ -32,8 +32,8 @@ async def test_the_same_request_in_other_words_is_the_same_request() -> None:
     again = await harness.ask(
         repositories=["plant/a", "plant/b"], actions=["content/read"], containerRegistry="acrtest"
     )
-    assert again.generation == before.generation
-    assert again.intent.asks_the_same(before.intent)
+    assert again.spec.generation == before.spec.generation
+    assert again.spec.intent.asks_the_same(before.spec.intent)
     assert again.is_converged
 
 
@@ -44,7 +44,7 @@ async def test_asking_again_at_any_time_of_a_pass_changes_nothing() -> None:
         harness = Harness(processes=2)
         device = harness.register()
         await harness.ask()
-        with harness.cloud.holding(operation) as held:
+        with harness.cloud.grant(operation) as held:
             task = asyncio.create_task(harness.run_until_quiet())
             await held.reached.wait()
             await harness.ask()
@@ -65,7 +65,7 @@ async def test_asking_again_for_a_ready_device_writes_nothing_to_the_cloud() -> 
     assert harness.cloud.record(device).is_converged
 
 
-async def test_hints_delivered_twice_change_nothing() -> None:
+async def test_reconcile_requests_delivered_twice_change_nothing() -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from firstpull.errors import Invalid
-from firstpull.requests import read_request
+from firstpull.intake.requests import read_request
+from firstpull.model.errors import Invalid
 from tests.firstpull.end_state import end_state
 from tests.firstpull.harness import Harness
 from tests.firstpull.test_requests import BAD_FIELDS, body
@@ -39,12 +39,12 @@ async def test_what_is_refused_leaves_a_ready_device_as_it_was() -> None:
     assert harness.cloud.writes() == writes
 
 
-async def test_a_hint_for_no_device_harms_nobody() -> None:
+async def test_a_reconcile_request_for_no_device_harms_nobody() -> None:
     harness = Harness()
     device = await harness.make_ready()
     want = end_state(harness.cloud, device)
     stranger = harness.register("stranger")
-    await harness.processes[0].worker.look_at(stranger)
+    await harness.processes[0].worker.reconcile(stranger)
     assert stranger not in harness.cloud.records
     assert harness.cloud.devices[stranger].desired == {}
     assert end_state(harness.cloud, device) == want

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import FakeToken
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.records import grant_of
 from tests.firstpull.test_promise_membership import FOREIGN, with_foreign_tokens
 
 SMALL = make_policy(
@@ -22,15 +23,15 @@ SMALL = make_policy(
 async def ask_for_all(harness: Harness, count: int, *, site: str | None = None) -> None:
     for n in range(count):
         harness.register(f"press-{n}")
-    place = None if site else "plantone"
+    ref = None if site else "plantone"
     await asyncio.gather(
-        *(harness.ask(f"press-{n}", site=site, connectedRegistry=place) for n in range(count))
+        *(harness.ask(f"press-{n}", site=site, connectedRegistry=ref) for n in range(count))
     )
     await harness.run_for(timedelta(minutes=10))
 
 
 def states(harness: Harness) -> list[State]:
-    return sorted(r.condition.state for r in harness.cloud.all_records())
+    return sorted(r.status.condition.state for r in harness.cloud.all_records())
 
 
 async def test_those_who_come_too_late_are_told_so() -> None:
@@ -38,9 +39,11 @@ async def test_those_who_come_too_late_are_told_so() -> None:
     with_foreign_tokens(harness)
     await ask_for_all(harness, 9)
     assert states(harness) == [State.BLOCKED] * 4 + [State.READY] * 5
-    blocked = [r for r in harness.cloud.all_records() if r.condition.state is State.BLOCKED]
-    assert {r.condition.reason for r in blocked} == {Reason.CONNECTED_REGISTRY_FULL}
-    assert all("8 clients" in r.condition.message and r.condition.remedy for r in blocked)
+    blocked = [r for r in harness.cloud.all_records() if r.status.condition.state is State.BLOCKED]
+    assert {r.status.condition.reason for r in blocked} == {Reason.CONNECTED_REGISTRY_FULL}
+    assert all(
+        "8 clients" in r.status.condition.message and r.status.condition.remedy for r in blocked
+    )
     assert max(harness.cloud.list_sizes) == 8
     assert harness.cloud.lists_refused == 0
 
@@ -59,8 +62,8 @@ async def test_a_site_overflows_and_then_refuses() -> None:
     with_foreign_tokens(harness)
     await ask_for_all(harness, 12, site="plant")
     assert states(harness) == [State.BLOCKED] * 3 + [State.READY] * 9
-    places = [r.place for r in harness.cloud.all_records()]
-    assert (places.count(PLANT_ONE), places.count(PLANT_TWO)) == (5, 4)
+    refs = [grant_of(r).ref for r in harness.cloud.all_records()]
+    assert (refs.count(PLANT_ONE), refs.count(PLANT_TWO)) == (5, 4)
     assert harness.cloud.lists_refused == 0
 
 
@@ -74,7 +77,7 @@ async def test_the_services_own_limit_is_the_truth() -> None:
     assert len(harness.cloud.connected[PLANT_ONE].clients) == 6
 
 
-async def test_a_refusal_by_the_service_is_looked_at_ever_more_rarely() -> None:
+async def test_a_refusal_by_the_service_is_reconciled_ever_more_rarely() -> None:
     harness = Harness(policy=SMALL)
     harness.cloud.connected[PLANT_ONE].limit = 2
     await ask_for_all(harness, 3)
@@ -96,7 +99,7 @@ async def test_room_that_becomes_free_goes_to_who_waits() -> None:
 async def test_a_token_of_somebody_elses_that_comes_meanwhile_is_counted() -> None:
     harness = Harness(policy=SMALL)
     with_foreign_tokens(harness)
-    harness.cloud.tokens["newcomer"] = FakeToken("someone's")
+    harness.cloud.tokens["newcomer"] = FakeToken(ScopeMapId("someone's"))
     clients = harness.cloud.connected[PLANT_ONE].clients
     come: list[bool] = []
 

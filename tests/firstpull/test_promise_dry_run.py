@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from firstpull.devices import DeviceKey
-from firstpull.plan import Plan, make_plan
+from firstpull.model.device_key import DeviceKey
+from firstpull.reconcile.plan import Plan, make_plan
 from tests.firstpull.fakes import READS
 from tests.firstpull.harness import PLANT_ONE, VALIDITY, Harness
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from firstpull.errors import Transient
+from firstpull.model.errors import Transient
 from tests.firstpull.fakes import READS, Crashed, Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, Harness
+from tests.firstpull.records import grant_of
 
 CRASH = Fault(kind=FaultKind.CRASH, after=True)
 
@@ -36,10 +37,9 @@ async def test_a_record_names_everything_before_the_first_write() -> None:
         if operation in READS or not operation.startswith(("registries.", "secrets.", "hubs.")):
             return
         record = harness.cloud.record(device)
-        assert record.names is not None
-        assert record.place == PLANT_ONE
+        assert grant_of(record).ref == PLANT_ONE
         assert record.claim is not None
-        assert record.due_at > record.claim.until
+        assert record.schedule.due_at > record.claim.until
         writes.append(operation)
 
     harness.cloud.before_call = look_at_the_record
@@ -62,12 +62,12 @@ async def test_a_slot_is_recorded_before_a_password_is_asked_for() -> None:
 
     def look_at_the_record(_: int, operation: str) -> None:
         if operation == "registries.generate_password":
-            slots.append(len(harness.cloud.record(device).slots_requested))
+            slots.append(len(harness.cloud.record(device).status.slots_requested))
 
     harness.cloud.before_call = look_at_the_record
     await harness.run_until_quiet()
     assert slots == [1]
-    assert harness.cloud.record(device).slots_requested == frozenset()
+    assert harness.cloud.record(device).status.slots_requested == frozenset()
 
 
 async def test_wherever_a_pass_dies_a_record_names_what_is_left() -> None:
@@ -80,7 +80,7 @@ async def test_wherever_a_pass_dies_a_record_names_what_is_left() -> None:
         harness.cloud.faults = {len(harness.cloud.calls) + number: CRASH}
         harness.cloud.queue.clear()
         try:
-            await harness.processes[0].worker.look_at(device)
+            await harness.processes[0].worker.reconcile(device)
         except Crashed:
             harness.check_promises()
             left.update(harness.cloud.tokens, harness.cloud.secrets)
@@ -88,6 +88,6 @@ async def test_wherever_a_pass_dies_a_record_names_what_is_left() -> None:
         else:
             break
     assert number > 25
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     assert left == {names.token, names.secret}

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import Slot
+from firstpull.model.azure_resources import Slot
 from tests.firstpull.fakes import Crashed, Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
+from tests.firstpull.records import grant_of
 
 FAULTS = [Fault(kind=kind, after=after) for kind in FaultKind for after in (False, True)]
 
@@ -16,7 +17,7 @@ FAULTS = [Fault(kind=kind, after=after) for kind in FaultKind for after in (Fals
 async def test_the_fakes_do_note_a_live_password_that_is_overwritten() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     await harness.processes[0].worker.applier.registries.generate_password(
         REGISTRY,
@@ -37,7 +38,7 @@ async def test_a_renewal_that_fails_again_and_again_leaves_the_password_in_use(
     harness = Harness()
     device = await harness.make_ready()
     harness.must_stay_logged_in.add(device)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     lost = 0
 
     def lose(number: int, operation: str) -> None:
@@ -77,7 +78,7 @@ async def test_a_password_that_somebody_else_made_is_waited_out() -> None:
     """Both slots are live and neither value is kept: nobody knows who uses them."""
     harness = Harness()
     device = await harness.make_ready()
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     registries = harness.processes[0].worker.applier.registries
     await registries.generate_password(
@@ -102,13 +103,13 @@ async def test_a_worker_that_died_between_making_and_storing_does_not_stop_the_d
     harness = Harness()
     device = await harness.make_ready()
     harness.must_stay_logged_in.add(device)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     with pytest.raises(Crashed):
         await die_at(harness, "secrets.put")
     await harness.run_for(timedelta(hours=6))
     record = harness.cloud.record(device)
-    assert record.delivery is not None
-    assert record.delivery.slot is Slot.TWO
+    assert record.status.delivery is not None
+    assert record.status.delivery.slot is Slot.TWO
 
 
 async def die_at(harness: Harness, operation: str) -> None:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import TokenId
-from firstpull.records import State
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.device_record import State
 from tests.firstpull.fakes import FakeToken, Fault, FaultKind, name_in
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
 
@@ -19,7 +19,7 @@ FOREIGN = [f"foreign{n}" for n in range(6)]
 
 def with_foreign_tokens(harness: Harness) -> None:
     for name in FOREIGN:
-        harness.cloud.tokens[name] = FakeToken("someone's")
+        harness.cloud.tokens[name] = FakeToken(ScopeMapId("someone's"))
     harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in FOREIGN[:3]]
 
 
@@ -44,13 +44,13 @@ async def test_the_fakes_do_note_a_client_that_is_left_out() -> None:
 async def test_a_fleet_joins_while_somebody_else_writes_the_list_too() -> None:
     harness = Harness(processes=3)
     with_foreign_tokens(harness)
-    newcomers = FOREIGN[3:]
+    opted_in_devices = FOREIGN[3:]
 
     def interfere(_: int, operation: str) -> None:
         """Now and then somebody writes the list as it was at the start, with one more."""
-        if operation == "lease.release" and newcomers:
-            newcomers.pop()
-            added = FOREIGN[: 6 - len(newcomers)]
+        if operation == "lease.release" and opted_in_devices:
+            opted_in_devices.pop()
+            added = FOREIGN[: 6 - len(opted_in_devices)]
             harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in added]
 
     harness.cloud.before_call = interfere
@@ -58,15 +58,15 @@ async def test_a_fleet_joins_while_somebody_else_writes_the_list_too() -> None:
         harness.register(f"press-{n}")
     await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(30)))
     await harness.run_until_quiet()
-    assert newcomers == []
-    assert {r.condition.state for r in harness.cloud.all_records()} == {State.READY}
+    assert opted_in_devices == []
+    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
     ours = {name for name in harness.cloud.tokens if name.startswith("fp-")}
     assert len(ours) == 30
     assert listed(harness) == ours | set(FOREIGN)
     assert harness.cloud.calls.count(WRITE) <= 12
 
 
-async def test_a_list_overwritten_later_is_mended_by_a_look_at_any_device() -> None:
+async def test_a_list_overwritten_later_is_mended_by_a_reconcile_any_device() -> None:
     harness = Harness()
     with_foreign_tokens(harness)
     device = await harness.make_ready("press-0")
@@ -92,6 +92,6 @@ async def test_a_fleet_joins_through_a_storm_of_faults() -> None:
     await harness.run_until_quiet()
     assert harness.cloud.faults_met > 20
     assert harness.crashes > 5
-    assert {r.condition.state for r in harness.cloud.all_records()} == {State.READY}
+    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
     ours = {name for name in harness.cloud.tokens if name.startswith("fp-")}
     assert listed(harness) == ours | set(FOREIGN[:3])

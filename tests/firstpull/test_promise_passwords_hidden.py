@@ -11,12 +11,12 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.apply import Guard
-from firstpull.errors import FirstpullError
-from firstpull.history import Journal
-from firstpull.observation import Observed
-from firstpull.plan import make_plan
-from firstpull.reasons import Reason
+from firstpull.model.errors import FirstpullError
+from firstpull.model.history import Journal
+from firstpull.model.reasons import Reason
+from firstpull.reconcile.apply import Guard
+from firstpull.reconcile.observe import Observed
+from firstpull.reconcile.plan import make_plan
 from tests.firstpull.fakes import PASSWORD_MARK, Fault, FaultKind
 from tests.firstpull.harness import VALIDITY, Harness
 
@@ -36,7 +36,7 @@ async def test_no_log_line_of_a_life_holds_a_password(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.DEBUG):
         harness = Harness()
         device = await harness.make_ready()
-        harness.clock.advance_to(harness.cloud.record(device).due_at)
+        harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
         await harness.run_for(timedelta(hours=3))
         harness.cloud.register(device)
         await harness.look(device)
@@ -82,9 +82,9 @@ async def test_a_fault_of_our_own_is_told_without_its_text(
 
     harness.cloud.before_call = blow_up
     with caplog.at_level(logging.DEBUG):
-        await harness.processes[0].worker.look_at(device)
+        await harness.processes[0].worker.reconcile(device)
     record = harness.cloud.record(device)
-    assert record.condition.reason is Reason.INTERNAL_ERROR
+    assert record.status.condition.reason is Reason.INTERNAL_ERROR
     assert harness.cloud.violations == ["a fault of firstpull itself was noted"]
     assert "device.convergence.crashed" in caplog.text
     assert "ValueError" in caplog.text

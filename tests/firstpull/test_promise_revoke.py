@@ -9,10 +9,10 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.devices import DeviceKey
-from firstpull.errors import Refused
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import Refused
+from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, Harness, make_policy
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
@@ -34,10 +34,10 @@ async def test_a_message_that_was_written_before_the_revoke_is_refused(age: time
     harness = Harness()
     device = await harness.make_ready()
     record = await harness.revoke(device)
-    assert record.revocation is not None
+    assert record.spec.revocation is not None
     with pytest.raises(Refused) as refused:
         await harness.processes[0].onboarding.ask(
-            harness.request(), requested_by="a queue", asked_at=record.revocation.at - age
+            harness.request(), requested_by="a queue", asked_at=record.spec.revocation.at - age
         )
     assert refused.value.reason is Reason.OUT_OF_DATE
     await harness.run_for(SETTLED)
@@ -60,22 +60,22 @@ async def test_a_message_of_before_the_revoke_does_not_undo_what_was_asked_for_a
 
 
 @pytest.mark.parametrize("created", [False, True], ids=["deleted", "created"])
-async def test_a_notice_that_comes_late_brings_nothing_back(
+async def test_a_event_that_comes_late_brings_nothing_back(
     created: bool,  # noqa: FBT001 - a table
 ) -> None:
     harness = Harness()
     device = harness.register()
     harness.opt_in(device)
     told_at = harness.clock.now()
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     await harness.revoke(device)
     await harness.run_for(SETTLED)
-    await harness.hear(device, created=created, at=told_at)
+    await harness.handle(device, created=created, at=told_at)
     assert await stays_revoked(harness, device)
     del harness.cloud.devices[device]
-    await harness.hear(device, created=created, at=told_at)
+    await harness.handle(device, created=created, at=told_at)
     assert await stays_revoked(harness, device)
 
 
@@ -86,10 +86,10 @@ async def test_an_appearance_does_not_bring_back_a_device_that_is_still_in_the_h
     harness = Harness(policy=policy)
     device = await revoked(harness)
     harness.opt_in(device)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     assert await stays_revoked(harness, device)
     harness.cloud.change_identity(device, enabled=True)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     await harness.processes[0].onboarding.introduce(harness.request(), requested_by="provisioning")
     report = await harness.sweep()
     assert report.onboarded == 0
@@ -97,7 +97,7 @@ async def test_an_appearance_does_not_bring_back_a_device_that_is_still_in_the_h
 
 
 async def by_notice(harness: Harness, device: DeviceKey) -> None:
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
 
 
 async def by_sweep(harness: Harness, _: DeviceKey) -> None:
@@ -112,7 +112,7 @@ async def test_a_device_created_again_is_another_one_and_gets_its_own_password(
     device = await harness.make_ready()
     (first,) = harness.cloud.passwords_made
     del harness.cloud.devices[device]
-    await harness.hear(device, created=False)
+    await harness.handle(device, created=False)
     await harness.run_for(SETTLED)
     assert harness.state(device) is State.REVOKED
     assert remains(harness, device) == []
@@ -129,7 +129,7 @@ async def test_a_device_created_again_without_the_tag_stays_revoked() -> None:
     harness = Harness()
     device = await revoked(harness)
     harness.cloud.register(device)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     await harness.sweep()
     assert await stays_revoked(harness, device)
 
@@ -141,8 +141,8 @@ async def test_a_device_deleted_and_created_before_anybody_looked_gets_another_p
     (first,) = harness.cloud.passwords_made
     harness.cloud.register(device)
     harness.opt_in(device)
-    await harness.hear(device, created=False)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=False)
+    await harness.handle(device, created=True)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     (token,) = harness.cloud.tokens
@@ -173,7 +173,7 @@ async def test_a_device_revoked_before_its_first_delivery_may_be_created_anew() 
     harness.cloud.connected[PLANT_ONE].login_server = "plantone.site.example:8000"
     harness.cloud.register(device)
     harness.opt_in(device)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
 
@@ -181,17 +181,17 @@ async def test_a_device_revoked_before_its_first_delivery_may_be_created_anew() 
 async def test_a_device_that_is_back_when_the_hub_is_asked_is_not_revoked() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    before = harness.cloud.record(device).generation
-    await harness.hear(device, created=False)
+    before = harness.cloud.record(device).spec.generation
+    await harness.handle(device, created=False)
     await harness.run_until_quiet()
-    assert harness.cloud.record(device).generation == before
+    assert harness.cloud.record(device).spec.generation == before
     assert harness.state(device) is State.READY
 
 
 async def test_a_device_that_the_hub_never_had_is_waited_for_and_not_revoked() -> None:
     harness = Harness()
     device = (await harness.ask()).device
-    await harness.hear(device, created=False)
+    await harness.handle(device, created=False)
     await harness.run_for(timedelta(minutes=10))
     assert harness.reason(device) is Reason.DEVICE_NOT_REGISTERED
     harness.register()
@@ -199,7 +199,7 @@ async def test_a_device_that_the_hub_never_had_is_waited_for_and_not_revoked() -
     assert harness.state(device) is State.READY
 
 
-async def test_hints_of_before_the_revoke_do_nothing() -> None:
+async def test_reconcile_requests_of_before_the_revoke_do_nothing() -> None:
     harness = Harness()
     device = await revoked(harness)
     for _ in range(3):
@@ -222,12 +222,12 @@ async def test_a_tombstone_spares_a_token_that_another_device_adopted_since() ->
     await harness.ask("press-2", adopt="by-hand")
     await harness.run_until_quiet()
     assert harness.reason(other) is Reason.ADOPTED
-    await harness.hear(device, created=False)
+    await harness.handle(device, created=False)
     await harness.run_for(timedelta(minutes=5))
     assert harness.cloud.accepted("by-hand") == {"made again"}
 
 
-async def test_a_device_revoked_before_anybody_looked_at_it_is_given_nothing() -> None:
+async def test_a_device_revoked_before_anybody_reconciled_it_is_given_nothing() -> None:
     harness = Harness()
     device = harness.register()
     await harness.ask()
@@ -267,10 +267,10 @@ async def test_a_dry_run_of_the_revoke_of_a_device_that_has_nothing_tells_of_not
     await harness.ask()
     application = harness.processes[0].application
     proposed = await application.revoking.propose(device, requested_by="a test")
-    assert (await application.preview.plan_for(proposed)).actions == ()
+    assert (await application.dry_run.plan_for(proposed)).actions == ()
 
 
-Course = Callable[[Harness], Awaitable[DeviceKey]]
+Scenario = Callable[[Harness], Awaitable[DeviceKey]]
 
 
 async def onboarding(harness: Harness) -> DeviceKey:
@@ -294,17 +294,17 @@ async def rotation(harness: Harness) -> DeviceKey:
 async def re_creation(harness: Harness) -> DeviceKey:
     device = await harness.make_ready()
     harness.cloud.register(device)
-    await harness.hear(device, created=True)
+    await harness.handle(device, created=True)
     return device
 
 
 @pytest.mark.parametrize("course", [onboarding, move, rotation, re_creation])
-async def test_a_revoke_at_any_moment_leaves_nothing(course: Course) -> None:
+async def test_a_revoke_at_any_moment_leaves_nothing(scenario: Scenario) -> None:
     number, cut_in = 0, True
     while cut_in:
         number += 1
         harness = Harness(sync_every=timedelta(seconds=6))
-        device = await course(harness)
+        device = await scenario(harness)
 
         async def revoke(harness: Harness = harness, device: DeviceKey = device) -> None:
             await harness.revoke(device)
@@ -350,12 +350,12 @@ async def test_a_request_at_any_moment_of_a_revoke_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("course", [onboarding, move, rotation, re_creation])
-async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(course: Course) -> None:
+async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(scenario: Scenario) -> None:
     met = 0
     for seed in range(6):
         chance = random.Random(seed)  # noqa: S311 - chance, not secrets
         harness = Harness(processes=2, sync_every=timedelta(seconds=6))
-        device = await course(harness)
+        device = await scenario(harness)
         begun = len(harness.cloud.calls)
         harness.cloud.faults = {
             begun + number: Fault(kind=chance.choice(list(FaultKind)), after=chance.random() < 0.5)
@@ -389,7 +389,7 @@ async def test_revokes_and_requests_that_come_together_end_as_one_of_them() -> N
         await harness.run_for(timedelta(minutes=30))
         state = harness.state(device)
         ends.add(state)
-        is_revoked = harness.cloud.record(device).revocation is not None
+        is_revoked = harness.cloud.record(device).spec.revocation is not None
         assert state is (State.REVOKED if is_revoked else State.READY)
         assert bool(remains(harness, device)) is not is_revoked
     assert ends == {State.READY, State.REVOKED}

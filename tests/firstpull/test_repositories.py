@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from firstpull.repositories import covers, problem_with, scope_actions, uncovered
+from firstpull.model.scope_actions import covers, problem_with, scope_actions, uncovered
 
 
 @pytest.mark.parametrize(

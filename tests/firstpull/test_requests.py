@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from firstpull.errors import Invalid
-from firstpull.requests import read_request
+from firstpull.intake.requests import read_request
+from firstpull.model.errors import Invalid
 
 GOOD: dict[str, Any] = {
     "deviceId": "press-1",
@@ -168,7 +168,7 @@ def test_a_good_body_is_read() -> None:
     assert (request.hub, request.container_registry, request.site) == ("h", "acrtest", None)
 
 
-def test_a_site_takes_the_place_of_a_connected_registry() -> None:
+def test_a_site_takes_the_connected_registry_of_a_connected_registry() -> None:
     assert read_request(body(connectedRegistry=..., site="plant")).site == "plant"
 
 

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import ScopeMap, Slot, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.errors import NotKnown
-from firstpull.ledger import Entry, Standing
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.schedule import NEVER
+from firstpull.model.azure_resources import ScopeMap, Slot, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import NotKnown
+from firstpull.model.ledger import Entry, Standing
+from firstpull.model.reasons import Reason
+from firstpull.model.schedule import NEVER
 from tests.firstpull.fakes import READS, FakeToken
 from tests.firstpull.harness import (
     HUB,
@@ -23,6 +23,7 @@ from tests.firstpull.harness import (
     make_policy,
     make_process,
 )
+from tests.firstpull.records import changed, grant_of
 from tests.firstpull.virtual_clock import VirtualClock
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -43,8 +44,8 @@ def remains(harness: Harness, device: DeviceKey) -> list[str]:
     """What a device could still use, or what still stands for it somewhere."""
     cloud = harness.cloud
     ours = [name for name in cloud.tokens if name.startswith("fp-press-1-")]
-    listed = [str(place) for place, found in cloud.connected.items() if found.clients]
-    kept = [str(place) for place in cloud.connected if cloud.ledger(place).entries]
+    listed = [str(ref) for ref, found in cloud.connected.items() if found.clients]
+    kept = [str(ref) for ref in cloud.connected if cloud.ledger(ref).entries]
     secrets = [n for n, found in cloud.secrets.items() if any(s.version.enabled for s in found)]
     there = device in cloud.devices
     twin = [str(p) for p in cloud.connected if there and cloud.twin_entry(device, p)]
@@ -79,7 +80,7 @@ async def test_nothing_is_left_but_a_tombstone_and_the_shared_scope_map() -> Non
     harness = Harness()
     device = await harness.make_ready()
     password = harness.cloud.devices[device].held["plantone"]
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     await harness.revoke(device)
     await harness.run_for(SETTLED)
@@ -89,8 +90,12 @@ async def test_nothing_is_left_but_a_tombstone_and_the_shared_scope_map() -> Non
     assert harness.cloud.devices[device].held == {}
     record = harness.cloud.record(device)
     assert record.is_tombstone
-    assert record.names == names
-    assert (record.delivery, record.acknowledged_at, record.claim) == (None, None, None)
+    assert grant_of(record).names == names
+    assert (record.status.delivery, record.status.acknowledged_at, record.claim) == (
+        None,
+        None,
+        None,
+    )
 
 
 async def test_the_revoke_is_recorded_before_anybody_is_told() -> None:
@@ -99,10 +104,10 @@ async def test_the_revoke_is_recorded_before_anybody_is_told() -> None:
     begun = len(harness.cloud.calls)
     record = await harness.revoke(device)
     assert harness.cloud.calls[begun:] == ["records.get", "records.replace", "queue.put"]
-    assert record.generation == 2
-    assert record.condition.state is State.REVOKING
-    assert record.revocation is not None
-    assert record.revocation.requested_by == "a test"
+    assert record.spec.generation == 2
+    assert record.status.condition.state is State.REVOKING
+    assert record.spec.revocation is not None
+    assert record.spec.revocation.requested_by == "a test"
     assert not record.is_converged
 
 
@@ -111,14 +116,14 @@ async def test_asking_again_for_a_revoke_changes_only_what_late_messages_are_hel
     device = await harness.make_ready()
     first = await harness.revoke(device)
     again = await harness.revoke(device)
-    assert first.revocation is not None
-    assert again.revocation is not None
-    assert again.revocation.at > first.revocation.at
-    assert replace(again, revocation=first.revocation) == first
+    assert first.spec.revocation is not None
+    assert again.spec.revocation is not None
+    assert again.spec.revocation.at > first.spec.revocation.at
+    assert changed(again, revocation=first.spec.revocation) == first
     await harness.run_for(SETTLED)
     tombstone, begun = harness.cloud.record(device), len(harness.cloud.calls)
     last = await harness.revoke(device)
-    assert replace(last, revocation=tombstone.revocation) == tombstone
+    assert changed(last, revocation=tombstone.spec.revocation) == tombstone
     assert harness.cloud.calls[begun:] == ["records.get", "records.replace"]
     await harness.run_for(SETTLED)
     assert harness.cloud.record(device).is_tombstone
@@ -135,7 +140,7 @@ async def test_a_dry_run_of_a_revoke_tells_all_steps_and_writes_nothing() -> Non
     application = harness.processes[0].application
     begun = len(harness.cloud.calls)
     proposed = await application.revoking.propose(device, requested_by="a test")
-    plan = await application.preview.plan_for(proposed)
+    plan = await application.dry_run.plan_for(proposed)
     assert [type(action).__name__ for action in plan.actions] == [
         "DisableToken",
         "LeaveConnectedRegistry",
@@ -155,7 +160,7 @@ async def test_a_device_that_was_never_there_is_revoked_without_a_write() -> Non
     await harness.run_for(SETTLED)
     assert harness.state(device) is State.REVOKED
     assert not harness.cloud.writes()
-    assert harness.cloud.record(device).due_at == NEVER
+    assert harness.cloud.record(device).schedule.due_at == NEVER
 
 
 async def test_who_waits_for_a_revoke_is_told_when_it_is_done() -> None:
@@ -164,15 +169,15 @@ async def test_who_waits_for_a_revoke_is_told_when_it_is_done() -> None:
     record = await harness.revoke(device)
     waiting = asyncio.create_task(harness.processes[0].onboarding.wait(record, seconds=20))
     await harness.run_for(MINUTE)
-    assert (await waiting).condition.state is State.REVOKED
+    assert (await waiting).status.condition.state is State.REVOKED
 
 
-async def test_the_second_look_takes_away_what_a_late_writer_left() -> None:
+async def test_the_second_pass_takes_away_what_a_late_writer_left() -> None:
     harness = Harness()
     device = await harness.make_ready()
     record = await harness.revoke(device)
     await harness.run_for(5 * MINUTE)  # the site has synced, and that was seen
-    assert harness.cloud.record(device).warnings == ()
+    assert harness.cloud.record(device).status.warnings == ()
     leave_something(harness, record)
     await harness.run_for(timedelta(minutes=9))
     assert remains(harness, device)
@@ -183,26 +188,25 @@ async def test_the_second_look_takes_away_what_a_late_writer_left() -> None:
 
 def leave_something(harness: Harness, record: DeviceRecord) -> None:
     """What a worker would write who was at the device when the revoke came."""
-    cloud, names = harness.cloud, record.names
+    cloud, names = harness.cloud, grant_of(record).names
     assert names is not None
-    cloud.tokens[names.token] = FakeToken(f"{REGISTRY}/scopeMaps/late")
+    cloud.tokens[names.token] = FakeToken(REGISTRY.scope_map("late"))
     token_id = TokenId(f"{REGISTRY}/tokens/{names.token}")
     cloud.connected[PLANT_ONE].clients.append(token_id)
     kept = cloud.secrets[names.secret][0]
     kept.version = replace(kept.version, enabled=True)
 
 
-async def test_room_that_a_late_writer_held_is_free_after_the_second_look() -> None:
+async def test_room_that_a_late_writer_held_is_free_after_the_second_pass() -> None:
     harness = Harness()
     device = await harness.make_ready()
     record = await harness.revoke(device)
     await harness.run_for(MINUTE)
-    assert record.names is not None
     ledgers = harness.processes[0].membership.ledgers
     stored = await ledgers.get(PLANT_ONE)
     assert stored is not None
     late = Entry(
-        token_id=TokenId(f"{REGISTRY}/tokens/{record.names.token}"),
+        token_id=TokenId(f"{REGISTRY}/tokens/{grant_of(record).names.token}"),
         standing=Standing.RESERVED,
         since=harness.clock.now(),
     )
@@ -211,10 +215,10 @@ async def test_room_that_a_late_writer_held_is_free_after_the_second_look() -> N
     assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
-async def test_after_the_second_look_there_is_no_other() -> None:
+async def test_after_the_second_pass_there_is_no_other() -> None:
     harness = Harness()
     device = await revoked(harness)
-    assert harness.cloud.record(device).due_at == NEVER
+    assert harness.cloud.record(device).schedule.due_at == NEVER
     begun = len(harness.cloud.calls)
     await harness.run_for(2 * DAY)
     assert set(harness.cloud.calls[begun:]) <= {"records.due"}
@@ -227,13 +231,13 @@ async def test_a_connected_registry_that_has_not_synced_since_is_told_of_until_i
     await harness.run_for(3 * DAY)
     record = harness.cloud.record(device)
     assert record.is_tombstone
-    (warning,) = record.warnings
+    (warning,) = record.status.warnings
     assert warning.reason is Reason.AWAITING_SYNC
     assert "acrtest/plantone last synced at 2026-03-01 08:01 UTC" in warning.message
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(2 * DAY)
-    assert harness.cloud.record(device).warnings == ()
-    assert harness.cloud.record(device).due_at == NEVER
+    assert harness.cloud.record(device).status.warnings == ()
+    assert harness.cloud.record(device).schedule.due_at == NEVER
 
 
 async def ready_without_syncs(harness: Harness) -> DeviceKey:
@@ -295,10 +299,10 @@ async def test_a_device_whose_connected_registry_is_gone_is_revoked() -> None:
     assert harness.state(device) is State.REVOKED
     assert not harness.cloud.tokens
     assert not harness.cloud.ledger(PLANT_ONE).entries
-    assert harness.cloud.record(device).due_at == NEVER
+    assert harness.cloud.record(device).schedule.due_at == NEVER
 
 
-async def test_a_device_at_a_place_that_the_policy_lists_no_more_is_revoked() -> None:
+async def test_a_device_at_a_connected_registry_that_the_policy_lists_no_more_is_revoked() -> None:
     harness = Harness()
     device = await harness.make_ready()
     policy = make_policy(connectedRegistries=[{"name": "planttwo"}], sites=[])
@@ -316,7 +320,7 @@ async def test_a_token_in_somebody_elses_list_waits_for_a_person() -> None:
     harness.cloud.connected[PLANT_TWO].clients.append(listed)
     await harness.revoke(device)
     await harness.run_for(timedelta(minutes=5))
-    condition = harness.cloud.record(device).condition
+    condition = harness.cloud.record(device).status.condition
     assert (condition.state, condition.reason) == (State.BLOCKED, Reason.TOKEN_IN_USE)
     assert condition.remedy
     harness.cloud.connected[PLANT_TWO].clients.clear()
@@ -325,7 +329,7 @@ async def test_a_token_in_somebody_elses_list_waits_for_a_person() -> None:
     assert remains(harness, device) == []
 
 
-async def test_both_places_of_a_device_that_moves_are_taken_away() -> None:
+async def test_both_connected_registries_of_a_device_that_moves_are_taken_away() -> None:
     harness = Harness()
     device = await harness.make_ready()
     harness.devices_answer = False
@@ -344,7 +348,7 @@ async def test_a_rotation_that_was_asked_for_ends_with_the_revoke() -> None:
     device = await harness.make_ready()
     await harness.rotate(device)
     record = await harness.revoke(device)
-    assert record.rotation is None
+    assert record.spec.rotation is None
     await harness.run_for(SETTLED)
     assert remains(harness, device) == []
     assert len(harness.cloud.passwords_made) == 1
@@ -372,7 +376,7 @@ async def test_a_revoke_while_a_worker_is_at_the_device_takes_away_what_that_wor
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.holding(operation, answer=answer) as held:
+    with harness.cloud.grant(operation, answer=answer) as held:
         task = asyncio.create_task(harness.run_for(timedelta(minutes=30)))
         await held.reached.wait()
         await harness.revoke(device)
@@ -392,23 +396,22 @@ async def test_a_device_asked_for_while_it_is_revoked_begins_anew(
     device = await harness.make_ready()
     first = harness.cloud.passwords_made[0]
     await harness.revoke(device)
-    with harness.cloud.holding(operation, answer=answer) as held:
+    with harness.cloud.grant(operation, answer=answer) as held:
         task = asyncio.create_task(harness.run_for(timedelta(minutes=30)))
         await held.reached.wait()
         record = await harness.ask()
         held.release.set()
         await task
-    assert record.generation == 3
+    assert record.spec.generation == 3
     await expect_begun_anew(harness, device, not_with=first)
 
 
 async def expect_begun_anew(harness: Harness, device: DeviceKey, *, not_with: str) -> None:
     record = harness.cloud.record(device)
-    assert record.condition.state is State.READY
-    assert record.leaving == ()
-    assert record.names is not None
+    assert record.status.condition.state is State.READY
+    assert record.status.retiring == ()
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
-    assert harness.cloud.accepted(record.names.token) == {entry["password"]}
+    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
     assert entry["password"] != not_with
     assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
     before = harness.cloud.writes()
@@ -421,12 +424,18 @@ async def test_a_device_asked_for_after_its_revoke_begins_anew() -> None:
     device = await revoked(harness)
     first = harness.cloud.passwords_made[0]
     record = await harness.ask()
-    assert (record.generation, record.revocation, record.names) == (3, None, None)
+    assert (record.spec.generation, record.spec.revocation, grant_of(record).names) == (
+        3,
+        None,
+        None,
+    )
     await harness.run_until_quiet()
     await expect_begun_anew(harness, device, not_with=first)
 
 
-async def test_a_device_asked_for_elsewhere_while_it_is_revoked_loses_the_old_place_first() -> None:
+async def test_a_device_asked_for_elsewhere_while_it_is_revoked_loses_the_old_connected_registry_first() -> (
+    None
+):
     harness = Harness()
     device = await harness.make_ready()
     await harness.revoke(device)
@@ -437,7 +446,7 @@ async def test_a_device_asked_for_elsewhere_while_it_is_revoked_loses_the_old_pl
     assert writes[: len(STEPS)] == STEPS
     assert not harness.cloud.connected[PLANT_ONE].clients
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
-    assert harness.cloud.record(device).place == PLANT_TWO
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert harness.state(device) is State.READY
 
 
@@ -464,7 +473,7 @@ async def test_a_fleet_is_revoked_with_few_writes_of_the_list() -> None:
     begun = len(harness.cloud.calls)
     await asyncio.gather(*(harness.revoke(device) for device in harness.cloud.devices))
     await harness.run_for(SETTLED)
-    assert {r.condition.state for r in harness.cloud.all_records()} == {State.REVOKED}
+    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.REVOKED}
     assert not harness.cloud.tokens
     assert harness.cloud.calls[begun:].count("registries.replace_client_tokens") <= 6
 
@@ -475,7 +484,7 @@ async def test_a_revoke_leaves_others_of_the_same_connected_registry_alone() -> 
     harness.must_stay_logged_in.add(other)
     foreign = TokenId(f"{REGISTRY}/tokens/foreign")
     harness.cloud.scope_maps["foreign"] = ScopeMap(name="foreign", actions=frozenset())
-    harness.cloud.tokens["foreign"] = FakeToken(f"{REGISTRY}/scopeMaps/foreign")
+    harness.cloud.tokens["foreign"] = FakeToken(REGISTRY.scope_map("foreign"))
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     await harness.revoke(device)
     await harness.run_for(SETTLED)
@@ -492,8 +501,8 @@ async def test_a_worker_who_comes_late_takes_nothing_from_a_device_that_began_an
     await harness.revoke(device)
     harness.cloud.queue.clear()
     late, _ = harness.processes
-    with harness.cloud.holding("registries.disable_token", answer=True) as held:
-        task = asyncio.create_task(late.worker.look_at(device))
+    with harness.cloud.grant("registries.disable_token", answer=True) as held:
+        task = asyncio.create_task(late.worker.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(minutes=3))
         del harness.processes[0]
@@ -508,9 +517,9 @@ async def test_a_worker_who_comes_late_takes_nothing_from_a_device_that_began_an
 async def test_a_device_asked_for_and_revoked_again_during_a_pass_keeps_its_names() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     await harness.revoke(device)
-    with harness.cloud.holding("registries.delete_token") as held:
+    with harness.cloud.grant("registries.delete_token") as held:
         task = asyncio.create_task(harness.run_until(lambda: False, SETTLED))
         await held.reached.wait()
         await harness.ask()
@@ -519,7 +528,7 @@ async def test_a_device_asked_for_and_revoked_again_during_a_pass_keeps_its_name
         await task
     record = harness.cloud.record(device)
     assert record.is_tombstone
-    assert names in [holding.names for holding in record.holdings]
+    assert names in [grant.names for grant in record.grants]
     harness.check_promises()
 
 
@@ -538,10 +547,10 @@ async def test_a_device_that_has_a_password_in_each_slot_loses_both() -> None:
 async def test_a_revoke_from_a_host_whose_clock_is_behind_does_not_move_it_back() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    first = (await harness.revoke(device)).revocation
+    first = (await harness.revoke(device)).spec.revocation
     behind = VirtualClock()  # which begins where the harness's has begun
     revoking = replace(harness.processes[0].application.revoking, clock=behind)
-    again = (await revoking.revoke(device, requested_by="a test")).revocation
+    again = (await revoking.revoke(device, requested_by="a test")).spec.revocation
     assert again == first
 
 
@@ -553,8 +562,8 @@ async def test_the_tombstone_says_within_minutes_that_its_site_has_synced() -> N
     harness.cloud.sync(PLANT_ONE)
     await harness.revoke(device)
     await harness.run_for(3 * MINUTE)
-    (warned,) = harness.cloud.record(device).warnings
-    assert warned.reason is Reason.AWAITING_SYNC
+    (warning,) = harness.cloud.record(device).status.warnings
+    assert warning.reason is Reason.AWAITING_SYNC
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(4 * MINUTE)
-    assert harness.cloud.record(device).warnings == ()
+    assert harness.cloud.record(device).status.warnings == ()

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import Slot
-from firstpull.devices import DeviceKey
-from firstpull.errors import NotKnown, Refused
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model.azure_resources import Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import NotKnown, Refused
+from firstpull.model.reasons import Reason
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import READS
 from tests.firstpull.harness import HUB, PLANT_ONE, Harness, make_policy
+from tests.firstpull.records import grant_of
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -50,14 +51,14 @@ async def test_the_new_password_is_in_use_and_the_old_one_gone() -> None:
     await harness.rotate(device)
     await harness.run_until_quiet()
     record = harness.cloud.record(device)
-    assert record.condition.state is State.READY
-    assert (record.generation, record.observed_generation) == (2, 2)
-    assert record.rotation is None
+    assert record.status.condition.state is State.READY
+    assert (record.spec.generation, record.status.observed_generation) == (2, 2)
+    assert record.spec.rotation is None
     assert accepted(harness) == [1]
     assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[1]}
-    assert before.delivery is not None
-    assert record.delivery is not None
-    assert (before.delivery.slot, record.delivery.slot) == (Slot.ONE, Slot.TWO)
+    assert before.status.delivery is not None
+    assert record.status.delivery is not None
+    assert (before.status.delivery.slot, record.status.delivery.slot) == (Slot.ONE, Slot.TWO)
     (versions,) = harness.cloud.secrets.values()
     assert [stored.version.enabled for stored in versions] == [False, True]
 
@@ -87,7 +88,7 @@ async def test_asked_ten_times_at_once_it_replaces_once() -> None:
     harness = Harness(processes=3)
     device = await harness.make_ready()
     records = await asyncio.gather(*(harness.rotate(device) for _ in range(10)))
-    assert {record.generation for record in records} == {2}
+    assert {record.spec.generation for record in records} == {2}
     await harness.run_until_quiet()
     assert accepted(harness) == [1]
     assert len(harness.cloud.passwords_made) == 2
@@ -98,7 +99,7 @@ async def test_asked_again_at_any_time_before_the_delivery_it_replaces_once() ->
         harness = Harness(processes=2)
         device = await harness.make_ready()
         await harness.rotate(device)
-        with harness.cloud.holding(operation) as held:
+        with harness.cloud.grant(operation) as held:
             task = asyncio.create_task(harness.run_until_quiet())
             await held.reached.wait()
             await harness.rotate(device)
@@ -127,7 +128,7 @@ async def test_asked_again_after_the_delivery_it_waits_for_the_answer() -> None:
 async def test_a_rotation_during_a_renewal_is_that_renewal() -> None:
     harness = Harness(sync_every=None)
     device = await ready_without_syncs(harness)
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(5 * MINUTE)
     assert accepted(harness) == [0, 1]
     await harness.rotate(device)
@@ -135,7 +136,7 @@ async def test_a_rotation_during_a_renewal_is_that_renewal() -> None:
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(3 * HOUR)
     assert accepted(harness) == [1]
-    assert harness.cloud.record(device).rotation is None
+    assert harness.cloud.record(device).spec.rotation is None
 
 
 async def test_a_rotation_ends_like_a_renewal() -> None:
@@ -144,7 +145,7 @@ async def test_a_rotation_ends_like_a_renewal() -> None:
     await rotated.rotate(device)
     await rotated.run_until_quiet()
     await renewed.make_ready()
-    renewed.clock.advance_to(renewed.cloud.record(device).due_at)
+    renewed.clock.advance_to(renewed.cloud.record(device).schedule.due_at)
     await renewed.run_for(6 * HOUR)
     ends = [end_state(harness.cloud, device) for harness in (rotated, renewed)]
     assert ends[0] | {"generation": None} == ends[1] | {"generation": None}
@@ -179,10 +180,10 @@ async def test_immediately_ends_what_an_unfinished_rotation_left_too() -> None:
     await harness.run_for(MINUTE)
     assert accepted(harness) == [0, 1]
     record = await harness.rotate(device, immediately=True)
-    assert record.generation == 3
+    assert record.spec.generation == 3
     await harness.run_for(MINUTE)
     assert accepted(harness) == [2]
-    assert harness.cloud.record(device).rotation is None
+    assert harness.cloud.record(device).spec.rotation is None
 
 
 async def test_a_gentle_rotation_does_not_soften_one_that_was_asked_for_at_once() -> None:
@@ -246,14 +247,14 @@ async def test_a_device_that_nobody_named_is_not_known() -> None:
 async def test_the_rotation_is_recorded_before_anybody_is_told() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    begun, delivery = len(harness.cloud.calls), harness.cloud.record(device).delivery
+    begun, delivery = len(harness.cloud.calls), harness.cloud.record(device).status.delivery
     record = await harness.rotate(device)
     assert harness.cloud.calls[begun:] == ["records.get", "records.replace", "queue.put"]
-    assert record.rotation is not None
+    assert record.spec.rotation is not None
     assert delivery is not None
-    assert record.rotation.replaces == delivery.secret_version
-    assert record.rotation.requested_by == "a test"
-    assert record.condition.state is State.PENDING
+    assert record.spec.rotation.replaces == delivery.secret_version
+    assert record.spec.rotation.requested_by == "a test"
+    assert record.status.condition.state is State.PENDING
 
 
 async def test_a_dry_run_of_a_rotation_tells_its_first_step_and_writes_nothing() -> None:
@@ -262,12 +263,12 @@ async def test_a_dry_run_of_a_rotation_tells_its_first_step_and_writes_nothing()
     application = harness.processes[0].application
     begun = len(harness.cloud.calls)
     proposed = await application.rotating.propose(device, immediately=False, requested_by="me")
-    plan = await application.preview.plan_for(proposed)
+    plan = await application.dry_run.plan_for(proposed)
     assert [(type(a).__name__, a.why) for a in plan.actions][:1] == [
         ("GeneratePassword", "another password was asked for")
     ]
     assert set(harness.cloud.calls[begun:]) <= READS
-    assert harness.cloud.record(device).rotation is None
+    assert harness.cloud.record(device).spec.rotation is None
 
 
 async def test_a_disabled_device_is_rotated_when_it_is_enabled() -> None:
@@ -290,7 +291,7 @@ async def test_other_repositories_asked_for_during_a_rotation_do_not_end_it() ->
     await harness.rotate(device)
     await harness.run_for(MINUTE)
     record = await harness.ask(repositories=["plant/other"])
-    assert record.rotation is not None
+    assert record.spec.rotation is not None
     await harness.run_for(MINUTE)
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(3 * HOUR)
@@ -328,7 +329,7 @@ async def test_at_once_happens_once_whatever_is_asked_for_meanwhile() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
     await harness.rotate(device, immediately=True)
-    with harness.cloud.holding("hubs.patch_desired", answer=True) as call:
+    with harness.cloud.grant("hubs.patch_desired", answer=True) as call:
         looking = asyncio.create_task(harness.look(device))
         await call.reached.wait()
         await harness.ask(repositories=["plant/app", "plant/b"])
@@ -341,7 +342,7 @@ async def test_at_once_happens_once_whatever_is_asked_for_meanwhile() -> None:
 async def test_at_once_ends_the_passwords_of_a_device_that_is_disabled() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     harness.cloud.change_identity(device, enabled=False)
     await harness.rotate(device, immediately=True)

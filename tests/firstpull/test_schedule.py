@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.reasons import Reason
-from firstpull.records import Condition, State
-from firstpull.schedule import SETTLING, next_look, retry_at
+from firstpull.model.device_record import Condition, State
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.schedule import SETTLING, next_check, retry_at
 from tests.firstpull.builders import DEVICE, NOW
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=n) for n in (1, 60, 3600, 86400))
@@ -34,10 +34,10 @@ def condition(state: State, *, age: timedelta) -> Condition:
         (State.READY, MINUTE, SETTLING - MINUTE),
     ],
 )
-def test_the_longer_it_lasts_the_rarer_is_the_look(
+def test_the_longer_it_lasts_the_rarer_is_the_pass(
     state: State, age: timedelta, wait: timedelta
 ) -> None:
-    assert next_look(condition(state, age=age), now=NOW, renew_at=None) == NOW + wait
+    assert next_check(condition(state, age=age), now=NOW, renew_at=None) == NOW + wait
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_the_longer_it_lasts_the_rarer_is_the_look(
         (State.DELIVERED, DAY, -DAY, HOUR),
     ],
 )
-def test_a_device_is_looked_at_when_its_password_wants_renewal(
+def test_a_device_is_reconciled_when_its_password_wants_renewal(
     state: State, age: timedelta, renewal: timedelta, wait: timedelta
 ) -> None:
-    look = next_look(condition(state, age=age), now=NOW, renew_at=NOW + renewal)
+    look = next_check(condition(state, age=age), now=NOW, renew_at=NOW + renewal)
     assert look == NOW + wait
 
 
@@ -85,11 +85,11 @@ def test_a_retry_waits_as_asked_or_ever_longer(
     st.timedeltas(min_value=timedelta(), max_value=timedelta(days=400)),
     st.none() | st.timedeltas(min_value=timedelta(days=-400), max_value=timedelta(days=400)),
 )
-def test_the_next_look_is_never_in_the_past(
+def test_the_next_pass_is_never_in_the_past(
     state: State, age: timedelta, renewal: timedelta | None
 ) -> None:
     renew_at = NOW + renewal if renewal is not None else None
-    assert next_look(condition(state, age=age), now=NOW, renew_at=renew_at) >= NOW
+    assert next_check(condition(state, age=age), now=NOW, renew_at=renew_at) >= NOW
 
 
 @pytest.mark.parametrize(("attempts", "wait"), [(0, MINUTE), (3, 8 * MINUTE), (5000, HOUR)])
@@ -98,6 +98,6 @@ def test_what_a_service_refuses_is_tried_ever_more_rarely(attempts: int, wait: t
     assert retry_at(blocked, attempts=attempts, device=DEVICE, now=NOW) == NOW + wait
 
 
-def test_what_blocks_is_looked_at_within_the_hour() -> None:
-    look = next_look(condition(State.BLOCKED, age=400 * DAY), now=NOW, renew_at=None)
+def test_what_blocks_is_reconciled_within_the_hour() -> None:
+    look = next_check(condition(State.BLOCKED, age=400 * DAY), now=NOW, renew_at=None)
     assert look <= NOW + HOUR

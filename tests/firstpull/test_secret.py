@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from firstpull.secret import Secret
+from firstpull.model.secret import Secret
 
 TEXT = "=pw/open-sesame"
 

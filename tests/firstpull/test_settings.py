@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.settings import SettingsError, read_settings
+from firstpull.config.settings import SettingsError, read_settings
 from tests.firstpull.harness import HUB, REGISTRY
 
 POLICY = json.dumps(
@@ -95,7 +95,9 @@ def test_everything_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatc
     assert found["FIRSTPULL_KEY_VAULT_URL"] == "is not an https:// address"
 
 
-def test_errors_in_the_policy_name_their_place_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_in_the_policy_name_their_connected_registry_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     policy = json.dumps(
         {
             "hubs": [HUB],

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import TokenId
-from firstpull.errors import Transient
-from firstpull.sites import NOT_FOUND, Room, SitesView
+from firstpull.fleet.sites import NOT_FOUND, Room, SitesView
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.errors import Transient
 from tests.firstpull.fakes import FakeToken
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
 
@@ -27,12 +27,12 @@ async def view(harness: Harness) -> SitesView:
 async def rooms(harness: Harness) -> dict[str, Room]:
     found = await view(harness)
     every = (*(room for site in found.sites for room in site.rooms), *found.others)
-    return {room.place.connected_registry: room for room in every}
+    return {room.ref.name: room for room in every}
 
 
 def with_foreign(harness: Harness, count: int) -> None:
     for n in range(count):
-        harness.cloud.tokens[f"foreign{n}"] = FakeToken("someone's")
+        harness.cloud.tokens[f"foreign{n}"] = FakeToken(ScopeMapId("someone's"))
         token_id = TokenId(f"{REGISTRY}/tokens/foreign{n}")
         harness.cloud.connected[PLANT_ONE].clients.append(token_id)
 
@@ -40,7 +40,7 @@ def with_foreign(harness: Harness, count: int) -> None:
 async def test_an_empty_site_has_all_its_room() -> None:
     (site,) = (await view(Harness(policy=POLICY))).sites
     assert site.name == "plant"
-    assert [room.place for room in site.rooms] == [PLANT_ONE, PLANT_TWO]
+    assert [room.ref for room in site.rooms] == [PLANT_ONE, PLANT_TWO]
     assert (site.free, site.used) == (5, 0)
 
 
@@ -49,7 +49,7 @@ async def test_devices_and_the_tokens_of_others_are_counted_apart() -> None:
     with_foreign(harness, 1)
     await harness.make_ready()
     one = (await rooms(harness))["plantone"]
-    assert (one.ours, one.foreign, one.leaving, one.used, one.free) == (1, 1, 0, 2, 1)
+    assert (one.ours, one.foreign, one.retiring, one.used, one.free) == (1, 1, 0, 2, 1)
 
 
 async def test_room_is_taken_while_a_device_is_on_its_way() -> None:
@@ -69,13 +69,13 @@ async def test_room_is_free_only_when_a_device_is_seen_to_have_left() -> None:
     with harness.cloud.unavailable("registries.replace_client_tokens"):
         await harness.run_for(timedelta(minutes=1))
     one = (await rooms(harness))["plantone"]
-    assert (one.ours, one.leaving, one.foreign, one.free) == (1, 1, 0, 2)
+    assert (one.ours, one.retiring, one.foreign, one.free) == (1, 1, 0, 2)
     await harness.run_for(timedelta(minutes=20))
     one = (await rooms(harness))["plantone"]
-    assert (one.ours, one.leaving, one.free) == (0, 0, 3)
+    assert (one.ours, one.retiring, one.free) == (0, 0, 3)
 
 
-async def test_a_device_that_moves_takes_room_at_both_places() -> None:
+async def test_a_device_that_moves_takes_room_at_both_connected_registries() -> None:
     harness = Harness(policy=POLICY)
     await harness.make_ready()
     harness.devices_answer = False
@@ -97,7 +97,7 @@ async def test_more_clients_than_the_policy_says_leave_no_room_and_not_less_than
 async def test_a_connected_registry_that_azure_does_not_know_has_no_room() -> None:
     found = await view(Harness(policy=POLICY))
     (alone,) = found.others
-    assert alone.place.connected_registry == MISSING
+    assert alone.ref.name == MISSING
     assert (alone.state, alone.free, alone.capacity, alone.address) == (NOT_FOUND, 0, 50, None)
 
 
@@ -135,7 +135,7 @@ async def test_a_connected_registry_of_two_sites_is_shown_in_both() -> None:
         ]
     )
     found = await view(Harness(policy=policy))
-    assert [[room.place for room in site.rooms] for site in found.sites] == [
+    assert [[room.ref for room in site.rooms] for site in found.sites] == [
         [PLANT_ONE, PLANT_TWO],
         [PLANT_TWO],
     ]

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from firstpull.cloud import NewPassword, ScopeMap, Slot, StoredSecret, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.errors import NotKnown, Transient
-from firstpull.ledger import Entry, Ledger, Standing
-from firstpull.naming import scope_map_name
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.secret import Secret
-from firstpull.sweep_report import Kind
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, StoredSecret, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import NotKnown, Transient
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import scope_map_name
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.model.sweep_report import Kind
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import (
     READS,
@@ -37,6 +37,7 @@ from tests.firstpull.harness import (
     Harness,
     make_policy,
 )
+from tests.firstpull.records import grant_of
 from tests.firstpull.test_revoke import SETTLED, remains
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -58,7 +59,7 @@ async def expect_nothing_more(harness: Harness) -> None:
     begun = len(harness.cloud.calls)
     report = await harness.sweep()
     assert (report.drifted, report.onboarded, report.revoked) == ({}, 0, 0)
-    assert (report.held, report.unread, report.unexplained) == ((), (), ())
+    assert (report.held, report.unread, report.orphans) == ((), (), ())
     assert (report.ledger_entries_removed, report.scope_maps_removed) == (0, 0)
     assert set(harness.cloud.calls[begun:]) - READS == {"sweeps.put"}
 
@@ -95,7 +96,7 @@ async def test_an_opted_in_device_whose_event_was_lost_is_onboarded() -> None:
     device = harness.register()
     harness.opt_in(device)
     assert (await harness.sweep()).onboarded == 1
-    assert harness.cloud.record(device).intent.requested_by == "sweep"
+    assert harness.cloud.record(device).spec.intent.requested_by == "sweep"
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     await expect_nothing_more(harness)
@@ -141,8 +142,8 @@ async def test_a_device_deleted_without_an_event_is_revoked() -> None:
     report = await harness.sweep()
     assert (report.revoked, report.held) == (1, ())
     record = harness.cloud.record(device)
-    assert record.revocation is not None
-    assert record.revocation.requested_by == "sweep"
+    assert record.spec.revocation is not None
+    assert record.spec.revocation.requested_by == "sweep"
     await harness.run_for(SETTLED)
     assert harness.state(device) is State.REVOKED
     assert harness.state(other) is State.READY
@@ -201,7 +202,7 @@ async def test_an_approval_is_for_the_devices_that_were_held_and_no_others() -> 
         del harness.cloud.devices[device]
     report = await harness.sweep()
     assert (report.revoked, set(report.held)) == (2, set(devices[2:4]))
-    assert harness.cloud.record(devices[2]).revocation is None
+    assert harness.cloud.record(devices[2]).spec.revocation is None
 
 
 async def test_an_approved_device_that_is_back_is_not_revoked() -> None:
@@ -328,7 +329,7 @@ def lose_ledger(harness: Harness, device: DeviceKey) -> None:
 
 
 def token_of(harness: Harness, device: DeviceKey) -> str:
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     return names.token
 
@@ -396,7 +397,7 @@ async def test_a_lost_ledger_of_many_is_rebuilt_and_the_list_stays() -> None:
     harness = Harness()
     devices = await fleet(harness, 6)
     foreign = TokenId(f"{REGISTRY}/tokens/foreign")
-    harness.cloud.tokens["foreign"] = FakeToken("someone's")
+    harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     listed = {name_in(token_id) for token_id in harness.cloud.connected[PLANT_ONE].clients}
     harness.must_stay_logged_in.update(devices)
@@ -442,7 +443,7 @@ async def test_room_held_for_nobody_is_free_after_an_hour_and_not_before(
 async def test_what_leaves_the_ledger_stays_in_the_list() -> None:
     """It may be somebody else's: nobody knows, so it counts as theirs from then on."""
     harness = Harness()
-    harness.cloud.tokens["nobodys"] = FakeToken("someone's")
+    harness.cloud.tokens["nobodys"] = FakeToken(ScopeMapId("someone's"))
     foreign = TokenId(f"{REGISTRY}/tokens/nobodys")
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     await hold_room(harness, "nobodys", Standing.MEMBER)
@@ -521,7 +522,7 @@ async def test_a_scope_map_that_is_taken_into_use_during_the_sweep_is_refused_an
 
     def use(_: int, operation: str) -> None:
         if operation == "registries.delete_scope_map":
-            harness.cloud.tokens["new"] = FakeToken(f"{REGISTRY}/scopeMaps/{LONELY_MAP}")
+            harness.cloud.tokens["new"] = FakeToken(REGISTRY.scope_map(LONELY_MAP))
 
     harness.cloud.before_call = use
     report = await harness.sweep()
@@ -551,7 +552,7 @@ async def test_what_no_record_names_is_reported_and_not_touched() -> None:
     before = harness.cloud.writes()
     for _ in range(3):
         report = await harness.sweep()
-        kinds = [(thing.kind, thing.name) for thing in report.unexplained]
+        kinds = [(thing.kind, thing.name) for thing in report.orphans]
         assert [kind for kind, _ in kinds] == [Kind.SECRET, Kind.TOKEN, Kind.TWIN_ENTRY]
         assert (Kind.TOKEN, name) in kinds
         harness.clock.advance(DAY)
@@ -563,7 +564,7 @@ async def test_what_no_record_names_is_reported_and_not_touched() -> None:
 async def test_another_deployment_at_the_same_hub_and_registry_is_not_reported() -> None:
     harness = Harness()
     await harness.make_ready()
-    harness.cloud.tokens["fp-press-9-theirs"] = FakeToken("theirs")
+    harness.cloud.tokens["fp-press-9-theirs"] = FakeToken(ScopeMapId("theirs"))
     tags = {"deployment": "other", "token": "fp-press-9-theirs"}
     stored = next(iter(harness.cloud.secrets.values()))[0]
     harness.cloud.secrets["fp-press-9-theirs-secret"] = [
@@ -597,7 +598,7 @@ async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(s
         report = await harness.sweep()
     assert report.unread
     assert (report.drifted, report.revoked, report.held) == ({}, 0, ())
-    assert (report.unexplained, report.ledger_entries_removed) == ((), 0)
+    assert (report.orphans, report.ledger_entries_removed) == ((), 0)
     assert (harness.cloud.writes(), len(harness.cloud.queue)) == (before, queued)
     assert {harness.state(device) for device in devices} == {State.READY}
     await expect_nothing_more(harness)
@@ -611,7 +612,7 @@ async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_g
         report = await harness.sweep()
     assert (report.revoked, report.held) == (0, ())
     assert [HUB in source for source in report.unread] == [True]
-    assert harness.cloud.record(devices[0]).revocation is None
+    assert harness.cloud.record(devices[0]).spec.revocation is None
     assert (await harness.sweep()).revoked == 1
 
 
@@ -708,10 +709,10 @@ async def test_two_sweeps_at_once_do_what_one_does() -> None:
     assert sum(report.revoked for report in reports) in (1, 2)
     await harness.run_for(HOUR)
     assert harness.state(devices[0]) is State.REVOKED
-    states = [record.condition.state for record in harness.cloud.all_records()]
+    states = [record.status.condition.state for record in harness.cloud.all_records()]
     assert sorted(set(states)) == [State.READY, State.REVOKED]
     assert states.count(State.REVOKED) == 1
-    assert harness.cloud.record(devices[0]).generation == 2
+    assert harness.cloud.record(devices[0]).spec.generation == 2
     latest = await harness.processes[0].application.sweeper.latest()
     assert latest is not None
     assert latest.id in {report.id for report in reports}
@@ -723,7 +724,7 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     devices = await fleet(harness, 3)
     harness.cloud.devices.clear()
     held = await harness.sweep()
-    with harness.cloud.holding("secrets.list_secrets") as call:
+    with harness.cloud.grant("secrets.list_secrets") as call:
         task = asyncio.create_task(harness.sweep())
         await call.reached.wait()
         await harness.processes[1].application.sweeper.approve(held.id)

@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.cloud import ScopeMap
-from firstpull.inventory import Inventory, Stocktaking
-from firstpull.naming import scope_map_name
-from firstpull.records import State
+from firstpull.fleet.inventory import Inventory, InventoryReader
+from firstpull.model.azure_resources import ScopeMap
+from firstpull.model.device_record import State
+from firstpull.model.naming import scope_map_name
 from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, Harness, make_policy
+from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -23,25 +24,25 @@ FOUND = "device.drift.found"
 
 async def sweep_while(harness: Harness, act: Callable[[], Awaitable[object]]) -> tuple[object, ...]:
     """A sweep, and what is done when it has read all but the records' end: what it says."""
-    with harness.cloud.holding("hubs.list_devices", answer=True) as call:
+    with harness.cloud.grant("hubs.list_devices", answer=True) as call:
         sweeping = asyncio.create_task(harness.sweep())
         await call.reached.wait()
         await act()
         call.release.set()
         report = await sweeping
-    return report.drifted, report.unexplained
+    return report.drifted, report.orphans
 
 
 def acting_after_take(patch: pytest.MonkeyPatch, act: Callable[[], Awaitable[object]]) -> None:
     """Have something done between the inventory and what the sweep does with it."""
-    take = Stocktaking.take
+    take = InventoryReader.take
 
-    async def take_slowly(stocktaking: Stocktaking) -> Inventory:
-        inventory = await take(stocktaking)
+    async def take_slowly(inventory_reader: InventoryReader) -> Inventory:
+        inventory = await take(inventory_reader)
         await act()
         return inventory
 
-    patch.setattr(Stocktaking, "take", take_slowly)
+    patch.setattr(InventoryReader, "take", take_slowly)
 
 
 async def test_a_device_that_is_onboarded_meanwhile_has_not_drifted() -> None:
@@ -75,7 +76,7 @@ async def test_drift_that_somebody_has_seen_to_by_then_is_not_noted(
 ) -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    names = harness.cloud.record(device).names
+    names = grant_of(harness.cloud.record(device)).names
     assert names is not None
     harness.cloud.tokens[names.token].enabled = False
 
@@ -142,8 +143,8 @@ async def test_a_warning_says_what_is_true_today() -> None:
         harness.cloud.connected[PLANT_ONE].connection_state = state
         await harness.run_for(HOUR)
         await harness.sweep()
-        (warned,) = harness.cloud.record(device).warnings
-        messages.append(warned.message)
+        (warning,) = harness.cloud.record(device).status.warnings
+        messages.append(warning.message)
     assert "Offline" in messages[0]
     assert "Unhealthy" in messages[1]
 
@@ -152,7 +153,7 @@ async def test_a_record_that_cannot_be_read_ends_no_sweep_and_loses_nobody_anyth
     harness = Harness()
     gone = await harness.make_ready("press-1")
     damaged = await harness.make_ready("press-2", repositories=["plant/b"])
-    names = harness.cloud.record(damaged).names
+    names = grant_of(harness.cloud.record(damaged)).names
     assert names is not None
     text, version = harness.cloud.records[damaged]
     harness.cloud.records[damaged] = text.replace('"Ready"', '"Resting"'), version
@@ -165,7 +166,7 @@ async def test_a_record_that_cannot_be_read_ends_no_sweep_and_loses_nobody_anyth
         assert report.complete_at is None
         assert report.ledger_entries_removed == report.scope_maps_removed == 0
         harness.clock.advance_to(harness.clock.now() + DAY)
-    assert harness.cloud.record(gone).revocation is not None
+    assert harness.cloud.record(gone).spec.revocation is not None
     assert set(harness.cloud.scope_maps) == maps
     assert names.token in harness.cloud.tokens
 

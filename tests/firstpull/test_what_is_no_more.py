@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from firstpull.cloud import Place, RegistryId
-from firstpull.errors import Blocked, FirstpullError, Invalid, NotKnown, Transient
-from firstpull.plan import Plan
-from firstpull.policy import Policy
-from firstpull.reasons import Reason
-from firstpull.records import State, from_json, spelled_as, to_json
-from firstpull.sites import UNKNOWN
+from firstpull.config.policy import Policy
+from firstpull.fleet.sites import UNKNOWN
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.device_record import State, spelled_as
+from firstpull.model.errors import Blocked, FirstpullError, Invalid, NotKnown, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.record_codec import from_json, to_json
+from firstpull.reconcile.plan import Plan
 from tests.firstpull.fakes import FakeContainerRegistries, FakeHubs
 from tests.firstpull.harness import (
     HUB,
@@ -26,11 +27,12 @@ from tests.firstpull.harness import (
     make_policy,
     make_process,
 )
+from tests.firstpull.records import blocker_of, grant_of
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OTHER_HUB = "hub-2.azure-devices.net"
 OTHER = RegistryId(f"{REGISTRY}2")
-ELSEWHERE = Place(registry=OTHER, connected_registry="portone")
+ELSEWHERE = ConnectedRegistryRef(registry=OTHER, name="portone")
 NO_ANSWER = Transient(Reason.SERVICE_UNAVAILABLE, "No answer.")
 DENIED = Blocked(Reason.ACCESS_DENIED, "The container registry answered 403.", remedy="A role.")
 
@@ -42,7 +44,7 @@ def drop(harness: Harness, policy: Policy) -> None:
 
 
 def refuse(
-    patch: pytest.MonkeyPatch, port: type, names: tuple[str, ...], of: str, error: FirstpullError
+    patch: pytest.MonkeyPatch, port: type, names: tuple[str, ...], of: object, error: FirstpullError
 ) -> None:
     """Have every call of these names fail that is about one container registry, or hub."""
     for name in names:
@@ -50,7 +52,7 @@ def refuse(
 
 
 def _refusing(
-    real: Callable[..., Awaitable[Any]], of: str, error: FirstpullError
+    real: Callable[..., Awaitable[Any]], of: object, error: FirstpullError
 ) -> Callable[..., Awaitable[Any]]:
     async def call(port: object, what: Any, *more: Any, **named: Any) -> Any:  # noqa: ANN401 - any call
         about = getattr(what, "registry", getattr(what, "hub", what))
@@ -139,7 +141,7 @@ async def test_sites_are_told_though_one_container_registry_does_not_answer(
     listing = ("list_connected_registries",)
     refuse(monkeypatch, FakeContainerRegistries, listing, OTHER, NO_ANSWER)
     view = await harness.processes[0].application.sites.view()
-    rooms = {room.place.connected_registry: (room.state, room.free) for room in view.others}
+    rooms = {room.ref.name: (room.state, room.free) for room in view.others}
     assert rooms == {"plantone": (None, 50), "portone": (UNKNOWN, 0)}
     refuse(monkeypatch, FakeContainerRegistries, listing, REGISTRY, NO_ANSWER)
     with pytest.raises(Transient):
@@ -149,13 +151,12 @@ async def test_sites_are_told_though_one_container_registry_does_not_answer(
 async def test_records_are_read_with_the_registries_as_the_settings_spell_them() -> None:
     harness = Harness()
     found = harness.cloud.record(await harness.make_ready())
-    spelled = RegistryId(REGISTRY.replace("resourceGroups", "resourcegroups").lower())
-    assert found.place is not None
+    spelled = RegistryId(str(REGISTRY).replace("resourceGroups", "resourcegroups").lower())
     again = from_json(spelled_as(to_json(found), [OTHER, spelled]))
-    assert again.place is not None
-    assert again.place == Place(registry=spelled, connected_registry="plantone")
-    assert again.intent.candidates == (again.place,)
-    assert again.names == found.names
+    assert again.ref is not None
+    assert again.ref == ConnectedRegistryRef(registry=spelled, name="plantone")
+    assert again.intent.candidates == (again.ref,)
+    assert again.names == grant_of(found).names
     assert from_json(spelled_as(to_json(again), [REGISTRY])) == found
 
 
@@ -171,7 +172,7 @@ async def preview_of_a_revoke(harness: Harness) -> Plan:
     application = harness.processes[0].application
     device = next(iter(harness.cloud.devices))
     proposed = await application.revoking.propose(device, requested_by="a test")
-    return await application.preview.plan_for(proposed)
+    return await application.dry_run.plan_for(proposed)
 
 
 async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
@@ -188,5 +189,8 @@ async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
     refuse(monkeypatch, FakeContainerRegistries, ("get_token",), REGISTRY, DENIED)
     plan = await preview_of_a_revoke(harness)
     assert plan.actions == ()
-    assert plan.finding is not None
-    assert (plan.finding.reason, plan.finding.remedy) == (Reason.ACCESS_DENIED, DENIED.remedy)
+    assert blocker_of(plan) is not None
+    assert (blocker_of(plan).reason, blocker_of(plan).remedy) == (
+        Reason.ACCESS_DENIED,
+        DENIED.remedy,
+    )

@@ -2,19 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from firstpull.actions import (
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, TokenId, Twin
+from firstpull.model.device_record import Grant
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import Names
+from firstpull.model.twin_entry import removal_patch, section_of
+from firstpull.reconcile.actions import (
     DeleteToken,
     DisableSecretVersion,
     DisableToken,
     LeaveConnectedRegistry,
-    WithdrawFromTwin,
+    RemoveFromTwin,
 )
-from firstpull.cloud import ConnectedRegistry, Place, TokenId, Twin
-from firstpull.delivery import section_of, withdrawal_patch
-from firstpull.ledger import Entry, Ledger, Standing
-from firstpull.naming import Names
-from firstpull.records import Holding
-from firstpull.withdrawal import HoldingView, withdrawal
+from firstpull.reconcile.observe import GrantView
+from firstpull.reconcile.plan_teardown import plan_teardown
 from tests.firstpull.builders import (
     MADE,
     NAMES,
@@ -32,17 +33,17 @@ WHY = "it has to go"
 MEMBER = Ledger().with_entry(Entry(token_id=TOKEN_ID, standing=Standing.MEMBER, since=MADE))
 
 
-def view(place: Place = PLANT_ONE, **changes: Any) -> HoldingView:  # noqa: ANN401 - fields of HoldingView
+def view(ref: ConnectedRegistryRef = PLANT_ONE, **changes: Any) -> GrantView:  # noqa: ANN401 - fields of HoldingView
     """All that a device has at a place."""
     registry = ConnectedRegistry(
-        name=place.connected_registry,
-        client_token_ids=(TokenId(TOKEN_ID.upper()),),
+        name=ref.name,
+        client_token_ids=(TokenId(TokenId(str(TOKEN_ID).upper())),),
         sync_token_id=None,
         login_server=None,
         last_sync_at=None,
     )
     fields: dict[str, Any] = {
-        "holding": Holding(place=place, names=NAMES),
+        "holding": Grant(ref=ref, names=NAMES),
         "token_id": TOKEN_ID,
         "connected_registry": registry,
         "ledger": MEMBER,
@@ -54,7 +55,7 @@ def view(place: Place = PLANT_ONE, **changes: Any) -> HoldingView:  # noqa: ANN4
             secret_version("v0", enabled=False),
         ),
     }
-    return HoldingView(**(fields | changes))
+    return GrantView(**(fields | changes))
 
 
 NOTHING: dict[str, Any] = {
@@ -70,16 +71,18 @@ def twin(properties: dict[str, Any]) -> Twin:
 
 
 def kinds(
-    *views: HoldingView, desired: Twin | None = None, in_use: tuple[str, ...] = ()
+    *views: GrantView, desired: Twin | None = None, in_use: tuple[str, ...] = ()
 ) -> list[str]:
-    return [type(action).__name__ for action in withdrawal(views, desired, in_use=in_use, why=WHY)]
+    return [
+        type(action).__name__ for action in plan_teardown(views, desired, in_use=in_use, why=WHY)
+    ]
 
 
 def test_the_token_lets_nobody_in_before_anything_else_and_goes_after_everything_else() -> None:
-    assert withdrawal((view(),), twin(desired()), in_use=(), why=WHY) == (
+    assert plan_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
         DisableToken(registry=REGISTRY, name=NAMES.token, why=WHY),
-        LeaveConnectedRegistry(place=PLANT_ONE, token=NAMES.token, why=WHY),
-        WithdrawFromTwin(connected_registries=("plantone",), why=WHY),
+        LeaveConnectedRegistry(ref=PLANT_ONE, token=NAMES.token, why=WHY),
+        RemoveFromTwin(connected_registries=("plantone",), why=WHY),
         DisableSecretVersion(secret=NAMES.secret, version="v1", why=WHY),
         DisableSecretVersion(secret=NAMES.secret, version="v2", why=WHY),
         DeleteToken(registry=REGISTRY, name=NAMES.token, why=WHY),
@@ -107,19 +110,19 @@ def test_what_the_device_keeps_loses_neither_token_nor_secret() -> None:
     shared = view(PLANT_TWO, shares_token=True)
     entry = section_of(desired(), "plantone")
     both = merged(desired(), {"firstpull": {"registryCredentials": {"planttwo": entry}}})
-    actions = withdrawal((shared,), twin(both), in_use=("plantone",), why=WHY)
+    actions = plan_teardown((shared,), twin(both), in_use=("plantone",), why=WHY)
     assert actions == (
-        LeaveConnectedRegistry(place=PLANT_TWO, token=NAMES.token, why=WHY),
-        WithdrawFromTwin(connected_registries=("planttwo",), why=WHY),
+        LeaveConnectedRegistry(ref=PLANT_TWO, token=NAMES.token, why=WHY),
+        RemoveFromTwin(connected_registries=("planttwo",), why=WHY),
     )
 
 
-def test_an_entry_that_is_in_use_stays_for_places_of_one_name_share_it() -> None:
+def test_an_entry_that_is_in_use_stays_for_connected_registries_of_one_name_share_it() -> None:
     assert kinds(view(**NOTHING), desired=twin(desired()), in_use=("plantone",)) == []
 
 
 def test_a_whole_entry_for_another_token_is_somebody_elses_and_stays() -> None:
-    other = Holding(place=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
+    other = Grant(ref=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
     assert kinds(view(**(NOTHING | {"holding": other})), desired=twin(desired())) == []
 
 
@@ -128,7 +131,7 @@ def test_a_broken_entry_is_withdrawn_whoever_broke_it() -> None:
         assert kinds(view(**NOTHING), desired=twin(edited(**change))) == ["WithdrawFromTwin"]
 
 
-def test_two_places_with_one_token_disable_and_delete_it_once() -> None:
+def test_two_connected_registries_with_one_token_disable_and_delete_it_once() -> None:
     there = view(PLANT_TWO)
     assert kinds(view(), there, desired=twin(desired())) == [
         "DisableToken",
@@ -146,8 +149,8 @@ def test_all_entries_go_in_one_write_that_leaves_others_alone() -> None:
     patch = {"firstpull": {"registryCredentials": {"planttwo": entry, "kept": entry}}, "mine": 1}
     full = merged(desired(), patch)
     views = (view(**NOTHING), view(PLANT_TWO, **NOTHING))
-    (action,) = withdrawal(views, twin(full), in_use=(), why=WHY)
-    assert isinstance(action, WithdrawFromTwin)
+    (action,) = plan_teardown(views, twin(full), in_use=(), why=WHY)
+    assert isinstance(action, RemoveFromTwin)
     assert action.connected_registries == ("plantone", "planttwo")
-    left = merged(full, withdrawal_patch(action.connected_registries))
+    left = merged(full, removal_patch(action.connected_registries))
     assert left == {"firstpull": {"registryCredentials": {"kept": entry}}, "mine": 1}

@@ -35,21 +35,21 @@ def _run(arguments: argparse.Namespace) -> int:
     from hypothesis.stateful import run_state_machine_as_test  # noqa: PLC0415 - see above
 
     import firstpull  # noqa: PLC0415 - see above
-    from tests.lifetime.course import thorough, until_red  # noqa: PLC0415 - see above
     from tests.lifetime.machine import Lifetime  # noqa: PLC0415 - see above
+    from tests.lifetime.scenario import thorough, until_red  # noqa: PLC0415 - see above
 
     found = Path(firstpull.__file__).resolve()
     if arguments.firstpull and not found.is_relative_to(arguments.firstpull.resolve()):
         _CONSOLE.print(f"{found} was imported instead")
         return 2
-    course = (
+    scenario = (
         until_red(examples=arguments.examples, steps=arguments.steps)
         if arguments.until_red
         else thorough(examples=arguments.examples, steps=arguments.steps)
     )
     machine = Lifetime if arguments.seed is None else seed(arguments.seed)(Lifetime)
     try:
-        run_state_machine_as_test(machine, settings=course)
+        run_state_machine_as_test(machine, settings=scenario)
     except AssertionError as broken:
         _CONSOLE.print(str(broken))
         for note in getattr(broken, "__notes__", ()):

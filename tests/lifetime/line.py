@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from firstpull.errors import FirstpullError, Transient
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.reasons import Reason
+from firstpull.model.errors import FirstpullError, Transient
+from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import READS, Crashed, FakeCloud, Line
 
 _CALL_TIME = timedelta(milliseconds=5)

@@ -12,28 +12,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from firstpull.bootstrap import Application
-from firstpull.devices import DeviceKey
-from firstpull.errors import Invalid
-from firstpull.notices import DeviceNotice, SecretNotice
-from firstpull.records import DeviceRecord
-from firstpull.requests import OnboardingRequest
+from firstpull.intake.event_grid import DeviceEvent, SecretEvent
+from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Invalid
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
+from tests.firstpull.records import changed, grant_of
 from tests.lifetime import reached
-from tests.lifetime.asking import asks_for, request_of
-from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, place_of
+from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, ref_of
 from tests.lifetime.ending import check_the_end
-from tests.lifetime.fate import Fate
-from tests.lifetime.foreign_hand import ForeignHand, ToDevice, ToList
+from tests.lifetime.expected_state import ExpectedState
+from tests.lifetime.external_actor import ExternalActor, ToDevice, ToList
 from tests.lifetime.line import WRITES, Mishap, When
+from tests.lifetime.requests import asks_for, request_of
 from tests.lifetime.world import World
 
 DEVICES = ("press-1", "press-2", "press-3")
-TARGETS = (*(place.connected_registry for place in PLACES), *SITES)
+TARGETS = (*(ref.name for ref in PLACES), *SITES)
 REPOSITORIES = (["plant/app"], ["plant/app", "plant/model"], ["plant/model"])
 
 devices = st.sampled_from(DEVICES)
-places = st.sampled_from([place.connected_registry for place in PLACES])
+refs = st.sampled_from([ref.name for ref in PLACES])
 targets = st.sampled_from(TARGETS)
 repositories = st.sampled_from(REPOSITORIES)
 minutes = st.sampled_from((1, 7, 30, 130))
@@ -48,8 +49,8 @@ class Lifetime(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.foreign_hand = ForeignHand(self.world.azure, self.world.watch, self.world.clock)
-        self.fates: dict[DeviceKey, Fate] = {}
+        self.external_actor = ExternalActor(self.world.azure, self.world.watch, self.world.clock)
+        self.fates: dict[DeviceKey, ExpectedState] = {}
         self.requests: dict[DeviceKey, OnboardingRequest] = {}
         self.is_broken = False
 
@@ -70,7 +71,7 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices)
     def ask_again(self, device: str) -> None:
         key, before = device_key(device), self.world.record(device_key(device))
-        if before is None or before.revocation is not None or key not in self.requests:
+        if before is None or before.spec.revocation is not None or key not in self.requests:
             return
         request = self.requests[key]
         if not asks_for(request, before):
@@ -78,14 +79,16 @@ class Lifetime(RuleBasedStateMachine):
         after = self._insist(lambda app: app.onboarding.ask(request, requested_by="again"))
         if not isinstance(after, DeviceRecord):
             self._broken(f"P8: asking again was refused: {after}")
-        same = replace(
-            after, intent=replace(after.intent, at=before.intent.at), due_at=before.due_at
+        same = changed(
+            after,
+            intent=replace(after.spec.intent, at=before.spec.intent.at),
+            due_at=before.schedule.due_at,
         )
         if same != before:
-            changed = [
+            parts = [
                 f.name for f in fields(same) if getattr(same, f.name) != getattr(before, f.name)
             ]
-            self._broken(f"P8: asking again changed {', '.join(changed)}")
+            self._broken(f"P8: asking again changed {', '.join(parts)}")
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, where=targets, age=st.sampled_from((1, 20, 3 * 60)))
@@ -114,29 +117,29 @@ class Lifetime(RuleBasedStateMachine):
             meanwhile=meanwhile,
         )
 
-    @rule(device=devices, place=places, registers=st.booleans())
-    def adopt(self, device: str, place: str, registers: bool) -> None:  # noqa: FBT001 - drawn
+    @rule(device=devices, ref=refs, registers=st.booleans())
+    def adopt(self, device: str, ref: str, registers: bool) -> None:  # noqa: FBT001 - drawn
         """A token that was made by hand for the device is to be taken over."""
         key = device_key(device)
         if registers and key not in self.world.devices:
             self.register(device, tagged=False)
         if key not in self.world.devices:
             return
-        token = self.foreign_hand.makes_by_hand(self.world.devices[key], place_of(place))
-        self._ask(device, place, ["plant/app"], adopt=token)
+        token = self.external_actor.makes_by_hand(self.world.devices[key], ref_of(ref))
+        self._ask(device, ref, ["plant/app"], adopt=token)
 
     @rule(device=devices, where=targets, what=repositories)
-    def preview(self, device: str, where: str, what: list[str]) -> None:
+    def dry_run(self, device: str, where: str, what: list[str]) -> None:
         key, request = device_key(device), request_of(device, where, what)
 
-        async def preview(app: Application) -> None:
-            plans = app.preview.plan_for
+        async def dry_run(app: Application) -> None:
+            plans = app.dry_run.plan_for
             await plans(await app.onboarding.propose(request, requested_by="a person"))
             await plans(await app.revoking.propose(key, requested_by="a person"))
             await plans(await app.rotating.propose(key, immediately=True, requested_by="a person"))
 
         before = len(self.world.cloud.calls)
-        self.world.run(self.world.attempt(preview))
+        self.world.run(self.world.attempt(dry_run))
         if writes := set(self.world.cloud.calls[before:]) - READS:
             self._broken(f"P9: a dry run called {', '.join(sorted(writes))}")
 
@@ -160,7 +163,7 @@ class Lifetime(RuleBasedStateMachine):
         self.world.delete(key)
         self._fate(key).was_deleted()
         if announced:
-            self._hear(device, created=False)
+            self._handle(device, created=False)
         if comes_back:
             self.register(device, tagged=False)
 
@@ -173,25 +176,28 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, created=st.booleans(), age=st.sampled_from((0, 20, 24 * 60)))
     def hear_of_device(self, device: str, created: bool, age: int) -> None:  # noqa: FBT001 - drawn
         """A notice, which may be an old one."""
-        self._hear(device, created=created, age=age)
+        self._handle(device, created=created, age=age)
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, created=st.booleans())
     def hear_of_secret(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
         record = self.world.record(device_key(device))
-        if record is None or record.names is None:
+        if record is None or grant_of(record).names is None:
             return
-        notice = SecretNotice(
-            vault_host=VAULT, secret=record.names.secret, version="another", created=created
+        event = SecretEvent(
+            vault_host=VAULT,
+            secret=grant_of(record).names.secret,
+            version="another",
+            created=created,
         )
-        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+        self.world.run(self.world.attempt(lambda app: app.event_handler.handle(event)))
 
     # What others do
 
-    @rule(place=places, what=st.sampled_from(ToList), at=now_or_at_a_call)
-    def change_list(self, place: str, what: ToList, at: When) -> None:
+    @rule(ref=refs, what=st.sampled_from(ToList), at=now_or_at_a_call)
+    def change_list(self, ref: str, what: ToList, at: When) -> None:
         self.world.trouble.meddle(
-            lambda: self.foreign_hand.changes_list(place_of(place), what), at=at
+            lambda: self.external_actor.changes_list(ref_of(ref), what), at=at
         )
 
     @precondition(lambda self: self.requests)
@@ -199,7 +205,7 @@ class Lifetime(RuleBasedStateMachine):
     def meddle(self, device: str, what: ToDevice, at: When) -> None:
         def act() -> None:
             if (record := self.world.record(device_key(device))) is not None:
-                self.foreign_hand.meddles(record, what)
+                self.external_actor.meddles(record, what)
 
         self.world.trouble.meddle(act, at=at)
 
@@ -242,9 +248,9 @@ class Lifetime(RuleBasedStateMachine):
     def leap(self, by: float) -> None:
         self.world.pass_time(timedelta(minutes=by))
 
-    @rule(place=places, goes_offline=st.booleans())
-    def sync(self, place: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
-        site = self.world.azure.sites[place_of(place)]
+    @rule(ref=refs, goes_offline=st.booleans())
+    def sync(self, ref: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
+        site = self.world.azure.sites[ref_of(ref)]
         site.go_online()
         site.sync()
         if goes_offline:
@@ -299,13 +305,13 @@ class Lifetime(RuleBasedStateMachine):
             lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
             meanwhile=meanwhile,
         )
-        fate = self._fate(key)
+        expected_state = self._fate(key)
         if not isinstance(answer, DeviceRecord):
             return
-        if fate.forbids(asked_at):
+        if expected_state.forbids(asked_at):
             self._broken(f"P7: a request of {asked_at} was taken after a later revoke")
         self.requests[key] = request
-        fate.was_asked_for(is_there=key in self.world.devices)
+        expected_state.was_asked_for(is_there=key in self.world.devices)
 
     def _insist(
         self, call: Callable[[Application], Awaitable[DeviceRecord]], *, meanwhile: bool = False
@@ -317,14 +323,14 @@ class Lifetime(RuleBasedStateMachine):
 
         return self.world.run(both())
 
-    def _hear(self, device: str, *, created: bool, age: int = 0) -> None:
-        notice = DeviceNotice(
+    def _handle(self, device: str, *, created: bool, age: int = 0) -> None:
+        event = DeviceEvent(
             hub_name=HUB.split(".", maxsplit=1)[0],
             device_id=device,
             created=created,
             at=self.world.clock.now() - timedelta(minutes=age),
         )
-        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+        self.world.run(self.world.attempt(lambda app: app.event_handler.handle(event)))
 
     def _set_status(self, device: str, *, enabled: bool) -> None:
         hub = self.world.azure.hub
@@ -335,8 +341,8 @@ class Lifetime(RuleBasedStateMachine):
         self.is_broken = True
         raise AssertionError(promise)
 
-    def _fate(self, key: DeviceKey) -> Fate:
-        return self.fates.setdefault(key, Fate())
+    def _fate(self, key: DeviceKey) -> ExpectedState:
+        return self.fates.setdefault(key, ExpectedState())
 
 
 def device_key(device: str) -> DeviceKey:

@@ -22,7 +22,7 @@ class PlantedBug:
     promise: str
     what: str
     file: str
-    course: str
+    scenario: str
     before: str
     after: str
 
@@ -47,7 +47,7 @@ PLANTED_BUGS = (
         promise="P1",
         what="the claim does not name what will be made",
         file="converge.py",
-        course="onboarded",
+        scenario="onboarded",
         before="names=credential.names,",
         after="names=record.names,",
     ),
@@ -55,7 +55,7 @@ PLANTED_BUGS = (
         promise="P2",
         what="every rotation ends the old password at once",
         file="plan.py",
-        course="rotated",
+        scenario="rotated",
         before="if rotation is None or not rotation.immediately:",
         after="if rotation is None:",
     ),
@@ -63,7 +63,7 @@ PLANTED_BUGS = (
         promise="P3",
         what="the claim does not make the device due again",
         file="converge.py",
-        course="a_crash_under_a_claim",
+        scenario="a_crash_under_a_claim",
         before="due_at=until + timedelta(seconds=REQUEST_DEADLINE),",
         after="due_at=until + timedelta(days=10_000),",
     ),
@@ -71,7 +71,7 @@ PLANTED_BUGS = (
         promise="P4",
         what="the list is written from our own entries alone",
         file="ledger.py",
-        course="beside_a_foreign_client",
+        scenario="beside_a_foreign_client",
         before="kept = [t for t in listed if not any(",
         after="kept = [t for t in listed if self.get(t) and not any(",
     ),
@@ -79,7 +79,7 @@ PLANTED_BUGS = (
         promise="P5",
         what="the capacity in the settings is not heeded",
         file="policy.py",
-        course="one_too_many",
+        scenario="one_too_many",
         before="""\
         return next((e for e in self.connected_registries if self.place_of(e) == place), None)
 """,
@@ -92,7 +92,7 @@ PLANTED_BUGS = (
         promise="P6",
         what="the journal tells the password instead of its slot",
         file="apply.py",
-        course="onboarded",
+        scenario="onboarded",
         before="slot=action.slot.value)",
         after="slot=password.value.reveal())",
     ),
@@ -100,7 +100,7 @@ PLANTED_BUGS = (
         promise="P7",
         what="a late message undoes a revoke",
         file="onboarding.py",
-        course="a_late_message",
+        scenario="a_late_message",
         before="if revoked is not None and intent.at <= revoked.at:",
         after="if revoked is not None and intent.at <= record.intent.at:",
     ),
@@ -108,7 +108,7 @@ PLANTED_BUGS = (
         promise="P7",
         what="a device that was registered anew is taken for the one before",
         file="observation.py",
-        course="registered_anew",
+        scenario="registered_anew",
         before="return self.twin is not None and recorded not in (None, self.hub_generation_id)",
         after="return False",
     ),
@@ -116,7 +116,7 @@ PLANTED_BUGS = (
         promise="P8",
         what="the same request by somebody else counts as another one",
         file="records.py",
-        course="asked_again",
+        scenario="asked_again",
         before="return self == replace(other, requested_by=self.requested_by, at=self.at)",
         after="return self == replace(other, at=self.at)",
     ),
@@ -124,7 +124,7 @@ PLANTED_BUGS = (
         promise="P9",
         what="a proposal is recorded",
         file="onboarding.py",
-        course="previewed",
+        scenario="previewed",
         before="""\
         _, wanted = await self._stored_and_wanted(
             request, requested_by=requested_by, asked_at=asked_at

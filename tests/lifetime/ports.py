@@ -15,14 +15,15 @@ from typing import Any
 from pydantic import SecretStr
 
 from firstpull.adapters.azure_errors import translate_status
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
+    ConnectedRegistryRef,
     ListedDevice,
     NewPassword,
     Password,
-    Place,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     SecretVersion,
     Slot,
     StoredSecret,
@@ -30,10 +31,10 @@ from firstpull.cloud import (
     TokenId,
     Twin,
 )
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import Blocked, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 from local_azure.container_registry import resources
 from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
 from local_azure.container_registry.models import Registry
@@ -60,12 +61,6 @@ class LocalContainerRegistries:
     line: LifetimeLine
     azure: Azure
     watch: Watch
-
-    def token_id(self, registry: RegistryId, name: str) -> TokenId:
-        return TokenId(f"{registry}/tokens/{name}")
-
-    def scope_map_id(self, registry: RegistryId, name: str) -> str:
-        return f"{registry}/scopeMaps/{name}"
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
@@ -97,14 +92,12 @@ class LocalContainerRegistries:
         registry: RegistryId,
         name: str,
         *,
-        scope_map: str,
+        scope_map: ScopeMapId,
         deadline_seconds: float,  # noqa: ARG002 - the port's
     ) -> Token:
         def effect() -> None:
             with self.watch.over_token(registry, name):
-                self._registry(registry).put_token(
-                    name, scope_map_id=self.scope_map_id(registry, scope_map)
-                )
+                self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
 
         await self._call("create_token", effect)
@@ -121,16 +114,14 @@ class LocalContainerRegistries:
         registry: RegistryId,
         name: str,
         *,
-        scope_map: str,
+        scope_map: ScopeMapId,
         deadline_seconds: float,  # noqa: ARG002 - the port's
     ) -> None:
         await self._change_token(
             "update_token",
             registry,
             name,
-            lambda found: found.update_token(
-                name, scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-            ),
+            lambda found: found.update_token(name, scope_map_id=str(scope_map), status="enabled"),
         )
 
     async def generate_password(
@@ -145,7 +136,7 @@ class LocalContainerRegistries:
         def effect() -> NewPassword:
             with self.watch.over_token(registry, token):
                 made = self._registry(registry).generate_credentials(
-                    self.token_id(registry, token), name=_PASSWORD_NAMES[slot], expiry=expires_at
+                    str(registry.token(token)), name=_PASSWORD_NAMES[slot], expiry=expires_at
                 )
             value = made.value_of(_PASSWORD_NAMES[slot])
             self.watch.password_was_made(registry, token, value)
@@ -241,34 +232,34 @@ class LocalContainerRegistries:
             ),
         )
 
-    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+    async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         return await self._call(
-            "get_connected_registry", lambda: _or_none(lambda: self._connected_at(place))
+            "get_connected_registry", lambda: _or_none(lambda: self._connected_at(ref))
         )
 
     async def replace_client_tokens(
         self,
-        place: Place,
+        ref: ConnectedRegistryRef,
         token_ids: tuple[TokenId, ...],
         *,
         deadline_seconds: float,  # noqa: ARG002 - the port's
     ) -> ConnectedRegistry:
-        seen = self.line.lists_read.get(place, ())
+        seen = self.line.lists_read.get(ref, ())
 
         def effect() -> ConnectedRegistry:
-            with self.watch.over_list(place, seen=seen):
-                self._registry(place.registry).update_connected_registry(
-                    place.connected_registry,
-                    resources.ConnectedRegistryChanges(client_token_ids=token_ids),
+            with self.watch.over_list(ref, seen=seen):
+                self._registry(ref.registry).update_connected_registry(
+                    ref.name,
+                    resources.ConnectedRegistryChanges(client_token_ids=tuple(map(str, token_ids))),
                 )
-            return self._connected_at(place)
+            return self._connected_at(ref)
 
         return await self._call("replace_client_tokens", effect)
 
-    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         def effect() -> frozenset[str]:
             found = self._registry(registry)
-            actions = found.scope_map_of(found.token_of(sync_token_id)).actions
+            actions = found.scope_map_of(found.token_of(str(sync_token_id))).actions
             return frozenset(a for a in actions if a.startswith("repositories/"))
 
         return await self._call("synced_actions", effect)
@@ -295,9 +286,9 @@ class LocalContainerRegistries:
     def _token(self, registry: RegistryId, token: resources.Token) -> Token:
         now = self._registry(registry).now()
         return Token(
-            id=self.token_id(registry, token.name),
+            id=registry.token(token.name),
             name=token.name,
-            scope_map_id=token.scope_map_id,
+            scope_map_id=ScopeMapId(token.scope_map_id),
             enabled=token.status == "enabled",
             active=token.provisioning.has_succeeded(now),
             passwords=tuple(
@@ -310,19 +301,19 @@ class LocalContainerRegistries:
             ),
         )
 
-    def _connected_at(self, place: Place) -> ConnectedRegistry:
-        found = self._registry(place.registry).connected_registry(place.connected_registry)
-        return self._connected(place.registry, found)
+    def _connected_at(self, ref: ConnectedRegistryRef) -> ConnectedRegistry:
+        found = self._registry(ref.registry).connected_registry(ref.name)
+        return self._connected(ref.registry, found)
 
     def _connected(
         self, registry: RegistryId, found: resources.ConnectedRegistry
     ) -> ConnectedRegistry:
         clients = tuple(TokenId(i) for i in found.settings.client_token_ids)
-        self.line.lists_read[Place(registry=registry, connected_registry=found.name)] = clients
+        self.line.lists_read[ConnectedRegistryRef(registry=registry, name=found.name)] = clients
         return ConnectedRegistry(
             name=found.name,
             client_token_ids=clients,
-            sync_token_id=found.sync_token_id,
+            sync_token_id=TokenId(found.sync_token_id) if found.sync_token_id else None,
             login_server=found.login_server.host,
             last_sync_at=found.last_sync_time,
             connection_state=found.connection_state,

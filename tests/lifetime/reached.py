@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from firstpull.cloud import name_of
+from tests.firstpull.records import grant_of
 from tests.lifetime.azure import CAPACITY, PLACES
 from tests.lifetime.world import World
 
@@ -20,19 +20,23 @@ def note(world: World) -> None:
 
 def _situations(world: World) -> Iterator[str]:
     for record in world.records():
-        yield record.condition.reason.value
-        if record.leaving:
+        yield record.status.condition.reason.value
+        if record.status.retiring:
             yield "a device moves"
-        if record.rotation is not None:
+        if record.spec.rotation is not None:
             yield "a rotation was asked for"
-        if record.delivery is not None and record.names is not None and record.place is not None:
-            token = world.azure.token(record.place.registry, record.names.token)
+        if (
+            record.status.delivery is not None
+            and grant_of(record).names is not None
+            and grant_of(record).ref is not None
+        ):
+            token = world.azure.token(grant_of(record).ref.registry, grant_of(record).names.token)
             if token is not None and len(token.passwords) > 1:
                 yield "a token has two passwords"
-    for place in PLACES:
-        names = world.azure.clients(place)
-        if len(names) >= CAPACITY[place]:
+    for ref in PLACES:
+        names = world.azure.clients(ref)
+        if len(names) >= CAPACITY[ref]:
             yield "a list is full"
-            ours = {name_of(token_id) for token_id in world.cloud.ledger(place).entries}
+            ours = {token_id.name for token_id in world.cloud.ledger(ref).entries}
             if {name.casefold() for name in names} <= {name.casefold() for name in ours}:
                 yield "a list is full of ours"

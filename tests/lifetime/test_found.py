@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lifetime.foreign_hand import ToDevice, ToList
+from tests.lifetime.external_actor import ToDevice, ToList
 from tests.lifetime.line import Mishap
 from tests.lifetime.machine import Lifetime
-from tests.lifetime.short_courses import Course, run
+from tests.lifetime.short_scenarios import Scenario, run
 
 
 def _a_revoke_before_anything_was_made(life: Lifetime) -> None:
@@ -141,6 +141,6 @@ FOUND = (
 )
 
 
-@pytest.mark.parametrize("course", FOUND, ids=lambda course: course.__name__.strip("_"))
-def test_what_the_machine_has_found_stays_mended(course: Course) -> None:
-    run(course)
+@pytest.mark.parametrize("course", FOUND, ids=lambda scenario: scenario.__name__.strip("_"))
+def test_what_the_machine_has_found_stays_mended(scenario: Scenario) -> None:
+    run(scenario)

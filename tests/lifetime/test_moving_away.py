@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
+from tests.firstpull.records import grant_of
 from tests.firstpull.test_what_is_no_more import DENIED, refuse
-from tests.lifetime.azure import place_of
+from tests.lifetime.azure import ref_of
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.ports import LocalContainerRegistries
-from tests.lifetime.short_courses import run
+from tests.lifetime.short_scenarios import run
 
 READS = ("get_token", "get_connected_registry", "get_scope_map")
 
@@ -18,9 +19,9 @@ READS = ("get_token", "get_connected_registry", "get_scope_map")
 def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old, device = place_of("plantone"), device_key("press-1")
+    old, device = ref_of("plantone"), device_key("press-1")
 
-    def course(life: Lifetime) -> None:
+    def scenario(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
         with monkeypatch.context() as patch:
             refuse(patch, LocalContainerRegistries, READS, old.registry, DENIED)
@@ -28,13 +29,13 @@ def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
             life.play(130)
             found = life.world.record(device)
             assert found is not None
-            assert found.place == place_of("portone")
-            assert found.acknowledged_at is not None
-            assert [held.place for held in found.leaving] == [old]
-            assert found.condition.reason is Reason.ACCESS_DENIED
+            assert grant_of(found).ref == ref_of("portone")
+            assert found.status.acknowledged_at is not None
+            assert [held.ref for held in found.status.retiring] == [old]
+            assert found.status.condition.reason is Reason.ACCESS_DENIED
         life.play(130)
         found = life.world.record(device)
         assert found is not None
-        assert (found.condition.state, found.leaving) == (State.READY, ())
+        assert (found.status.condition.state, found.status.retiring) == (State.READY, ())
 
-    run(course)
+    run(scenario)

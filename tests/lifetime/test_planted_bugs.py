@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug, copy_firstpull
-from tests.lifetime.short_courses import COURSES, run
+from tests.lifetime.short_scenarios import COURSES, run
 
 _ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def test_every_promise_that_the_machine_watches_has_a_planted_bug() -> None:
 
 
 @pytest.mark.parametrize("name", COURSES)
-def test_without_a_bug_the_course_breaks_no_promise(name: str) -> None:
+def test_without_a_bug_the_scenario_breaks_no_promise(name: str) -> None:
     run(COURSES[name])
 
 
@@ -34,7 +34,7 @@ def test_a_planted_bug_is_caught_by_the_promise_that_it_breaks(
 ) -> None:
     copy_firstpull(tmp_path, bug)
     ran = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, "-P", "-m", "tests.lifetime.short_courses", bug.course, str(tmp_path)],
+        [sys.executable, "-P", "-m", "tests.lifetime.short_scenarios", bug.scenario, str(tmp_path)],
         cwd=_ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(_ROOT)))},
         capture_output=True,

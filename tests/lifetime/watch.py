@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from firstpull.cloud import Place, RegistryId, TokenId, name_of
-from firstpull.devices import DeviceKey
-from firstpull.ledger import Standing
-from firstpull.records import DeviceRecord, Holding
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, TokenId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, Grant
+from firstpull.model.ledger import Standing
 from tests.firstpull.fakes import FakeCloud
+from tests.firstpull.records import grant_of
 from tests.lifetime.azure import CAPACITY, PLACES, Azure
 from tests.lifetime.device import Device
 
@@ -50,9 +51,7 @@ class Watch:
     def token_was_made(self, registry: RegistryId, name: str) -> None:
         """P1: its record was there before."""
         self._ours.add((registry, name))
-        if not any(
-            h.place.registry == registry and h.names.token == name for h in self._holdings()
-        ):
+        if not any(h.ref.registry == registry and h.names.token == name for h in self._holdings()):
             self._note(f"P1: no record names the new token {name}")
 
     def token_was_made_by_hand(self, registry: RegistryId, name: str) -> None:
@@ -69,7 +68,7 @@ class Watch:
 
     def secret_was_stored(self, name: str) -> None:
         """P1: its record was there before."""
-        if not any(holding.names.secret == name for holding in self._holdings()):
+        if not any(grant.names.secret == name for grant in self._holdings()):
             self._note(f"P1: no record names the new secret {name}")
 
     def twin_was_written(self, device: DeviceKey) -> None:
@@ -105,38 +104,36 @@ class Watch:
                 self._note(f"P2: {device.key.device_id} lost the live password of {token}")
 
     @contextmanager
-    def over_list(self, place: Place, *, seen: tuple[TokenId, ...]) -> Iterator[None]:
+    def over_list(self, ref: ConnectedRegistryRef, *, seen: tuple[TokenId, ...]) -> Iterator[None]:
         """P1, P4 and P5: around a write of a list, whose writer had seen this one before."""
-        before = self._azure.clients(place)
+        before = self._azure.clients(ref)
         yield
-        after = self._azure.clients(place)
-        ledger = self._cloud.ledger(place)
-        standing = {name_of(e.token_id): e.standing for e in ledger.entries.values()}
-        for name in ({*before} & {name_of(token_id) for token_id in seen}) - {*after}:
+        after = self._azure.clients(ref)
+        ledger = self._cloud.ledger(ref)
+        standing = {e.token_id.name: e.standing for e in ledger.entries.values()}
+        for name in ({*before} & {token_id.name for token_id in seen}) - {*after}:
             if standing.get(name) is not Standing.LEAVING:
-                self._note(f"P4: {name} was dropped from {place}")
-            elif not self._may_leave(place, name):
-                self._note(f"P4: {name} was taken off {place}, and nobody wanted that")
+                self._note(f"P4: {name} was dropped from {ref}")
+            elif not self._may_leave(ref, name):
+                self._note(f"P4: {name} was taken off {ref}, and nobody wanted that")
         for entry in ledger.of(Standing.MEMBER):
-            name = name_of(entry.token_id)
-            if name not in after and self._azure.token(place.registry, name) is not None:
-                self._note(f"P4: the member {name} was left out of {place}")
+            name = entry.token_id.name
+            if name not in after and self._azure.token(ref.registry, name) is not None:
+                self._note(f"P4: the member {name} was left out of {ref}")
         added = {*after} - {*before}
-        if added and len(after) > CAPACITY[place]:
-            self._note(f"P5: {place} has {len(after)} clients")
+        if added and len(after) > CAPACITY[ref]:
+            self._note(f"P5: {ref} has {len(after)} clients")
         self._check_clients()
 
     def after_write(self) -> None:
         """Look at the records as they are now, so that none goes by between two steps."""
         for record in self._cloud.all_records():
-            self._ours |= {(h.place.registry, h.names.token) for h in record.holdings}
+            self._ours |= {(h.ref.registry, h.names.token) for h in record.grants}
             if record.claim is not None:
                 self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
             if record.is_tombstone:
-                for holding in record.holdings:
-                    self._condemn(
-                        holding.place.registry, holding.names.token, "its device was revoked"
-                    )
+                for grant in record.grants:
+                    self._condemn(grant.ref.registry, grant.names.token, "its device was revoked")
 
     # Asked after each step
 
@@ -164,53 +161,55 @@ class Watch:
                 if not device_id or is_still_its:
                     continue
                 sites = [
-                    site for place, site in self._azure.sites.items() if place.registry == registry
+                    site for ref, site in self._azure.sites.items() if ref.registry == registry
                 ]
                 if any(site.authenticate(token, value) is not None for site in sites):
                     self._note(f"P7: {device_id} of before is let in")
 
     def _check_names(self) -> None:
         """P1: tokens, secrets and twin entries of ours that no record names any more."""
-        holdings = self._holdings()
-        tokens = {(h.place.registry, h.names.token) for h in holdings}
+        grants = self._holdings()
+        tokens = {(h.ref.registry, h.names.token) for h in grants}
         for registry, name in self._ours - tokens:
             if self._azure.token(registry, name) is not None:
                 self._note(f"P1: no record names the token {name}")
-        secrets = {h.names.secret for h in holdings}
-        spent = {name for record in self._cloud.all_records() for name in record.spent_secrets}
+        secrets = {h.names.secret for h in grants}
+        spent = {
+            name for record in self._cloud.all_records() for name in record.status.retired_secrets
+        }
         for name in self._azure.vault.list_secrets():
             if name not in secrets | spent:
                 self._note(f"P1: no record names the secret {name}")
             elif name not in secrets and self._enabled_versions(name):
                 self._note(f"P1: no record names the secret {name}, which can be read")
         for key in self._devices:
-            for place, entry in self._azure.entries(key.device_id):
-                ours = (place.registry, entry.get("username", "")) in self._ours
-                if ours and not any(h.place == place for h in self._holdings(key)):
-                    self._note(f"P1: no record names what {key.device_id} has for {place}")
+            for ref, entry in self._azure.entries(key.device_id):
+                ours = (ref.registry, entry.get("username", "")) in self._ours
+                if ours and not any(h.ref == ref for h in self._holdings(key)):
+                    self._note(f"P1: no record names what {key.device_id} has for {ref}")
 
     def _check_clients(self) -> None:
         """P1: clients of ours that no record has there."""
-        held = {(h.place, h.names.token) for h in self._holdings()}
-        for place in PLACES:
-            for name in self._azure.clients(place):
-                if (place.registry, name) in self._ours and (place, name) not in held:
-                    self._note(f"P1: no record has {name} at {place}")
+        held = {(h.ref, h.names.token) for h in self._holdings()}
+        for ref in PLACES:
+            for name in self._azure.clients(ref):
+                if (ref.registry, name) in self._ours and (ref, name) not in held:
+                    self._note(f"P1: no record has {name} at {ref}")
 
     def _check_tombstones(self) -> None:
         """P7: of a device that was revoked nothing is left."""
         for record in self._cloud.all_records():
             if not record.is_tombstone:
                 continue
-            for holding in record.holdings:
-                place, names = holding.place, holding.names
+            for grant in record.grants:
+                ref, names = grant.ref, grant.names
                 device_id = record.device.device_id
                 left = {
-                    "its token": self._azure.token(place.registry, names.token) is not None,
-                    "its place": names.token in self._azure.clients(place),
+                    "its token": self._azure.token(ref.registry, names.token) is not None,
+                    "its place": names.token in self._azure.clients(ref),
                     "its secret": bool(self._enabled_versions(names.secret)),
                     "its delivery": any(
-                        at == place and entry.get("username") == names.token
+                        at == ref and entry.get("username") == names.token
                         for at, entry in self._azure.entries(device_id)
                     ),
                 }
@@ -224,10 +223,10 @@ class Watch:
             registry, token = condemned.registry, condemned.token
             if self._azure.accepts(registry, token, value):
                 self._note(f"P7: {token} has a password although {condemned.why}")
-            for place, site in self._azure.sites.items():
-                knows = place.registry == registry and site.snapshot.taken_at > condemned.at
+            for ref, site in self._azure.sites.items():
+                knows = ref.registry == registry and site.snapshot.taken_at > condemned.at
                 if knows and site.authenticate(token, value) is not None:
-                    self._note(f"P7: {place} lets {token} in although {condemned.why}")
+                    self._note(f"P7: {ref} lets {token} in although {condemned.why}")
 
     def _check_texts(self) -> None:
         """P6: a password stands in Key Vault, in the twin, and nowhere else."""
@@ -254,11 +253,11 @@ class Watch:
             identity = self._azure.identity(device.key.device_id)
             if identity is None or identity.generation_id != device.generation_id:
                 continue
-            for place, login in device.logins.items():
-                if (place.registry, login.token) == (registry, token):
+            for ref, login in device.logins.items():
+                if (ref.registry, login.token) == (registry, token):
                     yield device, login.password
-            for place, entry in self._azure.entries(device.key.device_id):
-                if (place.registry, entry.get("username")) == (registry, token):
+            for ref, entry in self._azure.entries(device.key.device_id):
+                if (ref.registry, entry.get("username")) == (registry, token):
                     yield device, str(entry.get("password"))
 
     def _may_end(self, device: Device, registry: RegistryId, token: str, value: str) -> bool:
@@ -270,28 +269,31 @@ class Watch:
             record.claim is not None and self._claims_that_end.get(record.claim.owner, False)
         ):
             return True
-        seen = record.hub_generation_id
+        seen = record.status.hub_generation_id
         by_hand = value not in self._delivered_to
         if seen not in (None, device.generation_id) and by_hand:
             return True  # as far as the record knows, it is another device's of the name
-        login = device.logins.get(record.place) if record.place is not None else None
+        login = (
+            device.logins.get(grant_of(record).ref) if grant_of(record).ref is not None else None
+        )
         return (
             login is not None
-            and record.place is not None
-            and record.names is not None
-            and login.token == record.names.token
+            and grant_of(record).ref is not None
+            and grant_of(record).names is not None
+            and login.token == grant_of(record).names.token
             # Whether it is still let in with that one is not asked: who ended it has been judged.
-            and (record.place.registry, login.token, login.password) != (registry, token, value)
+            and (grant_of(record).ref.registry, login.token, login.password)
+            != (registry, token, value)
         )
 
-    def _may_leave(self, place: Place, token: str) -> bool:
+    def _may_leave(self, ref: ConnectedRegistryRef, token: str) -> bool:
         """Whether a record has the token at the place, and is to keep it."""
         return not any(
-            record.revocation is None
-            and record.place == place
-            and record.names is not None
-            and record.names.token == token
-            and not any(h.place == place for h in record.leaving)
+            record.spec.revocation is None
+            and grant_of(record).ref == ref
+            and grant_of(record).names is not None
+            and grant_of(record).names.token == token
+            and not any(h.ref == ref for h in record.status.retiring)
             for record in self._cloud.all_records()
         )
 
@@ -306,13 +308,13 @@ class Watch:
         found = self._azure.vault.list_versions(secret).values()
         return [version.version for version in found if version.enabled]
 
-    def _holdings(self, device: DeviceKey | None = None) -> list[Holding]:
+    def _holdings(self, device: DeviceKey | None = None) -> list[Grant]:
         """What the records name, of one device or of all."""
         return [
-            holding
+            grant
             for record in self._cloud.all_records()
             if device in (None, record.device)
-            for holding in record.holdings
+            for grant in record.grants
         ]
 
     def _record(self, device: DeviceKey) -> DeviceRecord | None:
@@ -324,6 +326,6 @@ class Watch:
 
 def _ends_passwords(record: DeviceRecord) -> bool:
     """Whether the record wants passwords to end that somebody uses."""
-    immediately = record.rotation is not None and record.rotation.immediately
-    at_once = any(holding.at_once for holding in record.leaving)
-    return record.revocation is not None or immediately or at_once
+    immediately = record.spec.rotation is not None and record.spec.rotation.immediately
+    at_once = any(grant.at_once for grant in record.status.retiring)
+    return record.spec.revocation is not None or immediately or at_once

@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firstpull.bootstrap import Application, Ports, wire
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Invalid, Transient
-from firstpull.overdue import GRACE
-from firstpull.records import DeviceRecord, to_json
-from firstpull.settings import Settings
-from firstpull.sweep_report import SweepReport
+from firstpull.config.settings import Settings
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import FirstpullError, Invalid, Transient
+from firstpull.model.record_codec import to_json
+from firstpull.model.sweep_report import SweepReport
+from firstpull.reconcile.requeue import GRACE
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.twins import TwinPatch
 from tests.firstpull.fakes import (
@@ -29,6 +30,7 @@ from tests.firstpull.fakes import (
     Hint,
     NoPoison,
 )
+from tests.firstpull.records import changed
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.lifetime.azure import DEPLOYMENT, VAULT, Azure, make_policy
 from tests.lifetime.device import Device
@@ -178,7 +180,7 @@ class World:
     async def run_timer(self) -> None:
         """Bring back the devices that are overdue."""
         self._timer_ran = self.clock.now()
-        await self.attempt(lambda application: application.enqueue_overdue())
+        await self.attempt(lambda application: application.requeue_overdue())
 
     async def sweep(self, *, approve: bool) -> None:
         """Sweep once; where devices are held, let the next sweep revoke them, if so wanted."""
@@ -226,9 +228,9 @@ class World:
     async def look(self, key: DeviceKey) -> None:
         """One pass over a device now, whatever its schedule says."""
         _, version = self.cloud.records[key]
-        record = replace(self.cloud.record(key), due_at=self.clock.now())
+        record = changed(self.cloud.record(key), due_at=self.clock.now())
         self.cloud.records[key] = to_json(record), version
-        await self.attempt(lambda application: application.worker.look_at(key))
+        await self.attempt(lambda application: application.worker.reconcile(key))
 
     async def _play_what_is_due(self) -> None:
         now = self.clock.now()
@@ -244,16 +246,16 @@ class World:
         """When there is something to play again."""
         times = [self._synced + _SYNC, *(hint.visible_at for hint in self.cloud.queue)]
         times += [
-            max(record.due_at + GRACE, self._timer_ran + _TIMER)
+            max(record.schedule.due_at + GRACE, self._timer_ran + _TIMER)
             for record in self.records()
-            if record.due_at < self.clock.now() + _SYNC
+            if record.schedule.due_at < self.clock.now() + _SYNC
         ]
         return min(times)
 
     async def _deliver(self, hint: Hint) -> None:
         number, process = self._next_process()
         try:
-            await process.application.worker.look_at(hint.device)
+            await process.application.worker.reconcile(hint.device)
         except Crashed:
             self._restart(number)
         except FirstpullError as error:
@@ -292,6 +294,6 @@ class World:
 
     def _conditions(self) -> str:
         return ", ".join(
-            f"{r.device.device_id} is {r.condition.state} ({r.condition.reason})"
+            f"{r.device.device_id} is {r.status.condition.state} ({r.status.condition.reason})"
             for r in self.records()
         )

@@ -13,8 +13,9 @@ import time
 from azure.core.credentials import AccessToken
 from opentelemetry import metrics, trace
 
-from firstpull import events, telemetry
 from firstpull.adapters.telemetry import export_telemetry
+from firstpull.observability import log as events
+from firstpull.observability import telemetry
 
 
 class Credential:

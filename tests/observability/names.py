@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstpull.telemetry import METRICS
+from firstpull.observability.telemetry import METRICS
 
 
 def names_of_metrics() -> set[str]:

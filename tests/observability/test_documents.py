@@ -7,7 +7,7 @@ import re
 import pytest
 
 from firstpull.adapters import telemetry
-from firstpull.reasons import Reason
+from firstpull.model.reasons import Reason
 from tests.docs.test_documents import rows, text_of
 
 _PARTS = ("Means", "Do", "By itself")
@@ -31,7 +31,7 @@ def test_an_entry_says_what_it_means_what_to_do_and_when_it_ends(name: str, entr
     assert tuple(labels) == _PARTS, name
 
 
-def test_every_part_of_the_runbook_says_where_to_look() -> None:
+def test_every_part_of_the_runbook_says_where_to_pass() -> None:
     reasons = text_of("docs/runbook.md").partition("\n## Reasons\n")[2]
     parts = re.split(r"^### ", reasons, flags=re.MULTILINE)[1:]
     assert len(parts) == 6

@@ -6,25 +6,25 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull import telemetry
-from firstpull.cloud import TokenId
-from firstpull.records import State
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.device_record import State
+from firstpull.observability import telemetry
 from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.scenarios import make_by_hand
 
 from .recorded import Measured
 
-DEVICES, FIRST_PULL = "firstpull.devices", "firstpull.first_pull.duration"
-UNANSWERED = "firstpull.delivery.oldest_unacknowledged"
-USED, FREE, AGE = "firstpull.clients.used", "firstpull.clients.free", "firstpull.sweep.age"
+DEVICES, FIRST_PULL = "firstpull.model.device_key", "firstpull.first_pull.duration"
+UNANSWERED = "firstpull.model.twin_entry.oldest_unacknowledged"
+USED, FREE, AGE = "firstpull.clients.used", "firstpull.clients.free", "firstpull.fleet.sweep.age"
 SITE_USED, SITE_FREE = "firstpull.site.used", "firstpull.site.free"
 ONE = {"container_registry": "acrtest", "connected_registry": "plantone"}
 TWO = {"container_registry": "acrtest", "connected_registry": "planttwo"}
 
 
 async def measure(harness: Harness) -> None:
-    await harness.processes[0].application.measuring.measure()
+    await harness.processes[0].application.gauges.measure()
 
 
 async def test_the_first_pull_is_measured_from_the_request_to_the_devices_word(
@@ -44,7 +44,7 @@ async def test_the_first_pull_is_measured_from_the_request_to_the_devices_word(
         for entry in harness.cloud.record(device).history
         if entry.event == "device.credential.acknowledged"
     )
-    took = (answered - harness.cloud.record(device).intent.at).total_seconds()
+    took = (answered - harness.cloud.record(device).spec.intent.at).total_seconds()
     assert took > 600
     assert measured.collect()[FIRST_PULL] == {frozenset(): pytest.approx(took, abs=1)}
 
@@ -89,7 +89,7 @@ async def test_devices_are_counted_by_state_those_of_no_device_too(measured: Mea
 async def test_devices_are_counted_over_all_pages(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firstpull.listing._MOST", 2)
+    monkeypatch.setattr("firstpull.model.pagination._MOST", 2)
     harness = Harness()
     for number in range(5):
         await harness.make_ready(f"press-{number}")
@@ -134,7 +134,9 @@ async def test_a_site_has_the_room_of_its_connected_registries_together(
     assert (metrics[SITE_USED], metrics[SITE_FREE]) == ({site: 2}, {site: 8})
 
 
-async def test_a_connected_registry_in_no_site_is_one_by_its_place(measured: Measured) -> None:
+async def test_a_connected_registry_in_no_site_is_one_by_its_connected_registry(
+    measured: Measured,
+) -> None:
     harness = Harness(
         policy=make_policy(sites=[{"name": "plant", "connectedRegistries": ["plantone"]}])
     )

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from firstpull import schedule
-from firstpull.event_names import EVENTS as LISTED
-from firstpull.reasons import Reason
-from firstpull.records import State
+from firstpull.model import schedule
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
+from firstpull.observability.log_events import EVENTS as LISTED
 from tests.docs.test_documents import anchors, rows, text_of
 
 from .names import names_of_metrics
@@ -58,13 +58,13 @@ def is_known(event: str) -> bool:
     return event in EVENTS or (event[-1] == "." and any(e.startswith(event) for e in EVENTS))
 
 
-def test_there_are_queries_in_every_place() -> None:
-    assert {place.split()[0] for place in QUERIES} == {*("alert", "workbook", *DOCUMENTS)}
+def test_there_are_queries_in_every_connected_registry() -> None:
+    assert {ref.split()[0] for ref in QUERIES} == {*("alert", "workbook", *DOCUMENTS)}
 
 
 @pytest.mark.parametrize("place", QUERIES)
-def test_a_query_names_metrics_events_and_tables_that_exist(place: str) -> None:
-    query = QUERIES[place]
+def test_a_query_names_metrics_events_and_tables_that_exist(ref: str) -> None:
+    query = QUERIES[ref]
     assert set(re.findall(r"firstpull\.[a-z_.]+", query)) <= names_of_metrics()
     started = re.findall(r'Message !?startswith "([a-z_.]+)', query)
     started += re.findall(r'Event [!=]= "([a-z_.]+)"', query)
@@ -75,27 +75,27 @@ def test_a_query_names_metrics_events_and_tables_that_exist(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", QUERIES)
-def test_a_query_that_reads_fields_passes_over_the_events_of_spans(place: str) -> None:
-    query = QUERIES[place]
+def test_a_query_that_reads_fields_passes_over_the_events_of_spans(ref: str) -> None:
+    query = QUERIES[ref]
     beginnings = re.findall(r'Message startswith "([^"]+)"', query)
     bare = [beginning for beginning in beginnings if not beginning.endswith(" {")]
     assert not bare or 'Message contains " {"' in query
 
 
 @pytest.mark.parametrize("place", QUERIES)
-def test_a_query_compares_with_states_and_reasons_that_exist(place: str) -> None:
-    query = QUERIES[place]
+def test_a_query_compares_with_states_and_reasons_that_exist(ref: str) -> None:
+    query = QUERIES[ref]
     assert set(re.findall(r'Properties\.state\) == "(\w+)"', query)) <= set(State)
     assert set(re.findall(r'Fields\.reason\) == "(\w+)"', query)) <= set(Reason)
 
 
 @pytest.mark.parametrize("place", QUERIES)
-def test_a_query_is_well_formed_as_far_as_can_be_seen(place: str) -> None:
-    without_text = re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", QUERIES[place])
+def test_a_query_is_well_formed_as_far_as_can_be_seen(ref: str) -> None:
+    without_text = re.sub(r"\"[^\"\n]*\"|'[^'\n]*'", "", QUERIES[ref])
     for opening, closing in ("()", "[]"):
         assert without_text.count(opening) == without_text.count(closing)
     assert not re.search(r"[\"']", without_text)
-    for line in QUERIES[place].splitlines():
+    for line in QUERIES[ref].splitlines():
         assert re.match(r"\| \w|let \w+ = |App\w+|union ", line), line
 
 
@@ -125,7 +125,7 @@ def test_an_alert_has_a_dimension_for_each_thing_that_its_rows_tell_apart(
     assert "dimensions: map(alert.dimensions, column => {" in MODULE
 
 
-def test_a_blocked_device_is_seen_between_two_looks_at_it() -> None:
+def test_a_blocked_device_is_seen_between_two_reconciles_it() -> None:
     at_least_every = schedule._LOOKS[State.BLOCKED][1]
     assert hours(ALERTS["devices-blocked"]["window"]) * timedelta(hours=1) > at_least_every
 

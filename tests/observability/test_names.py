@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from firstpull import telemetry
-from firstpull.event_names import EVENTS
-from firstpull.records import State
+from firstpull.model.device_record import State
+from firstpull.observability import telemetry
+from firstpull.observability.log_events import EVENTS
 from tests.firstpull.harness import PLANT_ONE, Harness
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import pytest
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.resource_manager.throttling import RateLimits, Throttle
 from local_azure.stack import ConnectedRegistryOptions, Stack
-from tests.doors.doors import Doors, open_doors
 from tests.end_to_end.cloud import entry_of, report_login
+from tests.endpoints.endpoints import Endpoints, open_doors
 
 from .ingestion import Ingestion, open_ingestion, trace_of
 
@@ -47,7 +47,7 @@ async def told(stack: Stack, ca_file: Path) -> AsyncIterator[Told]:
         ingestion = await cleanup.enter_async_context(
             open_ingestion(stack.kernel.certificates, address=stack.address)
         )
-        doors = await cleanup.enter_async_context(
+        endpoints = await cleanup.enter_async_context(
             open_doors(
                 stack,
                 ca_file=str(ca_file),
@@ -56,12 +56,12 @@ async def told(stack: Stack, ca_file: Path) -> AsyncIterator[Told]:
                 more_settings={**ingestion.settings, "FIRSTPULL_DEPLOYMENT": "watched"},
             )
         )
-        password = await _pull_first(doors, stack)
+        password = await _pull_first(endpoints, stack)
         await ingestion.until(lambda: "firstpull.clients.free" in ingestion.metrics())
         await ingestion.until(lambda: "firstpull.first_pull.duration" in ingestion.metrics())
         await ingestion.until(lambda: ingestion.messages("device.convergence.ready {"))
         await ingestion.until(lambda: ingestion.spans("measure"))
-        yield Told(ingestion=ingestion, password=password, function_key=doors.app.key)
+        yield Told(ingestion=ingestion, password=password, function_key=endpoints.app.key)
 
 
 def _throttle(stack: Stack, patch: pytest.MonkeyPatch) -> None:
@@ -70,32 +70,32 @@ def _throttle(stack: Stack, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Throttle, "admit", lambda _, **call: admit(throttle, **call))
 
 
-async def _pull_first(doors: Doors, stack: Stack) -> str:
+async def _pull_first(endpoints: Endpoints, stack: Stack) -> str:
     """Onboard the device and have it log in; returns its password."""
     asked = {"deviceId": DEVICE, "connectedRegistry": PLANT, "repositories": ["hello-world"]}
-    answer = await doors.call(
+    answer = await endpoints.call(
         "POST",
         "devices",
         asked,
         headers={
-            "x-functions-key": doors.app.key,
+            "x-functions-key": endpoints.app.key,
             "traceparent": f"00-{TRACE}-{CALLER}-01",
             "baggage": "who=somebody",
         },
     )
     assert answer.status == 202, answer.text
-    await doors.until_state(DEVICE, "Delivered")
+    await endpoints.until_state(DEVICE, "Delivered")
     password = str(entry_of(stack, DEVICE, PLANT)["password"])
     report_login(stack, DEVICE, PLANT)
-    await doors.until_state(DEVICE, "Ready")
-    await doors.run_function("measure")
+    await endpoints.until_state(DEVICE, "Ready")
+    await endpoints.run_function("measure")
     return password
 
 
-def test_the_door_and_every_look_stand_in_the_trace_of_the_caller(told: Told) -> None:
-    (door,) = told.ingestion.spans("create_device")
-    assert trace_of(door) == TRACE
-    assert door["tags"]["ai.operation.parentId"] == CALLER
+def test_the_endpoint_and_every_pass_stand_in_the_trace_of_the_caller(told: Told) -> None:
+    (endpoint,) = told.ingestion.spans("create_device")
+    assert trace_of(endpoint) == TRACE
+    assert endpoint["tags"]["ai.operation.parentId"] == CALLER
     looks = told.ingestion.spans("look at device")
     assert len(looks) > 1
     assert {trace_of(look) for look in looks} == {TRACE}
@@ -124,15 +124,15 @@ def test_the_log_events_name_the_trace(told: Told, event: str) -> None:
 
 def test_the_metrics_are_those_of_one_device(told: Told) -> None:
     metrics = told.ingestion.metrics()
-    place = f"connected_registry={PLANT} container_registry={_registry(metrics)}"
-    assert metrics["firstpull.devices"]["state=Ready"] == 1
-    assert metrics["firstpull.devices"]["state=Blocked"] == 0
-    assert metrics["firstpull.clients.used"] == {place: 1}
-    assert metrics["firstpull.clients.free"] == {place: 6}
+    ref = f"connected_registry={PLANT} container_registry={_registry(metrics)}"
+    assert metrics["firstpull.model.device_key"]["state=Ready"] == 1
+    assert metrics["firstpull.model.device_key"]["state=Blocked"] == 0
+    assert metrics["firstpull.clients.used"] == {ref: 1}
+    assert metrics["firstpull.clients.free"] == {ref: 6}
     site = f"site={_registry(metrics)}/{PLANT}"
     assert metrics["firstpull.site.used"] == {site: 1}
     assert metrics["firstpull.site.free"] == {site: 6}
-    assert metrics["firstpull.delivery.oldest_unacknowledged"] == {"": 0}
+    assert metrics["firstpull.model.twin_entry.oldest_unacknowledged"] == {"": 0}
     assert 0 < metrics["firstpull.first_pull.duration"][""] < 120
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from firstpull.records import State
+from firstpull.model.device_record import State
 from tests.firstpull.fakes import PASSWORD_MARK
 from tests.firstpull.harness import Harness
 
@@ -25,7 +25,7 @@ async def test_nothing_that_a_whole_life_tells_holds_a_password(
         await harness.run_for(timedelta(hours=1))
         await harness.ask(connectedRegistry="planttwo")
         await harness.run_for(timedelta(hours=1))
-        await harness.processes[0].application.measuring.measure()
+        await harness.processes[0].application.gauges.measure()
         await harness.sweep()
         await harness.revoke(device)
         await harness.run_until_quiet()
@@ -36,7 +36,7 @@ async def test_nothing_that_a_whole_life_tells_holds_a_password(
     told += "".join(str(vars(record)) for record in caplog.records)
     told += str(measured.collect())
     assert {"device.credential.delivered" in told, "device.access.revoked" in told} == {True}
-    assert "firstpull.devices" in told
+    assert "firstpull.model.device_key" in told
     assert PASSWORD_MARK not in told
 
 
@@ -52,7 +52,7 @@ async def test_a_fault_that_nobody_expected_is_told_without_its_text(
             raise ValueError(harness.cloud.passwords_made[0])
 
     harness.cloud.before_call = blow_up
-    await harness.processes[0].worker.look_at(device)
+    await harness.processes[0].worker.reconcile(device)
     told = "".join(span.to_json() for span in spans.get_finished_spans())
     assert "device.convergence.crashed" in told
     assert PASSWORD_MARK not in told

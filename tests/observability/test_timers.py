@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from firstpull.errors import Transient
-from firstpull.reasons import Reason
+from firstpull.model.errors import Transient
+from firstpull.model.reasons import Reason
 from functions.timers import timer_run
 from tests.firstpull.fakes import PASSWORD_MARK
 

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
-from firstpull import telemetry
-from firstpull.records import State
+from firstpull.model.device_record import State
+from firstpull.observability import telemetry
 from local_azure.stack import Stack
 from tests.end_to_end.cloud import WORK_QUEUE, forget_devices, register, report_login
 from tests.end_to_end.in_process import Firstpull, connected
@@ -26,7 +26,7 @@ CALLER = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-async def test_the_queue_carries_the_trace_from_the_door_to_the_twin_and_on(
+async def test_the_queue_carries_the_trace_from_the_endpoint_to_the_twin_and_on(
     stack: Stack, spans: InMemorySpanExporter
 ) -> None:
     register(stack, DEVICE)
@@ -39,22 +39,22 @@ async def test_the_queue_carries_the_trace_from_the_door_to_the_twin_and_on(
             with telemetry.span("create_device", after=CALLER):
                 await firstpull.ask(application, DEVICE, PLANT)
             looks = 0
-            while (await firstpull.record(DEVICE)).condition.state is not State.READY:
+            while (await firstpull.record(DEVICE)).status.condition.state is not State.READY:
                 hint = await _next_hint(queues, firstpull)
                 assert hint["traceparent"].split("-")[1] == TRACE
                 with telemetry.span("look_at_device", after=hint):
-                    await application.worker.look_at(firstpull.device(DEVICE))
+                    await application.worker.reconcile(firstpull.device(DEVICE))
                 looks += 1
                 assert looks < 20
-                if (await firstpull.record(DEVICE)).condition.state is State.DELIVERED:
+                if (await firstpull.record(DEVICE)).status.condition.state is State.DELIVERED:
                     report_login(stack, DEVICE, PLANT)
     await forget_devices(stack)
 
     ended = spans.get_finished_spans()
     assert {_trace(span) for span in ended} == {TRACE}
-    (door,) = (span for span in ended if span.name == "create_device")
-    assert door.parent is not None
-    assert format_span_id(door.parent.span_id) == CALLER["traceparent"].split("-")[2]
+    (endpoint,) = (span for span in ended if span.name == "create_device")
+    assert endpoint.parent is not None
+    assert format_span_id(endpoint.parent.span_id) == CALLER["traceparent"].split("-")[2]
     delivering = _with_event(ended, "device.credential.delivered")
     answered = _with_event(ended, "device.credential.acknowledged")
     assert delivering is not answered
@@ -65,7 +65,7 @@ async def _next_hint(queues: QueueServiceClient, firstpull: Firstpull) -> Mappin
     """The hint that lies in the queue, whatever its delay: it is peeked at, then due."""
     queue = queues.get_queue_client(WORK_QUEUE)
     record = await firstpull.record(DEVICE)
-    firstpull.clock.advance_to(record.due_at)
+    firstpull.clock.advance_to(record.schedule.due_at)
     for _ in range(100):
         async for message in queue.receive_messages(max_messages=1):
             await queue.delete_message(message)
@@ -79,28 +79,28 @@ async def _next_hint(queues: QueueServiceClient, firstpull: Firstpull) -> Mappin
 def test_a_caller_without_a_trace_begins_one(spans: InMemorySpanExporter) -> None:
     with telemetry.span("door", after={"accept": "*/*"}):
         carried = telemetry.headers()
-    (door,) = spans.get_finished_spans()
-    assert door.parent is None
-    assert carried["traceparent"].split("-")[1] == _trace(door)
+    (endpoint,) = spans.get_finished_spans()
+    assert endpoint.parent is None
+    assert carried["traceparent"].split("-")[1] == _trace(endpoint)
 
 
-def test_a_hint_without_a_trace_stays_in_the_one_that_is_under_way(
+def test_a_reconcile_request_without_a_trace_stays_in_the_one_that_is_under_way(
     spans: InMemorySpanExporter,
 ) -> None:
     with telemetry.span("host"), telemetry.span("door", after={"hub": "h", "deviceId": "d"}):
         pass
-    door, host = spans.get_finished_spans()
-    assert door.parent is not None
+    endpoint, host = spans.get_finished_spans()
+    assert endpoint.parent is not None
     assert host.context is not None
-    assert door.parent.span_id == host.context.span_id
+    assert endpoint.parent.span_id == host.context.span_id
 
 
 @pytest.mark.parametrize("wrong", ["", "00-0-0-01", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])
 def test_a_trace_that_is_none_is_passed_over(spans: InMemorySpanExporter, wrong: str) -> None:
     with telemetry.span("door", after={"traceparent": wrong}):
         pass
-    (door,) = spans.get_finished_spans()
-    assert door.parent is None
+    (endpoint,) = spans.get_finished_spans()
+    assert endpoint.parent is None
 
 
 def test_nothing_but_the_trace_is_carried_on(spans: InMemorySpanExporter) -> None:
@@ -115,16 +115,19 @@ def test_an_error_is_told_by_its_type_and_not_by_its_text(spans: InMemorySpanExp
 
     with pytest.raises(ValueError, match=PASSWORD_MARK), telemetry.span("door"):
         fail()
-    (door,) = spans.get_finished_spans()
-    assert (door.status.status_code, door.status.description) == (StatusCode.ERROR, "ValueError")
-    assert PASSWORD_MARK not in door.to_json()
+    (endpoint,) = spans.get_finished_spans()
+    assert (endpoint.status.status_code, endpoint.status.description) == (
+        StatusCode.ERROR,
+        "ValueError",
+    )
+    assert PASSWORD_MARK not in endpoint.to_json()
 
 
 async def test_a_device_that_is_not_due_leaves_no_span(spans: InMemorySpanExporter) -> None:
     harness = Harness()
     device = await harness.make_ready()
     spans.clear()
-    await harness.processes[0].worker.look_at(device)
+    await harness.processes[0].worker.reconcile(device)
     assert spans.get_finished_spans() == ()
 
 

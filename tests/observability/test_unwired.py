@@ -17,7 +17,9 @@ PROGRAM = """
 import sys, threading
 connected = []
 sys.addaudithook(lambda event, a: connected.append(str(a)) if event == "socket.connect" else None)
-from firstpull import bootstrap, events, telemetry
+from firstpull import bootstrap
+from firstpull.observability import log as events
+from firstpull.observability import telemetry
 bootstrap.start()
 with telemetry.span("door", after={"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}):
     events.emit("device.intent.recorded", device_id="press-1")

@@ -14,7 +14,7 @@ import firstpull_agent
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from firstpull.settings import Settings, read_settings
+from firstpull.config.settings import Settings, read_settings
 from functions.openapi import VERSION
 
 from .conftest import ROOT

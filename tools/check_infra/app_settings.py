@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tree_sitter import Node
 
-from firstpull.settings import Settings
+from firstpull.config.settings import Settings
 from tools.check_infra.bicep import (
     BicepFile,
     arguments,

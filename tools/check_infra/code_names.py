@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tree_sitter import Node
 
-from firstpull import notices
+from firstpull.intake import event_grid as notices
 from firstpull.adapters.storage import account
-from firstpull.poison import QUEUES
+from firstpull.intake.poison_queue import QUEUES
 from tools.check_infra.bicep import BicepFile, line_of, literal, properties, walk
 from tools.check_infra.findings import Finding
 from tools.check_infra.storage_contents import storage_contents

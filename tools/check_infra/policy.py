@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
-from firstpull.policy import Policy
+from firstpull.config.policy import Policy
 from tools.check_infra.bicep import BicepFile, Declaration, arguments, is_call, text
 from tools.check_infra.findings import Finding
 from tools.check_infra.values import NotKnown, Scope, Value

@@ -26,25 +26,23 @@ from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
-    given,
     new_password_from,
     scope_map_from,
     token_from,
 )
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
+    ConnectedRegistryRef,
     NewPassword,
-    Place,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     Slot,
     Token,
     TokenId,
-    name_of,
-    same_id,
 )
-from firstpull.errors import Blocked, Transient
-from firstpull.reasons import Reason
+from firstpull.model.errors import Blocked, Transient
+from firstpull.model.reasons import Reason
 
 _ACTIVATION_DEADLINE = 30.0
 """Seconds for a new token to become active; about five on Azure."""
@@ -59,14 +57,6 @@ class ContainerRegistryAdapter:
 
     def __init__(self, create_client: ClientFactory) -> None:
         self._clients = Clients(create_client)
-
-    def token_id(self, registry: RegistryId, name: str) -> TokenId:
-        """The ARM id of a token, existing or not."""
-        return TokenId(f"{registry}/tokens/{name}")
-
-    def scope_map_id(self, registry: RegistryId, name: str) -> str:
-        """The ARM id of a scope map, existing or not."""
-        return f"{registry}/scopeMaps/{name}"
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
@@ -118,14 +108,12 @@ class ContainerRegistryAdapter:
                 return None
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> Token:
         """Make an enabled token without a password and wait until it is active."""
         client, group, account = self._clients.of(registry)
         wanted = TokenResource(
-            properties=TokenProperties(
-                scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-            )
+            properties=TokenProperties(scope_map_id=str(scope_map), status="enabled")
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.tokens.begin_create(group, account, name, wanted)
@@ -138,12 +126,10 @@ class ContainerRegistryAdapter:
         return token
 
     async def update_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> None:
         """Enable a token and point it at a scope map; its passwords stay."""
-        change = TokenUpdateProperties(
-            scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-        )
+        change = TokenUpdateProperties(scope_map_id=str(scope_map), status="enabled")
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             await self._update_token(registry, name, change)
 
@@ -205,17 +191,17 @@ class ContainerRegistryAdapter:
         """A new password in this one slot: without a name both would be made anew."""
         client, group, account = self._clients.of(registry)
         asked = GenerateCredentialsParameters(
-            token_id=self.token_id(registry, token), name=slot.value, expiry=expires_at
+            token_id=str(registry.token(token)), name=slot.value, expiry=expires_at
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.registries.begin_generate_credentials(group, account, asked)
             answer = await poller.result()
         return new_password_from(answer, slot)
 
-    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+    async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         """The connected registry, None where there is none."""
-        client, group, account = self._clients.of(place.registry)
-        name = place.connected_registry
+        client, group, account = self._clients.of(ref.registry)
+        name = ref.name
         async with _reading():
             try:
                 found = await client.connected_registries.get(group, account, name)
@@ -233,27 +219,29 @@ class ContainerRegistryAdapter:
             return tuple([connected_registry_from(resource) async for resource in listed])
 
     async def replace_client_tokens(
-        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
     ) -> ConnectedRegistry:
         """Set the whole list of clients; nothing else of the connected registry is sent."""
-        client, group, account = self._clients.of(place.registry)
+        client, group, account = self._clients.of(ref.registry)
         change = ConnectedRegistryUpdateParameters(
-            properties=ConnectedRegistryUpdateProperties(client_token_ids=list(token_ids))
+            properties=ConnectedRegistryUpdateProperties(
+                client_token_ids=[str(token_id) for token_id in token_ids]
+            )
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.connected_registries.begin_update(
-                group, account, place.connected_registry, change
+                group, account, ref.name, change
             )
             return connected_registry_from(await poller.result())
 
-    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token: what its connected registry syncs."""
         client, group, account = self._clients.of(registry)
         async with _reading():
             try:
-                token = await client.tokens.get(group, account, name_of(sync_token_id))
-                scope_map_id = given(token.properties).scope_map_id or ""
-                found = await client.scope_maps.get(group, account, name_of(scope_map_id))
+                token = await client.tokens.get(group, account, sync_token_id.name)
+                scope_map = token_from(token).scope_map_id
+                found = await client.scope_maps.get(group, account, scope_map.name)
             except ResourceNotFoundError:
                 return frozenset()
         actions = scope_map_from(found).actions
@@ -273,12 +261,12 @@ class ContainerRegistryAdapter:
 
     async def _users(self, registry: RegistryId, token: str) -> str:
         """The connected registries that list a token, or sync with it, for a message."""
-        token_id = self.token_id(registry, token)
+        token_id = registry.token(token)
         found = await self.list_connected_registries(registry)
         return ", ".join(
             connected.name
             for connected in found
-            if connected.lists(token_id) or same_id(connected.sync_token_id or "", token_id)
+            if connected.lists(token_id) or connected.sync_token_id == token_id
         )
 
 

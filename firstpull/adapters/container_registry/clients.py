@@ -10,8 +10,8 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.core.tools import parse_resource_id
 
-from firstpull import telemetry
-from firstpull.cloud import RegistryId
+from firstpull.model.azure_resources import RegistryId
+from firstpull.observability import telemetry
 
 _POLL_SECONDS = 0.5
 """Between looks at an operation; the SDK's own 30 s is longer than a token takes."""
@@ -72,7 +72,7 @@ class Clients:
 
     def of(self, registry: RegistryId) -> tuple[ContainerRegistryManagementClient, str, str]:
         """The client for a container registry, its resource group and its name."""
-        parts = {name: str(part) for name, part in parse_resource_id(registry).items()}
+        parts = {name: str(part) for name, part in parse_resource_id(str(registry)).items()}
         subscription = parts["subscription"]
         if subscription not in self._by_subscription:
             self._by_subscription[subscription] = self._create(subscription)

@@ -14,18 +14,19 @@ from azure.mgmt.containerregistry.models import (
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
     NewPassword,
     Password,
     ScopeMap,
+    ScopeMapId,
     Slot,
     Token,
     TokenId,
 )
-from firstpull.errors import Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.errors import Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 SERVICE = "The container registry"
 
@@ -44,7 +45,7 @@ def token_from(resource: TokenResource) -> Token:
     return Token(
         id=TokenId(given(resource.id)),
         name=given(resource.name),
-        scope_map_id=properties.scope_map_id or "",
+        scope_map_id=ScopeMapId(properties.scope_map_id or ""),
         enabled=properties.status == "enabled",
         active=properties.provisioning_state == "Succeeded",
         passwords=tuple(_passwords(credentials)) if credentials else (),
@@ -59,7 +60,7 @@ def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedReg
     return ConnectedRegistry(
         name=given(resource.name),
         client_token_ids=tuple(TokenId(i) for i in properties.client_token_ids or ()),
-        sync_token_id=sync.token_id,
+        sync_token_id=TokenId(sync.token_id) if sync.token_id else None,
         login_server=(properties.login_server.host if properties.login_server else None) or None,
         last_sync_at=sync.last_sync_time,
         connection_state=state.value if isinstance(state, ConnectionState) else state,

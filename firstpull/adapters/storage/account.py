@@ -12,7 +12,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.poison import QUEUES
+from firstpull.intake.poison_queue import QUEUES
 
 SERVICE = "Storage"
 RECORDS_TABLE = "devices"

@@ -14,8 +14,8 @@ from azure.storage.blob.aio import ContainerClient
 
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import SERVICE
-from firstpull.errors import Conflict
-from firstpull.ports import Stored
+from firstpull.model.errors import Conflict
+from firstpull.model.ports import Stored
 
 
 async def read_document(container: ContainerClient, name: str) -> Stored[bytes] | None:

@@ -12,14 +12,14 @@ from azure.core.exceptions import (
 from azure.storage.blob import LeaseProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
-from firstpull import ledger as ledgers
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import MEMBERSHIP_CONTAINER, SERVICE, StorageServices
 from firstpull.adapters.storage.documents import read_document, write_document
-from firstpull.clock import Clock
-from firstpull.cloud import Place, name_of
-from firstpull.ledger import Ledger
-from firstpull.ports import Lease, Stored
+from firstpull.model import ledger as ledgers
+from firstpull.model.azure_resources import ConnectedRegistryRef
+from firstpull.model.clock import Clock
+from firstpull.model.ledger import Ledger
+from firstpull.model.ports import Lease, Stored
 
 _LEASE_SECONDS = 60
 
@@ -30,17 +30,19 @@ class BlobLedgers:
     def __init__(self, services: StorageServices) -> None:
         self._container: ContainerClient = services.blobs.get_container_client(MEMBERSHIP_CONTAINER)
 
-    async def get(self, place: Place) -> Stored[Ledger] | None:
+    async def get(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
         """The ledger of a place, None before the first write."""
-        found = await read_document(self._container, _document_name(place))
+        found = await read_document(self._container, _document_name(ref))
         if found is None:
             return None
         return Stored(value=ledgers.from_json(found.value), etag=found.etag)
 
-    async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
+    async def put(
+        self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None
+    ) -> Stored[Ledger]:
         """Store over the one of this ETag, None for the first; else raise Conflict."""
         content = ledgers.to_json(ledger)
-        written = await write_document(self._container, _document_name(place), content, etag=etag)
+        written = await write_document(self._container, _document_name(ref), content, etag=etag)
         return Stored(value=ledger, etag=written)
 
 
@@ -51,9 +53,9 @@ class BlobLocks:
         self._container: ContainerClient = services.blobs.get_container_client(MEMBERSHIP_CONTAINER)
         self._clock = clock
 
-    async def acquire(self, place: Place) -> Lease | None:
+    async def acquire(self, ref: ConnectedRegistryRef) -> Lease | None:
         """The lease, None while somebody else has it."""
-        blob = self._container.get_blob_client(f"{_blob_name(place)}.lock")
+        blob = self._container.get_blob_client(f"{_blob_name(ref)}.lock")
         async with azure_errors(SERVICE):
             try:
                 before: LeaseProperties = (await blob.get_blob_properties()).lease
@@ -125,10 +127,10 @@ async def _create_empty(blob: BlobClient) -> None:
         return
 
 
-def _document_name(place: Place) -> str:
-    return f"{_blob_name(place)}.json"
+def _document_name(ref: ConnectedRegistryRef) -> str:
+    return f"{_blob_name(ref)}.json"
 
 
-def _blob_name(place: Place) -> str:
+def _blob_name(ref: ConnectedRegistryRef) -> str:
     """Readable; the names of container registries are unique across Azure."""
-    return f"{name_of(place.registry)}/{place.connected_registry}"
+    return f"{ref.registry.name}/{ref.name}"

@@ -11,11 +11,11 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from firstpull import telemetry
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import SERVICE, StorageServices, create_queue
-from firstpull.devices import DeviceKey
-from firstpull.poison import StoredMessage
+from firstpull.intake.poison_queue import StoredMessage
+from firstpull.model.device_key import DeviceKey
+from firstpull.observability import telemetry
 
 _WORK_QUEUE = "device-work"
 _POISON = "-poison"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import count, takewhile
@@ -21,15 +21,14 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import TypeAdapter
 
-from firstpull import records
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
-from firstpull.cloud import RegistryId
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
-from firstpull.history import HistoryEntry
-from firstpull.ports import Page, Query, Stored
-from firstpull.records import DeviceRecord
+from firstpull.model import record_codec
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
+from firstpull.model.history import HistoryEntry
+from firstpull.model.ports import Page, Query, Stored
 
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
 _TEXT = "record"
@@ -43,14 +42,10 @@ class TableRecords:
     Ids hold characters that keys may not. Beside the record there are the columns that
     queries need. A column holds 64 KiB and an entity 1 MiB (understanding-the-table-service-
     data-model): the text of a record stands in as many columns as it needs, the history in one.
-    `registries` are the container registries as the settings spell them.
     """
 
-    def __init__(
-        self, services: StorageServices, *, registries: Collection[RegistryId] = ()
-    ) -> None:
+    def __init__(self, services: StorageServices) -> None:
         self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
-        self._registries = registries
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
         """The record of a device."""
@@ -126,7 +121,7 @@ class TableRecords:
     def _record(self, entity: Mapping[str, Any]) -> DeviceRecord:
         text = "".join(entity[name] for name in _columns(entity))
         try:
-            record = records.from_json(records.spelled_as(text, self._registries))
+            record = record_codec.from_json(text)
             return replace(record, history=_HISTORY.validate_json(entity["history"]))
         except ValueError:
             raise record_not_readable(_device(entity)) from None
@@ -146,20 +141,21 @@ def _columns(entity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _entity(record: DeviceRecord) -> dict[str, Any]:
-    text = records.to_json(replace(record, history=()))
+    grant = record.status.grant
+    text = record_codec.to_json(replace(record, history=()))
     pieces = (text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS))
     return {
         **{f"{_TEXT}{number or ''}": piece for number, piece in enumerate(pieces)},
         "PartitionKey": record.device.hub,
         "RowKey": record.device.digest(),
-        "schemaVersion": record.schema_version,
+        "schemaVersion": record_codec.SCHEMA_VERSION,
         "hub": record.device.hub,
         "deviceId": record.device.device_id,
-        "state": record.condition.state.value,
-        "connectedRegistry": record.place.connected_registry if record.place else "",
-        "secret": record.names.secret if record.names else "",
-        "token": record.names.token if record.names else "",
-        "dueAt": record.due_at,
+        "state": record.status.condition.state.value,
+        "connectedRegistry": grant.ref.name if grant else "",
+        "secret": grant.names.secret if grant else "",
+        "token": grant.names.token if grant else "",
+        "dueAt": record.schedule.due_at,
         "history": _HISTORY.dump_json(record.history).decode(),
     }
 

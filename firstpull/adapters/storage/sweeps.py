@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from azure.storage.blob.aio import ContainerClient
 
-from firstpull import sweep_report
 from firstpull.adapters.storage.account import SWEEPS_CONTAINER, StorageServices
 from firstpull.adapters.storage.documents import read_document, write_document
-from firstpull.ports import Stored
-from firstpull.sweep_report import SweepReport
+from firstpull.model import sweep_report
+from firstpull.model.ports import Stored
+from firstpull.model.sweep_report import SweepReport
 
 _LATEST = "latest.json"
 

@@ -1,0 +1,338 @@
+"""The safety net: everything is read by pages, compared with the records, and seen to.
+
+1. Take an inventory. Nothing is written; a source that does not answer is left out, and said.
+2. Devices that drifted are noted as due and sent to be looked at: mending is the worker's.
+   Warnings that came or went are written into the records.
+3. Devices that opt in by their tag and have no record are asked for.
+4. Devices that are gone from their hub are asked for there once more, one by one, and revoked;
+   if they are more than a set share of the fleet, none is, and a person is asked.
+5. Ledger entries that nothing explains are dropped, scope maps to which nothing has referred for
+   24 hours are removed; what else is ours and has no record is reported.
+6. The report is stored. A crash anywhere before leaves what was done done: the next sweep finds
+   the rest, for it remembers nothing but since when scope maps are unused and what was approved.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from firstpull.fleet.drift import (
+    drift_of,
+    gone_devices,
+    is_at_rest,
+    opted_in_devices,
+    warnings_of,
+)
+from firstpull.fleet.inventory import Inventory, InventoryReader
+from firstpull.fleet.orphans import (
+    SCOPE_MAP_REST,
+    clients_of,
+    orphans,
+    unreferenced_scope_maps,
+)
+from firstpull.intake.event_handler import OPT_IN_TAG, EventHandler
+from firstpull.intake.revoke import Revoking
+from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown
+from firstpull.model.history import entry
+from firstpull.model.ports import ContainerRegistries, Hubs, Records, Stored, Sweeps, WorkQueue
+from firstpull.model.reasons import Reason
+from firstpull.model.record_update import update_record
+from firstpull.model.sweep_report import SweepReport
+from firstpull.model.transitions import with_drift, with_warnings
+from firstpull.observability.log import emit, emit_warning
+from firstpull.reconcile.warnings import log_new_warnings
+
+_ENTRY_AGE = timedelta(hours=1)
+"""A younger ledger entry may be of a device whose record was written since the inventory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweeper:
+    """Sweeps. `most_revokes_percent` is the share of the fleet that one sweep may revoke."""
+
+    deployment: str
+    most_revokes_percent: int
+    inventory_reader: InventoryReader
+    registries: ContainerRegistries
+    hubs: Hubs
+    records: Records
+    queue: WorkQueue
+    sweeps: Sweeps
+    membership: Membership
+    event_handler: EventHandler
+    revoking: Revoking
+    clock: Clock
+    new_id: Callable[[], str]
+
+    async def run(self) -> SweepReport:
+        """One sweep. Raises what reading the records or writing the report raises."""
+        started_at = self.clock.now()
+        before = await self.sweeps.get()
+        last = before.value if before is not None else None
+        inventory = await self.inventory_reader.take()
+        careful = _Careful([*inventory.unread])
+        drifted = await self._send_the_drifted(inventory, careful)
+        onboarded = await self._onboard_opted_in(inventory, careful)
+        revoked, held, unsettled = await self._revoke_the_gone(inventory, last, careful)
+        dropped = await self._drop_ledger_entries(inventory, careful)
+        unreferenced = unreferenced_scope_maps(
+            inventory,
+            deployment=self.deployment,
+            before=last.scope_maps_unreferenced if last is not None else {},
+        )
+        removed = await self._remove_scope_maps(inventory, unreferenced, careful)
+        report = SweepReport(
+            id=self.new_id(),
+            started_at=started_at,
+            finished_at=self.clock.now(),
+            devices=len(inventory.records),
+            drifted=dict(drifted),
+            onboarded=onboarded,
+            revoked=revoked,
+            held=held,
+            approved=_still_approved(inventory, last, unsettled),
+            orphans=orphans(inventory, deployment=self.deployment),
+            ledger_entries_removed=dropped,
+            scope_maps_removed=len(removed),
+            scope_maps_unreferenced={k: v for k, v in unreferenced.items() if k not in removed},
+            unread=tuple(careful.failed),
+            complete_at=_complete_at(careful, last, now=self.clock.now()),
+        )
+        await self._store(report, before)
+        return report
+
+    async def latest(self) -> SweepReport | None:
+        """The report of the last sweep, None before the first."""
+        stored = await self.sweeps.get()
+        return stored.value if stored is not None else None
+
+    async def approve(self, report_id: str) -> SweepReport:
+        """Let the next sweep revoke the devices that this one held. Raises NotKnown."""
+        stored = await self._held(report_id)
+        approved = replace(stored.value, approved=stored.value.held)
+        await self.sweeps.put(approved, etag=stored.etag)
+        emit("sweep.revokes.approved", devices=len(approved.approved))
+        return approved
+
+    async def propose_approval(self, report_id: str) -> SweepReport:
+        """The report whose devices an approval would let go. Writes nothing. Raises NotKnown."""
+        return (await self._held(report_id)).value
+
+    async def _held(self, report_id: str) -> Stored[SweepReport]:
+        stored = await self.sweeps.get()
+        if stored is None or stored.value.id != report_id or not stored.value.held:
+            raise NotKnown(
+                "The last sweep has another id, or holds nothing.", reason=Reason.SWEEP_NOT_KNOWN
+            )
+        return stored
+
+    async def _send_the_drifted(self, inventory: Inventory, careful: _Careful) -> Counter[str]:
+        """Step 2."""
+        found: Counter[str] = Counter()
+        for record in inventory.records:
+            drift = drift_of(record, inventory, deployment=self.deployment)
+            if drift:
+                found.update(drift)
+                await careful.with_(record.device, self._send(record, "; ".join(drift)), None)
+            elif is_at_rest(record, inventory):
+                await careful.with_(record.device, self._warn(record, inventory), None)
+        return found
+
+    async def _send(self, record: DeviceRecord, drift: str) -> None:
+        now, device = self.clock.now(), record.device
+        found = entry("device.drift.found", at=now, detail=drift)
+
+        def change(stored: DeviceRecord) -> DeviceRecord:
+            seen = (record.spec.generation, record.status.observed_at)
+            if (stored.spec.generation, stored.status.observed_at) != seen:
+                return stored  # a request or a pass came since the inventory
+            return with_drift(stored, found)
+
+        await update_record(self.records, device, change)
+        await self.queue.put(device)
+        emit_warning(found.event, hub=device.hub, device_id=device.device_id, drift=drift)
+
+    async def _warn(self, record: DeviceRecord, inventory: Inventory) -> None:
+        def change(record: DeviceRecord) -> DeviceRecord:
+            return with_warnings(record, warnings_of(record, inventory))
+
+        if change(record) == record:
+            return
+        log_new_warnings(*await update_record(self.records, record.device, change))
+
+    async def _onboard_opted_in(self, inventory: Inventory, careful: _Careful) -> int:
+        """Step 3."""
+        asked = 0
+        for device in opted_in_devices(inventory, tag=OPT_IN_TAG):
+            asked += await careful.with_(device, self._ask_for(device), False)  # noqa: FBT003 - the default
+        return asked
+
+    async def _ask_for(self, device: DeviceKey) -> bool:
+        """A tag that asks for what cannot be is told of, every time."""
+        try:
+            return await self.event_handler.onboard_if_opted_in(
+                device, requested_by="sweep", by_tag_alone=True
+            )
+        except Invalid as refusal:
+            emit_warning(
+                "device.tag.refused",
+                hub=device.hub,
+                device_id=device.device_id,
+                reason=refusal.reason.value,
+            )
+            return False
+
+    async def _revoke_the_gone(
+        self,
+        inventory: Inventory,
+        last: SweepReport | None,
+        careful: _Careful,
+    ) -> tuple[int, tuple[DeviceKey, ...], frozenset[DeviceKey]]:
+        """Step 4: how many were revoked, who is held as too many, and of whom it is not known."""
+        approved = set(last.approved) if last is not None else set()
+        gone, unsettled = [], set[DeviceKey]()
+        for device in gone_devices(inventory):
+            is_gone = await careful.with_(device, self._is_gone(device), None)
+            if is_gone is None:
+                unsettled.add(device)
+            elif is_gone:
+                gone.append(device)
+        unasked = [device for device in gone if device not in approved]
+        fleet = sum(record.was_in_hub for record in inventory.records)
+        share = fleet * self.most_revokes_percent // 100
+        most = max(1, share) if self.most_revokes_percent else 0  # one of a few is no flood
+        held = tuple(unasked) if len(unasked) > most else ()
+        if held:
+            emit_warning("sweep.revokes.held", devices=len(held), fleet=fleet, most=most)
+        revoked = 0
+        for device in gone:
+            if device not in held:
+                revoking = self.revoking.revoke_if_gone(device, requested_by="sweep")
+                done = await careful.with_(device, revoking, None)
+                if done is None:
+                    unsettled.add(device)
+                revoked += bool(done)
+        return revoked, held, frozenset(unsettled)
+
+    async def _is_gone(self, device: DeviceKey) -> bool:
+        """Whether the hub has the device no more: its queries are behind what is true."""
+        return await self.hubs.twin(device) is None
+
+    async def _drop_ledger_entries(self, inventory: Inventory, careful: _Careful) -> int:
+        """Step 5: room that is held for nobody is free again."""
+        if not inventory.knows_all_records:
+            return 0
+        before = inventory.at - _ENTRY_AGE
+        dropped = 0
+        for ref, ledger in inventory.ledgers.items():
+            clients = clients_of(inventory, ref)
+            if all(e.since >= before or key in clients for key, e in ledger.entries.items()):
+                continue
+            forgetting = self.membership.forget(ref, unless=clients, before=before)
+            entries = await careful.with_(ref, forgetting, 0)
+            emit_warning("sweep.ledger.mended", connected_registry=str(ref), entries=entries)
+            dropped += entries
+        return dropped
+
+    async def _remove_scope_maps(
+        self,
+        inventory: Inventory,
+        unreferenced: Mapping[ScopeMapId, datetime],
+        careful: _Careful,
+    ) -> set[ScopeMapId]:
+        """Step 5: those that nothing has referred to for long, and does not now either."""
+        resting = {
+            scope_map
+            for scope_map, since in unreferenced.items()
+            if scope_map.registry in inventory.registries and inventory.at - since >= SCOPE_MAP_REST
+        }
+        removed: set[ScopeMapId] = set()
+        for registry in {scope_map.registry for scope_map in resting}:
+            unused = await self._unreferenced_now(registry, inventory, careful)
+            for scope_map in sorted(resting & unused):
+                if await self._remove_scope_map(registry, scope_map.name):
+                    removed.add(scope_map)
+        return removed
+
+    async def _unreferenced_now(
+        self, registry: RegistryId, inventory: Inventory, careful: _Careful
+    ) -> frozenset[ScopeMapId]:
+        reading = self.inventory_reader.read_again(registry, inventory)
+        now = await careful.with_(registry.name, reading, None)
+        if now is None:
+            return frozenset()
+        return frozenset(unreferenced_scope_maps(now, deployment=self.deployment, before={}))
+
+    async def _remove_scope_map(self, registry: RegistryId, name: str) -> bool:
+        """One that is in use after all is refused by the service, and stays."""
+        try:
+            await self.registries.delete_scope_map(
+                registry, name, deadline_seconds=REQUEST_DEADLINE
+            )
+        except FirstpullError as error:
+            emit_warning("sweep.scope_map.kept", name=name, reason=error.reason.value)
+            return False
+        emit("sweep.scope_map.removed", name=name, registry=registry.name)
+        return True
+
+    async def _store(self, report: SweepReport, before: Stored[SweepReport] | None) -> None:
+        try:
+            await self.sweeps.put(report, etag=before.etag if before is not None else None)
+        except Conflict:
+            emit_warning("sweep.report.superseded", report=report.id)  # another one ran meanwhile
+        for source in report.unread:
+            emit_warning("sweep.source.unread", source=source)
+        for thing in report.orphans:
+            emit_warning(
+                "sweep.unexplained.found", kind=thing.kind.value, name=thing.name, where=thing.where
+            )
+        emit(
+            "sweep.completed",
+            devices=report.devices,
+            drifted=sum(report.drifted.values()),
+            onboarded=report.onboarded,
+            revoked=report.revoked,
+            held=len(report.held),
+            orphans=len(report.orphans),
+            unread=len(report.unread),
+        )
+
+
+@dataclass(frozen=True)
+class _Careful:
+    """Goes on where one thing fails, and keeps what did."""
+
+    failed: list[str]
+
+    async def with_[T](
+        self, what: DeviceKey | ConnectedRegistryRef | str, doing: Awaitable[T], default: T
+    ) -> T:
+        """What is done, or the default and a word on why not."""
+        try:
+            return await doing
+        except FirstpullError as error:
+            name = what.device_id if isinstance(what, DeviceKey) else str(what)
+            self.failed.append(f"{name}: {error.message}")
+            return default
+
+
+def _complete_at(careful: _Careful, last: SweepReport | None, *, now: datetime) -> datetime | None:
+    if not careful.failed:
+        return now
+    return last.complete_at if last is not None else None
+
+
+def _still_approved(
+    inventory: Inventory, last: SweepReport | None, unsettled: frozenset[DeviceKey]
+) -> tuple[DeviceKey, ...]:
+    """What was approved and could not be told, or not be done, this time."""
+    approved = last.approved if last is not None else ()
+    return tuple(d for d in approved if d.hub not in inventory.twins or d in unsettled)

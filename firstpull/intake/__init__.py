@@ -1,0 +1,1 @@
+"""Checks what callers and events ask for, and writes it into a record."""

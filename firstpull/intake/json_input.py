@@ -1,0 +1,63 @@
+"""JSON that comes from outside: read strictly, every error with its path, nothing repeated."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from firstpull.model.errors import FieldError, Invalid
+
+MAX_BODY = 64 * 1024
+"""Bytes: as much as a storage queue message holds, so that every way in takes the same."""
+
+
+def read_json(body: bytes) -> Any:  # noqa: ANN401 - whatever was sent
+    """The document in a body. Raises Invalid."""
+    if len(body) > MAX_BODY:
+        raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError:
+        raise Invalid("The body is not JSON in UTF-8.") from None
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises Invalid."""
+    document = read_json(body)
+    if not isinstance(document, dict):
+        raise Invalid("The body is not a JSON object.")
+    return document
+
+
+def read_message(text: bytes) -> bytes:
+    """The JSON in a queue message, which may have been written plain or in base64.
+
+    Event Grid and the functions host's own outputs write base64, people write either.
+    """
+    stripped = text.strip()
+    if stripped[:1] in (b"{", b"["):
+        return stripped
+    try:
+        return base64.b64decode(b"".join(stripped.split()), validate=True)  # in lines, some do
+    except binascii.Error:
+        return stripped
+
+
+def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
+    """A document as a model. Raises Invalid with all that is wrong."""
+    try:
+        return model.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        errors = tuple(_field_error(e["loc"], e["msg"]) for e in error.errors())
+        raise Invalid("The request is not valid; `errors` says where.", errors=errors) from None
+
+
+def _field_error(location: tuple[int | str, ...], message: str) -> FieldError:
+    """A JSON pointer (RFC 6901) and what is wrong there; `""` is the whole document."""
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
+    return FieldError("".join(f"/{part}" for part in parts), message.removeprefix("Value error, "))

@@ -1,0 +1,92 @@
+"""Replacing a device's password by request, before it is due by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, Rotation
+from firstpull.model.errors import Refused
+from firstpull.model.ports import Records, WorkQueue
+from firstpull.model.reasons import Reason
+from firstpull.model.record_update import device_not_known, update_record
+from firstpull.model.transitions import with_rotation
+from firstpull.observability.log import emit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotating:
+    """Records that a password is to be replaced, and has it worked on."""
+
+    records: Records
+    queue: WorkQueue
+    clock: Clock
+
+    async def rotate(
+        self, device: DeviceKey, *, immediately: bool, requested_by: str
+    ) -> DeviceRecord:
+        """Have the password of now replaced, once however often it is asked for meanwhile.
+
+        `immediately` ends the old one at once, whoever uses it; else it ends when the device has
+        logged in with the new one. Raises NotKnown, and Refused where there is no password yet or
+        no access any more.
+        """
+        change = self._rotated(immediately=immediately, requested_by=requested_by)
+        before, after = await update_record(self.records, device, change)
+        if after.spec.generation != before.spec.generation:
+            emit(
+                "device.rotation.recorded",
+                hub=device.hub,
+                device_id=device.device_id,
+                generation=after.spec.generation,
+                requested_by=requested_by,
+                immediately=immediately,
+            )
+        if after.schedule.due_at <= self.clock.now():
+            await self.queue.put(device)
+        return after
+
+    async def propose(
+        self, device: DeviceKey, *, immediately: bool, requested_by: str
+    ) -> DeviceRecord:
+        """The record that asking would leave. Writes nothing; raises what asking raises."""
+        stored = await self.records.get(device)
+        if stored is None:
+            raise device_not_known(device)
+        return self._rotated(immediately=immediately, requested_by=requested_by)(stored.value)
+
+    def _rotated(
+        self, *, immediately: bool, requested_by: str
+    ) -> Callable[[DeviceRecord], DeviceRecord]:
+        now = self.clock.now()
+
+        def change(record: DeviceRecord) -> DeviceRecord:
+            if record.spec.revocation is not None:
+                raise Refused(
+                    "The device's access was taken away; onboard it again first.",
+                    reason=Reason.DEVICE_REVOKED,
+                )
+            if record.status.delivery is None and not record.status.adopted:
+                raise Refused(
+                    "The device has no password at its new place yet. Ask for its old place again, "
+                    "and rotate there; or revoke the device."
+                    if record.status.retiring
+                    else "The device has no password yet; one is on its way.",
+                    reason=Reason.NOTHING_TO_ROTATE,
+                )
+            under_way = record.spec.rotation
+            if under_way is not None and under_way.immediately >= immediately:
+                return record
+            replaces = (
+                record.status.delivery.secret_version
+                if record.status.delivery is not None
+                else None
+            )
+            rotation = Rotation(
+                replaces=replaces, immediately=immediately, requested_by=requested_by, at=now
+            )
+            return with_rotation(record, rotation)
+
+        return change

@@ -1,0 +1,41 @@
+"""Structured log events: a name of the form `device.<what>.<outcome>`, then ids as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Mapping
+
+from firstpull.observability import telemetry
+
+_log = logging.getLogger("firstpull")
+
+_FRAMES = 8
+
+FieldValue = str | int | float | bool | None
+
+
+def emit(event: str, **fields: FieldValue) -> None:
+    """Log one event. The types keep secrets out: a `Secret` is none of them."""
+    _write(logging.INFO, event, fields)
+
+
+def emit_warning(event: str, **fields: FieldValue) -> None:
+    """Log one event that a person should see."""
+    _write(logging.WARNING, event, fields)
+
+
+def emit_crash(event: str, error: Exception, **fields: FieldValue) -> None:
+    """Log a fault of firstpull itself: its type and where it arose.
+
+    Not the exception's text, which may hold anything.
+    """
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
+    where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+    _write(logging.ERROR, event, {**fields, "error": type(error).__name__, "at": where})
+
+
+def _write(level: int, event: str, fields: Mapping[str, FieldValue]) -> None:
+    _log.log(level, "%s %s", event, json.dumps(fields, separators=(",", ":"), sort_keys=True))
+    telemetry.note(event, fields)

@@ -1,0 +1,1 @@
+"""Brings one device nearer to what its record asks for."""

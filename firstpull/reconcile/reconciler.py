@@ -1,0 +1,277 @@
+"""One pass over one device, from its record to its record (docs/onboarding-cycle.md has the steps)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from firstpull.membership import REQUEST_DEADLINE
+from firstpull.model import transitions
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
+from firstpull.model.errors import Conflict, FirstpullError, Transient
+from firstpull.model.history import HistoryEntry, Journal
+from firstpull.model.ports import Records, Stored, WorkQueue
+from firstpull.model.reasons import Reason
+from firstpull.model.schedule import next_check
+from firstpull.observability import telemetry
+from firstpull.observability.log import emit, emit_crash, emit_warning
+from firstpull.reconcile.apply import Applier, Guard
+from firstpull.reconcile.apply_teardown import TeardownApplier
+from firstpull.reconcile.observe import Observed, Observer
+from firstpull.reconcile.plan import (
+    Plan,
+    ProvisionPlan,
+    TeardownPlan,
+    is_still_unacknowledged,
+    make_plan,
+)
+from firstpull.reconcile.status import (
+    ACKNOWLEDGED,
+    after_failure,
+    after_pass,
+    changes,
+    condition_after,
+)
+from firstpull.reconcile.warnings import log_new_warnings
+
+CLAIM = timedelta(seconds=120)
+"""How long a worker may write to one device."""
+_QUEUE_LIMIT = timedelta(minutes=10)
+"""A later pass is left to the timer; the queue is for what is soon."""
+_TWIN_ONLY = timedelta(minutes=2)
+"""How long after a whole pass a read of the twin may stand for another one."""
+_EARLY = timedelta(seconds=1)
+"""A reconcile request may be this early: the clocks of two hosts differ."""
+_ATTEMPTS = 8
+"""To write the outcome, while requests change the record."""
+_LOGGED_AS_WARNINGS = ("device.convergence.blocked", "device.warning.raised")
+"""History entries that the log has as warnings, with their reason as a field."""
+
+type Outcome = Callable[[DeviceRecord], DeviceRecord]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """Reconciles devices, one call each."""
+
+    records: Records
+    queue: WorkQueue
+    observer: Observer
+    applier: Applier
+    teardown_applier: TeardownApplier
+    clock: Clock
+    new_id: Callable[[], str]
+    validity: timedelta
+
+    async def reconcile(self, device: DeviceKey) -> None:
+        """Bring one device nearer to what its record asks for, and schedule its next pass.
+
+        The record says what went wrong. Raises only what keeps the record itself from being
+        read or written.
+        """
+        stored = await self.records.get(device)
+        if stored is None or not self._is_free(stored.value):
+            return
+        with telemetry.span("reconcile device", hub=device.hub, device_id=device.device_id):
+            await self._run(stored)
+
+    async def _run(self, stored: Stored[DeviceRecord]) -> None:
+        device = stored.value.device
+        journal = Journal(device=device, clock=self.clock)
+        try:
+            if await self._is_still_unacknowledged(stored.value):
+                await self._conclude(stored, self._postponed, journal)
+                return
+            observed = await self.observer.observe(stored.value)
+            plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
+            delivery = None
+            if plan.actions:
+                before = stored.value
+                stored, claim = await self._claim(stored, observed, plan)
+                if before.token_to_adopt is not None and await self._is_contested(stored.value):
+                    stored = await self._give_up_token(stored, before)
+                    contested = Conflict("Another device asks for the same token just now.")
+                    await self._conclude(stored, self._failed(contested), journal)
+                    return
+                guard = Guard(until=claim.until, clock=self.clock)
+                delivery = await self._apply(plan, guard, journal)
+        except FirstpullError as error:
+            await self._conclude(stored, self._failed(error), journal)
+        except Exception as error:
+            emit_crash(
+                "device.convergence.crashed", error, hub=device.hub, device_id=device.device_id
+            )
+            fault = Transient(Reason.INTERNAL_ERROR, "A fault of firstpull; its log has more.")
+            await self._conclude(stored, self._failed(fault), journal)
+        else:
+            await self._conclude(stored, self._outcome(observed, plan, delivery), journal)
+
+    def _outcome(self, observed: Observed, plan: Plan, delivery: Delivery | None) -> Outcome:
+        """What the record becomes. What could not be read is tried again later."""
+        outcome: Outcome = partial(
+            after_pass, observed=observed, plan=plan, delivery=delivery, now=self.clock.now()
+        )
+        if observed.unread and isinstance(plan, TeardownPlan):
+            return self._failed(observed.unread[0])
+        if observed.unread and isinstance(plan, ProvisionPlan) and plan.retire is not None:
+            failed = self._failed(observed.unread[0])
+            return lambda record: failed(outcome(record))
+        return outcome
+
+    def _failed(self, error: FirstpullError) -> Outcome:
+        return partial(after_failure, error=error, now=self.clock.now())
+
+    def _is_free(self, record: DeviceRecord) -> bool:
+        """Whether the device is due and no worker holds it.
+
+        An expired claim counts for one request's time more: a write of its holder may still be
+        under way.
+        """
+        now = self.clock.now()
+        claim = record.claim
+        held = claim is not None and now < claim.until + timedelta(seconds=REQUEST_DEADLINE)
+        return record.schedule.due_at <= now + _EARLY and not held
+
+    async def _is_still_unacknowledged(self, record: DeviceRecord) -> bool:
+        """Whether one read of the twin says that nothing happened since the last whole pass.
+
+        Most passes are over devices that have not answered yet. Reading everything each time
+        would spend Azure Resource Manager's allowance on them.
+        """
+        now, seen = self.clock.now(), record.status.observed_at
+        is_delivered = record.status.condition.state is State.DELIVERED
+        if not is_delivered or seen is None or now - seen > _TWIN_ONLY:
+            return False
+        twin = await self.observer.hubs.twin(record.device)
+        return twin is not None and is_still_unacknowledged(record, twin)
+
+    def _postponed(self, record: DeviceRecord) -> DeviceRecord:
+        condition = record.status.condition
+        due_at = next_check(condition, now=self.clock.now(), renew_at=None)
+        return transitions.woken(record, due_at)
+
+    async def _claim(
+        self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
+    ) -> tuple[Stored[DeviceRecord], Claim]:
+        """Write the claim, and the names of all that the plan makes, before it makes anything."""
+        record, view, credential = stored.value, observed.chosen, observed.credential
+        if view is not None and credential is not None:
+            record = transitions.granted(
+                record,
+                Grant(ref=view.ref, names=credential.names),
+                slots=plan.slots_to_fill if isinstance(plan, ProvisionPlan) else (),
+                hub_generation_id=observed.hub_generation_id,
+            )
+        claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
+        record = transitions.claimed(
+            record,
+            claim,
+            condition=self._condition_while_claimed(record, plan),
+            due_at=claim.until + timedelta(seconds=REQUEST_DEADLINE),
+        )
+        return await self.records.replace(record, etag=stored.etag), claim
+
+    async def _is_contested(self, record: DeviceRecord) -> bool:
+        """Whether another record names the token that this one is about to adopt.
+
+        Asked after the claim names it: of two that ask at once, at least one sees the other.
+        """
+        grant = record.status.grant
+        if grant is None:
+            return False
+        return await self.observer.is_named_elsewhere(record, grant.ref, grant.names.token)
+
+    async def _give_up_token(
+        self, stored: Stored[DeviceRecord], before: DeviceRecord
+    ) -> Stored[DeviceRecord]:
+        given_up = transitions.without_contested_token(stored.value, before)
+        return await self.records.replace(given_up, etag=stored.etag)
+
+    def _condition_while_claimed(self, record: DeviceRecord, plan: Plan) -> Condition:
+        """A blocked device stays blocked until a pass has succeeded."""
+        if record.status.condition.state is State.BLOCKED:
+            return record.status.condition
+        revoked = record.spec.revocation is not None
+        return condition_after(
+            record,
+            State.REVOKING if revoked else State.CONVERGING,
+            Reason.REVOKING if revoked else Reason.CONVERGING,
+            "; ".join(action.why for action in plan.actions),
+            now=self.clock.now(),
+        )
+
+    async def _apply(self, plan: Plan, guard: Guard, journal: Journal) -> Delivery | None:
+        teardown = plan if isinstance(plan, TeardownPlan) else None
+        if isinstance(plan, ProvisionPlan):
+            teardown = plan.retire
+            steps = plan.steps
+        elif not isinstance(plan, TeardownPlan):
+            steps = plan.actions
+        else:
+            steps = ()
+        delivery = await self.applier.apply(steps, guard=guard, journal=journal)
+        if teardown is not None:
+            await self.teardown_applier.apply(teardown.actions, guard=guard, journal=journal)
+        return delivery
+
+    async def _conclude(
+        self, stored: Stored[DeviceRecord], outcome: Outcome, journal: Journal
+    ) -> None:
+        """Write the outcome and give the claim back. A request made meanwhile is due at once.
+
+        A pass without a claim has changed nothing: where somebody wrote the record meanwhile,
+        its observation is old, and whoever wrote has scheduled the next pass.
+        """
+        begun = stored.value
+        for _ in range(_ATTEMPTS):
+            record = outcome(stored.value)
+            if record.spec.generation != begun.spec.generation:
+                record = transitions.interrupted(record, stored.value, now=self.clock.now())
+            elif stored.value.schedule.due_at != begun.schedule.due_at:  # woken meanwhile
+                due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
+                record = transitions.woken(record, due_at)
+            found = changes(stored.value, record, at=self.clock.now())
+            record = transitions.with_history(record, [*journal.entries, *found])
+            try:
+                stored = await self.records.replace(record, etag=stored.etag)
+                break
+            except Conflict:
+                again = await self.records.get(begun.device)
+                if again is None or begun.claim is None or again.value.claim != begun.claim:
+                    return
+                stored = again
+        else:
+            return  # the claim expires, and the timer requeues the device
+        self._log(begun, record, found)
+        await self._enqueue(stored.value)
+
+    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[HistoryEntry]) -> None:
+        device = record.device
+        for entry in found:
+            if entry.event not in _LOGGED_AS_WARNINGS:
+                emit(entry.event, hub=device.hub, device_id=device.device_id)
+        log_new_warnings(begun, record)
+        since = begun.status.awaits_first_pull_since
+        if since is not None and any(entry.event == ACKNOWLEDGED for entry in found):
+            waited = self.clock.now() - since
+            telemetry.FIRST_PULL.record(waited.total_seconds())
+        condition = record.status.condition
+        report = emit_warning if condition.state is State.BLOCKED else emit
+        report(
+            f"device.convergence.{condition.state.value.lower()}",
+            hub=device.hub,
+            device_id=device.device_id,
+            generation=record.spec.generation,
+            reason=condition.reason.value,
+            attempts=record.schedule.attempts,
+        )
+
+    async def _enqueue(self, record: DeviceRecord) -> None:
+        wait = record.schedule.due_at - self.clock.now()
+        if wait <= _QUEUE_LIMIT:
+            delay = max(wait.total_seconds(), 0)
+            await self.queue.put(record.device, delay_seconds=delay)

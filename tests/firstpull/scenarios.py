@@ -29,7 +29,7 @@ EACH_OR_SOME_CALLS = pytest.mark.parametrize(
     "calls",
     [
         pytest.param(range(1, 500), id="each call", marks=pytest.mark.slow),
-        pytest.param(sorted(random.Random(3).sample(range(1, 32), 5)), id="some calls"),  # noqa: S311
+        pytest.param(sorted(random.Random(3).sample(range(1, 20), 4)), id="some calls"),  # noqa: S311
     ],
 )
 """The calls at which something happens: all in the slow tier, a fixed few in the fast one."""
@@ -69,7 +69,7 @@ async def at_each_call(
         await tasks[0]
         yield harness, device
         worlds += 1
-    assert worlds >= 4
+    assert worlds >= 3
 
 
 @dataclass(frozen=True, kw_only=True)

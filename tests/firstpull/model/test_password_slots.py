@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstpull.model.azure_resources import NewPassword, Password, SecretVersion, Slot
+from firstpull.model.azure_resources import NewPassword, Password, SecretVersion, Slot, Token
 from firstpull.model.password_slots import (
     current_credential,
     slot_to_fill,
@@ -58,7 +58,7 @@ def test_the_slot_for_a_new_password(
     assert slot_to_fill(token(*passwords), now=NOW, requested=requested, in_use=in_use) is slot
 
 
-def test_a_device_without_a_token_begins_with_the_first_slot() -> None:
+def test_the_first_slot_is_for_a_device_without_a_token() -> None:
     assert slot_to_fill(None, now=NOW, requested=(), in_use=()) is ONE
 
 
@@ -67,7 +67,7 @@ lives = st.one_of(st.none(), st.integers(-3, 3).map(lambda days: timedelta(days=
 
 
 @given(st.dictionaries(st.sampled_from(list(Slot)), lives), slots, slots)
-def test_a_live_slot_that_somebody_may_use_is_never_chosen(
+def test_a_live_slot_that_may_be_in_use_is_never_chosen(
     found: dict[Slot, timedelta | None], requested: frozenset[Slot], in_use: frozenset[Slot]
 ) -> None:
     passwords = [password(slot, lives=life) for slot, life in found.items()]
@@ -80,44 +80,42 @@ def test_a_live_slot_that_somebody_may_use_is_never_chosen(
         assert chosen not in in_use
 
 
-def test_the_current_credential_is_the_newest_that_is_kept() -> None:
+def test_the_current_credential_is_the_newest_that_is_stored() -> None:
     old, new = password(ONE), password(TWO, made=LATER)
-    kept = (secret_version("v1", of=old), secret_version("v2", of=new))
-    found = current_credential(token(old, new), kept, now=NOW)
+    stored = (secret_version("v1", of=old), secret_version("v2", of=new))
+    found = current_credential(token(old, new), stored, now=NOW)
     assert found == credential(TWO, version="v2", made=LATER)
 
 
 @pytest.mark.parametrize(
-    ("passwords", "versions"),
+    ("found", "versions"),
     [
-        ((), (secret_version(),)),
-        ((password(),), ()),
-        ((password(),), (secret_version(enabled=False),)),
-        ((password(made=LATER),), (secret_version(),)),
-        ((password(TWO),), (secret_version(),)),
-        ((password(lives=EXPIRED),), (secret_version(of=password(lives=EXPIRED)),)),
-        ((password(lives=None),), (secret_version(of=password(lives=None)),)),
-        ((password(),), (SecretVersion(version="v1", enabled=True, expires_at=None),)),
+        (None, (secret_version(),)),
+        (token(), (secret_version(),)),
+        (token(password()), ()),
+        (token(password()), (secret_version(enabled=False),)),
+        (token(password(made=LATER)), (secret_version(),)),
+        (token(password(TWO)), (secret_version(),)),
+        (token(password(lives=EXPIRED)), (secret_version(of=password(lives=EXPIRED)),)),
+        (token(password(lives=None)), (secret_version(of=password(lives=None)),)),
+        (token(password()), (SecretVersion(version="v1", enabled=True, expires_at=None),)),
     ],
     ids=[
-        "the token has none",
-        "the vault has none",
+        "no token",
+        "no password",
+        "no version",
         "the version is disabled",
         "the slot was filled again",
         "it is of the other slot",
         "it has expired",
-        "it never expires, which firstpull never asks for",
+        "it never expires, so somebody else made it",
         "somebody else stored it",
     ],
 )
-def test_a_password_that_is_not_both_valid_and_kept_is_no_credential(
-    passwords: tuple[Password, ...], versions: tuple[SecretVersion, ...]
+def test_a_password_that_is_not_both_valid_and_stored_is_no_credential(
+    found: Token | None, versions: tuple[SecretVersion, ...]
 ) -> None:
-    assert current_credential(token(*passwords), versions, now=NOW) is None
-
-
-def test_a_device_without_a_token_has_no_credential() -> None:
-    assert current_credential(None, (secret_version(),), now=NOW) is None
+    assert current_credential(found, versions, now=NOW) is None
 
 
 def test_the_time_of_creation_is_compared_to_the_millisecond_in_any_zone() -> None:
@@ -130,22 +128,18 @@ def test_the_time_of_creation_is_compared_to_the_millisecond_in_any_zone() -> No
     }
     elsewhere = created.astimezone(timezone(timedelta(hours=-7))).replace(microsecond=123999)
     seen = Password(slot=ONE, created_at=elsewhere, expires_at=NOW + timedelta(days=1))
-    kept = SecretVersion(version="v1", enabled=True, expires_at=None, tags=tags_for(new, more={}))
-    assert current_credential(token(seen), (kept,), now=NOW) is not None
-
-
-def test_the_tags_do_not_hold_the_password() -> None:
-    new = NewPassword(slot=ONE, created_at=MADE, expires_at=None, value=PASSWORD)
-    assert PASSWORD.reveal() not in str(tags_for(new, more={}))
+    tags = tags_for(new, more={})
+    stored = SecretVersion(version="v1", enabled=True, expires_at=None, tags=tags)
+    assert current_credential(token(seen), (stored,), now=NOW) is not None
 
 
 def test_enabled_versions_without_their_password_are_superseded() -> None:
     old, new = password(ONE), password(ONE, made=LATER)
-    kept = (
+    stored = (
         secret_version("v1", of=old),
         secret_version("v2", of=new),
         secret_version("v3", of=password(TWO)),
         secret_version("v4", of=password(TWO), enabled=False),
     )
-    assert superseded_versions(token(new), kept) == ("v1", "v3")
-    assert superseded_versions(None, kept) == ("v1", "v2", "v3")
+    assert superseded_versions(token(new), stored) == ("v1", "v3")
+    assert superseded_versions(None, stored) == ("v1", "v2", "v3")

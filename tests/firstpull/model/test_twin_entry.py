@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstpull.model.secret import Secret
-from firstpull.model.twin_entry import Acknowledgement, read_acknowledgement, read_entry
+from firstpull.model.twin_entry import (
+    Acknowledgement,
+    Contents,
+    read_acknowledgement,
+    read_entry,
+)
 from tests.firstpull.builders import (
     ADDRESS,
     MADE,
@@ -22,29 +27,31 @@ from tests.firstpull.builders import (
 from tests.firstpull.fakes import merged
 from tests.firstpull.harness import VALIDITY
 
-LOGGED_IN = Acknowledgement(delivery_id="a", logged_in=True, reason=None)
-NOT_LOGGED_IN = Acknowledgement(delivery_id="a", logged_in=False, reason=None)
-UNAUTHORIZED = Acknowledgement(delivery_id="a", logged_in=False, reason="Unauthorized")
+ENDS = MADE + VALIDITY
+ID = contents().delivery_id(PASSWORD, expires_at=ENDS)
 CA = "-----BEGIN CERTIFICATE-----\n" + "A" * 9000 + "\n-----END CERTIFICATE-----\n"
 
 
+def patch(*, replaces: frozenset[str] = frozenset()) -> dict[str, Any]:
+    return contents().patch("plantone", PASSWORD, expires_at=ENDS, replaces=replaces)
+
+
 def test_the_entry_has_the_words_of_the_edge_agent() -> None:
-    entry = desired()["firstpull"]["registryCredentials"]["plantone"]
-    assert entry == {
+    assert desired()["firstpull"]["registryCredentials"]["plantone"] == {
         "address": ADDRESS,
         "username": NAMES.token,
         "password": PASSWORD.reveal(),
-        "deliveryId": contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY),
+        "deliveryId": ID,
         "expiresOn": "2026-07-29T12:00:00Z",
         "repositories": ["plant/app"],
     }
 
 
-def test_what_was_delivered_is_read_back_whole() -> None:
+def test_a_delivered_entry_is_read_back_whole() -> None:
     entry = read_entry(desired(), "plantone")
     assert entry is not None
-    assert entry.id == contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY)
-    assert entry.fields == contents().without_password(MADE + VALIDITY)
+    assert entry.id == ID
+    assert entry.fields == contents().without_password(ENDS)
     assert entry.expires == "2026-07-29T12:00:00Z"
     assert entry.intact
 
@@ -71,30 +78,21 @@ def test_an_edit_of_any_field_shows(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("other", "password", "ends"),
     [
-        {"address": "other"},
-        {"username": "other"},
-        {"repositories": ("other",)},
-        {"ca": CA},
-        {"insecure": True},
+        (contents(address="other"), PASSWORD, ENDS),
+        (contents(username="other"), PASSWORD, ENDS),
+        (contents(repositories=("other",)), PASSWORD, ENDS),
+        (contents(ca=CA), PASSWORD, ENDS),
+        (contents(insecure=True), PASSWORD, ENDS),
+        (contents(), Secret("=pw/second"), ENDS),
+        (contents(), PASSWORD, ENDS + timedelta(seconds=1)),
     ],
 )
-def test_different_contents_are_different_deliveries(change: dict[str, Any]) -> None:
-    assert contents(**change).delivery_id(
-        PASSWORD, expires_at=MADE + VALIDITY
-    ) != contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY)
-
-
-def test_another_password_is_another_delivery() -> None:
-    assert contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY) != contents().delivery_id(
-        Secret("=pw/second"), expires_at=MADE + VALIDITY
-    )
-
-
-def test_another_expiry_is_another_delivery() -> None:
-    ends = (MADE + VALIDITY, MADE + VALIDITY + timedelta(seconds=1))
-    assert len({contents().delivery_id(PASSWORD, expires_at=end) for end in ends}) == 2
+def test_a_delivery_id_is_a_digest_of_everything(
+    other: Contents, password: Secret, ends: datetime
+) -> None:
+    assert other.delivery_id(password, expires_at=ends) != ID
 
 
 @pytest.mark.parametrize(
@@ -114,78 +112,66 @@ def test_another_expiry_is_another_delivery() -> None:
         edited(deliveryId=["a"]),
     ],
 )
-def test_what_cannot_be_read_is_no_entry(properties: dict[str, Any]) -> None:
+def test_properties_of_another_form_have_no_entry(properties: dict[str, Any]) -> None:
     assert read_entry(properties, "plantone") is None
 
 
 @pytest.mark.parametrize("length", [1, 3999, 4000, 4001, 12_000, 12_001])
 def test_a_certificate_is_cut_into_strings_that_a_twin_takes(length: int) -> None:
     pem = "A" * length
-    chunks = contents(ca=pem).without_password(MADE + VALIDITY)["ca"]
+    chunks = contents(ca=pem).without_password(ENDS)["ca"]
     assert "".join(chunks) == pem
     assert all(0 < len(chunk) < 4096 for chunk in chunks)
 
 
-def test_plain_http_is_said_and_https_is_not() -> None:
-    assert contents(insecure=True).without_password(MADE + VALIDITY)["insecure"] is True
-    assert "insecure" not in contents().without_password(MADE + VALIDITY)
+def test_only_an_insecure_entry_says_whether_it_is() -> None:
+    assert contents(insecure=True).without_password(ENDS)["insecure"] is True
+    assert "insecure" not in contents().without_password(ENDS)
 
 
-def test_fields_that_do_not_belong_are_taken_out_by_the_patch() -> None:
+def test_the_patch_removes_fields_that_do_not_belong() -> None:
     before = edited(added=1, ca=["old"], insecure=True)
     entry = read_entry(before, "plantone")
     assert entry is not None
-    patch = contents().patch(
-        "plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=frozenset(entry.fields)
-    )
-    assert merged(before, patch) == desired()
+    assert merged(before, patch(replaces=frozenset(entry.fields))) == desired()
 
 
-def test_the_patch_leaves_everything_else_of_the_twin_alone() -> None:
-    before = {
+def test_the_patch_leaves_the_rest_of_the_twin_alone_and_shows_no_password() -> None:
+    others = {"planttwo": {"password": "x"}}
+    before = {"site": "north", "firstpull": {"registryCredentials": others, "more": 1}}
+    written = desired()["firstpull"]["registryCredentials"]
+    assert merged(before, patch()) == {
         "site": "north",
-        "firstpull": {"registryCredentials": {"planttwo": {"password": "x"}}, "more": 1},
+        "firstpull": {"registryCredentials": others | written, "more": 1},
     }
-    after = merged(
-        before, contents().patch("plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=())
-    )
-    assert after["site"] == "north"
-    assert after["firstpull"]["more"] == 1
-    assert after["firstpull"]["registryCredentials"]["planttwo"] == {"password": "x"}
-
-
-def test_the_patch_hides_the_password_until_it_is_sent() -> None:
-    assert PASSWORD.reveal() not in repr(
-        contents().patch("plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=())
-    )
+    assert PASSWORD.reveal() not in repr(patch())
 
 
 @pytest.mark.parametrize(
-    ("fields", "answer"),
+    ("fields", "logged_in", "reason"),
     [
-        ({"deliveryId": "a", "state": "LoggedIn"}, LOGGED_IN),
-        (
-            {"deliveryId": "a", "state": "Failed", "reason": "Unauthorized"},
-            UNAUTHORIZED,
-        ),
-        ({"deliveryId": "a"}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "state": "loggedin"}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "state": True}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "reason": "x" * 65}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "reason": "a b"}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "reason": "<script>"}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "reason": "line\nline"}, NOT_LOGGED_IN),
-        ({"deliveryId": "a", "reason": {"a": 1}}, NOT_LOGGED_IN),
-        ({"deliveryId": 7, "state": "LoggedIn"}, None),
-        ({"deliveryId": None, "state": "LoggedIn"}, None),
-        ({"state": "LoggedIn"}, None),
-        ({}, None),
+        ({"state": "LoggedIn"}, True, None),
+        ({"state": "Failed", "reason": "Unauthorized"}, False, "Unauthorized"),
+        ({}, False, None),
+        ({"state": "loggedin"}, False, None),
+        ({"state": True}, False, None),
+        ({"reason": "x" * 65}, False, None),
+        ({"reason": "a b"}, False, None),
+        ({"reason": "<script>"}, False, None),
+        ({"reason": "line\nline"}, False, None),
+        ({"reason": {"a": 1}}, False, None),
     ],
 )
-def test_a_device_is_believed_only_what_has_the_right_form(
-    fields: dict[str, Any], answer: Acknowledgement | None
+def test_an_acknowledgement_has_only_fields_of_the_right_form(
+    fields: dict[str, Any], *, logged_in: bool, reason: str | None
 ) -> None:
-    assert read_acknowledgement(reported(**fields), "plantone") == answer
+    found = read_acknowledgement(reported(deliveryId="a", **fields), "plantone")
+    assert found == Acknowledgement(delivery_id="a", logged_in=logged_in, reason=reason)
+
+
+@pytest.mark.parametrize("fields", [{"deliveryId": 7}, {"deliveryId": None}, {}])
+def test_an_answer_without_a_delivery_id_is_none(fields: dict[str, Any]) -> None:
+    assert read_acknowledgement(reported(state="LoggedIn", **fields), "plantone") is None
 
 
 texts = st.text('ab é{}"\n', max_size=4)
@@ -198,7 +184,7 @@ names_of_fields = st.sampled_from(["deliveryId", "password", "state", "reason", 
 
 
 @given(st.dictionaries(names_of_fields, json_values))
-def test_nothing_in_a_twin_makes_reading_it_fail(fields: dict[str, Any]) -> None:
+def test_no_fields_of_a_twin_make_reading_it_fail(fields: dict[str, Any]) -> None:
     read_entry(reported(**fields), "plantone")
     answer = read_acknowledgement(reported(**fields), "plantone")
     assert answer is None or answer.delivery_id == fields["deliveryId"]

@@ -36,7 +36,7 @@ def test_every_variable_of_a_stage_is_documented_with_its_default() -> None:
     assert documented.keys() == variables.keys()
     main = read_folder(INFRA)["main.bicep"]
     for variable, name in variables.items():
-        parameter, default = main.find("param", name), documented[variable]
+        parameter, default = main.find("parameter", name), documented[variable]
         assert parameter is not None
         if default in _ASKED_FOR or default.endswith("…`"):
             continue

@@ -20,7 +20,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive that `make package` writes."""
-    return build(tmp_path_factory.mktemp("package") / "firstpull.zip").archive
+    with pytest.MonkeyPatch.context() as patch:
+        # pip trusts what the machine trusts, and not the session's own authority only.
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            patch.delenv(name)
+        return build(tmp_path_factory.mktemp("package") / "firstpull.zip").archive
 
 
 @pytest.fixture(scope="session")

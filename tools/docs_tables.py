@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from firstpull.config.settings import Settings, StorageSettings
+from firstpull.observability.log_events import EVENTS, FIELDS
+from firstpull.observability.telemetry import METRICS
 from pydantic.fields import FieldInfo
-
-from firstpull.event_names import EVENTS, FIELDS
-from firstpull.settings import Settings, StorageSettings
-from firstpull.telemetry import METRICS
 
 _MORE = {
     "FIRSTPULL_POLICY": "[The policy](#the-policy).",

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from firstpull.event_names import EVENTS
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.telemetry import METRICS
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
+from firstpull.observability.log_events import EVENTS
+from firstpull.observability.telemetry import METRICS
+
 from tools.check_infra.bicep import Finding
 
 _EVENTS = {str(event).replace("<state>", state.lower()) for event in EVENTS for state in State}

@@ -6,9 +6,10 @@ import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from firstpull import notices
+from firstpull.intake import event_grid
+from firstpull.intake.poison_queue import QUEUES
+
 from firstpull.adapters.storage import account
-from firstpull.poison import QUEUES
 from functions.openapi import document
 from functions.representations import ROUTE_PREFIX
 from tools.check_infra.bicep import BicepFile, Finding, line_of, literal, text, walk
@@ -49,7 +50,7 @@ def _open_paths() -> Iterator[str]:
 
 
 def _events(main: BicepFile) -> Iterator[Finding]:
-    source = inspect.getsource(notices)
+    source = inspect.getsource(event_grid)
     handled = set(re.findall(r'"(Microsoft\.(?:Devices|KeyVault)\.\w+)"', source))
     given = [module for module in main.declarations if "eventTypes" in module.params]
     nodes = [node for module in given for node in walk(module.params["eventTypes"])]

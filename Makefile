@@ -10,7 +10,7 @@ AZURE_CLI := 2.91.0
 # A local Azure for each worker.
 PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 # Pages with tables that are made of the code.
-PAGES := docs/observability.md docs/onboarding-cycle.md docs/settings.md
+PAGES := docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
 
 help: ## what there is

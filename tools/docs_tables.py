@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from firstpull.config.settings import Settings, StorageSettings
-from firstpull.observability.log_events import EVENTS, FIELDS
-from firstpull.observability.telemetry import METRICS
 from pydantic.fields import FieldInfo
+
+from firstpull.config.settings import Settings, StorageSettings
+from firstpull.observability.log_events import LogEvent
+from firstpull.observability.telemetry import METRICS
 
 _MORE = {
     "FIRSTPULL_POLICY": "[The policy](#the-policy).",
@@ -27,13 +28,8 @@ _MORE = {
 
 def events() -> str:
     """The log events: when each is logged, and its fields."""
-    rows = ((_code(name), e.when, _codes(e.fields)) for name, e in EVENTS.items())
+    rows = ((_code(event.value), event.when, _codes(event.fields)) for event in LogEvent)
     return table(("Event", "When", "Fields"), rows)
-
-
-def event_fields() -> str:
-    """The fields of log events, and what each holds."""
-    return table(("Field", "Holds"), ((_code(name), words) for name, words in FIELDS.items()))
 
 
 def metrics() -> str:

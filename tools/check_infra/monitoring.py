@@ -8,12 +8,11 @@ from pathlib import Path
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from firstpull.observability.log_events import EVENTS
+from firstpull.observability.log_events import LogEvent
 from firstpull.observability.telemetry import METRICS
-
 from tools.check_infra.bicep import Finding
 
-_EVENTS = {str(event).replace("<state>", state.lower()) for event in EVENTS for state in State}
+_EVENTS = {event.value for event in LogEvent}
 # How a query names something, and the names that there are.
 _NAMES = (
     (r'(?:Message !?startswith|Event [!=]=) "([a-z_.]+)', _EVENTS),

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from firstpull.config.policy import ConnectedRegistryPolicy, HubPolicy, Policy
-from firstpull.config.settings import Settings
 from pydantic import BaseModel
 from tree_sitter import Node
 
+from firstpull.config.policy import ConnectedRegistryPolicy, HubPolicy, Policy
+from firstpull.config.settings import Settings
 from tools.check_infra.bicep import (
     BicepFile,
     Finding,

@@ -6,10 +6,9 @@ import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from firstpull.adapters.storage import account
 from firstpull.intake import event_grid
 from firstpull.intake.poison_queue import QUEUES
-
-from firstpull.adapters.storage import account
 from functions.openapi import document
 from functions.representations import ROUTE_PREFIX
 from tools.check_infra.bicep import BicepFile, Finding, line_of, literal, text, walk

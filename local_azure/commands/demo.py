@@ -32,7 +32,7 @@ _SAID = {
     "device.token.created": "token {token}: who may pull",
     "device.password.generated": "a password in slot {slot}",
     "device.credential.stored": "the password is in Key Vault, as {secret}",
-    "device.membership.joined": "the token is a client of {place}",
+    "device.membership.joined": "the token is a client of {connected_registry}",
     "device.credential.delivered": "address, username and password are in the device twin",
     "device.convergence.ready": "the device is ready: it has reported its login",
 }

@@ -5,13 +5,17 @@ A page asks for a table in a comment, which cog reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from pydantic.fields import FieldInfo
 
 from firstpull.config.settings import Settings, StorageSettings
+from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
 from firstpull.observability.telemetry import METRICS
+
+_STATE = re.compile(rf"(?<=^device\.reconcile\.)(?:{'|'.join(State)})$", re.IGNORECASE)
 
 _MORE = {
     "FIRSTPULL_POLICY": "[The policy](#the-policy).",
@@ -28,8 +32,11 @@ _MORE = {
 
 def events() -> str:
     """The log events: when each is logged, and its fields."""
-    rows = ((_code(event.value), event.when, _codes(event.fields)) for event in LogEvent)
-    return table(("Event", "When", "Fields"), rows)
+    rows = {
+        _STATE.sub("<state>", event.value): (event.when, _codes(event.fields)) for event in LogEvent
+    }
+    named = ((_code(name), *cells) for name, cells in rows.items())
+    return table(("Event", "When", "Fields"), named)
 
 
 def metrics() -> str:

@@ -108,7 +108,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_PENDING = (
         "device.reconcile.pending",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -116,7 +116,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_CONVERGING = (
         "device.reconcile.converging",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -124,7 +124,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_WAITING = (
         "device.reconcile.waiting",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -132,7 +132,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_BLOCKED = (
         "device.reconcile.blocked",
-        "a pass ended in this state; a warning",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -140,7 +140,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_DELIVERED = (
         "device.reconcile.delivered",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -148,7 +148,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_READY = (
         "device.reconcile.ready",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -156,7 +156,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_REVOKING = (
         "device.reconcile.revoking",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -164,7 +164,7 @@ class LogEvent(StrEnum):
     )
     DEVICE_RECONCILE_REVOKED = (
         "device.reconcile.revoked",
-        "a pass ended in this state",
+        "a pass ended in this state; a warning for `blocked`",
         *_DEVICE,
         "generation",
         "reason",
@@ -275,4 +275,3 @@ class LogEvent(StrEnum):
         "error",
         "at",
     )
-

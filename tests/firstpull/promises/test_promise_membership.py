@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import TokenId
+from firstpull.model.azure_resources import ScopeMapId, TokenId
 from firstpull.model.device_record import State
 from tests.firstpull.fakes import FakeToken, Fault, FaultKind, name_in
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
@@ -73,7 +73,7 @@ async def test_a_list_overwritten_later_is_mended_by_a_reconcile_any_device() ->
     await harness.make_ready("press-1")
     before = listed(harness)
     harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in FOREIGN[:3]]
-    await harness.look(device)
+    await harness.reconcile(device)
     assert listed(harness) == before
 
 

@@ -6,23 +6,19 @@ from typing import Any
 
 from firstpull.model.device_key import DeviceKey
 from tests.firstpull.fakes import FakeCloud, name_in
-from tests.firstpull.records import grant_of
 
 
 def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
     """Everything about a device but times, the password's text and what it superseded."""
     record = cloud.record(device)
-    if (
-        grant_of(record).ref is None
-        or grant_of(record).names is None
-        or device not in cloud.devices
-    ):
+    grant = record.status.grant
+    if grant is None or device not in cloud.devices:
         return {"state": record.status.condition.state, "tokens": set(cloud.tokens)}
-    entry = cloud.twin_entry(device, grant_of(record).ref)
+    entry = cloud.twin_entry(device, grant.ref)
     password = str(entry.pop("password", ""))
     entry.pop("deliveryId", None)
     entry.pop("expiresOn", None)
-    enabled = [v for v in cloud.secrets.get(grant_of(record).names.secret, ()) if v.version.enabled]
+    enabled = [v for v in cloud.secrets.get(grant.names.secret, ()) if v.version.enabled]
     return {
         "state": record.status.condition.state,
         "reason": record.status.condition.reason,
@@ -36,11 +32,11 @@ def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
         "tokens": {name: token.scope_map_id for name, token in cloud.tokens.items()},
         "scope maps": cloud.scope_maps,
         "clients": {p: [name_in(t) for t in c.clients] for p, c in cloud.connected.items()},
-        "standings": [e.standing for e in cloud.ledger(grant_of(record).ref).entries.values()],
+        "standings": [e.standing for e in cloud.ledger(grant.ref).entries.values()],
         "twin": entry,
-        "passwords": len(cloud.accepted(grant_of(record).names.token)),
-        "accepts what is delivered": password in cloud.accepted(grant_of(record).names.token),
+        "passwords": len(cloud.accepted(grant.names.token)),
+        "accepts what is delivered": password in cloud.accepted(grant.names.token),
         "keeps what is delivered": [v.value for v in enabled][-1:] == [password],
         "versions enabled": len(enabled),
-        "the device has it": cloud.devices[device].held == {grant_of(record).ref.name: password},
+        "the device has it": cloud.devices[device].held == {grant.ref.name: password},
     }

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, TokenId
+from firstpull.model.azure_resources import NewPassword, ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import NotAllowed, Refused

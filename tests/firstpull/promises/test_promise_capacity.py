@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import FakeToken
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
-from tests.firstpull.records import grant_of
-from tests.firstpull.test_promise_membership import FOREIGN, with_foreign_tokens
+from tests.firstpull.promises.test_promise_membership import FOREIGN, with_foreign_tokens
 
 SMALL = make_policy(
     connectedRegistries=[
@@ -62,7 +62,7 @@ async def test_a_site_overflows_and_then_refuses() -> None:
     with_foreign_tokens(harness)
     await ask_for_all(harness, 12, site="plant")
     assert states(harness) == [State.BLOCKED] * 3 + [State.READY] * 9
-    refs = [grant_of(r).ref for r in harness.cloud.all_records()]
+    refs = [r.status.grant.ref for r in harness.cloud.all_records() if r.status.grant]
     assert (refs.count(PLANT_ONE), refs.count(PLANT_TWO)) == (5, 4)
     assert harness.cloud.lists_refused == 0
 

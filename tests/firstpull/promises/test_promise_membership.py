@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import TokenId
+from firstpull.model.azure_resources import ScopeMapId, TokenId
 from firstpull.model.device_record import State
 from tests.firstpull.fakes import FakeToken, Fault, FaultKind, name_in
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness

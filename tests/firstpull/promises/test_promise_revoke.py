@@ -15,8 +15,8 @@ from firstpull.model.errors import Refused
 from firstpull.model.reasons import Reason
 from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, Harness, make_policy
+from tests.firstpull.reconcile.test_revoke import SETTLED, remains, revoked
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
-from tests.firstpull.test_revoke import SETTLED, remains, revoked
 
 SECOND = timedelta(seconds=1)
 
@@ -298,7 +298,7 @@ async def re_creation(harness: Harness) -> DeviceKey:
     return device
 
 
-@pytest.mark.parametrize("course", [onboarding, move, rotation, re_creation])
+@pytest.mark.parametrize("scenario", [onboarding, move, rotation, re_creation])
 async def test_a_revoke_at_any_moment_leaves_nothing(scenario: Scenario) -> None:
     number, cut_in = 0, True
     while cut_in:
@@ -349,7 +349,7 @@ async def test_a_request_at_any_moment_of_a_revoke_begins_anew() -> None:
     assert number > 20
 
 
-@pytest.mark.parametrize("course", [onboarding, move, rotation, re_creation])
+@pytest.mark.parametrize("scenario", [onboarding, move, rotation, re_creation])
 async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(scenario: Scenario) -> None:
     met = 0
     for seed in range(6):

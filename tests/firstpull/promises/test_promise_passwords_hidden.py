@@ -19,6 +19,7 @@ from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import make_plan
 from tests.firstpull.fakes import PASSWORD_MARK, Fault, FaultKind
 from tests.firstpull.harness import VALIDITY, Harness
+from tests.firstpull.records import provision
 
 
 async def test_the_fakes_do_note_a_password_in_a_record() -> None:
@@ -136,14 +137,10 @@ async def apply_now(harness: Harness, observed: Observed) -> None:
     """Carry out a plan outside of a pass, which would note an error rather than raise it."""
     now = harness.clock.now()
     plan = make_plan(observed, now=now, validity=VALIDITY)
-    if observed.chosen is None:
-        raise AssertionError("a ready device has its place")
     guard = Guard(until=now + timedelta(minutes=2), clock=harness.clock)
     worker = harness.processes[0].worker
     await worker.applier.apply(
-        plan.actions,
-        observed,
-        observed.chosen,
+        provision(plan).steps,
         guard=guard,
         journal=Journal(device=observed.record.device, clock=harness.clock),
     )

@@ -75,7 +75,6 @@ def test_an_edit_of_any_field_shows(change: dict[str, Any]) -> None:
     [
         {"address": "other"},
         {"username": "other"},
-        {"expires_at": MADE + VALIDITY + timedelta(seconds=1)},
         {"repositories": ("other",)},
         {"ca": CA},
         {"insecure": True},
@@ -91,6 +90,11 @@ def test_another_password_is_another_delivery() -> None:
     assert contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY) != contents().delivery_id(
         Secret("=pw/second"), expires_at=MADE + VALIDITY
     )
+
+
+def test_another_expiry_is_another_delivery() -> None:
+    ends = (MADE + VALIDITY, MADE + VALIDITY + timedelta(seconds=1))
+    assert len({contents().delivery_id(PASSWORD, expires_at=end) for end in ends}) == 2
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,9 @@ def test_fields_that_do_not_belong_are_taken_out_by_the_patch() -> None:
     before = edited(added=1, ca=["old"], insecure=True)
     entry = read_entry(before, "plantone")
     assert entry is not None
-    patch = contents().patch("plantone", PASSWORD, replaces=frozenset(entry.fields))
+    patch = contents().patch(
+        "plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=frozenset(entry.fields)
+    )
     assert merged(before, patch) == desired()
 
 
@@ -140,14 +146,18 @@ def test_the_patch_leaves_everything_else_of_the_twin_alone() -> None:
         "site": "north",
         "firstpull": {"registryCredentials": {"planttwo": {"password": "x"}}, "more": 1},
     }
-    after = merged(before, contents().patch("plantone", PASSWORD, replaces=()))
+    after = merged(
+        before, contents().patch("plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=())
+    )
     assert after["site"] == "north"
     assert after["firstpull"]["more"] == 1
     assert after["firstpull"]["registryCredentials"]["planttwo"] == {"password": "x"}
 
 
 def test_the_patch_hides_the_password_until_it_is_sent() -> None:
-    assert PASSWORD.reveal() not in repr(contents().patch("plantone", PASSWORD, replaces=()))
+    assert PASSWORD.reveal() not in repr(
+        contents().patch("plantone", PASSWORD, expires_at=MADE + VALIDITY, replaces=())
+    )
 
 
 @pytest.mark.parametrize(

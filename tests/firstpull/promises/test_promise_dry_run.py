@@ -72,7 +72,7 @@ async def test_a_dry_run_shows_what_a_pass_then_does() -> None:
     plan = await dry_run(harness, device)
     await harness.reconcile(device)
     assert [type(a).__name__ for a in plan.actions] == [
-        "TakePlace",
+        "ReserveRoom",
         "PutScopeMap",
         "CreateToken",
         "GeneratePassword",

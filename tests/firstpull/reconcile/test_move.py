@@ -12,7 +12,6 @@ from firstpull.model.azure_resources import (
     RegistryId,
     ScopeMapId,
     Slot,
-    TokenId,
 )
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import RetiringGrant, State
@@ -45,7 +44,7 @@ from tests.firstpull.harness import (
     connect,
     make_policy,
 )
-from tests.firstpull.records import grant_of
+from tests.firstpull.records import grant_of, provision
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 PLANT_THREE = ConnectedRegistryRef(registry=REGISTRY, name="plantthree")
@@ -417,7 +416,7 @@ async def test_other_actions_need_no_answer_for_the_twin_tells_none() -> None:
         ]
     )
     harness = Harness(policy=policy)
-    harness.cloud.synced[f"{REGISTRY}/tokens/plantone"] |= {"repositories/plant/*/metadata/read"}
+    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/plant/*/metadata/read"}
     device = await ready(harness)
     delivered = harness.cloud.record(device).status.delivery
     harness.devices_answer = False
@@ -509,6 +508,7 @@ def test_what_a_device_leaves_in_another_container_registry_has_a_token_of_its_o
         grant=grant,
         token_id=OTHER_REGISTRY.token(NAMES.token),
         connected_registry=None,
+        capacity=None,
         ledger=READY.observed().views[0].ledger,
         shares_token=False,
         token=token(password()),
@@ -519,8 +519,9 @@ def test_what_a_device_leaves_in_another_container_registry_has_a_token_of_its_o
         retiring=(view,),
     )
     plan = make_plan(observed, now=NOW, validity=VALIDITY)
-    assert plan.is_teardown
-    assert plan.gone == (grant,)
+    retire = provision(plan).retire
+    assert retire is not None
+    assert retire.gone == (grant,)
     kinds = [type(action).__name__ for action in plan.actions]
     assert kinds == ["DisableToken", "DisableSecretVersion", "DeleteToken"]
     (disabled,) = (a for a in plan.actions if isinstance(a, DisableSecretVersion))
@@ -533,6 +534,7 @@ def test_nothing_goes_before_the_device_has_logged_in_or_while_something_is_to_b
         grant=grant,
         token_id=REGISTRY.token(NAMES.token),
         connected_registry=None,
+        capacity=None,
         ledger=READY.observed().views[0].ledger,
         shares_token=True,
     )
@@ -542,16 +544,16 @@ def test_nothing_goes_before_the_device_has_logged_in_or_while_something_is_to_b
         READY.observed(record=retiring, listed=()),
     ):
         plan = make_plan(replace(observed, retiring=(view,)), now=NOW, validity=VALIDITY)
-        assert (plan.is_teardown, plan.gone) == (False, ())
+        assert provision(plan).retire is None
 
 
 def test_slots_that_were_asked_for_belong_to_the_token_of_the_container_registry() -> None:
     asked = record(slots_requested=frozenset({Slot.TWO}))
     stays = with_intent(asked, replace(INTENT, candidates=(PLANT_TWO,), at=NOW))
     leaves = with_intent(asked, replace(INTENT, candidates=(ELSEWHERE,), at=NOW))
-    assert stays.slots_requested == {Slot.TWO}
-    assert leaves.slots_requested == frozenset()
-    assert stays.retiring == leaves.retiring
+    assert stays.status.slots_requested == {Slot.TWO}
+    assert leaves.status.slots_requested == frozenset()
+    assert stays.status.retiring == leaves.status.retiring
     assert [grant.ref for grant in leaves.grants] == [PLANT_ONE]
 
 
@@ -569,7 +571,7 @@ def test_what_a_device_keeps_counts_where_its_token_is_the_one_of_before() -> No
 def test_a_device_without_a_delivery_keeps_nothing_of_what_was_asked_before() -> None:
     first = new_record(DEVICE, INTENT)
     second = with_intent(first, replace(INTENT, repositories=("plant/b",), at=NOW))
-    assert second.retained_actions == frozenset()
+    assert second.status.retained_actions == frozenset()
 
 
 async def test_a_site_over_two_container_registries_takes_connected_registries_of_the_one_asked_for() -> (

@@ -37,16 +37,17 @@ def view(ref: ConnectedRegistryRef = PLANT_ONE, **changes: Any) -> GrantView:  #
     """All that a device has at a place."""
     registry = ConnectedRegistry(
         name=ref.name,
-        client_token_ids=(TokenId(TokenId(str(TOKEN_ID).upper())),),
+        client_token_ids=(TokenId(str(TOKEN_ID).upper()),),
         sync_token_id=None,
         login_server=None,
         last_sync_at=None,
     )
     fields: dict[str, Any] = {
-        "holding": Grant(ref=ref, names=NAMES),
+        "grant": Grant(ref=ref, names=NAMES),
         "token_id": TOKEN_ID,
         "connected_registry": registry,
         "ledger": MEMBER,
+        "capacity": 50,
         "shares_token": False,
         "token": token(password()),
         "secrets": (
@@ -81,8 +82,8 @@ def kinds(
 def test_the_token_lets_nobody_in_before_anything_else_and_goes_after_everything_else() -> None:
     assert plan_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
         DisableToken(registry=REGISTRY, name=NAMES.token, why=WHY),
-        LeaveConnectedRegistry(ref=PLANT_ONE, token=NAMES.token, why=WHY),
-        RemoveFromTwin(connected_registries=("plantone",), why=WHY),
+        LeaveConnectedRegistry(ref=PLANT_ONE, token_id=TOKEN_ID, capacity=50, why=WHY),
+        RemoveFromTwin(connected_registries=("plantone",), twin_etag="t1", why=WHY),
         DisableSecretVersion(secret=NAMES.secret, version="v1", why=WHY),
         DisableSecretVersion(secret=NAMES.secret, version="v2", why=WHY),
         DeleteToken(registry=REGISTRY, name=NAMES.token, why=WHY),
@@ -112,8 +113,8 @@ def test_what_the_device_keeps_loses_neither_token_nor_secret() -> None:
     both = merged(desired(), {"firstpull": {"registryCredentials": {"planttwo": entry}}})
     actions = plan_teardown((shared,), twin(both), in_use=("plantone",), why=WHY)
     assert actions == (
-        LeaveConnectedRegistry(ref=PLANT_TWO, token=NAMES.token, why=WHY),
-        RemoveFromTwin(connected_registries=("planttwo",), why=WHY),
+        LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY),
+        RemoveFromTwin(connected_registries=("planttwo",), twin_etag="t1", why=WHY),
     )
 
 
@@ -123,12 +124,12 @@ def test_an_entry_that_is_in_use_stays_for_connected_registries_of_one_name_shar
 
 def test_a_whole_entry_for_another_token_is_somebody_elses_and_stays() -> None:
     other = Grant(ref=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
-    assert kinds(view(**(NOTHING | {"holding": other})), desired=twin(desired())) == []
+    assert kinds(view(**(NOTHING | {"grant": other})), desired=twin(desired())) == []
 
 
 def test_a_broken_entry_is_withdrawn_whoever_broke_it() -> None:
     for change in ({"password": "changed"}, {"username": "another"}, {"password": None}):
-        assert kinds(view(**NOTHING), desired=twin(edited(**change))) == ["WithdrawFromTwin"]
+        assert kinds(view(**NOTHING), desired=twin(edited(**change))) == ["RemoveFromTwin"]
 
 
 def test_two_connected_registries_with_one_token_disable_and_delete_it_once() -> None:
@@ -137,7 +138,7 @@ def test_two_connected_registries_with_one_token_disable_and_delete_it_once() ->
         "DisableToken",
         "LeaveConnectedRegistry",
         "LeaveConnectedRegistry",
-        "WithdrawFromTwin",
+        "RemoveFromTwin",
         "DisableSecretVersion",
         "DisableSecretVersion",
         "DeleteToken",

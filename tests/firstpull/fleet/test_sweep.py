@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, StoredSecret, TokenId
+from firstpull.model.azure_resources import (
+    NewPassword,
+    ScopeMap,
+    ScopeMapId,
+    Slot,
+    StoredSecret,
+)
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Transient
@@ -254,7 +260,7 @@ def disable_token(harness: Harness, device: DeviceKey) -> None:
 
 
 def other_scope_map(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.tokens[token_of(harness, device)].scope_map_id = f"{REGISTRY}/scopeMaps/other"
+    harness.cloud.tokens[token_of(harness, device)].scope_map_id = REGISTRY.scope_map("other")
 
 
 def change_scope_map(harness: Harness, device: DeviceKey) -> None:
@@ -339,7 +345,7 @@ MEDDLING: list[tuple[Callable[[Harness, DeviceKey], None], str]] = [
     (disable_token, "the token is disabled"),
     (other_scope_map, "the token has another scope map"),
     (change_scope_map, "the scope map was changed"),
-    (lose_scope_map, "the scope map was changed"),
+    (lose_scope_map, "the scope map is missing"),
     (off_the_list, "the token is off the list"),
     (regenerate, "the password was changed"),
     (delete_password, "the password was changed"),
@@ -396,7 +402,7 @@ async def test_an_entry_that_is_gone_is_told_whether_the_query_shows_the_device_
 async def test_a_lost_ledger_of_many_is_rebuilt_and_the_list_stays() -> None:
     harness = Harness()
     devices = await fleet(harness, 6)
-    foreign = TokenId(f"{REGISTRY}/tokens/foreign")
+    foreign = REGISTRY.token("foreign")
     harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     listed = {name_in(token_id) for token_id in harness.cloud.connected[PLANT_ONE].clients}
@@ -417,9 +423,7 @@ async def hold_room(harness: Harness, token: str, standing: Standing) -> None:
     ledgers = harness.processes[0].membership.ledgers
     stored = await ledgers.get(PLANT_ONE)
     ledger = stored.value if stored is not None else Ledger()
-    entry = Entry(
-        token_id=TokenId(f"{REGISTRY}/tokens/{token}"), standing=standing, since=harness.clock.now()
-    )
+    entry = Entry(token_id=REGISTRY.token(f"{token}"), standing=standing, since=harness.clock.now())
     await ledgers.put(PLANT_ONE, ledger.with_entry(entry), etag=stored.etag if stored else None)
 
 
@@ -444,7 +448,7 @@ async def test_what_leaves_the_ledger_stays_in_the_list() -> None:
     """It may be somebody else's: nobody knows, so it counts as theirs from then on."""
     harness = Harness()
     harness.cloud.tokens["nobodys"] = FakeToken(ScopeMapId("someone's"))
-    foreign = TokenId(f"{REGISTRY}/tokens/nobodys")
+    foreign = REGISTRY.token("nobodys")
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     await hold_room(harness, "nobodys", Standing.MEMBER)
     harness.clock.advance(2 * HOUR)
@@ -474,7 +478,7 @@ async def test_a_scope_map_without_a_reference_goes_after_a_day() -> None:
     await harness.make_ready()
     add_lonely_map(harness)
     first = await harness.sweep()
-    assert list(first.scope_maps_unreferenced) == [f"{REGISTRY}/scopeMaps/{LONELY_MAP}"]
+    assert list(first.scope_maps_unreferenced) == [REGISTRY.scope_map(LONELY_MAP)]
     await harness.run_for(timedelta(hours=23))
     assert (await harness.sweep()).scope_maps_removed == 0
     await harness.run_for(timedelta(hours=1))
@@ -724,7 +728,7 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     devices = await fleet(harness, 3)
     harness.cloud.devices.clear()
     held = await harness.sweep()
-    with harness.cloud.grant("secrets.list_secrets") as call:
+    with harness.cloud.hold_call("secrets.list_secrets") as call:
         task = asyncio.create_task(harness.sweep())
         await call.reached.wait()
         await harness.processes[1].application.sweeper.approve(held.id)

@@ -15,6 +15,7 @@ from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     StoredSecret,
     Token,
     TokenId,
@@ -26,6 +27,7 @@ from firstpull.model.device_record import (
     Condition,
     DeviceRecord,
     DeviceWarning,
+    Grant,
     RetiringGrant,
     Revocation,
     Rotation,
@@ -43,6 +45,7 @@ from tests.firstpull.builders import (
     NOW,
     READY_SCOPE_MAP,
     SCOPE_MAP,
+    SCOPE_MAP_ID,
     TOKEN_ID,
     desired,
     edited,
@@ -56,7 +59,7 @@ from tests.firstpull.records import changed
 TAG = "firstpull"
 SECRET_TAGS = {"deployment": "test", "token": NAMES.token}
 LATER = NOW + timedelta(hours=1)
-AT_REST = record(due_at=LATER)
+AT_REST = record(due_at=LATER, observed_at=MADE)
 REVOKED = Condition(state=State.REVOKED, reason=Reason.REVOKED, message="", since=MADE)
 TOMBSTONE = record(
     revocation=Revocation(requested_by="a test", at=MADE),
@@ -91,7 +94,7 @@ def registry(
         connected["plantone"] = ConnectedRegistry(
             name="plantone",
             client_token_ids=clients,
-            sync_token_id=f"{REGISTRY}/tokens/plantone",
+            sync_token_id=REGISTRY.token("plantone"),
             login_server=None,
             last_sync_at=NOW,
             connection_state=state,
@@ -140,10 +143,10 @@ def test_a_device_that_has_all_that_its_record_says_has_not_drifted() -> None:
         ({"found": None}, "the token is missing"),
         ({"found": token(password(), enabled=False)}, "the token is disabled"),
         (
-            {"found": token(password(), scope_map_id=f"{REGISTRY}/scopeMaps/x")},
+            {"found": token(password(), scope_map_id=REGISTRY.scope_map("x"))},
             "the token has another scope map",
         ),
-        ({"scope_map": None}, "the scope map was changed"),
+        ({"scope_map": None}, "the scope map is missing"),
         (
             {"scope_map": ScopeMap(name=SCOPE_MAP, actions=frozenset())},
             "the scope map was changed",
@@ -160,8 +163,8 @@ def test_what_differs_in_the_container_registry(changes: dict[str, Any], told: s
 
 
 def test_ids_in_another_case_are_the_same() -> None:
-    found = token(password(), scope_map_id=f"{REGISTRY}/SCOPEMAPS/{SCOPE_MAP}".upper())
-    assert in_registry(found=found, clients=(TokenId(TokenId(str(TOKEN_ID).upper())),)) == ()
+    found = token(password(), scope_map_id=ScopeMapId(str(SCOPE_MAP_ID).upper()))
+    assert in_registry(found=found, clients=(TokenId(str(TOKEN_ID).upper()),)) == ()
 
 
 @pytest.mark.parametrize("standing", [None, *Standing])
@@ -213,29 +216,46 @@ def test_nothing_is_concluded_from_what_could_not_be_read(missing: dict[str, Any
     assert warnings_of(AT_REST, found) == ()
 
 
-UNDER_WAY = [
-    record(due_at=NOW),
-    replace(AT_REST, claim=Claim(owner="me", until=LATER)),
-    changed(AT_REST, generation=2),
-    changed(
+def in_state(state: State) -> DeviceRecord:
+    condition = Condition(state=state, reason=Reason.ACCEPTED, message="", since=MADE)
+    return changed(AT_REST, condition=condition)
+
+
+CLAIMED = replace(AT_REST, claim=Claim(owner="me", until=LATER))
+UNDER_WAY = {
+    "due": changed(AT_REST, due_at=NOW),
+    "another generation": changed(AT_REST, generation=2),
+    "a rotation": changed(
         AT_REST, rotation=Rotation(replaces="v1", immediately=False, requested_by="me", at=MADE)
     ),
-    changed(AT_REST, retiring=(RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False),)),
-    changed(NEW_RECORD, due_at=LATER),
-    TOMBSTONE,
-    changed(
-        AT_REST,
-        condition=Condition(
-            state=State.WAITING, reason=Reason.DEVICE_DISABLED, message="", since=MADE
-        ),
+    "a move": changed(
+        AT_REST, retiring=(RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False),)
     ),
-]
+    "waiting": in_state(State.WAITING),
+}
+NOT_COMPARED = {
+    "pending": in_state(State.PENDING),
+    "blocked": in_state(State.BLOCKED),
+    "claimed": CLAIMED,
+    "never observed": changed(AT_REST, observed_at=None),
+    "observed since": changed(AT_REST, observed_at=NOW),
+    "new": changed(NEW_RECORD, due_at=LATER),
+    "revoked": TOMBSTONE,
+}
+ALL_GONE: dict[str, Any] = {"registries": {REGISTRY: registry()}, "secrets": {}}
 
 
-@pytest.mark.parametrize("busy", UNDER_WAY)
-def test_a_device_that_is_under_way_is_left_to_its_worker(busy: DeviceRecord) -> None:
-    assert not is_at_rest(busy, now=NOW)
-    assert drift(busy, registries={REGISTRY: registry()}, secrets={}) == ()
+@pytest.mark.parametrize("busy", UNDER_WAY.values(), ids=UNDER_WAY)
+def test_a_device_that_is_under_way_is_compared_all_the_same(busy: DeviceRecord) -> None:
+    assert not is_at_rest(busy, inventory())
+    assert drift(busy, **ALL_GONE) == drift(**ALL_GONE)
+
+
+@pytest.mark.parametrize("record", NOT_COMPARED.values(), ids=NOT_COMPARED)
+def test_a_device_that_no_pass_could_mend_or_that_a_worker_is_at_is_not_compared(
+    record: DeviceRecord,
+) -> None:
+    assert drift(record, **ALL_GONE) == ()
 
 
 def test_a_device_that_its_hub_had_and_shows_no_more_is_gone() -> None:
@@ -244,8 +264,7 @@ def test_a_device_that_its_hub_had_and_shows_no_more_is_gone() -> None:
     assert gone_devices(inventory(**empty)) == (DEVICE,)
     assert gone_devices(inventory(TOMBSTONE, **empty)) == ()
     assert gone_devices(inventory(NEW_RECORD, **empty)) == ()
-    blocked = replace(AT_REST, claim=Claim(owner="me", until=LATER))
-    assert gone_devices(inventory(blocked, **empty)) == (DEVICE,)
+    assert gone_devices(inventory(CLAIMED, **empty)) == (DEVICE,)
 
 
 def test_who_opts_in_and_has_no_record_is_new() -> None:
@@ -269,7 +288,7 @@ def test_a_tombstone_is_another_devices_where_the_identity_differs() -> None:
 
 
 STRANGER = token(password())
-OTHERS = replace(STRANGER, name="foreign", id=TokenId(f"{REGISTRY}/tokens/foreign"))
+OTHERS = replace(STRANGER, name="foreign", id=REGISTRY.token("foreign"))
 
 
 def unexplained_in(*records: DeviceRecord, **changes: Any) -> list[tuple[Kind, str, str]]:  # noqa: ANN401 - fields of Inventory
@@ -343,15 +362,14 @@ def test_what_a_device_is_to_lose_is_explained() -> None:
 
 def unreferenced(
     *records: DeviceRecord,
-    before: Mapping[str, datetime] | None = None,
+    before: Mapping[ScopeMapId, datetime] | None = None,
     **changes: Any,  # noqa: ANN401 - fields of Inventory
-) -> dict[str, datetime]:
+) -> dict[ScopeMapId, datetime]:
     found = inventory(**({"records": records} | changes))
     return unreferenced_scope_maps(found, deployment="test", before=before or {})
 
 
 LONELY = {REGISTRY: registry()}
-SCOPE_MAP_ID = f"{REGISTRY}/scopeMaps/{SCOPE_MAP}"
 
 
 def test_a_scope_map_that_a_token_or_a_record_refers_to_is_in_use() -> None:
@@ -396,9 +414,10 @@ def test_the_clients_of_a_connected_registry_are_all_that_records_have_or_are_to
     None
 ):
     moving = changed(
-        record(ref=PLANT_TWO), retiring=(RetiringGrant(ref=PLANT_ONE, names=NAMES, at_once=False),)
+        record(grant=Grant(ref=PLANT_TWO, names=NAMES)),
+        retiring=(RetiringGrant(ref=PLANT_ONE, names=NAMES, at_once=False),),
     )
-    key = TOKEN_ID.casefold()
+    key = TOKEN_ID
     assert clients_of(inventory(), PLANT_ONE) == {key}
     assert clients_of(inventory(), PLANT_TWO) == frozenset()
     assert clients_of(inventory(moving), PLANT_ONE) == {key}

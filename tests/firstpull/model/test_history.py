@@ -42,10 +42,10 @@ def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
     clock = VirtualClock()
     journal = Journal(device=DEVICE, clock=clock)
     with caplog.at_level(logging.INFO, logger="firstpull"):
-        journal.note("device.token.created", token="fp-1", ref="plantone")  # noqa: S106 - a name
+        journal.note("device.token.created", token="fp-1", registry="plantone")  # noqa: S106 - a name
     assert journal.entries == [
         HistoryEntry(
-            at=clock.now(), event="device.token.created", detail="token fp-1, place plantone"
+            at=clock.now(), event="device.token.created", detail="token fp-1, registry plantone"
         )
     ]
     (line,) = caplog.messages
@@ -92,7 +92,7 @@ async def test_a_whole_life_is_told_with_who_asked_for_it() -> None:
     assert done[done.index("device.revoke.recorded") + 1 :][:6] == [
         "device.token.disabled",
         "device.membership.left",
-        "device.credential.withdrawn",
+        "device.credential.removed",
         "device.secret.disabled",
         "device.token.deleted",
         "device.access.revoked",
@@ -112,7 +112,7 @@ async def test_reconciles_a_device_that_is_as_it_should_be_tell_nothing() -> Non
     before = harness.cloud.record(device).history
     for _ in range(5):
         await harness.ask()
-        await harness.look(device)
+        await harness.reconcile(device)
         await harness.run_for(timedelta(hours=1))
     assert harness.cloud.record(device).history == before
 

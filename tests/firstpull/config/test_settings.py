@@ -13,7 +13,7 @@ from tests.firstpull.harness import HUB, REGISTRY
 POLICY = json.dumps(
     {
         "hubs": [HUB],
-        "containerRegistries": [REGISTRY],
+        "containerRegistries": [str(REGISTRY)],
         "connectedRegistries": [{"name": "plantone"}],
     }
 )
@@ -101,7 +101,7 @@ def test_errors_in_the_policy_name_their_connected_registry_in_it(
     policy = json.dumps(
         {
             "hubs": [HUB],
-            "containerRegistries": [REGISTRY, "acrtest"],
+            "containerRegistries": [str(REGISTRY), "acrtest"],
             "connectedRegistries": [{"name": "plantone", "capacity": -1}, {"name": "planttwo"}],
         }
     )

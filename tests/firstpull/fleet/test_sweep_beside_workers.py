@@ -24,7 +24,7 @@ FOUND = "device.drift.found"
 
 async def sweep_while(harness: Harness, act: Callable[[], Awaitable[object]]) -> tuple[object, ...]:
     """A sweep, and what is done when it has read all but the records' end: what it says."""
-    with harness.cloud.grant("hubs.list_devices", answer=True) as call:
+    with harness.cloud.hold_call("hubs.list_devices", answer=True) as call:
         sweeping = asyncio.create_task(harness.sweep())
         await call.reached.wait()
         await act()

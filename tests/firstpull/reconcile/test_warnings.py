@@ -62,7 +62,7 @@ def test_a_device_that_is_as_it_should_be_has_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "warned"),
+    ("state", "warning"),
     [("Online", False), ("Syncing", False), (None, False), ("Offline", True), ("Unhealthy", True)],
 )
 def test_a_connected_registry_that_is_out_of_touch_is_told_of(
@@ -126,7 +126,7 @@ def test_warnings_come_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("synced", "warned"),
+    ("synced", "warning"),
     [(NOW + MINUTE, False), (NOW, True), (NOW - DAY, True), (None, True)],
 )
 def test_after_a_revoke_a_connected_registry_has_to_sync_once(
@@ -247,7 +247,7 @@ async def test_a_warning_ends_with_its_cause_for_a_device_that_waits_too() -> No
     harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
     device = await harness.make_ready()
     harness.cloud.change_identity(device, enabled=False)
-    await harness.look(device)
+    await harness.reconcile(device)
     harness.cloud.connected[PLANT_ONE].connection_state = "Online"
     await harness.run_for(HOUR)
     await harness.sweep()

@@ -147,7 +147,7 @@ def test_names_that_are_not_listed_are_not_found() -> None:
     assert policy.registry_id(None) == policy.registry_id("acrtest") == REGISTRY
     assert policy.site("nowhere") is None
     assert policy.connected_registry("nowhere", registry=None) is None
-    assert name_of(REGISTRY) == "acrtest"
+    assert REGISTRY.name == "acrtest"
 
 
 def test_what_is_not_said_is_the_least() -> None:
@@ -166,7 +166,7 @@ def test_a_certificate_is_taken_as_it_is() -> None:
         json.dumps(
             {
                 "hubs": [HUB],
-                "containerRegistries": [REGISTRY],
+                "containerRegistries": [str(REGISTRY)],
                 "connectedRegistries": [{"name": "plantone", "ca": PEM}],
             }
         )

@@ -88,11 +88,11 @@ def test_deployments_and_hubs_do_not_share_tokens() -> None:
 def test_secrets_of_two_container_registries_differ_and_their_id_may_change_case() -> None:
     device = DeviceKey(hub=HUB, device_id="press-1")
 
-    def secret(registry: str) -> str:
-        return names_for(device, deployment="test", registry=RegistryId(registry)).secret
+    def secret(registry: object) -> str:
+        return names_for(device, deployment="test", registry=RegistryId(str(registry))).secret
 
     assert secret(REGISTRY) == secret(str(REGISTRY).upper())
-    assert secret(REGISTRY) != secret(REGISTRY + "2")
+    assert secret(REGISTRY) != secret(f"{REGISTRY}2")
 
 
 @given(st.frozensets(st.sampled_from(["a", "b", "c/d", "e/*"]), min_size=1))

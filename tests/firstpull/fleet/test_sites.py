@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from firstpull.fleet.sites import NOT_FOUND, Room, SitesView
-from firstpull.model.azure_resources import TokenId
+from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.errors import Transient
 from tests.firstpull.fakes import FakeToken
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
@@ -33,7 +33,7 @@ async def rooms(harness: Harness) -> dict[str, Room]:
 def with_foreign(harness: Harness, count: int) -> None:
     for n in range(count):
         harness.cloud.tokens[f"foreign{n}"] = FakeToken(ScopeMapId("someone's"))
-        token_id = TokenId(f"{REGISTRY}/tokens/foreign{n}")
+        token_id = REGISTRY.token(f"foreign{n}")
         harness.cloud.connected[PLANT_ONE].clients.append(token_id)
 
 

@@ -11,7 +11,7 @@ from tests.firstpull.harness import REGISTRY
 
 
 def token(name: str) -> TokenId:
-    return TokenId(f"{REGISTRY}/tokens/{name}")
+    return REGISTRY.token(f"{name}")
 
 
 def ledger(**standings: Standing) -> Ledger:
@@ -66,9 +66,9 @@ def test_room_is_used_by_ours_wherever_they_stand_and_by_others_in_the_list(
 
 def test_entries_are_found_in_any_case_and_told_in_the_order_of_reservation() -> None:
     found = ledger(b=JOINING, a=MEMBER, c=JOINING)
-    assert found.get(TokenId(token("B").upper())) == found.get(token("b"))
+    assert found.get(TokenId(str(token("B")).upper())) == found.get(token("b"))
     assert [e.token_id for e in found.of(JOINING, MEMBER)] == [token(n) for n in "bac"]
-    assert found.without(TokenId(token("b").upper())).get(token("b")) is None
+    assert found.without(TokenId(str(token("b")).upper())).get(token("b")) is None
 
 
 def test_a_standing_is_changed_only_where_there_is_an_entry() -> None:

@@ -112,7 +112,7 @@ MEANING: dict[Reason, str] = {
     Reason.TOKEN_NOT_OURS: "A token with the name exists, and it is not this device's.",
     Reason.TOKEN_NOT_FOUND: "The container registry has no token with the name to adopt.",
     Reason.TOKEN_IN_USE: "A connected registry still uses the token.",
-    Reason.TWIN_ENTRY_NOT_OURS: "The twin's entry for the connected registry is not firstpull's.",
+    Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
     Reason.TWIN_FULL: "IoT Hub refused the credentials: the twin would be too large.",
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",

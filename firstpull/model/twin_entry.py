@@ -20,7 +20,7 @@ from firstpull.model.secret import Secret
 _SECTION = "firstpull"
 _CREDENTIALS = "registryCredentials"
 _CA_CHUNK = 4000
-"""Characters per string; a twin takes 4,096 bytes per string (iot-hub-devguide-device-twins)."""
+"""Characters per string; the limit is 4,096 bytes (iot-hub-devguide-device-twins)."""
 _NAME = re.compile(r"[A-Za-z]{1,64}")
 
 

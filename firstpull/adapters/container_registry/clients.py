@@ -59,8 +59,9 @@ class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
         for name, value in headers.items():
             kind = name.lower().removeprefix(_REMAINING)
             if kind != name.lower() and str(value).isdigit():
-                about = {"subscription": self._subscription, "kind": kind}
-                telemetry.REQUESTS_LEFT.set(int(value), about)
+                telemetry.REQUESTS_LEFT.set(
+                    int(value), {"subscription": self._subscription, "kind": kind}
+                )
 
 
 class Clients:

@@ -33,7 +33,7 @@ class Gauges:
         for state, count in states.items():
             telemetry.DEVICES.set(count, {"state": state.value})
         age = self._seconds_since(oldest) if oldest is not None else 0
-        telemetry.OLDEST_UNACKNOWLEDGED.set(age, {})
+        telemetry.OLDEST_UNACKNOWLEDGED.set(age)
         await self._measure_sweep()
         await self._measure_clients()  # last: Azure Resource Manager may not answer
 
@@ -56,7 +56,7 @@ class Gauges:
         stored = await self.sweeps.get()
         at = stored.value.complete_at if stored is not None else None
         if at is not None:
-            telemetry.SWEEP_AGE.set(self._seconds_since(at), {})
+            telemetry.SWEEP_AGE.set(self._seconds_since(at))
 
     def _seconds_since(self, at: datetime) -> float:
         return max((self.clock.now() - at).total_seconds(), 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any, TypedDict, overload
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -69,10 +69,17 @@ class Gauge[Attributes: Mapping[str, object]]:
         self._lock = threading.Lock()
         _meter.create_observable_gauge(name, [self._export], unit=unit, description=description)
 
-    def set(self, value: float, attributes: Attributes) -> None:
+    @overload
+    def set(self: Gauge[NoAttributes], value: float) -> None: ...
+
+    @overload
+    def set(self, value: float, attributes: Attributes) -> None: ...
+
+    def set(self, value: float, attributes: Mapping[str, object] | None = None) -> None:
         """Set the value to export next, in place of one that was not exported yet."""
+        key = frozenset((name, str(text)) for name, text in (attributes or {}).items())
         with self._lock:
-            self._values[frozenset((key, str(text)) for key, text in attributes.items())] = value
+            self._values[key] = value
 
     def _export(self, options: metrics.CallbackOptions) -> Iterator[metrics.Observation]:
         del options

@@ -64,11 +64,11 @@ class Onboarding:
         already has another token than the one to adopt.
         """
         for _ in range(ATTEMPTS):
-            stored, proposed = await self._stored_and_proposed(
+            stored, wanted = await self._stored_and_wanted(
                 request, requested_by=requested_by, asked_at=asked_at
             )
             try:
-                record = await self._write(stored, proposed)
+                record = await self._write(stored, wanted)
             except Conflict:
                 continue
             if record.schedule.due_at <= self.clock.now():
@@ -80,10 +80,10 @@ class Onboarding:
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
     ) -> DeviceRecord:
         """The record that `ask` would write. Writes nothing; raises what `ask` raises."""
-        _, proposed = await self._stored_and_proposed(
+        _, wanted = await self._stored_and_wanted(
             request, requested_by=requested_by, asked_at=asked_at
         )
-        return proposed
+        return wanted
 
     async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
         """Record the first request for a device; enqueue a known device unchanged.
@@ -133,7 +133,7 @@ class Onboarding:
         """A page of records."""
         return await self.records.page(query)
 
-    async def _stored_and_proposed(
+    async def _stored_and_wanted(
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None
     ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
         now = self.clock.now()
@@ -144,25 +144,25 @@ class Onboarding:
         stored = await self.records.get(device)
         if stored is None:
             return None, new_record(device, intent)
-        return stored, _proposed_record(stored.value, intent, now=now)
+        return stored, _wanted_record(stored.value, intent, now=now)
 
     async def _write(
-        self, stored: Stored[DeviceRecord] | None, proposed: DeviceRecord
+        self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord
     ) -> DeviceRecord:
         if stored is None:
-            written = await self.records.insert(proposed)
-        elif proposed == stored.value:
-            return proposed
+            written = await self.records.insert(wanted)
+        elif wanted == stored.value:
+            return wanted
         else:
-            written = await self.records.replace(proposed, etag=stored.etag)
-            if proposed.spec.generation == stored.value.spec.generation:
+            written = await self.records.replace(wanted, etag=stored.etag)
+            if wanted.spec.generation == stored.value.spec.generation:
                 return written.value
         emit(
             LogEvent.DEVICE_INTENT_RECORDED,
-            hub=proposed.device.hub,
-            device_id=proposed.device.device_id,
-            generation=proposed.spec.generation,
-            requested_by=proposed.spec.intent.requested_by,
+            hub=wanted.device.hub,
+            device_id=wanted.device.device_id,
+            generation=wanted.spec.generation,
+            requested_by=wanted.spec.intent.requested_by,
         )
         return written.value
 
@@ -213,7 +213,7 @@ def _forbidden(
                     break
 
 
-def _proposed_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
+def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
     """The record after a request. Raises Refused."""
     revoked = record.spec.revocation
     if revoked is None and record.spec.intent.asks_the_same(intent):

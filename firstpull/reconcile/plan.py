@@ -123,7 +123,7 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
         why = "the device's access was revoked"
         return _teardown(observed, observed.retiring, in_use=(), why=why)
     if observed.is_another_device:
-        why = "the hub has another device with this id now"
+        why = "the device was registered anew: it is another device"
         return ResetPlan(actions=_end_passwords(observed, why=why))
     target = check_preconditions(observed)
     if isinstance(target, Blocker):
@@ -300,7 +300,7 @@ class _Planner:
         reserved = self._view.ledger.get(self._token_id) is not None
         if self._status.grant is not None and reserved:
             return ()
-        why = f"{self._view.ref} is the first requested connected registry with room"
+        why = f"{self._view.ref} is the first connected registry asked for that has room"
         if self._status.grant is not None:
             why = Difference.LEDGER_ENTRY_MISSING.value
         return (
@@ -464,7 +464,7 @@ class _Planner:
         if slot is None:
             return ()
         if self._wants_rotation():
-            why = "a request asks for another password"
+            why = "another password was asked for"
         elif self._current is not None:
             why = "the password is past half its life"
         else:
@@ -532,7 +532,7 @@ class _Planner:
         if delivery.secret_version != current.version:
             return "there is a newer password" if self._may_switch(current) else None
         outdated = entry.fields != contents.without_password(current.expires_at)
-        return "the twin's entry is out of date" if outdated else None
+        return "what is in the twin is out of date" if outdated else None
 
     def _may_switch(self, current: Credential) -> bool:
         """Whether the connected registry has the newer password, by the time of its last sync.
@@ -549,7 +549,7 @@ class _Planner:
         token = None if self._ends_at_once else self._found.token
         for action in kept:
             token = token.with_passwords_in(action.slots) if token is not None else None
-        why = "the token no longer has its password"
+        why = "its password is no longer the token's"
         return tuple(
             DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
             for version in superseded_versions(token, self._found.secrets)

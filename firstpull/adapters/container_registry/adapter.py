@@ -166,7 +166,7 @@ class ContainerRegistryAdapter:
                 if users:
                     raise Blocked(
                         Reason.TOKEN_IN_USE,
-                        f"The token {name} is still in use by {users}.",
+                        f"The token {name} is used by {users}.",
                         remedy="Take the token off that list, by az acr connected-registry update "
                         "--remove-client-tokens; firstpull then deletes it by itself.",
                     ) from None

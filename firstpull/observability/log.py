@@ -18,7 +18,7 @@ FieldValue = str | int | float | bool | None
 
 
 def emit(event: LogEvent, **fields: FieldValue) -> None:
-    """Log one event. The types keep secrets out: a `Secret` is none of them."""
+    """Log one event. The type of a field excludes `Secret`."""
     _write(logging.INFO, event, fields)
 
 
@@ -28,9 +28,9 @@ def emit_warning(event: LogEvent, **fields: FieldValue) -> None:
 
 
 def emit_crash(event: LogEvent, error: Exception, **fields: FieldValue) -> None:
-    """Log a fault of firstpull itself: its type and where it arose.
+    """Log a defect in firstpull: the exception's type and innermost frames.
 
-    Not the exception's text, which may hold anything.
+    The exception's text may hold a secret, so it is not logged.
     """
     frames = reversed(traceback.extract_tb(error.__traceback__)[-_FRAMES:])
     where = " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)

@@ -9,6 +9,9 @@ from enum import StrEnum
 from typing import Self
 
 _DEVICE = ("hub", "device_id")
+_RECORDED = ("a request changed the record's spec", *_DEVICE, "generation", "requested_by")
+_PASS = (*_DEVICE, "generation", "reason", "attempts")
+_ENDED = ("a pass ended in this state; a warning for `blocked`", *_PASS)
 
 
 class LogEvent(StrEnum):
@@ -25,28 +28,9 @@ class LogEvent(StrEnum):
         event.fields = fields
         return event
 
-    DEVICE_INTENT_RECORDED = (
-        "device.intent.recorded",
-        "a request changed the record's spec",
-        *_DEVICE,
-        "generation",
-        "requested_by",
-    )
-    DEVICE_REVOKE_RECORDED = (
-        "device.revoke.recorded",
-        "a request changed the record's spec",
-        *_DEVICE,
-        "generation",
-        "requested_by",
-    )
-    DEVICE_ROTATION_RECORDED = (
-        "device.rotation.recorded",
-        "a request changed the record's spec",
-        *_DEVICE,
-        "generation",
-        "requested_by",
-        "immediately",
-    )
+    DEVICE_INTENT_RECORDED = "device.intent.recorded", *_RECORDED
+    DEVICE_REVOKE_RECORDED = "device.revoke.recorded", *_RECORDED
+    DEVICE_ROTATION_RECORDED = "device.rotation.recorded", *_RECORDED, "immediately"
     DEVICE_SCOPE_MAP_WRITTEN = "device.scope_map.written", "step 5", *_DEVICE, "scope_map"
     DEVICE_TOKEN_CREATED = "device.token.created", "step 5", *_DEVICE, "token"
     DEVICE_TOKEN_UPDATED = "device.token.updated", "step 5", *_DEVICE, "token"
@@ -85,7 +69,7 @@ class LogEvent(StrEnum):
     DEVICE_ACCESS_REVOKED = "device.access.revoked", "nothing of the device is left", *_DEVICE
     DEVICE_CREDENTIAL_ACKNOWLEDGED = (
         "device.credential.acknowledged",
-        "the device has logged in with what was delivered",
+        "the device has logged in with the delivered credentials",
         *_DEVICE,
     )
     DEVICE_DRIFT_FOUND = (
@@ -106,70 +90,18 @@ class LogEvent(StrEnum):
         *_DEVICE,
         "reason",
     )
-    DEVICE_RECONCILE_PENDING = (
-        "device.reconcile.pending",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
-    DEVICE_RECONCILE_CONVERGING = (
-        "device.reconcile.converging",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
-    DEVICE_RECONCILE_WAITING = (
-        "device.reconcile.waiting",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
+    DEVICE_RECONCILE_PENDING = "device.reconcile.pending", *_ENDED
+    DEVICE_RECONCILE_CONVERGING = "device.reconcile.converging", *_ENDED
+    DEVICE_RECONCILE_WAITING = "device.reconcile.waiting", *_ENDED
     DEVICE_RECONCILE_BLOCKED = (
         "device.reconcile.blocked",
         "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
+        *_PASS,
     )
-    DEVICE_RECONCILE_DELIVERED = (
-        "device.reconcile.delivered",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
-    DEVICE_RECONCILE_READY = (
-        "device.reconcile.ready",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
-    DEVICE_RECONCILE_REVOKING = (
-        "device.reconcile.revoking",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
-    DEVICE_RECONCILE_REVOKED = (
-        "device.reconcile.revoked",
-        "a pass ended in this state; a warning for `blocked`",
-        *_DEVICE,
-        "generation",
-        "reason",
-        "attempts",
-    )
+    DEVICE_RECONCILE_DELIVERED = "device.reconcile.delivered", *_ENDED
+    DEVICE_RECONCILE_READY = "device.reconcile.ready", *_ENDED
+    DEVICE_RECONCILE_REVOKING = "device.reconcile.revoking", *_ENDED
+    DEVICE_RECONCILE_REVOKED = "device.reconcile.revoked", *_ENDED
     DEVICE_RECONCILE_CRASHED = (
         "device.reconcile.crashed",
         "a defect in a pass; an error",

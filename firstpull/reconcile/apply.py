@@ -44,16 +44,16 @@ class Guard:
     clock: Clock
 
     def check(self) -> None:
-        """Raise Transient when a write begun now could end after the claim."""
+        """Raise Transient if a write that begins now could end after the claim."""
         if self.clock.now() + timedelta(seconds=REQUEST_DEADLINE) >= self.until:
             raise Transient(
-                Reason.OUT_OF_TIME, "The time for one pass is over; it goes on in the next."
+                Reason.OUT_OF_TIME, "The time for one pass is over; the next pass continues."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applier:
-    """Carries out provisions."""
+    """Carries out the steps of provisions."""
 
     deployment: str
     registries: ContainerRegistries
@@ -69,9 +69,9 @@ class Applier:
         guard: Guard,
         journal: Journal,
     ) -> Delivery | None:
-        """Returns the new delivery where there is one.
+        """Carry out the steps; returns the new delivery, if there is one.
 
-        Raises what the ports raise; what was done until then stays, and the next pass finds it.
+        Raises what the ports raise. Completed steps stay done, and the next pass finds them.
         """
         run = _Run(self, guard, journal)
         for step in steps:
@@ -83,7 +83,7 @@ class Applier:
 
 
 class _Run:
-    """One plan being applied. It keeps a new password from its making to its delivery."""
+    """The application of one plan. It keeps a new password until the delivery."""
 
     def __init__(self, applier: Applier, guard: Guard, journal: Journal) -> None:
         self._applier = applier
@@ -98,12 +98,12 @@ class _Run:
         return self._journal.device
 
     async def do_all(self, actions: Sequence[ProvisionAction]) -> None:
-        """One lane, in order."""
+        """Carry out one lane, in order."""
         for action in actions:
             await self.do(action)
 
     async def do(self, action: ProvisionAction) -> None:
-        """One action."""
+        """Carry out one action."""
         match action:
             case ReserveRoom():
                 await self._reserve(action)
@@ -129,7 +129,7 @@ class _Run:
                 assert_never(action)
 
     async def _reserve(self, action: ReserveRoom) -> None:
-        """Raises Conflict when the last room was taken meanwhile: observe again."""
+        """Raises Conflict if another client has taken the last room: observe again."""
         try:
             await self._applier.membership.reserve(
                 action.ref, action.token_id, capacity=action.capacity
@@ -238,7 +238,7 @@ class _Run:
         )
 
     async def _credential_for(self, action: Deliver) -> tuple[Credential, Secret]:
-        """The credential to deliver. Raises Conflict when the plan has made none: observe again."""
+        """The credential to deliver. Raises Conflict if the plan made none: observe again."""
         if action.credential is not None:
             version = action.credential.version
             return action.credential, await self._applier.secrets.read(action.secret, version)
@@ -248,10 +248,10 @@ class _Run:
 
 
 async def _all(*lanes: Awaitable[None]) -> None:
-    """Run lanes side by side. All of them end before an error is raised: no write is cut short."""
+    """Run lanes concurrently. All lanes end before an error is raised: no write is cut short."""
     results = await asyncio.gather(*lanes, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
-    # A blocker needs a person: it comes before what passes by itself.
+    # A blocker needs a person, so it comes before other errors.
     errors.sort(key=lambda error: not isinstance(error, Blocked))
     if errors:
         raise errors[0]

@@ -25,7 +25,7 @@ from firstpull.reconcile.apply import Guard
 
 @dataclass(frozen=True, kw_only=True)
 class TeardownApplier:
-    """Carries out the actions that take access away."""
+    """Carries out the actions of teardowns."""
 
     registries: ContainerRegistries
     secrets: Secrets
@@ -35,9 +35,10 @@ class TeardownApplier:
     async def apply(
         self, actions: Sequence[TeardownAction], *, guard: Guard, journal: Journal
     ) -> None:
-        """A failing action holds up nothing but the deletion of a token that is still listed.
+        """Carry out the actions; raises the first error at the end.
 
-        Raises the first error at the end. What was taken away stays away.
+        After an error the other actions go on, except the deletion of a token that may still be
+        listed. Completed actions stay done.
         """
         errors: list[FirstpullError] = []
         is_client = False

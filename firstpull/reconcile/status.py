@@ -1,7 +1,7 @@
-"""The record after a pass: a pure function of the record before, the observation, and the time.
+"""The record after a pass: a pure function of the record before, the observation and the time.
 
-A request may have changed the record during the pass. The outcome then notes what was made as
-far as it belongs to the device's grant of now; the next pass finds the rest.
+A request may change the record during the pass. The record after the pass then has what
+belongs to the current grant; the next pass finds the rest.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from firstpull.model.device_record import (
     State,
 )
 from firstpull.model.errors import Blocked, FirstpullError
-from firstpull.model.reasons import Reason
+from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, ResetPlan, TeardownPlan
-from firstpull.reconcile.warnings import awaiting_sync, warnings_for
+from firstpull.reconcile.warnings import awaiting_sync, new_warnings, warnings_for
 
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
 
@@ -39,7 +39,7 @@ def after_pass(
     *,
     now: datetime,
 ) -> DeviceRecord:
-    """The record after a pass in which nothing went wrong."""
+    """The record after a pass without an error."""
     record = transitions.unclaimed(record)
     match plan:
         case TeardownPlan():
@@ -78,7 +78,7 @@ def condition_after(
     remedy: str | None = None,
     anew: bool = False,
 ) -> Condition:
-    """A condition; it began when the record's did, where state and reason are the same."""
+    """A condition. It keeps its time while state and reason stay the same, unless `anew`."""
     before = record.status.condition
     same = not anew and (before.state, before.reason) == (state, reason)
     return Condition(
@@ -91,7 +91,7 @@ def condition_after(
 
 
 def changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[LogEvent, str]]:
-    """What a pass has found out, beside what it did: the event, and its detail."""
+    """The events of a pass that no action logs, each with its detail."""
     if after.status.acknowledged_at is not None and before.status.acknowledged_at is None:
         yield LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED, ""
     was, is_ = before.status.condition, after.status.condition
@@ -99,10 +99,8 @@ def changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[LogEven
         yield LogEvent.DEVICE_RECONCILE_BLOCKED, f"{is_.reason.value}: {is_.message}"
     if is_.state is State.REVOKED and was.state is not State.REVOKED:
         yield LogEvent.DEVICE_ACCESS_REVOKED, ""
-    known = {warning.reason for warning in before.status.warnings}
-    for warning in after.status.warnings:
-        if warning.reason not in known:
-            yield LogEvent.DEVICE_WARNING_RAISED, f"{warning.reason.value}: {warning.message}"
+    for warning in new_warnings(before, after):
+        yield LogEvent.DEVICE_WARNING_RAISED, f"{warning.reason.value}: {warning.message}"
 
 
 def _after_teardown(
@@ -119,7 +117,7 @@ def _after_teardown(
         record,
         State.REVOKED,
         Reason.REVOKED,
-        "The device's access was taken away; nothing of it is left.",
+        MEANING[Reason.REVOKED],
         now=now,
     )
     warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
@@ -140,7 +138,7 @@ def _after_teardown(
 def _unsynced_revokes(
     record: DeviceRecord, observed: Observed, *, since: datetime, now: datetime
 ) -> tuple[DeviceWarning, ...]:
-    """One warning for each connected registry that still lets the device in."""
+    """A warning for each connected registry that may still accept the device."""
     known = {warning.reason: warning.since for warning in record.status.warnings}
     warnings: dict[str, DeviceWarning] = {}
     for view in observed.retiring:
@@ -159,11 +157,11 @@ def _identity(observed: Observed) -> HubIdentity:
 def _after_blocked(
     record: DeviceRecord, observed: Observed, plan: BlockedPlan, *, now: datetime
 ) -> DeviceRecord:
-    found = plan.blocker
+    blocker = plan.blocker
     condition = condition_after(
-        record, found.state, found.reason, found.message, remedy=found.remedy, now=now
+        record, blocker.state, blocker.reason, blocker.message, remedy=blocker.remedy, now=now
     )
-    if found.reason in _FULL and _has_nothing_yet(record, observed):
+    if blocker.reason in _FULL and _has_nothing_yet(record, observed):
         record = transitions.without_grant(record)
     lost_its_grant = record.status.grant is None and observed.record.status.grant is not None
     due_at = now if lost_its_grant else next_check(condition, now=now, renew_at=None)
@@ -171,7 +169,7 @@ def _after_blocked(
 
 
 def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
-    """Whether a recorded grant is only a plan: no room is held for it, and no token was made."""
+    """Whether firstpull has made nothing for the recorded grant: no token and no delivery."""
     token = observed.credential.token if observed.credential is not None else None
     grant = record.status.grant
     if grant is None or record.status.delivery is not None:
@@ -239,7 +237,7 @@ def _condition(
             record,
             State.READY,
             Reason.ADOPTED,
-            "The token was taken over; the device keeps the password that it has.",
+            MEANING[Reason.ADOPTED],
             now=now,
         )
     if delivery is not None or answer is None:
@@ -247,7 +245,7 @@ def _condition(
             record,
             State.DELIVERED,
             Reason.DELIVERED,
-            "The credentials are in the twin; the device has not answered yet.",
+            MEANING[Reason.DELIVERED],
             now=now,
             anew=delivery is not None,
         )
@@ -257,7 +255,7 @@ def _condition(
             record,
             State.WAITING,
             Reason.AWAITING_SYNC,
-            "The new password is stored; it is delivered when the connected registry has synced.",
+            "The new password is stored; firstpull delivers it after the connected registry syncs.",
             now=now,
         )
     if answer.logged_in:

@@ -74,7 +74,7 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What the triggers and endpoints call."""
+    """The application, as the triggers and endpoints call it."""
 
     policy: Policy
     webhook_keys: tuple[Secret, ...]

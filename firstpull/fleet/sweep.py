@@ -201,7 +201,7 @@ class Sweeper:
         last: SweepReport | None,
         attempts: _Attempts,
     ) -> tuple[int, tuple[DeviceKey, ...], frozenset[DeviceKey]]:
-        """Step 4: how many devices it revoked, which it held, and for which an error came up."""
+        """Step 4: the number of revoked devices, the held devices, and those with an error."""
         approved = set(last.approved) if last is not None else set()
         gone, unsettled = [], set[DeviceKey]()
         for device in gone_devices(inventory):

@@ -27,7 +27,7 @@ OPT_IN_TAG = "firstpull"
 
 @dataclass(frozen=True, kw_only=True)
 class EventHandler:
-    """What the event triggers call."""
+    """Handles the events of the event triggers."""
 
     policy: Policy
     onboarding: Onboarding

@@ -43,7 +43,9 @@ def read_message(text: bytes) -> bytes:
     if stripped[:1] in (b"{", b"["):
         return stripped
     try:
-        return base64.b64decode(b"".join(stripped.split()), validate=True)  # it may have lines
+        return base64.b64decode(
+            b"".join(stripped.split()), validate=True
+        )  # base64 may be split into lines
     except binascii.Error:
         return stripped
 

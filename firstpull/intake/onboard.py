@@ -32,7 +32,7 @@ _POLL = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Onboarding:
-    """What every onboarding trigger and endpoint calls."""
+    """Onboards devices, for every trigger and endpoint."""
 
     policy: Policy
     records: Records
@@ -201,7 +201,7 @@ def _forbidden(
     candidates: tuple[ConnectedRegistryPolicy, ...],
     actions: tuple[str, ...],
 ) -> Iterator[FieldError]:
-    """What any candidate forbids: the device may get any connected registry of a site."""
+    """An error for each value that a candidate forbids: the device may get any of them."""
     for field, values in (("repositories", request.repositories), ("actions", actions)):
         for number, value in enumerate(values):
             asked = {field: (value,)}

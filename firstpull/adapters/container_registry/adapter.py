@@ -235,7 +235,7 @@ class ContainerRegistryAdapter:
             return connected_registry_from(await poller.result())
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
-        """The scope actions of a sync token: what its connected registry syncs."""
+        """The scope actions of a sync token, which its connected registry syncs."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE):
             try:

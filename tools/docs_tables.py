@@ -35,7 +35,7 @@ def events() -> str:
     rows = {
         _STATE.sub("<state>", event.value): (event.when, _codes(event.fields)) for event in LogEvent
     }
-    named = ((_code(name), *cells) for name, cells in rows.items())
+    named = ((_code(name), when, fields) for name, (when, fields) in rows.items())
     return table(("Event", "When", "Fields"), named)
 
 
@@ -50,7 +50,7 @@ def metrics() -> str:
 
 def metric_attributes() -> str:
     """The attributes of metrics, and what each holds."""
-    holds = {name: words for metric in METRICS for name, words in metric.attributes.items()}
+    holds = {name: str(words) for metric in METRICS for name, words in metric.attributes.items()}
     return table(("Attribute", "Holds"), ((_code(name), words) for name, words in holds.items()))
 
 

@@ -71,11 +71,11 @@ def test_every_name_that_does_not_fit_is_told_at_once() -> None:
             ],
         )
     message = str(raised.value)
-    assert "containerRegistries: 'acrtest' is there twice" in message
-    assert "connectedRegistries: 'acrtest/plantone' is there twice" in message
+    assert "containerRegistries: 'acrtest' is listed twice" in message
+    assert "connectedRegistries: 'acrtest/plantone' is listed twice" in message
     assert "connectedRegistries: planttwo: containerRegistry is not listed" in message
     assert "sites: plant: no connected registry 'missing'" in message
-    assert "sites: 'plant' is there twice" in message
+    assert "sites: 'plant' is listed twice" in message
 
 
 @pytest.mark.parametrize(

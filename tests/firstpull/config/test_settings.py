@@ -43,7 +43,7 @@ def lines(monkeypatch: pytest.MonkeyPatch, settings: Mapping[str, str]) -> dict[
     with pytest.raises(SettingsError) as raised:
         read_settings()
     title, *found = str(raised.value).splitlines()
-    assert title == "firstpull's settings do not hold:"
+    assert title == "firstpull's settings are not valid:"
     return {name.strip(): reason for name, _, reason in (line.partition(": ") for line in found)}
 
 

@@ -44,7 +44,7 @@ from tests.firstpull.harness import (
     make_policy,
 )
 from tests.firstpull.records import grant_of
-from tests.firstpull.test_revoke import SETTLED, remains
+from tests.firstpull.reconcile.test_revoke import SETTLED, remains
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LONELY = frozenset({"repositories/plant/nobody/content/read"})

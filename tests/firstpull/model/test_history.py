@@ -8,6 +8,7 @@ import pytest
 
 from firstpull.model.errors import Refused
 from firstpull.model.history import LENGTH, HistoryEntry, Journal, entry, extended
+from firstpull.observability.log_events import LogEvent
 from tests.firstpull.builders import DEVICE, NOW
 from tests.firstpull.fakes import PASSWORD_MARK
 from tests.firstpull.harness import Harness
@@ -15,7 +16,7 @@ from tests.firstpull.virtual_clock import VirtualClock
 
 
 def some(count: int, *, first: int = 0) -> tuple[HistoryEntry, ...]:
-    return tuple(entry(f"event.{n}", at=NOW) for n in range(first, first + count))
+    return tuple(entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail=f"{n}") for n in range(first, first + count))
 
 
 async def events(harness: Harness) -> list[str]:
@@ -32,8 +33,8 @@ def test_a_history_keeps_the_latest(before: int, more: int) -> None:
 
 
 def test_a_detail_is_cut_to_what_a_record_can_hold() -> None:
-    assert len(entry("event", at=NOW, detail="x" * 10_000).detail) == 200
-    assert entry("event", at=NOW, detail="short").detail == "short"
+    assert len(entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail="x" * 10_000).detail) == 200
+    assert entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail="short").detail == "short"
 
 
 def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
@@ -42,7 +43,7 @@ def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
     clock = VirtualClock()
     journal = Journal(device=DEVICE, clock=clock)
     with caplog.at_level(logging.INFO, logger="firstpull"):
-        journal.note("device.token.created", token="fp-1", registry="plantone")  # noqa: S106 - a name
+        journal.note(LogEvent.DEVICE_TOKEN_CREATED, token="fp-1", registry="plantone")  # noqa: S106 - a name
     assert journal.entries == [
         HistoryEntry(
             at=clock.now(), event="device.token.created", detail="token fp-1, registry plantone"

@@ -10,7 +10,7 @@ from firstpull.intake.requests import read_request
 from firstpull.model.errors import Invalid
 from tests.firstpull.end_state import end_state
 from tests.firstpull.harness import Harness
-from tests.firstpull.test_requests import BAD_FIELDS, body
+from tests.firstpull.intake.test_requests import BAD_FIELDS, body
 
 FORBIDDEN: list[dict[str, Any]] = [
     {"hub": "stranger"},

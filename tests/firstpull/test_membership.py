@@ -93,7 +93,6 @@ async def test_a_full_connected_registry_refuses_and_names_the_way_out(cloud: Fa
     with pytest.raises(Blocked) as raised:
         await reserve(process, 2, capacity=6)
     assert raised.value.reason is Reason.CONNECTED_REGISTRY_FULL
-    assert raised.value.message == "acrtest/plantone has its 6 clients."
     assert "capacity" in raised.value.remedy
     assert cloud.ledger(PLANT_ONE).get(token_id(2)) is None
 

@@ -87,7 +87,7 @@ async def test_a_fault_of_our_own_is_told_without_its_text(
     record = harness.cloud.record(device)
     assert record.status.condition.reason is Reason.INTERNAL_ERROR
     assert harness.cloud.violations == ["a fault of firstpull itself was noted"]
-    assert "device.convergence.crashed" in caplog.text
+    assert "device.reconcile.crashed" in caplog.text
     assert "ValueError" in caplog.text
     assert "deliver" in caplog.text
     assert PASSWORD_MARK not in caplog.text + harness.cloud.records[device][0]

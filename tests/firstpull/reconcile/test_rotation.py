@@ -365,5 +365,5 @@ async def test_a_device_whose_move_is_blocked_is_told_where_it_can_be_rotated() 
     device = await harness.make_ready()
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_for(HOUR)
-    with pytest.raises(Refused, match="old place"):
+    with pytest.raises(Refused, match="old connected registry"):
         await harness.rotate(device, immediately=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -47,18 +46,20 @@ async def show(client: Client) -> ConnectedRegistryProperties:
     return required((await client.connected_registries.get(*WHERE, "factory1")).properties)
 
 
-async def update(client: Client, **changes: Any) -> ConnectedRegistryProperties:
+async def update(
+    client: Client, properties: ConnectedRegistryUpdateProperties
+) -> ConnectedRegistryProperties:
     poller = await client.connected_registries.begin_update(
         *WHERE,
         "factory1",
-        ConnectedRegistryUpdateParameters(properties=ConnectedRegistryUpdateProperties(**changes)),
+        ConnectedRegistryUpdateParameters(properties=properties),
         headers={"If-Match": '"stale"'},
     )
     return required((await poller.result()).properties)
 
 
 async def set_clients(client: Client, token_ids: list[str]) -> ConnectedRegistryProperties:
-    return await update(client, client_token_ids=token_ids)
+    return await update(client, ConnectedRegistryUpdateProperties(client_token_ids=token_ids))
 
 
 def required[T](value: T | None) -> T:
@@ -132,7 +133,7 @@ async def test_an_update_keeps_the_other_properties_and_rewrites_system_data(
     await set_clients(client, TOKENS)
     before = await client.connected_registries.get(*WHERE, "factory1")
     arm.kernel.clock.advance(timedelta(minutes=1))
-    await update(client, notifications_list=["hello-world:*"])
+    await update(client, ConnectedRegistryUpdateProperties(notifications_list=["hello-world:*"]))
     after = await client.connected_registries.get(*WHERE, "factory1")
     assert required(after.properties).client_token_ids == TOKENS
     created_before = required(required(before.system_data).created_at)
@@ -141,10 +142,10 @@ async def test_an_update_keeps_the_other_properties_and_rewrites_system_data(
 
 async def test_a_continuous_schedule_drops_the_sync_window(client: Client) -> None:
     nightly = SyncUpdateProperties(schedule="0 1 * * *", sync_window=timedelta(hours=3))
-    changed = await update(client, sync_properties=nightly)
+    changed = await update(client, ConnectedRegistryUpdateProperties(sync_properties=nightly))
     assert changed.parent.sync_properties.sync_window == timedelta(hours=3)
     always = SyncUpdateProperties(schedule="* * * * *")
-    changed = await update(client, sync_properties=always)
+    changed = await update(client, ConnectedRegistryUpdateProperties(sync_properties=always))
     assert changed.parent.sync_properties.sync_window is None
 
 
@@ -162,7 +163,7 @@ async def test_an_invalid_schedule_window_or_ttl_is_refused(
     client: Client, sync: SyncUpdateProperties
 ) -> None:
     with pytest.raises(HttpResponseError) as refusal:
-        await update(client, sync_properties=sync)
+        await update(client, ConnectedRegistryUpdateProperties(sync_properties=sync))
     assert code_of(refusal.value) == "InvalidParameter"
 
 

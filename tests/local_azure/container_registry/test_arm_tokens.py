@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -51,8 +50,8 @@ async def create_token(client: Client, scope_map_id: str = SCOPE_MAP_ID) -> Toke
     return await (await client.tokens.begin_create(*WHERE, DEVICE, wanted)).result()
 
 
-async def update_token(client: Client, **changes: Any) -> Token:
-    change = TokenUpdateParameters(properties=TokenUpdateProperties(**changes))
+async def update_token(client: Client, properties: TokenUpdateProperties) -> Token:
+    change = TokenUpdateParameters(properties=properties)
     return await (await client.tokens.begin_update(*WHERE, DEVICE, change)).result()
 
 
@@ -230,7 +229,7 @@ async def test_an_update_drops_the_passwords_that_it_does_not_name(
 ) -> None:
     passwords = await generate(client, token)
     keep = TokenCredentialsProperties(passwords=[TokenPassword(name="password2")])
-    updated = await update_token(client, credentials=keep)
+    updated = await update_token(client, TokenUpdateProperties(credentials=keep))
     assert [p["name"] for p in updated["properties"]["credentials"]["passwords"]] == ["password2"]
     assert not logs_in(arm, passwords, "password1")
     assert logs_in(arm, passwords, "password2")
@@ -241,7 +240,7 @@ async def test_a_disabled_token_keeps_its_passwords_and_lets_nobody_log_in(
 ) -> None:
     passwords = await generate(client, token, "password1")
     for status, expected in (("disabled", False), ("enabled", True)):
-        await update_token(client, status=status)
+        await update_token(client, TokenUpdateProperties(status=status))
         assert logs_in(arm, passwords) is expected
 
 

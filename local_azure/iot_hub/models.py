@@ -22,7 +22,7 @@ from local_azure.iot_hub.identities import (
 from local_azure.iot_hub.queries import MAX_ROWS, QueryPage, query_page
 from local_azure.iot_hub.query_index import IndexedDevice, QueryIndex
 from local_azure.iot_hub.shared_access import SharedAccessPolicy
-from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
+from local_azure.iot_hub.throttles import Throttle, Throttles, s1_limits
 from local_azure.iot_hub.twins import (
     JsonObject,
     Section,
@@ -32,6 +32,7 @@ from local_azure.iot_hub.twins import (
     merge_reported,
     merge_tags,
 )
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.clock import Clock
 
 _YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
@@ -86,7 +87,7 @@ class IotHub:
         name: str,
         clock: Clock,
         random: Random,
-        throttle_limits: Mapping[Throttle, Limit] | None = None,
+        throttle_limits: Mapping[Throttle, BucketSize] | None = None,
     ) -> None:
         """`throttle_limits` of None are those of S1 with one unit; `{}` switches them off."""
         self.name = name

@@ -17,8 +17,9 @@ from azure.mgmt.containerregistry.models import (
     ScopeMapUpdateParameters,
 )
 
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.faults import Fault, FaultKind
-from local_azure.resource_manager.throttling import BucketSize, RateLimits
+from local_azure.resource_manager.throttling import RateLimits
 
 from .arm_harness import READ_HELLO, WHERE, Arm, LocalCredential, code_of
 

@@ -11,8 +11,9 @@ from local_azure.iot_hub import IotHub
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.shared_access import InvalidSignature, SharedAccessSignature, new_key
-from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
+from local_azure.iot_hub.throttles import Throttle, Throttles, s1_limits
 from local_azure.kernel import Kernel
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.faults import Fault, FaultKind
 
@@ -171,7 +172,7 @@ async def test_a_fault_rule_answers_as_iot_hub_would(http: HubHttp, status: int,
 async def test_calls_over_the_rate_are_throttled_until_time_passes(
     kernel: Kernel, method: str, path: str, body: object, throttle: Throttle
 ) -> None:
-    limits = {throttle: Limit(per_second=0.001, burst=2)}
+    limits = {throttle: BucketSize(capacity=2, per_second=0.001)}
     hub = IotHub(name="hub", clock=kernel.clock, random=kernel.random, throttle_limits=limits)
     hub.create_device(DeviceSettings("d"))
     http = await HubHttp(kernel, hub).start()
@@ -209,7 +210,9 @@ def test_throttles_can_be_switched_off(kernel: Kernel) -> None:
 
 
 def test_a_long_pause_fills_a_bucket_to_its_size_and_no_further(clock: Clock) -> None:
-    throttles = Throttles(clock=clock, limits={Throttle.TWIN_READ: Limit(per_second=1, burst=2)})
+    throttles = Throttles(
+        clock=clock, limits={Throttle.TWIN_READ: BucketSize(capacity=2, per_second=1)}
+    )
     clock.advance(timedelta(hours=1))
     for _ in range(2):
         throttles.spend(Throttle.TWIN_READ)

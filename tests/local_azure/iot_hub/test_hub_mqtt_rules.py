@@ -19,9 +19,10 @@ from local_azure.iot_hub.mqtt_packets import (
     decode_publish,
     encode_publish,
 )
-from local_azure.iot_hub.throttles import Limit, Throttle
+from local_azure.iot_hub.throttles import Throttle
 from local_azure.iot_hub.twins import TwinPatch
 from local_azure.kernel import Kernel
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.faults import Fault, FaultKind
 
 from .hub_stack import HubMqtt, RawDevice, packet, signature, text, until
@@ -203,7 +204,7 @@ async def test_a_bad_report_is_answered_400_and_changes_nothing(
 
 
 async def test_twin_calls_of_devices_are_throttled(kernel: Kernel, mqtt_address: str) -> None:
-    limits = dict.fromkeys(Throttle, Limit(per_second=0.001, burst=1))
+    limits = dict.fromkeys(Throttle, BucketSize(capacity=1, per_second=0.001))
     hub = IotHub(name="hub", clock=kernel.clock, random=kernel.random, throttle_limits=limits)
     identity = hub.create_device(DeviceSettings("d"))
     mqtt = await HubMqtt(kernel, hub, mqtt_address).start()

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from dxf import DXF
+import requests
+from dxf import DXF, DXFBase
 from dxf.exceptions import DXFUnauthorizedError
 
 from local_azure.kernel import Kernel
@@ -60,12 +61,10 @@ async def http(kernel: Kernel) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def device_client(host: str, repository: str, ca_file: Path) -> DXF:
-    return DXF(
-        host,
-        repository,
-        lambda client, response: client.authenticate(DEVICE, PASSWORD, response=response),
-        tlsverify=str(ca_file),
-    )
+    def log_in(client: DXFBase, response: requests.Response) -> None:
+        client.authenticate(DEVICE, PASSWORD, response=response)
+
+    return DXF(host, repository, log_in, tlsverify=str(ca_file))
 
 
 async def token_for(http: aiohttp.ClientSession, host: str, *scopes: str) -> str:

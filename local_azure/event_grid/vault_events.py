@@ -85,7 +85,7 @@ class VaultEvents:
                 "ObjectType": "Secret",
                 "ObjectName": version.name,
                 "Version": version.version,
-                **self._time("NBF", version.not_before),
+                **self._time("NBF", None),
                 **self._time("EXP", version.expires),
             },
             about_since=_at(version.created),

@@ -76,7 +76,7 @@ async def run_provisioning(
 ) -> AsyncIterator[AllocationWebhook]:
     """A provisioning service with the stack's hub and no enrollments."""
     service = ProvisioningService(
-        clock=kernel.clock, random=kernel.random, hubs={hub_host_name: hub}
+        clock=kernel.clock, random=kernel.random, hub=hub, hub_host_name=hub_host_name
     )
     trust = kernel.certificates.client_context()
     async with ClientSession(connector=TCPConnector(ssl=trust)) as session:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from firstpull.bootstrap import Application, Ports, wire
@@ -136,15 +137,21 @@ def make_process(cloud: FakeCloud, policy: Policy) -> Process:
         poison=NoPoison(),
         clock=cloud.clock,
     )
-    settings = Settings.model_validate(
+    settings = _settings().model_copy(update={"policy": policy})
+    return Process(line, wire(settings, ports))
+
+
+@cache
+def _settings() -> Settings:
+    """Read once: a source of settings takes longer than a pass."""
+    return Settings.model_validate(
         {
             "deployment": DEPLOYMENT,
-            "policy": policy,
+            "policy": make_policy(),
             "key_vault_url": "https://vault.example",
             "AzureWebJobsStorage": "unused",
         }
     )
-    return Process(line, wire(settings, ports))
 
 
 class Harness:

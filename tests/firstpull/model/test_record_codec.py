@@ -1,4 +1,4 @@
-"""Records that stand in a table since an earlier release are read, and written back as they were."""
+"""A record that an earlier release stored is read, and written back as it was."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_record_that_spells_its_registry_in_another_case_is_the_same_record() 
     "text", ["{}", "", json.dumps(STORED | {"schema_version": 2})], ids=["{}", "empty", "later"]
 )
 def test_anything_else_is_no_record(text: str) -> None:
-    with pytest.raises(ValueError, match="schema|valid"):
+    with pytest.raises(ValueError, match=r"schema|valid"):
         from_json(text)
 
 

@@ -1,22 +1,18 @@
-"""The sweep sees to what no event told of, and concludes nothing from what it could not read."""
+"""The sweep repairs what no event announced, and concludes nothing from what it could not read."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import (
-    NewPassword,
-    ScopeMap,
-    ScopeMapId,
-    Slot,
-    StoredSecret,
-)
+from firstpull.fleet.sweep import Sweeper
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Transient
@@ -25,43 +21,72 @@ from firstpull.model.naming import scope_map_name
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import Kind
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.checks import Difference
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import (
     READS,
     Crashed,
+    FakeCloud,
     FakeSecretVersion,
     FakeToken,
     Fault,
     FaultKind,
-    name_in,
 )
-from tests.firstpull.harness import (
-    DEPLOYMENT,
-    HUB,
-    PLANT_ONE,
-    REGISTRY,
-    Harness,
-    make_policy,
-)
+from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
-from tests.firstpull.reconcile.test_revoke import SETTLED, remains
+from tests.firstpull.scenarios import HAND_MADE, make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-LONELY = frozenset({"repositories/plant/nobody/content/read"})
-LONELY_MAP = scope_map_name(LONELY, deployment=DEPLOYMENT)
+REVOKED = timedelta(minutes=20)
+"""So long after a revoke the second pass is over."""
+UNUSED = frozenset({"repositories/plant/nobody/content/read"})
+UNUSED_MAP = scope_map_name(UNUSED, deployment=DEPLOYMENT)
+UNUSED_MAP_ID = REGISTRY.scope_map(UNUSED_MAP)
+FOREIGN = REGISTRY.token("foreign")
 
 
 async def fleet(harness: Harness, count: int) -> list[DeviceKey]:
-    """Devices that are ready, at one place."""
+    """Devices that are ready, at one connected registry."""
     devices = [harness.register(f"press-{n}") for n in range(count)]
     await asyncio.gather(*(harness.ask(device.device_id) for device in devices))
     await harness.run_until_quiet()
-    assert {harness.state(device) for device in devices} == {State.READY}
+    assert states(harness, devices) == [State.READY] * count
     return devices
 
 
+def states(harness: Harness, devices: Iterable[DeviceKey]) -> list[State]:
+    return [harness.state(device) for device in devices]
+
+
+def sweeper_of(harness: Harness) -> Sweeper:
+    return harness.processes[0].application.sweeper
+
+
+def token_of(harness: Harness, device: DeviceKey) -> str:
+    return grant_of(harness.cloud.record(device)).names.token
+
+
+def add_unused_map(harness: Harness) -> None:
+    harness.cloud.scope_maps[UNUSED_MAP] = ScopeMap(name=UNUSED_MAP, actions=UNUSED)
+
+
+def add_foreign_client(harness: Harness) -> None:
+    harness.cloud.tokens["foreign"] = FakeToken(REGISTRY.scope_map("foreign"))
+    harness.cloud.connected[PLANT_ONE].clients.append(FOREIGN)
+
+
+async def hold_room(harness: Harness, token: str, standing: Standing) -> None:
+    """Have the ledger of the first connected registry hold room for a token, from now on."""
+    ledgers = harness.processes[0].membership.ledgers
+    stored = await ledgers.get(PLANT_ONE)
+    ledger, etag = (stored.value, stored.etag) if stored is not None else (Ledger(), None)
+    entry = Entry(token_id=REGISTRY.token(token), standing=standing, since=harness.clock.now())
+    await ledgers.put(PLANT_ONE, ledger.with_entry(entry), etag=etag)
+
+
 async def expect_nothing_more(harness: Harness) -> None:
-    """One more sweep finds all in order, writes its report, and wakes nobody."""
+    """One more sweep finds all in order, writes its report, and requeues nobody."""
     begun = len(harness.cloud.calls)
     report = await harness.sweep()
     assert (report.drifted, report.onboarded, report.revoked) == ({}, 0, 0)
@@ -70,29 +95,32 @@ async def expect_nothing_more(harness: Harness) -> None:
     assert set(harness.cloud.calls[begun:]) - READS == {"sweeps.put"}
 
 
-async def test_where_all_is_in_order_a_sweep_reads_and_writes_its_report() -> None:
+async def test_where_all_is_in_order_a_sweep_writes_its_report_alone() -> None:
     harness = Harness()
+    sweeper = sweeper_of(harness)
+    assert await sweeper.latest() is None
+    await expect_nothing_more(harness)
     await fleet(harness, 3)
     await expect_nothing_more(harness)
-    report = await harness.processes[0].application.sweeper.latest()
+    report = await sweeper.latest()
     assert report is not None
     assert report.devices == 3
     assert report.finished_at > report.started_at
 
 
-async def test_a_sweep_of_nothing_at_all() -> None:
-    harness = Harness()
-    assert await harness.processes[0].application.sweeper.latest() is None
-    await expect_nothing_more(harness)
-
-
-async def test_a_sweep_costs_a_few_listings_however_many_devices_there_are() -> None:
+@pytest.mark.parametrize("is_adopted", [False, True], ids=["own", "adopted"])
+async def test_a_sweep_costs_as_many_calls_for_many_devices_as_for_few(is_adopted: bool) -> None:  # noqa: FBT001 - a table
     costs = []
     for count in (2, 9):
-        harness = Harness()
-        await fleet(harness, count)
+        harness = Harness(policy=make_policy(adoptableTokens=["hand-*"]))
+        for number in range(count):
+            harness.register(f"press-{number}")
+            make_by_hand(harness, f"hand-{number}", f"{HAND_MADE}{number}")
+            adopt = {"adopt": f"hand-{number}"} if is_adopted else {}
+            await harness.ask(f"press-{number}", **adopt)
+        await harness.run_until_quiet()
         begun = len(harness.cloud.calls)
-        await harness.sweep()
+        assert (await harness.sweep()).drifted == {}
         costs.append(len(harness.cloud.calls) - begun)
     assert costs[0] == costs[1]
 
@@ -109,12 +137,9 @@ async def test_an_opted_in_device_whose_event_was_lost_is_onboarded() -> None:
 
 
 async def test_a_device_without_a_tag_is_left_alone_whatever_the_default() -> None:
-    policy = make_policy(
-        defaultOnboarding={"connectedRegistry": "plantone", "repositories": ["plant/app"]}
-    )
-    harness = Harness(policy=policy)
-    device = harness.register()
-    harness.cloud.devices[device].desired = {"firstpull": {}}
+    default = {"connectedRegistry": "plantone", "repositories": ["plant/app"]}
+    harness = Harness(policy=make_policy(defaultOnboarding=default))
+    harness.cloud.devices[harness.register()].desired = {"firstpull": {}}
     assert (await harness.sweep()).onboarded == 0
     assert not harness.cloud.records
 
@@ -128,7 +153,7 @@ async def test_a_device_without_a_tag_is_left_alone_whatever_the_default() -> No
     ],
     ids=["no object", "not allowed", "malformed"],
 )
-async def test_a_tag_that_cannot_be_is_told_of_and_hinders_no_other(
+async def test_an_invalid_tag_is_a_warning_and_holds_up_no_other_device(
     tag: object, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness = Harness()
@@ -137,7 +162,7 @@ async def test_a_tag_that_cannot_be_is_told_of_and_hinders_no_other(
     harness.opt_in(good)
     report = await harness.sweep()
     assert report.onboarded == 1
-    assert sum("device.tag.refused" in line for line in caplog.messages) == 1
+    assert sum(LogEvent.DEVICE_TAG_REFUSED in line for line in caplog.messages) == 1
     assert list(harness.cloud.records) == [good]
 
 
@@ -147,12 +172,12 @@ async def test_a_device_deleted_without_an_event_is_revoked() -> None:
     del harness.cloud.devices[device]
     report = await harness.sweep()
     assert (report.revoked, report.held) == (1, ())
-    record = harness.cloud.record(device)
-    assert record.spec.revocation is not None
-    assert record.spec.revocation.requested_by == "sweep"
-    await harness.run_for(SETTLED)
-    assert harness.state(device) is State.REVOKED
-    assert harness.state(other) is State.READY
+    revocation = harness.cloud.record(device).spec.revocation
+    assert revocation is not None
+    assert revocation.requested_by == "sweep"
+    await harness.run_for(REVOKED)
+    assert states(harness, (device, other)) == [State.REVOKED, State.READY]
+    assert token_of(harness, device) not in harness.cloud.tokens
     await expect_nothing_more(harness)
 
 
@@ -160,7 +185,7 @@ async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked() -> 
     """The hub's query lags: it shows none of the devices that are there."""
     harness = Harness()
     devices = await fleet(harness, 3)
-    hidden = {device: harness.cloud.devices[device] for device in devices}
+    hidden = dict(harness.cloud.devices)
 
     def show_again(_: int, operation: str) -> None:
         if operation == "hubs.twin":
@@ -169,74 +194,63 @@ async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked() -> 
     harness.cloud.devices.clear()
     harness.cloud.before_call = show_again
     report = await harness.sweep()
-    harness.cloud.before_call = None
     assert (report.revoked, report.held) == (0, ())
     await harness.run_until_quiet()
-    assert {harness.state(device) for device in devices} == {State.READY}
+    assert states(harness, devices) == [State.READY] * 3
 
 
-async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_says_so() -> None:
+async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() -> None:
     harness = Harness()
     devices = await fleet(harness, 5)
     for device in devices[:3]:
         del harness.cloud.devices[device]
-    sweeper = harness.processes[0].application.sweeper
-    first = await harness.sweep()
-    assert (first.revoked, set(first.held)) == (0, set(devices[:3]))
-    again = await harness.sweep()
-    assert (again.revoked, set(again.held)) == (0, set(devices[:3]))
+    first, again = await harness.sweep(), await harness.sweep()
+    for report in (first, again):
+        assert (report.revoked, set(report.held)) == (0, set(devices[:3]))
     with pytest.raises(NotKnown) as unknown:
-        await sweeper.approve(first.id)
+        await sweeper_of(harness).approve(first.id)
     assert unknown.value.reason is Reason.SWEEP_NOT_KNOWN
-    approved = await sweeper.approve(again.id)
+    approved = await sweeper_of(harness).approve(again.id)
     assert set(approved.approved) == set(devices[:3])
     assert harness.state(devices[0]) is State.READY
     report = await harness.sweep()
     assert (report.revoked, report.held, report.approved) == (3, (), ())
-    await harness.run_for(SETTLED)
-    assert [harness.state(device) for device in devices] == [State.REVOKED] * 3 + [State.READY] * 2
+    await harness.run_for(REVOKED)
+    assert states(harness, devices) == [State.REVOKED] * 3 + [State.READY] * 2
     await expect_nothing_more(harness)
 
 
-async def test_an_approval_is_for_the_devices_that_were_held_and_no_others() -> None:
+async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone() -> None:
     harness = Harness()
     devices = await fleet(harness, 6)
-    for device in devices[:2]:
-        del harness.cloud.devices[device]
-    await harness.processes[0].application.sweeper.approve((await harness.sweep()).id)
-    for device in devices[2:4]:
+    back, gone, *later = devices[:4]
+    kept = {device: harness.cloud.devices.pop(device) for device in (back, gone)}
+    await sweeper_of(harness).approve((await harness.sweep()).id)
+    harness.cloud.devices[back] = kept[back]
+    for device in later:
         del harness.cloud.devices[device]
     report = await harness.sweep()
-    assert (report.revoked, set(report.held)) == (2, set(devices[2:4]))
-    assert harness.cloud.record(devices[2]).spec.revocation is None
+    assert (report.revoked, set(report.held)) == (1, set(later))
+    assert harness.cloud.record(gone).spec.revocation is not None
+    assert states(harness, (back, *later)) == [State.READY] * 3
 
 
-async def test_an_approved_device_that_is_back_is_not_revoked() -> None:
+async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
-    kept = {device: harness.cloud.devices.pop(device) for device in devices[:2]}
-    await harness.processes[0].application.sweeper.approve((await harness.sweep()).id)
-    harness.cloud.devices.update(kept)
-    assert (await harness.sweep()).revoked == 0
-    assert {harness.state(device) for device in devices} == {State.READY}
+    for report_id in ("unknown", (await harness.sweep()).id):
+        with pytest.raises(NotKnown):
+            await sweeper_of(harness).approve(report_id)
 
 
-async def test_nothing_waits_for_an_approval_where_nothing_was_held() -> None:
-    harness = Harness()
-    with pytest.raises(NotKnown):
-        await harness.processes[0].application.sweeper.approve("unknown")
-    report = await harness.sweep()
-    with pytest.raises(NotKnown):
-        await harness.processes[0].application.sweeper.approve(report.id)
-
-
-async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub() -> None:
+@pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
+async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswered: str) -> None:
     harness = Harness()
     devices = await fleet(harness, 3)
     harness.cloud.devices.clear()
-    await harness.processes[0].application.sweeper.approve((await harness.sweep()).id)
-    with harness.cloud.unavailable("hubs.list_devices"):
-        await harness.sweep()
+    await sweeper_of(harness).approve((await harness.sweep()).id)
+    with harness.cloud.unavailable(unanswered):
+        report = await harness.sweep()
+    assert (report.revoked, set(report.approved)) == (0, set(devices))
     assert (await harness.sweep()).revoked == len(devices)
 
 
@@ -244,132 +258,86 @@ async def test_a_share_of_nothing_holds_every_device() -> None:
     harness = Harness()
     (device,) = await fleet(harness, 1)
     del harness.cloud.devices[device]
-    sweeper = harness.processes[0].application.sweeper
-    report = await replace(sweeper, most_revokes_percent=0).run()
+    report = await replace(sweeper_of(harness), most_revokes_percent=0).run()
     assert (report.revoked, report.held) == (0, (device,))
 
 
-def lose_token(harness: Harness, device: DeviceKey) -> None:
-    del device
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-    harness.cloud.tokens.clear()
+Meddle = Callable[[FakeCloud, str, DeviceKey], object]
 
 
-def disable_token(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.tokens[token_of(harness, device)].enabled = False
-
-
-def other_scope_map(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.tokens[token_of(harness, device)].scope_map_id = REGISTRY.scope_map("other")
-
-
-def change_scope_map(harness: Harness, device: DeviceKey) -> None:
-    del device
-    for name in harness.cloud.scope_maps:
-        harness.cloud.scope_maps[name] = ScopeMap(name=name, actions=frozenset())
-
-
-def lose_scope_map(harness: Harness, device: DeviceKey) -> None:
-    del device
-    harness.cloud.scope_maps.clear()
-
-
-def off_the_list(harness: Harness, device: DeviceKey) -> None:
-    del device
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-
-
-def regenerate(harness: Harness, device: DeviceKey) -> None:
-    made = NewPassword(
-        slot=Slot.ONE,
-        created_at=harness.clock.now(),
-        expires_at=None,
-        value=Secret("made by hand"),
+def change_token(**changes: Any) -> Meddle:  # noqa: ANN401 - fields of FakeToken
+    return lambda cloud, token, _: cloud.tokens.update(
+        {token: replace(cloud.tokens[token], **changes)}
     )
-    harness.cloud.tokens[token_of(harness, device)].passwords[Slot.ONE] = made
 
 
-def delete_password(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.tokens[token_of(harness, device)].passwords.clear()
+def entries_of(cloud: FakeCloud, device: DeviceKey) -> Any:  # noqa: ANN401 - JSON
+    return cloud.devices[device].desired["firstpull"]["registryCredentials"]
 
 
-def lose_secret(harness: Harness, device: DeviceKey) -> None:
-    del device
-    harness.cloud.secrets.clear()
+def lose_token(cloud: FakeCloud, *_: object) -> None:
+    cloud.connected[PLANT_ONE].clients.clear()
+    cloud.tokens.clear()
 
 
-def disable_secret(harness: Harness, device: DeviceKey) -> None:
-    del device
-    for versions in harness.cloud.secrets.values():
+def generate_password(cloud: FakeCloud, token: str, _: DeviceKey) -> None:
+    cloud.tokens[token].passwords[Slot.ONE] = NewPassword(
+        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret("by hand")
+    )
+
+
+def empty_scope_maps(cloud: FakeCloud, *_: object) -> None:
+    for name in cloud.scope_maps:
+        cloud.scope_maps[name] = ScopeMap(name=name, actions=frozenset())
+
+
+def disable_secrets(cloud: FakeCloud, *_: object) -> None:
+    for versions in cloud.secrets.values():
         for stored in versions:
             stored.version = replace(stored.version, enabled=False)
 
 
-def change_entry(harness: Harness, device: DeviceKey) -> None:
-    found = harness.cloud.devices[device]
-    found.desired["firstpull"]["registryCredentials"]["plantone"]["address"] = "elsewhere"
-    found.twin_version += 1
+def register_again(cloud: FakeCloud, _: str, device: DeviceKey) -> None:
+    cloud.register(device).desired = {"firstpull": {}}
 
 
-def lose_entry(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.devices[device].desired = {"firstpull": {}}
-    harness.cloud.devices[device].twin_version += 1
-
-
-def lose_section(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.devices[device].desired = {}
-    harness.cloud.devices[device].twin_version += 1
-
-
-def re_create(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.register(device).desired = {"firstpull": {}}
-
-
-def re_create_bare(harness: Harness, device: DeviceKey) -> None:
-    harness.cloud.register(device)
-
-
-def lose_ledger(harness: Harness, device: DeviceKey) -> None:
-    del device
-    del harness.cloud.ledgers[PLANT_ONE]
-
-
-def token_of(harness: Harness, device: DeviceKey) -> str:
-    names = grant_of(harness.cloud.record(device)).names
-    assert names is not None
-    return names.token
-
-
-MEDDLING: list[tuple[Callable[[Harness, DeviceKey], None], str]] = [
-    (lose_token, "the token is missing"),
-    (disable_token, "the token is disabled"),
-    (other_scope_map, "the token has another scope map"),
-    (change_scope_map, "the scope map was changed"),
-    (lose_scope_map, "the scope map is missing"),
-    (off_the_list, "the token is off the list"),
-    (regenerate, "the password was changed"),
-    (delete_password, "the password was changed"),
-    (lose_secret, "the secret is missing"),
-    (disable_secret, "the secret is disabled"),
-    (change_entry, "the twin's entry was changed"),
-    (lose_entry, "the twin's entry is gone"),
-    (re_create, "the device's identity was changed"),
-    (lose_ledger, "the ledger has lost the device"),
+MEDDLING: list[tuple[Meddle, Difference]] = [
+    (lose_token, Difference.TOKEN_MISSING),
+    (change_token(enabled=False), Difference.TOKEN_DISABLED),
+    (change_token(scope_map_id=REGISTRY.scope_map("other")), Difference.OTHER_SCOPE_MAP),
+    (empty_scope_maps, Difference.SCOPE_MAP_CHANGED),
+    (lambda cloud, *_: cloud.scope_maps.clear(), Difference.SCOPE_MAP_MISSING),
+    (lambda cloud, *_: cloud.connected[PLANT_ONE].clients.clear(), Difference.NOT_LISTED),
+    (generate_password, Difference.PASSWORD_CHANGED),
+    (change_token(passwords={}), Difference.PASSWORD_CHANGED),
+    (lambda cloud, *_: cloud.secrets.clear(), Difference.SECRET_MISSING),
+    (disable_secrets, Difference.SECRET_DISABLED),
+    (
+        lambda cloud, _, device: entries_of(cloud, device)["plantone"].update(address="elsewhere"),
+        Difference.ENTRY_CHANGED,
+    ),
+    (lambda cloud, _, device: entries_of(cloud, device).clear(), Difference.ENTRY_MISSING),
+    (register_again, Difference.IDENTITY_CHANGED),
+    (lambda cloud, *_: cloud.ledgers.clear(), Difference.LEDGER_ENTRY_MISSING),
+    (lambda cloud, _, device: cloud.devices[device].desired.clear(), Difference.ENTRY_MISSING),
+    (lambda cloud, _, device: cloud.register(device), Difference.IDENTITY_CHANGED),
 ]
+"""After the last two the hub's query does not list the device any more."""
 
 
-@pytest.mark.parametrize(("meddle", "told"), MEDDLING, ids=lambda v: getattr(v, "__name__", ""))
-async def test_what_somebody_changed_is_found_told_and_mended(
-    meddle: Callable[[Harness, DeviceKey], None], told: str
+@pytest.mark.parametrize(("meddle", "difference"), MEDDLING)
+async def test_what_somebody_changed_is_found_and_repaired(
+    meddle: Meddle, difference: Difference
 ) -> None:
     harness = Harness()
     device = await harness.make_ready()
     await harness.run_for(3 * HOUR)
-    meddle(harness, device)
+    meddle(harness.cloud, token_of(harness, device), device)
     report = await harness.sweep()
-    assert told in report.drifted
+    assert report.drifted[difference] == 1
+    assert report.revoked == 0
     history = [happened.event for happened in harness.cloud.record(device).history]
-    assert "device.drift.found" in history
+    assert LogEvent.DEVICE_DRIFT_FOUND in history
     await harness.run_for(2 * HOUR)
     assert harness.state(device) is State.READY
     password = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
@@ -378,84 +346,63 @@ async def test_what_somebody_changed_is_found_told_and_mended(
     await expect_nothing_more(harness)
 
 
-@pytest.mark.parametrize("meddle", [lose_section, re_create_bare])
-async def test_a_device_that_the_query_shows_no_more_for_lack_of_an_entry_is_mended(
-    meddle: Callable[[Harness, DeviceKey], None],
-) -> None:
+async def test_drift_of_a_device_that_has_not_answered_yet_is_repaired_within_seconds() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    meddle(harness, device)
-    assert (await harness.sweep()).revoked == 0
-    await harness.run_for(2 * HOUR)
-    assert harness.state(device) is State.READY
-    assert harness.cloud.twin_entry(device, PLANT_ONE)
-    await expect_nothing_more(harness)
+    harness.devices_answer = False
+    device = harness.register()
+    await harness.ask()
+    await harness.run_for(MINUTE)
+    assert harness.state(device) is State.DELIVERED
+    lose_token(harness.cloud)
+    assert Difference.TOKEN_MISSING in (await harness.sweep()).drifted
+    await harness.run_for(timedelta(seconds=10))
+    token = token_of(harness, device)
+    assert harness.cloud.connected[PLANT_ONE].clients == [REGISTRY.token(token)]
+    password = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
+    assert password in harness.cloud.accepted(token)
 
 
-async def test_an_entry_that_is_gone_is_told_whether_the_query_shows_the_device_or_not() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    lose_section(harness, device)
-    assert (await harness.sweep()).drifted == {"the twin's entry is gone": 1}
-
-
-async def test_a_lost_ledger_of_many_is_rebuilt_and_the_list_stays() -> None:
+async def test_a_lost_ledger_is_rebuilt_and_the_list_stays() -> None:
     harness = Harness()
     devices = await fleet(harness, 6)
-    foreign = REGISTRY.token("foreign")
-    harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
-    harness.cloud.connected[PLANT_ONE].clients.append(foreign)
-    listed = {name_in(token_id) for token_id in harness.cloud.connected[PLANT_ONE].clients}
+    add_foreign_client(harness)
+    listed = set(harness.cloud.connected[PLANT_ONE].clients)
     harness.must_stay_logged_in.update(devices)
-    lose_ledger(harness, devices[0])
-    report = await harness.sweep()
-    assert report.drifted == {"the ledger has lost the device": 6}
+    harness.cloud.ledgers.clear()
+    assert (await harness.sweep()).drifted == {Difference.LEDGER_ENTRY_MISSING: 6}
     await harness.run_until_quiet()
     entries = harness.cloud.ledger(PLANT_ONE).entries.values()
     assert [entry.standing for entry in entries] == [Standing.MEMBER] * 6
-    found = {name_in(token_id) for token_id in harness.cloud.connected[PLANT_ONE].clients}
-    assert found == listed
+    assert set(harness.cloud.connected[PLANT_ONE].clients) == listed
     await expect_nothing_more(harness)
 
 
-async def hold_room(harness: Harness, token: str, standing: Standing) -> None:
-    """Have the ledger of the first place hold room for a token, from now on."""
-    ledgers = harness.processes[0].membership.ledgers
-    stored = await ledgers.get(PLANT_ONE)
-    ledger = stored.value if stored is not None else Ledger()
-    entry = Entry(token_id=REGISTRY.token(f"{token}"), standing=standing, since=harness.clock.now())
-    await ledgers.put(PLANT_ONE, ledger.with_entry(entry), etag=stored.etag if stored else None)
-
-
-@pytest.mark.parametrize("standing", Standing)
-async def test_room_held_for_nobody_is_free_after_an_hour_and_not_before(
-    standing: Standing,
-) -> None:
+async def test_room_held_for_no_device_is_free_after_an_hour_and_not_before() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    await hold_room(harness, "nobodys", standing)
+    for standing in Standing:
+        await hold_room(harness, f"nobody-{standing}", standing)
     assert (await harness.sweep()).ledger_entries_removed == 0
     await harness.run_for(59 * MINUTE)
     assert (await harness.sweep()).ledger_entries_removed == 0
     await harness.run_for(2 * MINUTE)
-    assert (await harness.sweep()).ledger_entries_removed == 1
-    entries = harness.cloud.ledger(PLANT_ONE).entries.values()
-    assert [name_in(entry.token_id) for entry in entries] == [token_of(harness, device)]
+    assert (await harness.sweep()).ledger_entries_removed == len(Standing)
+    assert set(harness.cloud.ledger(PLANT_ONE).entries) == {
+        REGISTRY.token(token_of(harness, device))
+    }
     await expect_nothing_more(harness)
 
 
-async def test_what_leaves_the_ledger_stays_in_the_list() -> None:
-    """It may be somebody else's: nobody knows, so it counts as theirs from then on."""
+async def test_a_client_that_leaves_the_ledger_stays_in_the_list() -> None:
+    """It may be somebody else's: from then on it counts as theirs."""
     harness = Harness()
-    harness.cloud.tokens["nobodys"] = FakeToken(ScopeMapId("someone's"))
-    foreign = REGISTRY.token("nobodys")
-    harness.cloud.connected[PLANT_ONE].clients.append(foreign)
-    await hold_room(harness, "nobodys", Standing.MEMBER)
+    add_foreign_client(harness)
+    await hold_room(harness, "foreign", Standing.MEMBER)
     harness.clock.advance(2 * HOUR)
     before = harness.cloud.writes()
     await harness.sweep()
     assert harness.cloud.ledger(PLANT_ONE).entries == {}
-    assert harness.cloud.connected[PLANT_ONE].clients == [foreign]
+    assert harness.cloud.connected[PLANT_ONE].clients == [FOREIGN]
     assert harness.cloud.writes() == before
 
 
@@ -469,42 +416,26 @@ async def test_room_held_for_a_device_that_waits_is_kept() -> None:
     assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
 
 
-def add_lonely_map(harness: Harness, name: str = LONELY_MAP) -> None:
-    harness.cloud.scope_maps[name] = ScopeMap(name=name, actions=LONELY)
-
-
 async def test_a_scope_map_without_a_reference_goes_after_a_day() -> None:
     harness = Harness()
     await harness.make_ready()
-    add_lonely_map(harness)
-    first = await harness.sweep()
-    assert list(first.scope_maps_unreferenced) == [REGISTRY.scope_map(LONELY_MAP)]
-    await harness.run_for(timedelta(hours=23))
+    add_unused_map(harness)
+    assert set((await harness.sweep()).scope_maps_unreferenced) == {UNUSED_MAP_ID}
+    await harness.run_for(23 * HOUR)
     assert (await harness.sweep()).scope_maps_removed == 0
-    await harness.run_for(timedelta(hours=1))
+    await harness.run_for(HOUR)
     report = await harness.sweep()
     assert (report.scope_maps_removed, report.scope_maps_unreferenced) == (1, {})
-    assert LONELY_MAP not in harness.cloud.scope_maps
+    assert UNUSED_MAP not in harness.cloud.scope_maps
     assert len(harness.cloud.scope_maps) == 1
     await expect_nothing_more(harness)
 
 
-@pytest.mark.parametrize("name", ["made-by-hand", scope_map_name(LONELY, deployment="other")])
-async def test_a_scope_map_that_is_not_ours_stays(name: str) -> None:
+async def test_a_scope_map_that_was_in_use_meanwhile_stays_for_another_day() -> None:
     harness = Harness()
-    add_lonely_map(harness, name)
-    for _ in range(3):
-        report = await harness.sweep()
-        assert report.scope_maps_unreferenced == {}
-        await harness.run_for(DAY)
-    assert name in harness.cloud.scope_maps
-
-
-async def test_a_scope_map_that_is_wanted_again_meanwhile_stays() -> None:
-    harness = Harness()
-    add_lonely_map(harness)
+    add_unused_map(harness)
     await harness.sweep()
-    await harness.run_for(timedelta(hours=23))
+    await harness.run_for(23 * HOUR)
     device = await harness.make_ready(repositories=["plant/nobody"])
     await harness.run_for(2 * HOUR)
     report = await harness.sweep()
@@ -514,31 +445,29 @@ async def test_a_scope_map_that_is_wanted_again_meanwhile_stays() -> None:
     report = await harness.sweep()
     (since,) = report.scope_maps_unreferenced.values()
     assert since >= report.started_at
-    await harness.run_for(timedelta(hours=23))
+    await harness.run_for(23 * HOUR)
     assert (await harness.sweep()).scope_maps_removed == 0
 
 
-async def test_a_scope_map_that_is_taken_into_use_during_the_sweep_is_refused_and_stays() -> None:
+async def test_a_scope_map_that_the_service_keeps_because_it_is_in_use_stays() -> None:
     harness = Harness()
-    add_lonely_map(harness)
+    add_unused_map(harness)
     await harness.sweep()
     harness.clock.advance(2 * DAY)
 
     def use(_: int, operation: str) -> None:
         if operation == "registries.delete_scope_map":
-            harness.cloud.tokens["new"] = FakeToken(REGISTRY.scope_map(LONELY_MAP))
+            harness.cloud.tokens["new"] = FakeToken(UNUSED_MAP_ID)
 
     harness.cloud.before_call = use
-    report = await harness.sweep()
-    harness.cloud.before_call = None
-    assert report.scope_maps_removed == 0
-    assert LONELY_MAP in harness.cloud.scope_maps
+    assert (await harness.sweep()).scope_maps_removed == 0
+    assert UNUSED_MAP in harness.cloud.scope_maps
     assert (await harness.sweep()).scope_maps_unreferenced == {}
 
 
-async def test_a_scope_map_does_not_age_by_being_unread_and_is_not_forgotten() -> None:
+async def test_a_scope_map_is_not_removed_by_a_sweep_that_could_not_read_its_registry() -> None:
     harness = Harness()
-    add_lonely_map(harness)
+    add_unused_map(harness)
     first = await harness.sweep()
     harness.clock.advance(2 * DAY)
     with harness.cloud.unavailable("registries.list_tokens"):
@@ -548,42 +477,22 @@ async def test_a_scope_map_does_not_age_by_being_unread_and_is_not_forgotten() -
     assert (await harness.sweep()).scope_maps_removed == 1
 
 
-async def test_what_no_record_names_is_reported_and_not_touched() -> None:
+async def test_orphans_are_reported_and_not_touched() -> None:
     harness = Harness()
     device = await harness.make_ready()
     name = token_of(harness, device)
     harness.cloud.records.clear()
     before = harness.cloud.writes()
     for _ in range(3):
-        report = await harness.sweep()
-        kinds = [(thing.kind, thing.name) for thing in report.orphans]
-        assert [kind for kind, _ in kinds] == [Kind.SECRET, Kind.TOKEN, Kind.TWIN_ENTRY]
-        assert (Kind.TOKEN, name) in kinds
+        orphans = (await harness.sweep()).orphans
+        assert [orphan.kind for orphan in orphans] == [Kind.SECRET, Kind.TOKEN, Kind.TWIN_ENTRY]
+        assert name in {orphan.name for orphan in orphans}
         harness.clock.advance(DAY)
     assert harness.cloud.tokens[name].enabled
-    writes = harness.cloud.writes() - before
-    assert set(writes) <= {"registries.delete_scope_map"}
+    assert set(harness.cloud.writes() - before) <= {"registries.delete_scope_map"}
 
 
-async def test_another_deployment_at_the_same_hub_and_registry_is_not_reported() -> None:
-    harness = Harness()
-    await harness.make_ready()
-    harness.cloud.tokens["fp-press-9-theirs"] = FakeToken(ScopeMapId("theirs"))
-    tags = {"deployment": "other", "token": "fp-press-9-theirs"}
-    stored = next(iter(harness.cloud.secrets.values()))[0]
-    harness.cloud.secrets["fp-press-9-theirs-secret"] = [
-        FakeSecretVersion(replace(stored.version, tags=tags), "theirs")
-    ]
-    other = harness.register("press-9")
-    entry = harness.cloud.twin_entry(DeviceKey(hub=HUB, device_id="press-1"), PLANT_ONE)
-    theirs = entry | {"username": "fp-press-9-theirs"}
-    harness.cloud.devices[other].desired = {
-        "firstpull": {"registryCredentials": {"plantone": theirs}}
-    }
-    await expect_nothing_more(harness)
-
-
-BLIND = [
+SOURCES = [
     "registries.list_tokens",
     "registries.list_scope_maps",
     "registries.list_connected_registries",
@@ -593,7 +502,7 @@ BLIND = [
 ]
 
 
-@pytest.mark.parametrize("source", BLIND)
+@pytest.mark.parametrize("source", SOURCES)
 async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(source: str) -> None:
     harness = Harness()
     devices = await fleet(harness, 3)
@@ -604,43 +513,35 @@ async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(s
     assert (report.drifted, report.revoked, report.held) == ({}, 0, ())
     assert (report.orphans, report.ledger_entries_removed) == ((), 0)
     assert (harness.cloud.writes(), len(harness.cloud.queue)) == (before, queued)
-    assert {harness.state(device) for device in devices} == {State.READY}
+    assert states(harness, devices) == [State.READY] * 3
     await expect_nothing_more(harness)
 
 
-async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_gone() -> None:
+@pytest.mark.parametrize("unanswered", ["hubs.", "hubs.twin"])
+async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_gone(
+    unanswered: str,
+) -> None:
     harness = Harness()
     devices = await fleet(harness, 3)
     del harness.cloud.devices[devices[0]]
-    with harness.cloud.unavailable("hubs."):
+    with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
-    assert (report.revoked, report.held) == (0, ())
-    assert [HUB in source for source in report.unread] == [True]
+    assert (report.revoked, report.held, len(report.unread)) == (0, (), 1)
     assert harness.cloud.record(devices[0]).spec.revocation is None
     assert (await harness.sweep()).revoked == 1
 
 
-async def test_where_one_source_fails_the_others_are_seen_to() -> None:
+async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
     harness = Harness()
     devices = await fleet(harness, 2)
-    change_entry(harness, devices[0])
+    entries_of(harness.cloud, devices[0])["plantone"]["address"] = "elsewhere"
     with harness.cloud.unavailable("registries."):
         report = await harness.sweep()
-    assert report.drifted == {"the twin's entry was changed": 1}
+    assert report.drifted == {Difference.ENTRY_CHANGED: 1}
     assert len(report.unread) == 1
 
 
-async def test_a_hub_that_fails_when_it_is_asked_for_one_device_does_not_end_the_sweep() -> None:
-    harness = Harness()
-    devices = await fleet(harness, 3)
-    del harness.cloud.devices[devices[0]]
-    with harness.cloud.unavailable("hubs.twin"):
-        report = await harness.sweep()
-    assert report.unread
-    assert report.revoked == 0
-
-
-async def test_a_newcomer_that_cannot_be_read_does_not_end_the_sweep() -> None:
+async def test_a_new_device_that_cannot_be_read_does_not_end_the_sweep() -> None:
     harness = Harness()
     devices = await fleet(harness, 3)
     harness.opt_in(harness.register("newcomer"))
@@ -649,7 +550,7 @@ async def test_a_newcomer_that_cannot_be_read_does_not_end_the_sweep() -> None:
     def fail_once(number: int, operation: str) -> None:
         if operation == "hubs.twin":
             harness.cloud.before_call = None
-            harness.cloud.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
+            harness.cloud.faults[number] = UNAVAILABLE
 
     harness.cloud.before_call = fail_once
     report = await harness.sweep()
@@ -657,16 +558,15 @@ async def test_a_newcomer_that_cannot_be_read_does_not_end_the_sweep() -> None:
     assert report.revoked == 1
 
 
-async def test_a_ledger_that_is_busy_does_not_end_the_sweep() -> None:
+async def test_a_ledger_that_cannot_be_written_does_not_end_the_sweep() -> None:
     harness = Harness()
     await harness.make_ready()
-    add_lonely_map(harness)
+    add_unused_map(harness)
     await harness.sweep()
-    await hold_room(harness, "nobodys", Standing.RESERVED)
+    await hold_room(harness, "nobody", Standing.RESERVED)
     harness.clock.advance(2 * DAY)
     with harness.cloud.unavailable("ledgers.put"):
-        report = await harness.sweep()
-    assert report.scope_maps_removed == 1
+        assert (await harness.sweep()).scope_maps_removed == 1
 
 
 async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
@@ -679,8 +579,8 @@ async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
             harness.cloud.before_call = None
             harness.cloud.faults[number] = Fault(kind=FaultKind.CRASH, after=False)
             (versions,) = harness.cloud.secrets.values()
-            second = replace(versions[0].version, version=f"{versions[0].version.version}-again")
-            versions.append(FakeSecretVersion(second, versions[0].value))
+            again = replace(versions[0].version, version="again")
+            versions.append(FakeSecretVersion(again, versions[0].value))
 
     harness.cloud.before_call = store_twice
     await harness.run_until_quiet()
@@ -690,34 +590,18 @@ async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
     assert (await harness.sweep()).drifted == {}
 
 
-async def test_a_device_that_is_under_way_is_not_woken() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    await harness.rotate(device)
-    harness.cloud.queue.clear()
-    report = await harness.sweep()
-    assert report.drifted == {}
-    assert harness.cloud.queue == []
-
-
 async def test_two_sweeps_at_once_do_what_one_does() -> None:
     harness = Harness(processes=2)
     devices = await fleet(harness, 12)
-    del harness.cloud.devices[devices[0]]
-    harness.opt_in(harness.register("newcomer"))
-    change_entry(harness, devices[1])
-    disable_token(harness, devices[2])
-    await hold_room(harness, "nobodys", Standing.RESERVED)
+    meddle_with_all(harness, devices)
+    await hold_room(harness, "nobody", Standing.RESERVED)
     harness.clock.advance(2 * HOUR)
     reports = await asyncio.gather(harness.sweep(), harness.sweep())
     assert sum(report.revoked for report in reports) in (1, 2)
     await harness.run_for(HOUR)
-    assert harness.state(devices[0]) is State.REVOKED
-    states = [record.status.condition.state for record in harness.cloud.all_records()]
-    assert sorted(set(states)) == [State.READY, State.REVOKED]
-    assert states.count(State.REVOKED) == 1
+    assert states(harness, harness.cloud.records) == [State.REVOKED] + [State.READY] * 12
     assert harness.cloud.record(devices[0]).spec.generation == 2
-    latest = await harness.processes[0].application.sweeper.latest()
+    latest = await sweeper_of(harness).latest()
     assert latest is not None
     assert latest.id in {report.id for report in reports}
     await expect_nothing_more(harness)
@@ -729,42 +613,41 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     harness.cloud.devices.clear()
     held = await harness.sweep()
     with harness.cloud.hold_call("secrets.list_secrets") as call:
-        task = asyncio.create_task(harness.sweep())
+        sweeping = asyncio.create_task(harness.sweep())
         await call.reached.wait()
         await harness.processes[1].application.sweeper.approve(held.id)
         call.release.set()
-        await task
+        await sweeping
     assert (await harness.sweep()).revoked == len(devices)
+
+
+UNAVAILABLE = Fault(kind=FaultKind.TRANSIENT, after=False)
+FAULTS = {
+    "unavailable": UNAVAILABLE,
+    "answer lost": Fault(kind=FaultKind.TRANSIENT, after=True),
+    "crash": Fault(kind=FaultKind.CRASH, after=True),
+}
 
 
 def meddle_with_all(harness: Harness, devices: list[DeviceKey]) -> None:
     """Something for every step of a sweep."""
     del harness.cloud.devices[devices[0]]
     harness.opt_in(harness.register("newcomer"))
-    change_entry(harness, devices[1])
-    disable_token(harness, devices[2])
-    lose_section(harness, devices[3])
+    entries_of(harness.cloud, devices[1])["plantone"]["address"] = "elsewhere"
+    harness.cloud.tokens[token_of(harness, devices[2])].enabled = False
+    harness.cloud.devices[devices[3]].desired = {}
     harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
 
 
-async def prepared() -> Harness:
-    """A world in which there is something to do for every step of a sweep."""
+async def swept(faults: dict[int, Fault]) -> Harness:
+    """A fleet with something to do for every step, after a sweep with faults and one without."""
     harness = Harness()
     devices = await fleet(harness, 4)
-    add_lonely_map(harness)
+    add_unused_map(harness)
     await harness.sweep()
-    await hold_room(harness, "nobodys", Standing.RESERVED)
-    harness.clock.advance(timedelta(hours=25))
+    await hold_room(harness, "nobody", Standing.RESERVED)
+    harness.clock.advance(25 * HOUR)
     meddle_with_all(harness, devices)
-    return harness
-
-
-def whole_state(harness: Harness) -> dict[str, Any]:
-    return {d.device_id: end_state(harness.cloud, d) for d in harness.cloud.records}
-
-
-async def sweep_with(harness: Harness, faults: dict[int, Fault]) -> int:
-    """Sweep with faults at these calls, and once more, and come to rest. Counts the calls."""
     begun = len(harness.cloud.calls)
     harness.cloud.faults = {begun + number: fault for number, fault in faults.items()}
     try:
@@ -773,54 +656,36 @@ async def sweep_with(harness: Harness, faults: dict[int, Fault]) -> int:
         pass
     except Crashed:
         harness.restart(0)
-    calls = len(harness.cloud.calls) - begun
     harness.cloud.faults = {}
     await harness.run_for(5 * MINUTE)
     await harness.sweep()
-    await harness.run_for(SETTLED)
-    return calls
+    await harness.run_for(REVOKED)
+    return harness
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(kind=FaultKind.TRANSIENT, after=False),
-        Fault(kind=FaultKind.TRANSIENT, after=True),
-        Fault(kind=FaultKind.CRASH, after=True),
-    ],
-    ids=["unavailable", "answer lost", "crash"],
-)
-async def test_a_fault_at_any_call_of_a_sweep_is_made_good_by_the_next(fault: Fault) -> None:
-    smooth = await prepared()
-    calls = await sweep_with(smooth, {})
-    want = whole_state(smooth)
-    assert LONELY_MAP not in smooth.cloud.scope_maps
-    for number in range(1, calls + 1):
-        harness = await prepared()
-        await sweep_with(harness, {number: fault})
-        assert harness.cloud.faults_met == 1
-        assert whole_state(harness) == want
-        await expect_nothing_more(harness)
+def whole_state(harness: Harness) -> dict[str, Any]:
+    assert UNUSED_MAP not in harness.cloud.scope_maps
+    return {d.device_id: end_state(harness.cloud, d) for d in harness.cloud.records}
+
+
+async def meets_fault(fault: Fault, number: int) -> bool:
+    """Whether the sweep has so many calls; a fault at this one changes nothing in the end."""
+    harness = await swept({number: fault})
+    assert whole_state(harness) == whole_state(await swept({}))
+    await expect_nothing_more(harness)
+    return harness.cloud.faults_met == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_fault_at_any_call_of_a_sweep_is_repaired_by_the_next(fault: Fault) -> None:
+    calls = 1
+    while await meets_fault(fault, calls):
+        calls += 1
     assert calls > 25
 
 
-async def test_a_revoke_that_a_sweep_began_leaves_nothing() -> None:
-    harness = Harness()
-    device, _ = await fleet(harness, 2)
-    held = harness.cloud.passwords_made[0]
-    del harness.cloud.devices[device]
-    await harness.sweep()
-    await harness.run_for(SETTLED)
-    assert harness.state(device) is State.REVOKED
-    assert held not in harness.cloud.accepted(token_of(harness, device))
-    assert token_of(harness, device) not in remains(harness, device)
-
-
-async def test_secrets_of_others_in_the_same_vault_are_nobodys_business() -> None:
-    harness = Harness()
-    await harness.make_ready()
-    stored = next(iter(harness.cloud.secrets.values()))[0]
-    harness.cloud.secrets["mine"] = [FakeSecretVersion(replace(stored.version, tags={}), "mine")]
-    listed = await harness.processes[0].application.ports.secrets.list_secrets()
-    assert StoredSecret(name="mine", enabled=True, tags={}) in listed
-    await expect_nothing_more(harness)
+async def test_a_fault_at_some_calls_of_a_sweep_is_repaired_by_the_next() -> None:
+    chance = random.Random(7)  # noqa: S311 - chance, not secrets
+    for fault in FAULTS.values():
+        assert await meets_fault(fault, chance.randint(1, 25))

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.errors import Refused
 from firstpull.model.history import LENGTH, HistoryEntry, Journal, entry, extended
 from firstpull.observability.log_events import LogEvent
@@ -14,15 +15,16 @@ from tests.firstpull.fakes import PASSWORD_MARK
 from tests.firstpull.harness import Harness
 from tests.firstpull.virtual_clock import VirtualClock
 
+LONGEST_DETAIL = 200
+
 
 def some(count: int, *, first: int = 0) -> tuple[HistoryEntry, ...]:
-    return tuple(entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail=f"{n}") for n in range(first, first + count))
+    numbers = range(first, first + count)
+    return tuple(entry(LogEvent.DEVICE_TOKEN_CREATED, at=NOW, detail=str(n)) for n in numbers)
 
 
-async def events(harness: Harness) -> list[str]:
-    """The names of what happened to the only device."""
-    (record,) = harness.cloud.all_records()
-    return [happened.event for happened in record.history]
+def events(harness: Harness, device: DeviceKey) -> list[str]:
+    return [happened.event for happened in harness.cloud.record(device).history]
 
 
 @pytest.mark.parametrize("before", [0, 1, LENGTH - 1, LENGTH, LENGTH + 7])
@@ -33,8 +35,11 @@ def test_a_history_keeps_the_latest(before: int, more: int) -> None:
 
 
 def test_a_detail_is_cut_to_what_a_record_can_hold() -> None:
-    assert len(entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail="x" * 10_000).detail) == 200
-    assert entry(LogEvent.DEVICE_DRIFT_FOUND, at=NOW, detail="short").detail == "short"
+    def detail(text: str) -> str:
+        return entry(LogEvent.DEVICE_TOKEN_CREATED, at=NOW, detail=text).detail
+
+    assert detail("x" * 10_000) == "x" * LONGEST_DETAIL
+    assert detail("short") == "short"
 
 
 def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
@@ -43,37 +48,24 @@ def test_what_a_worker_notes_is_in_the_log_at_once_and_kept_for_the_record(
     clock = VirtualClock()
     journal = Journal(device=DEVICE, clock=clock)
     with caplog.at_level(logging.INFO, logger="firstpull"):
-        journal.note(LogEvent.DEVICE_TOKEN_CREATED, token="fp-1", registry="plantone")  # noqa: S106 - a name
-    assert journal.entries == [
-        HistoryEntry(
-            at=clock.now(), event="device.token.created", detail="token fp-1, registry plantone"
-        )
-    ]
+        journal.note(LogEvent.DEVICE_TOKEN_CREATED, token="fp-1")  # noqa: S106 - a name
+    (kept,) = journal.entries
+    assert (kept.at, kept.event) == (clock.now(), LogEvent.DEVICE_TOKEN_CREATED)
+    assert "fp-1" in kept.detail
     (line,) = caplog.messages
     name, fields = line.split(" ", 1)
-    assert name == "device.token.created"
-    assert json.loads(fields)["device_id"] == DEVICE.device_id
+    assert name == LogEvent.DEVICE_TOKEN_CREATED
+    assert json.loads(fields) == {
+        "hub": DEVICE.hub,
+        "device_id": DEVICE.device_id,
+        "token": "fp-1",
+    }
 
 
-async def test_the_history_of_a_first_onboarding_tells_every_step_in_order() -> None:
+async def test_the_history_has_every_step_in_order_and_who_asked_for_it() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    found = await events(harness)
-    made = {"device.password.generated", "device.credential.stored", "device.membership.joined"}
-    assert found[:3] == [
-        "device.intent.recorded",
-        "device.scope_map.written",
-        "device.token.created",
-    ]
-    assert set(found[3:6]) == made
-    assert found[6:] == ["device.credential.delivered", "device.credential.acknowledged"]
-    history = harness.cloud.record(device).history
-    assert [happened.at for happened in history] == sorted(happened.at for happened in history)
-
-
-async def test_a_whole_life_is_told_with_who_asked_for_it() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
+    first = events(harness, device)
     await harness.rotate(device)
     await harness.run_until_quiet()
     await harness.ask(connectedRegistry="planttwo")
@@ -81,84 +73,82 @@ async def test_a_whole_life_is_told_with_who_asked_for_it() -> None:
     await harness.revoke(device)
     await harness.run_for(timedelta(minutes=20))
     history = harness.cloud.record(device).history
-    asked = [(happened.event, happened.detail, happened.by) for happened in history if happened.by]
-    assert asked == [
-        ("device.intent.recorded", "plantone", "a test"),
-        ("device.rotation.recorded", "", "a test"),
-        ("device.intent.recorded", "planttwo", "a test"),
-        ("device.revoke.recorded", "", "a test"),
+    assert [happened.at for happened in history] == sorted(happened.at for happened in history)
+    assert first[:3] == [
+        LogEvent.DEVICE_INTENT_RECORDED,
+        LogEvent.DEVICE_SCOPE_MAP_WRITTEN,
+        LogEvent.DEVICE_TOKEN_CREATED,
     ]
-    done = [happened.event for happened in history]
-    assert done.count("device.credential.acknowledged") == 3
-    assert done[done.index("device.revoke.recorded") + 1 :][:6] == [
-        "device.token.disabled",
-        "device.membership.left",
-        "device.credential.removed",
-        "device.secret.disabled",
-        "device.token.deleted",
-        "device.access.revoked",
+    assert set(first[3:6]) == {
+        LogEvent.DEVICE_PASSWORD_GENERATED,
+        LogEvent.DEVICE_CREDENTIAL_STORED,
+        LogEvent.DEVICE_MEMBERSHIP_JOINED,
+    }
+    assert first[6:] == [
+        LogEvent.DEVICE_CREDENTIAL_DELIVERED,
+        LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED,
     ]
+    assert [(entry.event, entry.detail, entry.by) for entry in history if entry.by] == [
+        (LogEvent.DEVICE_INTENT_RECORDED, "plantone", "a test"),
+        (LogEvent.DEVICE_ROTATION_RECORDED, "", "a test"),
+        (LogEvent.DEVICE_INTENT_RECORDED, "planttwo", "a test"),
+        (LogEvent.DEVICE_REVOKE_RECORDED, "", "a test"),
+    ]
+    done = events(harness, device)
+    assert done.count(LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED) == 3
+    assert done[done.index(LogEvent.DEVICE_REVOKE_RECORDED) + 1 :][:6] == [
+        LogEvent.DEVICE_TOKEN_DISABLED,
+        LogEvent.DEVICE_MEMBERSHIP_LEFT,
+        LogEvent.DEVICE_CREDENTIAL_REMOVED,
+        LogEvent.DEVICE_SECRET_DISABLED,
+        LogEvent.DEVICE_TOKEN_DELETED,
+        LogEvent.DEVICE_ACCESS_REVOKED,
+    ]
+    assert harness.cloud.passwords_made[0].startswith(PASSWORD_MARK)
+    assert PASSWORD_MARK not in repr(history)
 
 
-async def test_a_rotation_at_once_is_told_as_such() -> None:
+async def test_a_pass_over_a_device_in_order_and_a_refused_request_are_no_history() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    record = await harness.rotate(device, immediately=True)
-    assert record.history[-1].detail == "immediately"
-
-
-async def test_reconciles_a_device_that_is_as_it_should_be_tell_nothing() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    before = harness.cloud.record(device).history
-    for _ in range(5):
+    before = events(harness, device)
+    for _ in range(3):
         await harness.ask()
         await harness.reconcile(device)
         await harness.run_for(timedelta(hours=1))
-    assert harness.cloud.record(device).history == before
+    assert events(harness, device) == before
+    await harness.revoke(device)
+    before = events(harness, device)
+    with pytest.raises(Refused):
+        await harness.rotate(device)
+    assert events(harness, device) == before
 
 
-async def test_what_a_pass_did_is_told_though_the_device_was_asked_for_anew_meanwhile() -> None:
+async def test_an_immediate_rotation_is_recorded_as_such() -> None:
+    harness = Harness()
+    record = await harness.rotate(await harness.make_ready(), immediately=True)
+    assert record.history[-1].detail == "immediately"
+
+
+async def test_what_a_pass_did_is_kept_though_the_device_was_revoked_meanwhile() -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-
-    async def revoke() -> None:
-        await harness.revoke(device)
-
-    with harness.at_call(20, revoke) as tasks:
+    with harness.at_call(20, lambda: harness.revoke(device)) as tasks:
         await harness.run_for(timedelta(minutes=30))
     await tasks[0]
-    found = await events(harness)
-    assert found.count("device.token.created") == found.count("device.token.deleted") == 1
-    assert found.index("device.revoke.recorded") < found.index("device.token.disabled")
+    found = events(harness, device)
+    assert found.count(LogEvent.DEVICE_TOKEN_CREATED) == 1
+    assert found.count(LogEvent.DEVICE_TOKEN_DELETED) == 1
+    assert found.index(LogEvent.DEVICE_REVOKE_RECORDED) < found.index(
+        LogEvent.DEVICE_TOKEN_DISABLED
+    )
 
 
-async def test_a_record_never_holds_more_of_it_than_it_may() -> None:
+async def test_a_record_never_holds_more_history_than_it_may() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    for n in range(40):
+    for n in range(20):
         await harness.ask(repositories=[f"plant/r{n}"])
         await harness.run_for(timedelta(minutes=4))
-    history = harness.cloud.record(device).history
-    assert len(history) == LENGTH
-    assert max(len(happened.detail) for happened in history) <= 200
-
-
-async def test_a_refused_request_is_no_part_of_the_history() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    await harness.revoke(device)
-    before = harness.cloud.record(device).history
-    with pytest.raises(Refused):
-        await harness.rotate(device)
-    assert harness.cloud.record(device).history == before
-
-
-async def test_no_history_holds_a_password() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    await harness.rotate(device)
-    await harness.run_until_quiet()
-    assert PASSWORD_MARK not in repr(harness.cloud.record(device).history)
-    assert harness.cloud.passwords_made[0].startswith(PASSWORD_MARK)
+    assert len(events(harness, device)) == LENGTH

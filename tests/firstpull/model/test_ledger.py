@@ -9,9 +9,12 @@ from firstpull.model.ledger import Entry, Ledger, Standing, from_json, to_json
 from tests.firstpull.builders import NOW
 from tests.firstpull.harness import REGISTRY
 
+RESERVED, JOINING, MEMBER, LEAVING = Standing
 
-def token(name: str) -> TokenId:
-    return REGISTRY.token(f"{name}")
+
+def ids(names: str) -> tuple[TokenId, ...]:
+    """The token of each letter."""
+    return tuple(map(REGISTRY.token, names))
 
 
 def ledger(**standings: Standing) -> Ledger:
@@ -19,62 +22,44 @@ def ledger(**standings: Standing) -> Ledger:
     found = Ledger()
     for number, (name, standing) in enumerate(standings.items()):
         since = NOW + timedelta(seconds=number)
-        found = found.with_entry(Entry(token_id=token(name), standing=standing, since=since))
+        entry = Entry(token_id=REGISTRY.token(name), standing=standing, since=since)
+        found = found.with_entry(entry)
     return found
 
 
-RESERVED, JOINING, MEMBER, LEAVING = Standing
-
-
 @pytest.mark.parametrize(
-    ("entries", "listed", "wanted"),
+    ("entries", "listed", "wanted", "used"),
     [
-        ({}, [], []),
-        ({}, ["x", "y"], ["x", "y"]),
-        ({"a": RESERVED}, ["x"], ["x"]),
-        ({"a": JOINING}, ["x"], ["x", "a"]),
-        ({"a": MEMBER}, ["x"], ["x", "a"]),
-        ({"a": MEMBER}, ["a", "x"], ["a", "x"]),
-        ({"a": MEMBER}, ["A", "x"], ["A", "x"]),
-        ({"a": LEAVING}, ["x", "A", "y"], ["x", "y"]),
-        ({"b": JOINING, "a": JOINING}, ["x"], ["x", "b", "a"]),
-        ({"a": LEAVING, "b": JOINING, "c": MEMBER}, ["a", "c", "x"], ["c", "x", "b"]),
+        (ledger(), "", "", 0),
+        (ledger(), "xy", "xy", 2),
+        (ledger(a=RESERVED), "x", "x", 2),
+        (ledger(a=JOINING), "x", "xa", 2),
+        (ledger(a=MEMBER), "x", "xa", 2),
+        (ledger(a=MEMBER), "ax", "ax", 2),
+        (ledger(a=MEMBER), "Ax", "Ax", 2),
+        (ledger(a=LEAVING), "xAy", "xy", 3),
+        (ledger(a=LEAVING), "", "", 1),
+        (ledger(b=JOINING, a=JOINING), "x", "xba", 3),
+        (ledger(a=LEAVING, b=JOINING, c=MEMBER), "acx", "cxb", 4),
     ],
 )
-def test_the_wanted_list_keeps_others_and_holds_ours(
-    entries: dict[str, Standing], listed: list[str], wanted: list[str]
+def test_the_list_keeps_others_and_holds_ours_and_all_of_them_use_room(
+    entries: Ledger, listed: str, wanted: str, used: int
 ) -> None:
-    found = ledger(**entries).wanted_list(tuple(map(token, listed)))
-    assert found == tuple(map(token, wanted))
+    assert entries.wanted_list(ids(listed)) == ids(wanted)
+    assert entries.used(ids(listed)) == used
 
 
-@pytest.mark.parametrize(
-    ("entries", "listed", "used"),
-    [
-        ({}, [], 0),
-        ({}, ["x"], 1),
-        ({"a": RESERVED}, ["x"], 2),
-        ({"a": MEMBER}, ["A", "x"], 2),
-        ({"a": LEAVING}, [], 1),
-    ],
-)
-def test_room_is_used_by_ours_wherever_they_stand_and_by_others_in_the_list(
-    entries: dict[str, Standing], listed: list[str], used: int
-) -> None:
-    assert ledger(**entries).used(tuple(map(token, listed))) == used
-
-
-def test_entries_are_found_in_any_case_and_told_in_the_order_of_reservation() -> None:
+def test_entries_are_in_the_order_of_reservation() -> None:
     found = ledger(b=JOINING, a=MEMBER, c=JOINING)
-    assert found.get(TokenId(str(token("B")).upper())) == found.get(token("b"))
-    assert [e.token_id for e in found.of(JOINING, MEMBER)] == [token(n) for n in "bac"]
-    assert found.without(TokenId(str(token("b")).upper())).get(token("b")) is None
+    assert [entry.token_id for entry in found.of(JOINING, MEMBER)] == [*ids("bac")]
+    assert [entry.token_id for entry in found.without(ids("b")[0]).of(*Standing)] == [*ids("ac")]
 
 
 def test_a_standing_is_changed_only_where_there_is_an_entry() -> None:
-    found = ledger(a=JOINING)
-    assert found.standing_at(token("a"), MEMBER).of(MEMBER)[0].since == NOW
-    assert found.standing_at(token("z"), MEMBER) == found
+    found, (a, z) = ledger(a=JOINING), ids("az")
+    assert found.standing_at(a, MEMBER).of(MEMBER)[0].since == NOW
+    assert found.standing_at(z, MEMBER) == found
 
 
 def test_a_ledger_survives_being_stored() -> None:

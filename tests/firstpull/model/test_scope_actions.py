@@ -81,8 +81,3 @@ def test_uncovered_compares_repository_and_action() -> None:
         "repositories/other/content/write",
         "repositories/plant/app/content/write",
     )
-
-
-def test_nothing_is_uncovered_by_a_grant_of_everything() -> None:
-    wanted = scope_actions(["plant/app", "*"], ["content/read"])
-    assert uncovered(wanted, frozenset({"repositories/*/content/read"})) == ()

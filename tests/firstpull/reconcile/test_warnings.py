@@ -1,15 +1,15 @@
-"""Warnings appear with what they tell of, keep the time of their beginning, and vanish with it."""
+"""A warning appears with its cause, keeps the time of its beginning, and ends with its cause."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
 from firstpull.model.azure_resources import ConnectedRegistry, ScopeMap
 from firstpull.model.device_record import DeviceRecord, DeviceWarning, State
 from firstpull.model.reasons import Reason
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import awaiting_sync, warnings_for
 from tests.firstpull.builders import MADE, NOW, password, record, token
 from tests.firstpull.fakes import FakeToken
@@ -18,20 +18,23 @@ from tests.firstpull.records import changed
 from tests.firstpull.scenarios import HAND_MADE, make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-SYNCED = frozenset({"repositories/plant/*/content/read"})
 OTHERS = frozenset({"repositories/other/*/content/read"})
+NEAR_END = MADE + 0.75 * VALIDITY
+UNANSWERED = record(acknowledged_at=None)
+ADOPTED = record(adopted=True, delivery=None)
 
 
-def ref(**changes: Any) -> ConnectedRegistry:  # noqa: ANN401 - fields of ConnectedRegistry
-    fields: dict[str, Any] = {
-        "name": "plantone",
-        "client_token_ids": (),
-        "sync_token_id": None,
-        "login_server": None,
-        "last_sync_at": NOW,
-        "connection_state": "Online",
-    }
-    return ConnectedRegistry(**(fields | changes))
+def plant_one(
+    state: str | None = None, *, last_sync_at: datetime | None = NOW
+) -> ConnectedRegistry:
+    return ConnectedRegistry(
+        name="plantone",
+        client_token_ids=(),
+        sync_token_id=None,
+        login_server=None,
+        last_sync_at=last_sync_at,
+        connection_state=state,
+    )
 
 
 def found(
@@ -39,153 +42,145 @@ def found(
     *,
     at: datetime = NOW,
     state: str | None = "Online",
-    synced: frozenset[str] | None = SYNCED,
-    endless: bool = False,
-) -> dict[Reason, DeviceWarning]:
-    lives = None if endless else VALIDITY
-    warnings = warnings_for(
+    synced: frozenset[str] | None = frozenset({"repositories/plant/*/content/read"}),
+    lives: timedelta | None = VALIDITY,
+) -> tuple[DeviceWarning, ...]:
+    return warnings_for(
         of,
-        connected_registry=ref(connection_state=state),
+        connected_registry=plant_one(state),
         synced_actions=synced,
         token=token(password(lives=lives)),
         now=at,
     )
-    return {warning.reason: warning for warning in warnings}
-
-
-def test_a_device_that_is_as_it_should_be_has_none() -> None:
-    assert found(record()) == {}
-    assert (
-        warnings_for(record(), connected_registry=None, synced_actions=None, token=None, now=NOW)
-        == ()
-    )
 
 
 @pytest.mark.parametrize(
-    ("state", "warning"),
-    [("Online", False), ("Syncing", False), (None, False), ("Offline", True), ("Unhealthy", True)],
+    ("warnings", "reason", "names"),
+    [
+        (found(record(), state="Offline"), Reason.CONNECTED_REGISTRY_OFFLINE, "Offline"),
+        (found(record(), state="Unhealthy"), Reason.CONNECTED_REGISTRY_OFFLINE, "Unhealthy"),
+        (found(record(), synced=OTHERS), Reason.REPOSITORIES_NOT_SYNCED, "plant/app/content/read"),
+        (found(UNANSWERED, at=NEAR_END), Reason.PASSWORD_EXPIRES_SOON, f"{MADE + VALIDITY:%F}"),
+        (found(ADOPTED, at=NEAR_END), Reason.PASSWORD_EXPIRES_SOON, f"{MADE + VALIDITY:%F}"),
+        (found(ADOPTED, lives=None), Reason.PASSWORD_NOT_OURS, "password1"),
+    ],
 )
-def test_a_connected_registry_that_is_out_of_touch_is_told_of(
-    state: str | None,
-    warning: bool,  # noqa: FBT001 - a table
+def test_a_warning_names_its_cause(
+    warnings: tuple[DeviceWarning, ...], reason: Reason, names: str
 ) -> None:
-    warnings = found(record(), state=state)
-    assert (Reason.CONNECTED_REGISTRY_OFFLINE in warnings) is warning
-    assert all(f"acrtest/plantone is {state}" in w.message for w in warnings.values())
+    (warning,) = warnings
+    assert warning.reason is reason
+    assert names in warning.message
 
 
-def test_repositories_that_are_not_synced_are_told_of_by_name() -> None:
-    (warning,) = found(record(), synced=OTHERS).values()
-    assert warning.reason is Reason.REPOSITORIES_NOT_SYNCED
-    assert "repositories/plant/app/content/read" in warning.message
+@pytest.mark.parametrize(
+    "warnings",
+    [
+        found(record()),
+        found(record(), state="Syncing"),
+        found(record(), state=None),
+        found(UNANSWERED, at=NEAR_END - MINUTE),
+        found(record(), at=NEAR_END),
+        found(changed(UNANSWERED, delivery=None), at=NEAR_END),
+        found(ADOPTED),
+        found(record(), lives=None),
+        warnings_for(
+            record(), connected_registry=None, synced_actions=None, token=None, now=NEAR_END
+        ),
+    ],
+)
+def test_there_is_no_warning_without_a_cause(warnings: tuple[DeviceWarning, ...]) -> None:
+    assert warnings == ()
 
 
-def test_where_it_is_not_read_what_is_synced_all_stays_as_it_was() -> None:
-    before = record(warnings=tuple(found(record(), synced=OTHERS).values()))
-    later = found(before, at=NOW + DAY, synced=None)
-    assert tuple(later.values()) == before.status.warnings
-    assert found(before, synced=SYNCED) == {}
-
-
-def test_the_end_of_a_password_that_nobody_acknowledged_is_told_of_in_time() -> None:
-    waits = record(acknowledged_at=None)
-    near = MADE + 0.75 * VALIDITY
-    assert found(waits, at=near - MINUTE) == {}
-    (warning,) = found(waits, at=near).values()
-    assert warning.reason is Reason.PASSWORD_EXPIRES_SOON
-    assert f"{MADE + VALIDITY:%Y-%m-%d}" in warning.message
-    assert found(record(), at=near) == {}
-    assert found(changed(waits, delivery=None), at=near) == {}
-
-
-def test_a_password_made_by_hand_is_told_of_while_the_token_is_adopted() -> None:
-    adopted = record(adopted=True, delivery=None)
-    (warning,) = found(adopted, endless=True).values()
-    assert warning.reason is Reason.PASSWORD_NOT_OURS
-    assert "password1" in warning.message
-    assert found(adopted) == {}
-    assert found(record(), endless=True) == {}
+def test_where_the_synced_actions_are_not_read_a_warning_about_them_stays() -> None:
+    warned = record(warnings=found(record(), synced=OTHERS))
+    assert found(warned, at=NOW + DAY, synced=None) == warned.status.warnings
+    assert found(warned) == ()
 
 
 def test_a_warning_keeps_the_time_of_its_beginning_while_its_words_change() -> None:
-    before = record(warnings=tuple(found(record(), state="Offline").values()))
-    (warning,) = found(before, at=NOW + DAY, state="Unhealthy").values()
+    warned = record(warnings=found(record(), state="Offline"))
+    (warning,) = found(warned, at=NOW + DAY, state="Unhealthy")
     assert warning.since == NOW
     assert "Unhealthy" in warning.message
-    again = changed(before, warnings=())
-    (anew,) = found(again, at=NOW + DAY, state="Offline").values()
+    (anew,) = found(record(), at=NOW + DAY, state="Offline")
     assert anew.since == NOW + DAY
 
 
 def test_warnings_come_in_a_fixed_order() -> None:
-    waits = record(acknowledged_at=None)
-    at = MADE + VALIDITY
-    first = list(found(waits, at=at, state="Offline", synced=OTHERS))
-    assert first == sorted(first)
-    assert len(first) == 3
+    warnings = found(UNANSWERED, at=NEAR_END, state="Offline", synced=OTHERS)
+    reasons = [warning.reason for warning in warnings]
+    assert len(reasons) == 3
+    assert reasons == sorted(reasons)
 
 
 @pytest.mark.parametrize(
-    ("synced", "warning"),
-    [(NOW + MINUTE, False), (NOW, True), (NOW - DAY, True), (None, True)],
+    ("there", "awaited"),
+    [
+        (plant_one(last_sync_at=NOW + MINUTE), []),
+        (plant_one(last_sync_at=NOW), [Reason.AWAITING_SYNC]),
+        (plant_one(last_sync_at=None), [Reason.AWAITING_SYNC]),
+        (None, []),
+    ],
+    ids=["synced since", "not synced since", "never synced", "gone"],
 )
 def test_after_a_revoke_a_connected_registry_has_to_sync_once(
-    synced: datetime | None,
-    warning: bool,  # noqa: FBT001 - a table
+    there: ConnectedRegistry | None, awaited: list[Reason]
 ) -> None:
-    there = ref(last_sync_at=synced)
     warnings = awaiting_sync(PLANT_ONE, there, since=NOW, now=NOW + HOUR)
-    assert bool(warnings) is warning
-    assert all(w.reason is Reason.AWAITING_SYNC for w in warnings)
+    assert [warning.reason for warning in warnings] == awaited
 
 
-def test_a_connected_registry_that_is_gone_is_waited_for_by_nobody() -> None:
-    assert awaiting_sync(PLANT_ONE, None, since=NOW, now=NOW) == ()
+def warnings_in(harness: Harness) -> tuple[DeviceWarning, ...]:
+    (only,) = harness.cloud.all_records()
+    return only.status.warnings
 
 
-async def test_a_sync_that_is_awaited_was_awaited_since_the_revoke() -> None:
+async def test_a_sync_after_a_revoke_is_awaited_since_the_revoke() -> None:
     harness = Harness(sync_every=None)
     device = harness.register()
     await harness.ask()
     await harness.run_for(MINUTE)
     await harness.revoke(device)
     await harness.run_for(MINUTE)
-    (first,) = harness.cloud.record(device).status.warnings
+    first = warnings_in(harness)
     await harness.run_for(DAY)
-    (later,) = harness.cloud.record(device).status.warnings
-    assert later.since == first.since
+    assert [w.since for w in warnings_in(harness)] == [w.since for w in first]
 
 
-async def test_a_device_has_its_warnings_from_the_first_pass_and_loses_them_by_a_sweep() -> None:
+async def test_a_pass_finds_a_warning_and_a_sweep_ends_it() -> None:
     harness = Harness()
-    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
+    plant_one = harness.cloud.connected[PLANT_ONE]
+    plant_one.connection_state = "Offline"
     device = await harness.make_ready()
-    (warning,) = harness.cloud.record(device).status.warnings
+    (warning,) = warnings_in(harness)
     assert warning.reason is Reason.CONNECTED_REGISTRY_OFFLINE
-    assert harness.state(device) is State.READY
     await harness.run_for(DAY)
     await harness.sweep()
-    assert harness.cloud.record(device).status.warnings == (warning,)
-    harness.cloud.connected[PLANT_ONE].connection_state = "Online"
+    assert warnings_in(harness) == (warning,)
+    harness.cloud.change_identity(device, enabled=False)
+    await harness.reconcile(device)
+    assert harness.state(device) is State.WAITING
+    plant_one.connection_state = "Online"
+    await harness.run_for(HOUR)
     await harness.sweep()
-    assert harness.cloud.record(device).status.warnings == ()
+    assert warnings_in(harness) == ()
 
 
-async def test_a_sweep_warns_of_devices_that_nobody_reconciles(
+async def test_a_sweep_warns_once_of_a_device_that_it_does_not_requeue(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     harness = Harness()
-    device = await harness.make_ready()
+    await harness.make_ready()
     harness.cloud.connected[PLANT_ONE].connection_state = "Unhealthy"
     queued = len(harness.cloud.queue)
-    await harness.sweep()
-    (warning,) = harness.cloud.record(device).status.warnings
-    assert warning.reason is Reason.CONNECTED_REGISTRY_OFFLINE
+    for _ in range(2):
+        await harness.sweep()
+        (warning,) = warnings_in(harness)
+        assert warning.reason is Reason.CONNECTED_REGISTRY_OFFLINE
     assert len(harness.cloud.queue) == queued
-    assert sum("device.warning.raised" in line for line in caplog.messages) == 1
-    caplog.clear()
-    await harness.sweep()
-    assert not any("device.warning.raised" in line for line in caplog.messages)
+    assert sum(LogEvent.DEVICE_WARNING_RAISED in line for line in caplog.messages) == 1
 
 
 async def test_a_policy_that_lists_repositories_allows_what_is_not_synced_with_a_warning() -> None:
@@ -193,37 +188,30 @@ async def test_a_policy_that_lists_repositories_allows_what_is_not_synced_with_a
         connectedRegistries=[{"name": "plantone", "repositories": ["*"]}, {"name": "planttwo"}]
     )
     harness = Harness(policy=policy)
-    device = await harness.make_ready(repositories=["elsewhere/app"])
-    (warning,) = harness.cloud.record(device).status.warnings
+    await harness.make_ready(repositories=["elsewhere/app"])
+    (warning,) = warnings_in(harness)
     assert warning.reason is Reason.REPOSITORIES_NOT_SYNCED
-    syncs(harness, "repositories/plant/*/content/read")
-    await harness.sweep()
-    assert harness.cloud.record(device).status.warnings == (warning,)
-    syncs(harness, "repositories/elsewhere/app/content/read")
-    await harness.sweep()
-    assert harness.cloud.record(device).status.warnings == ()
+    for action, warnings in (
+        ("repositories/plant/*/content/read", (warning,)),
+        ("repositories/elsewhere/app/content/read", ()),
+    ):
+        synced = ScopeMap(
+            name="plantone", actions=frozenset({action, "gateway/plantone/config/read"})
+        )
+        harness.cloud.scope_maps["plantone"] = synced
+        harness.cloud.tokens["plantone"] = FakeToken(REGISTRY.scope_map("plantone"))
+        await harness.sweep()
+        assert warnings_in(harness) == warnings
 
 
-def syncs(harness: Harness, action: str) -> None:
-    """Have the first connected registry's own token say that it syncs this."""
-    sync_map = ScopeMap(
-        name="plantone", actions=frozenset({action, "gateway/plantone/config/read"})
-    )
-    harness.cloud.scope_maps["plantone"] = sync_map
-    harness.cloud.tokens["plantone"] = FakeToken(REGISTRY.scope_map("plantone"))
-
-
-async def test_an_adopted_password_is_warned_of_until_it_is_rotated() -> None:
+async def test_the_warning_about_an_adopted_password_ends_with_its_rotation() -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
     make_by_hand(harness, "by-hand", HAND_MADE)
-    device = harness.register()
-    await harness.ask(adopt="by-hand")
-    await harness.run_until_quiet()
-    (warning,) = harness.cloud.record(device).status.warnings
-    assert warning.reason is Reason.PASSWORD_NOT_OURS
+    device = await harness.make_ready(adopt="by-hand")
+    assert [warning.reason for warning in warnings_in(harness)] == [Reason.PASSWORD_NOT_OURS]
     await harness.rotate(device, immediately=True)
     await harness.run_until_quiet()
-    assert harness.cloud.record(device).status.warnings == ()
+    assert warnings_in(harness) == ()
 
 
 async def test_a_device_that_is_away_is_warned_of_before_its_password_ends() -> None:
@@ -234,22 +222,8 @@ async def test_a_device_that_is_away_is_warned_of_before_its_password_ends() -> 
     await harness.run_for(HOUR)
     harness.clock.advance(timedelta(days=70))
     await harness.run_for(2 * HOUR)
-    (warning,) = harness.cloud.record(device).status.warnings
-    assert warning.reason is Reason.PASSWORD_EXPIRES_SOON
+    assert [warning.reason for warning in warnings_in(harness)] == [Reason.PASSWORD_EXPIRES_SOON]
     harness.devices_answer = True
     await harness.run_for(3 * HOUR)
     assert harness.state(device) is State.READY
-    assert harness.cloud.record(device).status.warnings == ()
-
-
-async def test_a_warning_ends_with_its_cause_for_a_device_that_waits_too() -> None:
-    harness = Harness()
-    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
-    device = await harness.make_ready()
-    harness.cloud.change_identity(device, enabled=False)
-    await harness.reconcile(device)
-    harness.cloud.connected[PLANT_ONE].connection_state = "Online"
-    await harness.run_for(HOUR)
-    await harness.sweep()
-    assert harness.reason(device) is Reason.DEVICE_DISABLED
-    assert harness.cloud.record(device).status.warnings == ()
+    assert warnings_in(harness) == ()

@@ -1,4 +1,4 @@
-"""Composes the function app: registers the doors, nothing else."""
+"""The function app: all triggers and endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functions import (
     sites,
     sweep,
     webhooks,
-    work,
+    work_queue,
 )
 
 app = func.FunctionApp()
@@ -25,7 +25,7 @@ app.register_functions(webhooks.blueprint)
 app.register_functions(provisioning.blueprint)
 app.register_functions(onboarding_queue.blueprint)
 app.register_functions(device_events.blueprint)
-app.register_functions(work.blueprint)
+app.register_functions(work_queue.blueprint)
 app.register_functions(schedule.blueprint)
 app.register_functions(sites.blueprint)
 app.register_functions(sweep.blueprint)

@@ -1,4 +1,4 @@
-"""How a timer's run is told of: nobody waits for its answer."""
+"""How a timer's run is traced and logged: it has no caller to answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firstpull.observability.log import emit_crash, emit_warning
 
 @contextmanager
 def timer_run(timer: str) -> Iterator[None]:
-    """A run of the function `timer`. What ends it is told, and left to the host."""
+    """A run of the function `timer`. An error that ends it is logged and passed to the host."""
     with telemetry.span(timer):
         try:
             yield

@@ -16,7 +16,7 @@ from functions import (
     sites,
     sweep,
     webhooks,
-    work_queue,
+    work,
 )
 
 app = func.FunctionApp()
@@ -25,7 +25,7 @@ app.register_functions(webhooks.blueprint)
 app.register_functions(provisioning.blueprint)
 app.register_functions(onboarding_queue.blueprint)
 app.register_functions(device_events.blueprint)
-app.register_functions(work_queue.blueprint)
+app.register_functions(work.blueprint)
 app.register_functions(schedule.blueprint)
 app.register_functions(sites.blueprint)
 app.register_functions(sweep.blueprint)

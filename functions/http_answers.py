@@ -16,6 +16,7 @@ from firstpull.model.errors import (
     Transient,
 )
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 from functions.answers.base import Answer
 from functions.answers.messages import FieldError, Problem
 from functions.http_requests import LengthRequired
@@ -59,7 +60,9 @@ def error_answer(error: FirstpullError) -> func.HttpResponse:
     detail, headers = error.message, dict[str, str]()
     fields: tuple[FieldError, ...] = ()
     if isinstance(error, Blocked):
-        emit_warning("door.request.failed", reason=error.reason.value, message=error.message)
+        emit_warning(
+            LogEvent.ENDPOINT_REQUEST_FAILED, reason=error.reason.value, message=error.message
+        )
         detail = f"{detail} {error.remedy}"
     if isinstance(error, Invalid):
         fields = tuple(FieldError.from_fields(field) for field in error.errors)

@@ -12,6 +12,7 @@ from firstpull.model.errors import FirstpullError
 from firstpull.model.reasons import Reason
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash
+from firstpull.observability.log_events import LogEvent
 from functions.answers.messages import Problem
 from functions.endpoints import ENDPOINTS, Access
 from functions.http_answers import error_answer, problem_answer
@@ -42,7 +43,7 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
             except FirstpullError as error:
                 return error_answer(error)
             except Exception as error:
-                emit_crash("door.request.crashed", error)
+                emit_crash(LogEvent.ENDPOINT_REQUEST_CRASHED, error)
                 return problem_answer(Problem.of(500, Reason.INTERNAL_ERROR, _UNKNOWN))
 
     return answer

@@ -6,6 +6,7 @@ import azure.functions as func
 
 from firstpull.intake.dps_allocation import allocate
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 from functions.answers.allocation import Allocation
 from functions.device_requests import answer_plan
 from functions.http_answers import json_answer
@@ -26,7 +27,7 @@ async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
     application = await runtime.application()
     allocation = allocate(req.get_body(), application.policy)
     if allocation.request is None:
-        emit("device.allocation.answered", hub=allocation.hub.host, onboarding=False)
+        emit(LogEvent.DEVICE_ALLOCATION_ANSWERED, hub=allocation.hub.host, onboarding=False)
         return json_answer(200, Allocation.of(allocation))
     if is_dry_run(req):
         record = await application.onboarding.propose_introduction(
@@ -34,5 +35,5 @@ async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
         )
         return await answer_plan(record)
     await application.onboarding.introduce(allocation.request, requested_by=_CALLER)
-    emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
+    emit(LogEvent.DEVICE_ALLOCATION_ANSWERED, hub=allocation.hub.host, onboarding=True)
     return json_answer(200, Allocation.of(allocation))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from firstpull.model.errors import FirstpullError
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash, emit_warning
+from firstpull.observability.log_events import LogEvent
 
 
 @contextmanager
@@ -18,8 +19,10 @@ def timer_run(timer: str) -> Iterator[None]:
             yield
         except FirstpullError as error:
             reason, message = error.reason.value, error.message
-            emit_warning("schedule.timer.failed", timer=timer, reason=reason, message=message)
+            emit_warning(
+                LogEvent.SCHEDULE_TIMER_FAILED, timer=timer, reason=reason, message=message
+            )
             raise
         except Exception as error:
-            emit_crash("schedule.timer.crashed", error, timer=timer)
+            emit_crash(LogEvent.SCHEDULE_TIMER_CRASHED, error, timer=timer)
             raise

@@ -1,7 +1,7 @@
-"""What to do for a device: a pure function of what was observed, the record, and the time.
+"""The plan for a device: a pure function of the observation, the record and the time.
 
-A dry run shows the plan and a worker applies it, in the plan's order. Every action says why it
-is there. An empty plan takes no claim and writes nothing in Azure.
+A dry run shows the plan, and a worker applies it in its order. Every action has a reason. An
+empty plan takes no claim and writes nothing in Azure.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from firstpull.reconcile.preconditions import NO_FREE_SLOT, Blocker, Target, che
 
 @dataclass(frozen=True, kw_only=True)
 class BlockedPlan:
-    """A precondition does not hold. The actions only end passwords that have to end at once."""
+    """A precondition does not hold. The actions only end passwords that must end at once."""
 
     blocker: Blocker
     actions: tuple[ProvisionAction, ...] = ()
@@ -66,10 +66,7 @@ class BlockedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TeardownPlan:
-    """Take everything away that has to go before anything else.
-
-    `gone` are the grants of which nothing is left when the actions are done.
-    """
+    """Tear grants down. `gone` are the grants of which the actions leave nothing."""
 
     actions: tuple[TeardownAction, ...]
     gone: tuple[Grant, ...]
@@ -79,7 +76,7 @@ class TeardownPlan:
 class ResetPlan:
     """Revoke the credentials of a deleted device that had the same id.
 
-    Nothing is given in the same pass: the next one could not tell new passwords from old ones.
+    The same pass provisions nothing: the next pass could not tell new passwords from old ones.
     """
 
     actions: tuple[ProvisionAction, ...]
@@ -87,11 +84,11 @@ class ResetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisionPlan:
-    """Give the device what its record asks for; once it has that, tear the old grants down.
+    """Provision what the record asks for; when it is acknowledged, tear the old grants down.
 
     `answer` is the device's acknowledgement of the recorded delivery. `renew_at` is when the
     delivered password is next due for replacement; now, if a newer one is stored. `is_settled`
-    is false while the twin still holds a password that is to be replaced.
+    is false while the twin still has a password to replace.
     """
 
     grant: Grant
@@ -120,7 +117,7 @@ type Plan = BlockedPlan | TeardownPlan | ResetPlan | ProvisionPlan
 
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
-    """What to do. `validity` is that of a new password."""
+    """The plan for an observed device. `validity` is that of a new password."""
     record = observed.record
     if record.needs_teardown:
         why = "the device's access was revoked"
@@ -138,13 +135,13 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     return _Planner(observed, target, now=now, validity=validity).plan()
 
 
-_PASSWORDS_END_AT_ONCE = "the passwords are to end at once"
+_PASSWORDS_END_AT_ONCE = "the passwords must end at once"
 
 
 def _teardown(
     observed: Observed, views: tuple[GrantView, ...], *, in_use: tuple[str, ...], why: str
 ) -> TeardownPlan:
-    """What could not be read is not known to be gone."""
+    """The teardown of these grants; none counts as gone if a part could not be read."""
     return TeardownPlan(
         actions=plan_teardown(views, observed.twin, in_use=in_use, why=why),
         gone=() if observed.unread else tuple(view.grant for view in views),
@@ -152,7 +149,7 @@ def _teardown(
 
 
 def _ends_at_once(record: DeviceRecord) -> bool:
-    """Whether a password has to end at once, and is still the delivered one."""
+    """Whether a rotation ends the delivered password at once."""
     rotation, delivery = record.spec.rotation, record.status.delivery
     if rotation is None or not rotation.immediately:
         return False
@@ -160,7 +157,7 @@ def _ends_at_once(record: DeviceRecord) -> bool:
 
 
 def _end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
-    """Remove all passwords of the token, and disable what is stored of them."""
+    """The actions that remove the token's passwords and disable their secret versions."""
     view, found = observed.chosen, observed.credential
     if view is None or found is None:
         return ()
@@ -180,7 +177,7 @@ def _end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ..
 
 
 def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
-    """Whether a twin holds the delivery, and no answer that the record does not know."""
+    """Whether the twin has the delivery, and no acknowledgement that is new to the record."""
     status = record.status
     if status.grant is None or status.delivery is None or not twin.enabled:
         return False
@@ -199,7 +196,7 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
 
 
 def snapshot_of(observed: Observed, target: Target, *, deployment: str) -> Snapshot:
-    """What the checks compare, of a whole observation."""
+    """The snapshot of an observed device, for the checks."""
     found, delivery = target.credential, observed.record.status.delivery
     return Snapshot(
         record=observed.record,
@@ -292,11 +289,11 @@ class _Planner:
             self._observed,
             self._observed.retiring,
             in_use=(self._view.ref.name,),
-            why="the device has logged in with what it has now",
+            why="the device has logged in with its new grant",
         )
 
     def _why(self, *checked: Difference) -> str | None:
-        """The first of these differences that there is."""
+        """The first of these differences that exists, in words."""
         return next((d.value for d in checked if d in self._differences), None)
 
     def _reserve(self) -> tuple[ReserveRoom, ...]:
@@ -333,11 +330,10 @@ class _Planner:
         return (UpdateToken(registry=self._registry, name=name, scope_map=scope_map, why=why),)
 
     def _keep_passwords(self) -> tuple[KeepPasswords, ...]:
-        """Remove passwords that leaked, and the one before the current one.
+        """Remove passwords that must end at once, or those before the acknowledged one.
 
-        The one before goes when the device has logged in with the new one: it is known then whose
-        it was, and that nothing names it any more. Those of an adopted token were this device's
-        too.
+        An earlier password goes if firstpull made it and nothing names its slot any more. The
+        passwords of an adopted token were this device's too.
         """
         token = self._found.token
         if token is None or not token.passwords:
@@ -347,8 +343,8 @@ class _Planner:
             keep, why = frozenset[Slot](), _PASSWORDS_END_AT_ONCE
         elif self._has_switched():
             made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
-            spent = made - self._slots_in_use()
-            keep, why = there - spent, "the device has logged in with the password after it"
+            retired = made - self._slots_in_use()
+            keep, why = there - retired, "the device has logged in with a newer password"
         else:
             return ()
         if keep == there:
@@ -356,7 +352,7 @@ class _Planner:
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
 
     def _has_switched(self) -> bool:
-        """Whether the device said that it has logged in with the newest password there is."""
+        """Whether the device has acknowledged the newest password."""
         answer, current, delivery = self._answer(), self._current, self._status.delivery
         if answer is None or current is None or delivery is None or self._entry is None:
             return False
@@ -370,11 +366,11 @@ class _Planner:
     def _leaves_passwords_alone(self) -> bool:
         """Whether the token was adopted and has a password that may be in use.
 
-        A device that moves needs its new address, and with it a password.
+        A device that moves needs a delivery with its new address, and so a new password.
         """
         token = self._found.token
-        is_told = self._status.delivery is not None or bool(self._status.retiring)
-        if not self._is_adopted or is_told or self._ends_at_once or self._wants_rotation():
+        needs_delivery = self._status.delivery is not None or bool(self._status.retiring)
+        if not self._is_adopted or needs_delivery or self._ends_at_once or self._wants_rotation():
             return False
         if token is None:
             return False
@@ -382,11 +378,11 @@ class _Planner:
 
     @property
     def _is_adopted(self) -> bool:
-        """Whether the passwords are somebody else's, now or when this plan begins."""
+        """Whether the token is adopted, or this plan adopts it."""
         return self._status.adopted or self._record.token_to_adopt is not None
 
     def _slot_for_new_password(self) -> Slot | None:
-        """None where no new password is needed, or where no slot is free."""
+        """The slot to fill, None if no new password is due or no slot is free."""
         if self._leaves_passwords_alone():
             return None
         if self._current is not None and not self._renewal_is_due(self._current):
@@ -401,7 +397,7 @@ class _Planner:
         )
 
     def _slots_in_use(self) -> frozenset[Slot]:
-        """The slots that the record names, that the twin names, and the valid one."""
+        """The slots of the recorded delivery, of the twin's entries and of the current password."""
         delivery, token = self._status.delivery, self._found.token
         expiries = {
             entry.expires
@@ -417,7 +413,7 @@ class _Planner:
         return frozenset((*recorded, *in_twin))
 
     def _renewal_is_due(self, current: Credential) -> bool:
-        """Never before the last one was acknowledged: a device that is away keeps what it knows."""
+        """Whether to replace the current password; never before the device acknowledged it."""
         if not self._is_acknowledged():
             return False
         is_half_over = self._now >= renewal_time(current, self._record.device)
@@ -427,20 +423,20 @@ class _Planner:
         return self._status.acknowledged_at is not None
 
     def _wants_rotation(self) -> bool:
-        """Whether the password that somebody wants replaced is still the newest."""
+        """Whether a rotation is requested and the newest password is still the one to replace."""
         rotation, current = self._record.spec.rotation, self._current
         if rotation is None:
             return False
         return current is None or current.version == rotation.replaces
 
     def _is_settled_after(self, steps: tuple[ProvisionAction | SideBySide, ...]) -> bool:
-        """Whether the twin then holds the newest password, and not one to be replaced."""
+        """Whether the twin then has the newest password, and not the one to replace."""
         rotation, current = self._record.spec.rotation, self._current
         delivered = self._delivered
         for step in steps:
             if isinstance(step, Deliver):
                 if step.credential is None:
-                    return True  # it is new
+                    return True  # the plan makes and delivers a new password
                 delivered = step.credential.version
         if current is not None and delivered not in (None, current.version):
             return False
@@ -457,7 +453,7 @@ class _Planner:
         return renewal_time(current, self._record.device)
 
     def _end_of_adopted_passwords(self) -> datetime | None:
-        """When an adopted device needs a password of ours: None where one of its has no end."""
+        """When the adopted passwords have all expired; None if one never expires."""
         token = self._found.token
         if token is None or not self._leaves_passwords_alone():
             return None
@@ -518,7 +514,7 @@ class _Planner:
         )
 
     def _contents(self) -> Contents:
-        """What the twin is to hold, but for the password and its expiry."""
+        """The contents of the twin's entry."""
         return Contents(
             address=self._target.address,
             username=self._token_id.name,
@@ -539,10 +535,9 @@ class _Planner:
         return "what is in the twin is out of date" if outdated else None
 
     def _may_switch(self, current: Credential) -> bool:
-        """Whether the connected registry can know the newer password.
+        """Whether the connected registry has the newer password, by the time of its last sync.
 
-        Inferred from the time of its last sync. Once the old password has expired, waiting
-        helps nobody.
+        When the old password has expired, there is no reason to wait.
         """
         delivery, registry = self._status.delivery, self._view.connected_registry
         if delivery is None or delivery.expires_at <= self._now:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.model.azure_resources import TokenId
+from firstpull.model.azure_resources import ScopeMapId, TokenId
 from firstpull.model.errors import Blocked, Conflict, Transient
 from firstpull.model.ledger import Standing, to_json
 from firstpull.model.reasons import Reason
@@ -23,11 +23,11 @@ from tests.firstpull.harness import (
 from tests.firstpull.virtual_clock import VirtualClock
 
 WRITE = "registries.replace_client_tokens"
-FOREIGN = tuple(TokenId(f"{REGISTRY}/tokens/foreign{n}") for n in range(5))
+FOREIGN = tuple(REGISTRY.token(f"foreign{n}") for n in range(5))
 
 
 def token_id(number: int) -> TokenId:
-    return TokenId(f"{REGISTRY}/tokens/fp-{number:02}")
+    return REGISTRY.token(f"fp-{number:02}")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ async def test_room_that_is_held_is_held_for_the_same_token(cloud: FakeCloud) ->
 
 async def test_a_token_that_is_listed_needs_no_more_room(cloud: FakeCloud) -> None:
     (process,) = processes(cloud, 1)
-    cloud.connected[PLANT_ONE].clients.append(TokenId(token_id(1).upper()))
+    cloud.connected[PLANT_ONE].clients.append(TokenId(str(token_id(1)).upper()))
     await reserve(process, 1, capacity=6)
     assert standings(cloud) == {Standing.RESERVED: 1}
 
@@ -139,7 +139,7 @@ async def test_many_who_join_at_once_share_few_writes(cloud: FakeCloud) -> None:
 async def test_joins_survive_somebody_who_overwrites_the_list(cloud: FakeCloud) -> None:
     """Another writer read the list long ago, adds itself, and writes it whole, twice."""
     workers = processes(cloud, 3)
-    newcomer = TokenId(f"{REGISTRY}/tokens/newcomer")
+    newcomer = REGISTRY.token("newcomer")
     cloud.tokens["newcomer"] = FakeToken(ScopeMapId("someone's"))
     overwrite_after = {1, 2}
 
@@ -214,7 +214,7 @@ async def test_room_that_others_took_meanwhile_is_refused_to_the_last(cloud: Fak
     (process,) = processes(cloud, 1)
     for n in range(3):
         await reserve(process, n, capacity=8)
-    newcomer = TokenId(f"{REGISTRY}/tokens/newcomer")
+    newcomer = REGISTRY.token("newcomer")
     cloud.tokens["newcomer"] = FakeToken(ScopeMapId("someone's"))
     cloud.connected[PLANT_ONE].clients.append(newcomer)
     results = await asyncio.gather(
@@ -286,7 +286,7 @@ async def test_who_lost_the_lease_does_not_write(cloud: FakeCloud) -> None:
     first, second = processes(cloud, 2)
     await reserve(first, 1)
     await reserve(second, 2)
-    with cloud.grant("registries.get_connected_registry", answer=True) as read:
+    with cloud.hold_call("registries.get_connected_registry", answer=True) as read:
         late = asyncio.create_task(first.membership.join(PLANT_ONE, token_id(1), capacity=50))
         await read.reached.wait()
         cloud.clock.advance(timedelta(minutes=2))

@@ -15,7 +15,6 @@ from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.reasons import Reason
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
-from tests.firstpull.records import grant_of
 from tests.lifetime.azure import CAPACITY, PLACES
 from tests.lifetime.expected_state import ExpectedState
 from tests.lifetime.requests import asks_for
@@ -105,26 +104,25 @@ def _problems(world: World, record: DeviceRecord, expected_state: ExpectedState)
 
 def _can_log_in(world: World, record: DeviceRecord) -> bool:
     """Whether its site lets it in, to what was asked for and no more."""
-    if grant_of(record).ref is None or grant_of(record).names is None:
+    grant = record.status.grant
+    if grant is None:
         return False
-    site, login = world.azure.sites[grant_of(record).ref], world.devices[record.device].logins
+    ref, token = grant.ref, grant.names.token
     if record.status.adopted:
-        known = world.watch.passwords_of(
-            grant_of(record).ref.registry, grant_of(record).names.token
-        )
-        passwords = list(known)
+        passwords = list(world.watch.passwords_of(ref.registry, token))
     else:
-        used = login.get(grant_of(record).ref)
-        passwords = [used.password] if used and used.token == grant_of(record).names.token else []
-    grants = [site.authenticate(grant_of(record).names.token, password) for password in passwords]
-    return any(grant and grant.actions == record.spec.intent.scope_actions for grant in grants)
+        used = world.devices[record.device].logins.get(ref)
+        passwords = [used.password] if used and used.token == token else []
+    logins = [world.azure.sites[ref].authenticate(token, password) for password in passwords]
+    return any(login and login.actions == record.spec.intent.scope_actions for login in logins)
 
 
 def _has_reason(world: World, record: DeviceRecord) -> bool:
     """Whether what stands in its way is there."""
     reason, intent = record.status.condition.reason, record.spec.intent
     if reason in _FULL:
-        wanted = (grant_of(record).ref,) if grant_of(record).ref else intent.candidates
+        grant = record.status.grant
+        wanted = (grant.ref,) if grant else intent.candidates
         return all(len(world.azure.clients(ref)) >= CAPACITY[ref] for ref in wanted)
     if intent.adopt is None:
         return False

@@ -9,7 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from itertools import count
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from local_azure.container_registry.passwords import PASSWORD_NAMES, PasswordName
@@ -18,7 +18,6 @@ from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.key_vault.exceptions import KeyVaultError
 from local_azure.key_vault.models import Properties
 from local_azure.resource_manager.exceptions import ArmError
-from tests.firstpull.records import grant_of
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.lifetime.azure import HAND_MADE, Azure
 from tests.lifetime.device import Device, Login
@@ -99,9 +98,9 @@ class ExternalActor:
 
     def meddles(self, record: DeviceRecord, what: ToDevice) -> None:
         """Change what a device has."""
-        if grant_of(record).ref is None or grant_of(record).names is None:
+        grant = record.status.grant
+        if grant is None:
             return
-        grant = Grant(ref=grant_of(record).ref, names=grant_of(record).names)
         with suppress(ArmError, KeyVaultError):
             match what:
                 case (

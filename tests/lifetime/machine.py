@@ -19,7 +19,7 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Invalid
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
-from tests.firstpull.records import changed, grant_of
+from tests.firstpull.records import changed
 from tests.lifetime import reached
 from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, ref_of
 from tests.lifetime.ending import check_the_end
@@ -182,11 +182,11 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, created=st.booleans())
     def hear_of_secret(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
         record = self.world.record(device_key(device))
-        if record is None or grant_of(record).names is None:
+        if record is None or record.status.grant is None:
             return
         event = SecretEvent(
             vault_host=VAULT,
-            secret=grant_of(record).names.secret,
+            secret=record.status.grant.names.secret,
             version="another",
             created=created,
         )

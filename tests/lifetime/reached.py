@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.firstpull.records import grant_of
 from tests.lifetime.azure import CAPACITY, PLACES
 from tests.lifetime.world import World
 
@@ -25,12 +24,9 @@ def _situations(world: World) -> Iterator[str]:
             yield "a device moves"
         if record.spec.rotation is not None:
             yield "a rotation was asked for"
-        if (
-            record.status.delivery is not None
-            and grant_of(record).names is not None
-            and grant_of(record).ref is not None
-        ):
-            token = world.azure.token(grant_of(record).ref.registry, grant_of(record).names.token)
+        grant = record.status.grant
+        if record.status.delivery is not None and grant is not None:
+            token = world.azure.token(grant.ref.registry, grant.names.token)
             if token is not None and len(token.passwords) > 1:
                 yield "a token has two passwords"
     for ref in PLACES:

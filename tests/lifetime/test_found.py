@@ -141,6 +141,6 @@ FOUND = (
 )
 
 
-@pytest.mark.parametrize("course", FOUND, ids=lambda scenario: scenario.__name__.strip("_"))
+@pytest.mark.parametrize("scenario", FOUND, ids=lambda scenario: scenario.__name__.strip("_"))
 def test_what_the_machine_has_found_stays_mended(scenario: Scenario) -> None:
     run(scenario)

@@ -16,7 +16,6 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.ledger import Standing
 from tests.firstpull.fakes import FakeCloud
-from tests.firstpull.records import grant_of
 from tests.lifetime.azure import CAPACITY, PLACES, Azure
 from tests.lifetime.device import Device
 
@@ -273,26 +272,23 @@ class Watch:
         by_hand = value not in self._delivered_to
         if seen not in (None, device.generation_id) and by_hand:
             return True  # as far as the record knows, it is another device's of the name
-        login = (
-            device.logins.get(grant_of(record).ref) if grant_of(record).ref is not None else None
-        )
+        grant = record.status.grant
+        login = device.logins.get(grant.ref) if grant is not None else None
         return (
-            login is not None
-            and grant_of(record).ref is not None
-            and grant_of(record).names is not None
-            and login.token == grant_of(record).names.token
+            grant is not None
+            and login is not None
+            and login.token == grant.names.token
             # Whether it is still let in with that one is not asked: who ended it has been judged.
-            and (grant_of(record).ref.registry, login.token, login.password)
-            != (registry, token, value)
+            and (grant.ref.registry, login.token, login.password) != (registry, token, value)
         )
 
     def _may_leave(self, ref: ConnectedRegistryRef, token: str) -> bool:
         """Whether a record has the token at the place, and is to keep it."""
         return not any(
             record.spec.revocation is None
-            and grant_of(record).ref == ref
-            and grant_of(record).names is not None
-            and grant_of(record).names.token == token
+            and record.status.grant is not None
+            and record.status.grant.ref == ref
+            and record.status.grant.names.token == token
             and not any(h.ref == ref for h in record.status.retiring)
             for record in self._cloud.all_records()
         )

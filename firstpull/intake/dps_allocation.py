@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstpull.config.fields import OnboardingTarget
 from firstpull.config.policy import HubPolicy, Policy
-from firstpull.intake.event_handler import OPT_IN_TAG
 from firstpull.intake.json_input import checked, read_object
 from firstpull.intake.requests import OnboardingRequest, request_for
 from firstpull.model.device_key import is_device_id
@@ -53,16 +52,6 @@ class Allocation:
 
     hub: HubPolicy
     request: OnboardingRequest | None
-
-    def answer(self) -> dict[str, Any]:
-        """The answer to the provisioning service, which uses the twin only the first time."""
-        view: dict[str, Any] = {"iotHubHostName": self.hub.host}
-        if self.request is not None:
-            tag = self.request.model_dump(
-                mode="json", by_alias=True, exclude_none=True, exclude={"device_id", "hub"}
-            )
-            view["initialTwin"] = {"tags": {OPT_IN_TAG: tag}, "properties": {"desired": {}}}
-        return view
 
 
 def allocate(body: bytes, policy: Policy) -> Allocation:

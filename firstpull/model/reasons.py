@@ -14,6 +14,7 @@ class Reason(StrEnum):
 
     # Refused requests and rejected messages.
     INVALID_REQUEST = "InvalidRequest"
+    LENGTH_REQUIRED = "LengthRequired"
     NOT_ALLOWED = "NotAllowed"
     DEVICE_NOT_KNOWN = "DeviceNotKnown"
     OPERATION_NOT_KNOWN = "OperationNotKnown"
@@ -77,6 +78,7 @@ class Reason(StrEnum):
 
 MEANING: dict[Reason, str] = {
     Reason.INVALID_REQUEST: "The request is not well formed. Nothing was changed.",
+    Reason.LENGTH_REQUIRED: "The body was sent without Content-Length, and did not arrive.",
     Reason.NOT_ALLOWED: "The policy in the settings does not allow the request.",
     Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
     Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from firstpull.adapters.storage import account
 from firstpull.intake import event_grid
 from firstpull.intake.poison_queue import QUEUES
+from functions.endpoints import ROUTE_PREFIX
 from functions.openapi import document
-from functions.representations import ROUTE_PREFIX
 from tools.check_infra.bicep import BicepFile, Finding, line_of, literal, text, walk
 
 _EVENT_QUEUE = "device-events"

@@ -89,7 +89,7 @@ FIRST_PULL = Histogram(
     ),
 )
 DEVICES = Gauge(
-    "firstpull.model.device_key",
+    "firstpull.devices",
     attributes={"state": "of the device's record"},
     description="Devices by state, zeros included, and tombstones as `Revoked`.",
 )
@@ -117,7 +117,7 @@ SITE_FREE = Gauge(
     description="Devices that a site still takes. Its connected registries are filled in order.",
 )
 OLDEST_UNACKNOWLEDGED = Gauge(
-    "firstpull.model.twin_entry.oldest_unacknowledged",
+    "firstpull.delivery.oldest_unacknowledged",
     unit="s",
     description=(
         "Since the oldest delivery, of a first password or of a rotation, to which its device has "
@@ -125,7 +125,7 @@ OLDEST_UNACKNOWLEDGED = Gauge(
     ),
 )
 SWEEP_AGE = Gauge(
-    "firstpull.fleet.sweep.age",
+    "firstpull.sweep.age",
     unit="s",
     description="Since the last sweep that could read everything. Missing before the first.",
 )

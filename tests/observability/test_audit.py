@@ -55,7 +55,7 @@ async def test_every_log_event_arrives_whatever_the_sampler_drops(
     (held,) = ingestion.messages("sweep.revokes.held {")
     assert held["data"]["baseData"]["severityLevel"] == WARNING
     assert ingestion.messages("not ours") == []
-    assert ingestion.metrics()["firstpull.fleet.sweep.age"] == {"": 7}
+    assert ingestion.metrics()["firstpull.sweep.age"] == {"": 7}
 
 
 async def test_every_row_names_the_app(ingestion: Ingestion) -> None:

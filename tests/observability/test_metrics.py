@@ -15,9 +15,9 @@ from tests.firstpull.scenarios import make_by_hand
 
 from .recorded import Measured
 
-DEVICES, FIRST_PULL = "firstpull.model.device_key", "firstpull.first_pull.duration"
-UNANSWERED = "firstpull.model.twin_entry.oldest_unacknowledged"
-USED, FREE, AGE = "firstpull.clients.used", "firstpull.clients.free", "firstpull.fleet.sweep.age"
+DEVICES, FIRST_PULL = "firstpull.devices", "firstpull.first_pull.duration"
+UNANSWERED = "firstpull.delivery.oldest_unacknowledged"
+USED, FREE, AGE = "firstpull.clients.used", "firstpull.clients.free", "firstpull.sweep.age"
 SITE_USED, SITE_FREE = "firstpull.site.used", "firstpull.site.free"
 ONE = {"container_registry": "acrtest", "connected_registry": "plantone"}
 TWO = {"container_registry": "acrtest", "connected_registry": "planttwo"}

@@ -125,14 +125,14 @@ def test_the_log_events_name_the_trace(told: Told, event: str) -> None:
 def test_the_metrics_are_those_of_one_device(told: Told) -> None:
     metrics = told.ingestion.metrics()
     ref = f"connected_registry={PLANT} container_registry={_registry(metrics)}"
-    assert metrics["firstpull.model.device_key"]["state=Ready"] == 1
-    assert metrics["firstpull.model.device_key"]["state=Blocked"] == 0
+    assert metrics["firstpull.devices"]["state=Ready"] == 1
+    assert metrics["firstpull.devices"]["state=Blocked"] == 0
     assert metrics["firstpull.clients.used"] == {ref: 1}
     assert metrics["firstpull.clients.free"] == {ref: 6}
     site = f"site={_registry(metrics)}/{PLANT}"
     assert metrics["firstpull.site.used"] == {site: 1}
     assert metrics["firstpull.site.free"] == {site: 6}
-    assert metrics["firstpull.model.twin_entry.oldest_unacknowledged"] == {"": 0}
+    assert metrics["firstpull.delivery.oldest_unacknowledged"] == {"": 0}
     assert 0 < metrics["firstpull.first_pull.duration"][""] < 120
 
 

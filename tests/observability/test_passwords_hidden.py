@@ -36,7 +36,7 @@ async def test_nothing_that_a_whole_life_tells_holds_a_password(
     told += "".join(str(vars(record)) for record in caplog.records)
     told += str(measured.collect())
     assert {"device.credential.delivered" in told, "device.access.revoked" in told} == {True}
-    assert "firstpull.model.device_key" in told
+    assert "firstpull.devices" in told
     assert PASSWORD_MARK not in told
 
 

@@ -45,6 +45,7 @@ from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks
 from firstpull.model.reasons import Reason
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 REQUEST_DEADLINE = 10.0
 """Seconds that one write may take; a lease must outlast it, and a successor waits it out."""
@@ -282,7 +283,7 @@ class Membership:
         registry = await self.registries.replace_client_tokens(
             ref, wanted, deadline_seconds=REQUEST_DEADLINE
         )
-        emit("membership.list.written", connected_registry=str(ref), clients=len(wanted))
+        emit(LogEvent.MEMBERSHIP_LIST_WRITTEN, connected_registry=str(ref), clients=len(wanted))
         return registry
 
     async def _note(self, ref: ConnectedRegistryRef, registry: ConnectedRegistry) -> Ledger:

@@ -48,6 +48,7 @@ from firstpull.model.record_update import update_record
 from firstpull.model.sweep_report import SweepReport
 from firstpull.model.transitions import with_drift, with_warnings
 from firstpull.observability.log import emit, emit_warning
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import log_new_warnings
 
 _ENTRY_AGE = timedelta(hours=1)
@@ -119,7 +120,7 @@ class Sweeper:
         stored = await self._held(report_id)
         approved = replace(stored.value, approved=stored.value.held)
         await self.sweeps.put(approved, etag=stored.etag)
-        emit("sweep.revokes.approved", devices=len(approved.approved))
+        emit(LogEvent.SWEEP_REVOKES_APPROVED, devices=len(approved.approved))
         return approved
 
     async def propose_approval(self, report_id: str) -> SweepReport:
@@ -148,7 +149,7 @@ class Sweeper:
 
     async def _send(self, record: DeviceRecord, drift: str) -> None:
         now, device = self.clock.now(), record.device
-        found = entry("device.drift.found", at=now, detail=drift)
+        found = entry(LogEvent.DEVICE_DRIFT_FOUND, at=now, detail=drift)
 
         def change(stored: DeviceRecord) -> DeviceRecord:
             seen = (record.spec.generation, record.status.observed_at)
@@ -158,7 +159,9 @@ class Sweeper:
 
         await update_record(self.records, device, change)
         await self.queue.put(device)
-        emit_warning(found.event, hub=device.hub, device_id=device.device_id, drift=drift)
+        emit_warning(
+            LogEvent.DEVICE_DRIFT_FOUND, hub=device.hub, device_id=device.device_id, drift=drift
+        )
 
     async def _warn(self, record: DeviceRecord, inventory: Inventory) -> None:
         def change(record: DeviceRecord) -> DeviceRecord:
@@ -183,7 +186,7 @@ class Sweeper:
             )
         except Invalid as refusal:
             emit_warning(
-                "device.tag.refused",
+                LogEvent.DEVICE_TAG_REFUSED,
                 hub=device.hub,
                 device_id=device.device_id,
                 reason=refusal.reason.value,
@@ -211,7 +214,7 @@ class Sweeper:
         most = max(1, share) if self.most_revokes_percent else 0  # one of a few is no flood
         held = tuple(unasked) if len(unasked) > most else ()
         if held:
-            emit_warning("sweep.revokes.held", devices=len(held), fleet=fleet, most=most)
+            emit_warning(LogEvent.SWEEP_REVOKES_HELD, devices=len(held), fleet=fleet, most=most)
         revoked = 0
         for device in gone:
             if device not in held:
@@ -238,7 +241,9 @@ class Sweeper:
                 continue
             forgetting = self.membership.forget(ref, unless=clients, before=before)
             entries = await careful.with_(ref, forgetting, 0)
-            emit_warning("sweep.ledger.mended", connected_registry=str(ref), entries=entries)
+            emit_warning(
+                LogEvent.SWEEP_LEDGER_REPAIRED, connected_registry=str(ref), entries=entries
+            )
             dropped += entries
         return dropped
 
@@ -278,24 +283,29 @@ class Sweeper:
                 registry, name, deadline_seconds=REQUEST_DEADLINE
             )
         except FirstpullError as error:
-            emit_warning("sweep.scope_map.kept", name=name, reason=error.reason.value)
+            emit_warning(LogEvent.SWEEP_SCOPE_MAP_KEPT, name=name, reason=error.reason.value)
             return False
-        emit("sweep.scope_map.removed", name=name, registry=registry.name)
+        emit(LogEvent.SWEEP_SCOPE_MAP_REMOVED, name=name, registry=registry.name)
         return True
 
     async def _store(self, report: SweepReport, before: Stored[SweepReport] | None) -> None:
         try:
             await self.sweeps.put(report, etag=before.etag if before is not None else None)
         except Conflict:
-            emit_warning("sweep.report.superseded", report=report.id)  # another one ran meanwhile
+            emit_warning(
+                LogEvent.SWEEP_REPORT_SUPERSEDED, report=report.id
+            )  # another one ran meanwhile
         for source in report.unread:
-            emit_warning("sweep.source.unread", source=source)
+            emit_warning(LogEvent.SWEEP_SOURCE_UNREAD, source=source)
         for thing in report.orphans:
             emit_warning(
-                "sweep.unexplained.found", kind=thing.kind.value, name=thing.name, where=thing.where
+                LogEvent.SWEEP_ORPHAN_FOUND,
+                kind=thing.kind.value,
+                name=thing.name,
+                where=thing.where,
             )
         emit(
-            "sweep.completed",
+            LogEvent.SWEEP_COMPLETED,
             devices=report.devices,
             drifted=sum(report.drifted.values()),
             onboarded=report.onboarded,

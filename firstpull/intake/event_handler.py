@@ -19,6 +19,7 @@ from firstpull.model.errors import FieldError, Invalid
 from firstpull.model.pagination import every_record
 from firstpull.model.ports import Hubs, Query, Records
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 OPT_IN_TAG = "firstpull"
 """The twin tag by which a device opts in: what an onboarding request says of its target."""
@@ -43,12 +44,12 @@ class EventHandler:
             case SecretEvent():
                 await self._handle_secret_event(event)
             case UnknownEvent():
-                emit("event.ignored", kind=event.kind)
+                emit(LogEvent.EVENT_IGNORED, kind=event.kind)
 
     async def _handle_device_event(self, event: DeviceEvent) -> None:
         hub = self.policy.hub_named(event.hub_name)
         if hub is None:
-            emit("event.ignored", kind="a device of a hub that the policy does not list")
+            emit(LogEvent.EVENT_IGNORED, kind="a device of a hub that the policy does not list")
             return
         device = DeviceKey(hub=hub.host, device_id=event.device_id)
         if not event.created:
@@ -104,7 +105,7 @@ class EventHandler:
 
     async def _handle_secret_event(self, event: SecretEvent) -> None:
         if event.vault_host.casefold() != self.vault_host.casefold():
-            emit("event.ignored", kind="a secret of another vault")
+            emit(LogEvent.EVENT_IGNORED, kind="a secret of another vault")
             return
         async for record in every_record(self.records, Query(secret=event.secret)):
             if not (event.created and _is_ours(record, event.version)):

@@ -23,6 +23,7 @@ from firstpull.model.record_update import (
 from firstpull.model.scope_actions import DEFAULT_ACTION
 from firstpull.model.transitions import asked_again, new_record, with_intent, woken
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for its outcome."""
@@ -157,7 +158,7 @@ class Onboarding:
             if wanted.spec.generation == stored.value.spec.generation:
                 return written.value
         emit(
-            "device.intent.recorded",
+            LogEvent.DEVICE_INTENT_RECORDED,
             hub=wanted.device.hub,
             device_id=wanted.device.device_id,
             generation=wanted.spec.generation,

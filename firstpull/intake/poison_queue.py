@@ -23,6 +23,7 @@ from firstpull.model.ports import Records
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import with_rejection
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 QUEUES = ("device-onboarding", "device-events", "device-work")
 """The queues whose poison is kept."""
@@ -110,7 +111,7 @@ class Poison:
         ).model_dump_json(by_alias=True)
         fits = len(envelope.encode()) <= _LONGEST_MESSAGE
         await self.queues.keep(queue, envelope if fits else text)
-        emit_warning("message.rejected", queue=queue, reason=refusal.reason.value)
+        emit_warning(LogEvent.MESSAGE_REJECTED, queue=queue, reason=refusal.reason.value)
         await self._note_on_record(text.encode(), refusal)
 
     async def list(self, queue: str | None) -> tuple[PoisonMessage, ...]:

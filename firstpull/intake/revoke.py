@@ -12,6 +12,7 @@ from firstpull.model.ports import Hubs, Records, WorkQueue
 from firstpull.model.record_update import device_not_known, update_record
 from firstpull.model.transitions import with_revocation
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Revoking:
         before, after = await update_record(self.records, device, change)
         if after.spec.generation != before.spec.generation:
             emit(
-                "device.revoke.recorded",
+                LogEvent.DEVICE_REVOKE_RECORDED,
                 hub=device.hub,
                 device_id=device.device_id,
                 generation=after.spec.generation,

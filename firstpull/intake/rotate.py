@@ -14,6 +14,7 @@ from firstpull.model.reasons import Reason
 from firstpull.model.record_update import device_not_known, update_record
 from firstpull.model.transitions import with_rotation
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Rotating:
         before, after = await update_record(self.records, device, change)
         if after.spec.generation != before.spec.generation:
             emit(
-                "device.rotation.recorded",
+                LogEvent.DEVICE_ROTATION_RECORDED,
                 hub=device.hub,
                 device_id=device.device_id,
                 generation=after.spec.generation,

@@ -196,6 +196,14 @@ class StoredSecret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubIdentity:
+    """Which identity a hub has for a device: another generationId is another device."""
+
+    generation_id: str | None
+    etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Twin:
     """A device's twin. `device_etag` moves when the identity changes, `etag` when the twin does."""
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.observability.log import FieldValue, emit
+from firstpull.observability.log_events import LogEvent
 
 LENGTH = 50
 """Entries that a record keeps; the log has the rest."""
@@ -32,9 +33,11 @@ def extended(
     return (*history, *entries)[-LENGTH:]
 
 
-def entry(event: str, *, at: datetime, detail: str = "", by: str | None = None) -> HistoryEntry:
+def entry(
+    event: LogEvent, *, at: datetime, detail: str = "", by: str | None = None
+) -> HistoryEntry:
     """An entry, its detail cut to a length that a record can hold."""
-    return HistoryEntry(at=at, event=event, detail=detail[:_LONGEST_DETAIL], by=by)
+    return HistoryEntry(at=at, event=event.value, detail=detail[:_LONGEST_DETAIL], by=by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Journal:
     clock: Clock
     entries: list[HistoryEntry] = field(default_factory=list)
 
-    def note(self, event: str, **fields: FieldValue) -> None:
+    def note(self, event: LogEvent, **fields: FieldValue) -> None:
         """Log an event and keep it for the record."""
         emit(event, hub=self.device.hub, device_id=self.device.device_id, **fields)
         detail = ", ".join(f"{name} {value}" for name, value in fields.items())

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot
+from firstpull.model.azure_resources import HubIdentity, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Claim,
@@ -31,6 +31,7 @@ from firstpull.model.device_record import (
 from firstpull.model.history import HistoryEntry, entry, extended
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS
+from firstpull.observability.log_events import LogEvent
 
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
@@ -106,7 +107,7 @@ def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecor
             message="Recorded; the access is taken away now.",
             since=revocation.at,
         ),
-        entry=entry("device.revoke.recorded", at=revocation.at, by=revocation.requested_by),
+        entry=entry(LogEvent.DEVICE_REVOKE_RECORDED, at=revocation.at, by=revocation.requested_by),
     )
 
 
@@ -117,7 +118,7 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
         replace(record.spec, rotation=rotation),
         condition=_accepted(rotation.at),
         entry=entry(
-            "device.rotation.recorded",
+            LogEvent.DEVICE_ROTATION_RECORDED,
             at=rotation.at,
             by=rotation.requested_by,
             detail="immediately" if rotation.immediately else "",
@@ -263,26 +264,24 @@ def revoked(
     *,
     generation: int,
     condition: Condition,
-    retiring: tuple[RetiringGrant, ...],
-    identity: tuple[str | None, str | None],
+    identity: HubIdentity,
     warnings: tuple[DeviceWarning, ...],
     due_at: datetime,
     now: datetime,
 ) -> DeviceRecord:
     """The tombstone of a device of which nothing is left.
 
-    `identity` is the generationId and the ETag of the identity that was revoked.
+    `identity` is the one that was revoked.
     """
     record = mark_observed(record, generation)
-    hub_generation_id, hub_device_etag = identity
     return replace(
         record,
         status=replace(
             record.status,
             condition=condition,
-            retiring=retiring,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            retiring=tuple(_retiring(grant, at_once=True) for grant in record.status.retiring),
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             delivery=None,
             acknowledged_at=None,
             slots_requested=frozenset(),
@@ -295,18 +294,17 @@ def revoked(
 
 
 def reset_to_identity(
-    record: DeviceRecord, *, identity: tuple[str | None, str | None], now: datetime
+    record: DeviceRecord, *, identity: HubIdentity, now: datetime
 ) -> DeviceRecord:
     """The record of another device with the same id: it has nothing yet."""
-    hub_generation_id, hub_device_etag = identity
     status = record.status
     return replace(
         record,
         spec=replace(record.spec, rotation=None),
         status=replace(
             status,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             retiring=tuple(
                 replace(
                     held,
@@ -368,21 +366,20 @@ def reconciled(
     *,
     condition: Condition,
     due_at: datetime,
-    identity: tuple[str | None, str | None],
+    identity: HubIdentity,
     warnings: tuple[DeviceWarning, ...],
     vault_seen_at: datetime | None,
     now: datetime,
 ) -> DeviceRecord:
     """The record after a whole pass in which nothing went wrong."""
-    hub_generation_id, hub_device_etag = identity
     return replace(
         record,
         status=replace(
             record.status,
             condition=condition,
             warnings=warnings,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             observed_at=now,
             vault_seen_at=vault_seen_at,
         ),
@@ -509,5 +506,5 @@ def _first_asked_at(intent: Intent) -> datetime | None:
 
 def _recorded(intent: Intent) -> HistoryEntry:
     return entry(
-        "device.intent.recorded", at=intent.at, by=intent.requested_by, detail=intent.target
+        LogEvent.DEVICE_INTENT_RECORDED, at=intent.at, by=intent.requested_by, detail=intent.target
     )

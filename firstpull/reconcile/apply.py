@@ -20,6 +20,7 @@ from firstpull.model.password_slots import Credential, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import (
     CreateToken,
     Deliver,
@@ -118,12 +119,12 @@ class _Run:
                 await self._applier.membership.join(
                     action.ref, action.token_id, capacity=action.capacity
                 )
-                self._note("device.membership.joined", connected_registry=str(action.ref))
+                self._note(LogEvent.DEVICE_MEMBERSHIP_JOINED, connected_registry=str(action.ref))
             case Deliver():
                 await self._deliver(action)
             case DisableSecretVersion():
                 await self._applier.secrets.disable(action.secret, action.version)
-                self._note("device.secret.disabled", version=action.version)
+                self._note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
             case _:
                 assert_never(action)
 
@@ -146,7 +147,7 @@ class _Run:
             actions=action.actions,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.scope_map.written", scope_map=action.name)
+        self._note(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name)
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()
@@ -158,7 +159,7 @@ class _Run:
             scope_map=action.scope_map,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        event = "device.token.created" if creates else "device.token.updated"
+        event = LogEvent.DEVICE_TOKEN_CREATED if creates else LogEvent.DEVICE_TOKEN_UPDATED
         self._note(event, token=action.name)
 
     async def _keep_passwords(self, action: KeepPasswords) -> None:
@@ -169,7 +170,7 @@ class _Run:
             slots=action.slots,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.passwords.removed", token=action.name)
+        self._note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
 
     async def _generate(self, action: GeneratePassword) -> None:
         self._guard.check()
@@ -181,7 +182,7 @@ class _Run:
             expires_at=action.expires_at,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.password.generated", token=token, slot=action.slot.value)
+        self._note(LogEvent.DEVICE_PASSWORD_GENERATED, token=token, slot=action.slot.value)
         credential = await self._store(password, names=action.names, asked_expiry=action.expires_at)
         self._made = (credential, password.value)
 
@@ -203,7 +204,7 @@ class _Run:
                 },
             ),
         )
-        self._note("device.credential.stored", secret=names.secret, version=version.version)
+        self._note(LogEvent.DEVICE_CREDENTIAL_STORED, secret=names.secret, version=version.version)
         return Credential(
             slot=password.slot,
             version=version.version,
@@ -226,7 +227,7 @@ class _Run:
                 self._device, patch, etag=action.twin_etag, deadline_seconds=REQUEST_DEADLINE
             )
         address = action.contents.address
-        self._note("device.credential.delivered", delivery=delivery_id, address=address)
+        self._note(LogEvent.DEVICE_CREDENTIAL_DELIVERED, delivery=delivery_id, address=address)
         self.delivery = Delivery(
             id=delivery_id,
             slot=credential.slot,

@@ -1,4 +1,4 @@
-"""One pass over one device, from its record to its record (docs/onboarding-cycle.md has the steps)."""
+"""One pass over one device. docs/onboarding-cycle.md has the steps, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
 from firstpull.model.errors import Conflict, FirstpullError, Transient
-from firstpull.model.history import HistoryEntry, Journal
+from firstpull.model.history import Journal, entry
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
 from firstpull.model.schedule import next_check
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier, Guard
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.observe import Observed, Observer
@@ -30,7 +31,6 @@ from firstpull.reconcile.plan import (
     make_plan,
 )
 from firstpull.reconcile.status import (
-    ACKNOWLEDGED,
     after_failure,
     after_pass,
     changes,
@@ -48,8 +48,19 @@ _EARLY = timedelta(seconds=1)
 """A reconcile request may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
 """To write the outcome, while requests change the record."""
-_LOGGED_AS_WARNINGS = ("device.convergence.blocked", "device.warning.raised")
-"""History entries that the log has as warnings, with their reason as a field."""
+_LOGGED_AS_WARNINGS = (LogEvent.DEVICE_RECONCILE_BLOCKED, LogEvent.DEVICE_WARNING_RAISED)
+"""Logged with their reason as a field, by another line."""
+_ENDED = {
+    State.PENDING: LogEvent.DEVICE_RECONCILE_PENDING,
+    State.CONVERGING: LogEvent.DEVICE_RECONCILE_CONVERGING,
+    State.WAITING: LogEvent.DEVICE_RECONCILE_WAITING,
+    State.BLOCKED: LogEvent.DEVICE_RECONCILE_BLOCKED,
+    State.DELIVERED: LogEvent.DEVICE_RECONCILE_DELIVERED,
+    State.READY: LogEvent.DEVICE_RECONCILE_READY,
+    State.REVOKING: LogEvent.DEVICE_RECONCILE_REVOKING,
+    State.REVOKED: LogEvent.DEVICE_RECONCILE_REVOKED,
+}
+"""The event of a pass, by the state in which it ended."""
 
 type Outcome = Callable[[DeviceRecord], DeviceRecord]
 
@@ -103,7 +114,7 @@ class Reconciler:
             await self._conclude(stored, self._failed(error), journal)
         except Exception as error:
             emit_crash(
-                "device.convergence.crashed", error, hub=device.hub, device_id=device.device_id
+                LogEvent.DEVICE_RECONCILE_CRASHED, error, hub=device.hub, device_id=device.device_id
             )
             fault = Transient(Reason.INTERNAL_ERROR, "A fault of firstpull; its log has more.")
             await self._conclude(stored, self._failed(fault), journal)
@@ -234,8 +245,9 @@ class Reconciler:
             elif stored.value.schedule.due_at != begun.schedule.due_at:  # woken meanwhile
                 due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
                 record = transitions.woken(record, due_at)
-            found = changes(stored.value, record, at=self.clock.now())
-            record = transitions.with_history(record, [*journal.entries, *found])
+            found = list(changes(stored.value, record))
+            noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
+            record = transitions.with_history(record, [*journal.entries, *noted])
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
@@ -246,23 +258,23 @@ class Reconciler:
                 stored = again
         else:
             return  # the claim expires, and the timer requeues the device
-        self._log(begun, record, found)
+        self._log(begun, record, [event for event, _ in found])
         await self._enqueue(stored.value)
 
-    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[HistoryEntry]) -> None:
+    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[LogEvent]) -> None:
         device = record.device
-        for entry in found:
-            if entry.event not in _LOGGED_AS_WARNINGS:
-                emit(entry.event, hub=device.hub, device_id=device.device_id)
+        for event in found:
+            if event not in _LOGGED_AS_WARNINGS:
+                emit(event, hub=device.hub, device_id=device.device_id)
         log_new_warnings(begun, record)
         since = begun.status.awaits_first_pull_since
-        if since is not None and any(entry.event == ACKNOWLEDGED for entry in found):
+        if since is not None and LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED in found:
             waited = self.clock.now() - since
             telemetry.FIRST_PULL.record(waited.total_seconds())
         condition = record.status.condition
         report = emit_warning if condition.state is State.BLOCKED else emit
         report(
-            f"device.convergence.{condition.state.value.lower()}",
+            _ENDED[condition.state],
             hub=device.hub,
             device_id=device.device_id,
             generation=record.spec.generation,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from firstpull.model.clock import Clock
 from firstpull.model.ports import Records, WorkQueue
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 GRACE = timedelta(seconds=30)
 """A hint that is this late may be lost; a younger one is on its way."""
@@ -23,5 +24,5 @@ async def requeue_overdue(*, records: Records, queue: WorkQueue, clock: Clock) -
         if hinted == _AT_ONCE:
             break
     if hinted:
-        emit_warning("schedule.overdue.enqueued", devices=hinted)
+        emit_warning(LogEvent.SCHEDULE_OVERDUE_REQUEUED, devices=hinted)
     return hinted

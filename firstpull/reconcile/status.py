@@ -12,24 +12,22 @@ from datetime import datetime
 from typing import assert_never
 
 from firstpull.model import transitions
+from firstpull.model.azure_resources import HubIdentity
 from firstpull.model.device_record import (
     Condition,
     Delivery,
     DeviceRecord,
     DeviceWarning,
-    RetiringGrant,
     State,
 )
 from firstpull.model.errors import Blocked, FirstpullError
-from firstpull.model.history import HistoryEntry, entry
 from firstpull.model.reasons import Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, ResetPlan, TeardownPlan
 from firstpull.reconcile.warnings import awaiting_sync, warnings_for
 
-ACKNOWLEDGED = "device.credential.acknowledged"
-"""The event by which a device is known to have logged in."""
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
 
 
@@ -70,11 +68,6 @@ def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime)
     return transitions.failed(record, condition, due_at=due_at)
 
 
-def changes(before: DeviceRecord, after: DeviceRecord, *, at: datetime) -> list[HistoryEntry]:
-    """What a pass has found out, beside what it did."""
-    return [entry(event, at=at, detail=detail) for event, detail in _changes(before, after)]
-
-
 def condition_after(
     record: DeviceRecord,
     state: State,
@@ -97,18 +90,19 @@ def condition_after(
     )
 
 
-def _changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[str, str]]:
+def changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[LogEvent, str]]:
+    """What a pass has found out, beside what it did: the event, and its detail."""
     if after.status.acknowledged_at is not None and before.status.acknowledged_at is None:
-        yield ACKNOWLEDGED, ""
+        yield LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED, ""
     was, is_ = before.status.condition, after.status.condition
     if is_.state is State.BLOCKED and (was.state, was.reason) != (is_.state, is_.reason):
-        yield "device.convergence.blocked", f"{is_.reason.value}: {is_.message}"
+        yield LogEvent.DEVICE_RECONCILE_BLOCKED, f"{is_.reason.value}: {is_.message}"
     if is_.state is State.REVOKED and was.state is not State.REVOKED:
-        yield "device.access.revoked", ""
+        yield LogEvent.DEVICE_ACCESS_REVOKED, ""
     known = {warning.reason for warning in before.status.warnings}
     for warning in after.status.warnings:
         if warning.reason not in known:
-            yield "device.warning.raised", f"{warning.reason.value}: {warning.message}"
+            yield LogEvent.DEVICE_WARNING_RAISED, f"{warning.reason.value}: {warning.message}"
 
 
 def _after_teardown(
@@ -129,20 +123,14 @@ def _after_teardown(
         now=now,
     )
     warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
-    is_tombstone = observed.record.is_tombstone
-    _, etag = _identity(observed)
+    identity = _identity(observed)
+    if identity.etag is None or observed.record.is_tombstone:
+        identity = replace(identity, etag=record.status.hub_device_etag)
     return transitions.revoked(
         record,
         generation=observed.record.spec.generation,
         condition=condition,
-        retiring=tuple(
-            RetiringGrant(ref=grant.ref, names=grant.names, at_once=True)
-            for grant in observed.record.status.retiring
-        ),
-        identity=(
-            observed.hub_generation_id,
-            record.status.hub_device_etag if etag is None or is_tombstone else etag,
-        ),
+        identity=identity,
         warnings=warnings,
         due_at=next_check_after_revoke(condition.since, now=now, is_settled=not warnings),
         now=now,
@@ -161,9 +149,11 @@ def _unsynced_revokes(
     return tuple(warnings.values())
 
 
-def _identity(observed: Observed) -> tuple[str | None, str | None]:
-    """The generationId and the ETag of the hub's identity."""
-    return observed.hub_generation_id, observed.twin.device_etag if observed.twin else None
+def _identity(observed: Observed) -> HubIdentity:
+    return HubIdentity(
+        generation_id=observed.hub_generation_id,
+        etag=observed.twin.device_etag if observed.twin else None,
+    )
 
 
 def _after_blocked(

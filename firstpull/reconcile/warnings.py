@@ -10,6 +10,7 @@ from firstpull.model.device_record import DeviceRecord, DeviceWarning
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 _OUT_OF_TOUCH = ("Offline", "Unhealthy")
 """Connection states in which a connected registry takes nothing over from Azure."""
@@ -53,7 +54,7 @@ def log_new_warnings(before: DeviceRecord, after: DeviceRecord) -> None:
     for warning in after.status.warnings:
         if warning.reason not in known:
             emit_warning(
-                "device.warning.raised",
+                LogEvent.DEVICE_WARNING_RAISED,
                 hub=after.device.hub,
                 device_id=after.device.device_id,
                 reason=warning.reason.value,

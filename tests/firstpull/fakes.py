@@ -154,12 +154,15 @@ class FakeDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hint:
+class ReconcileRequest:
     """A message of the work queue."""
 
     device: DeviceKey
     visible_at: datetime
     dequeued: int = 0
+
+
+Hint = ReconcileRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +195,7 @@ class FakeCloud:
         self.records: dict[DeviceKey, tuple[str, int]] = {}
         self.ledgers: dict[ConnectedRegistryRef, tuple[bytes, int]] = {}
         self.locks: dict[ConnectedRegistryRef, _Hold] = {}
-        self.queue: list[Hint] = []
+        self.queue: list[ReconcileRequest] = []
         self.sweep: tuple[bytes, int] | None = None
         self.calls: list[str] = []
         self.faults: dict[int, Fault] = {}
@@ -292,11 +295,13 @@ class FakeCloud:
         return found
 
     @contextmanager
-    def grant(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
+    def hold_call(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
         """Keep the next call of an operation under way: before its effect, or its answer."""
         self._held[operation] = held = HeldCall(answer=answer)
         yield held
         held.release.set()
+
+    grant = hold_call
 
     @contextmanager
     def unavailable(self, *operations: str) -> Iterator[None]:
@@ -559,9 +564,8 @@ class FakeContainerRegistries:
         return Token(
             id=registry.token(name),
             name=name,
-            scope_map_id=ScopeMapId(
-                str(token.scope_map_id).lower()
-            ),  # ARM may answer in another case
+            # ARM may answer in another case
+            scope_map_id=ScopeMapId(str(token.scope_map_id).lower()),
             enabled=token.enabled,
             active=True,
             passwords=tuple(
@@ -879,7 +883,7 @@ class FakeWorkQueue:
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         def effect() -> None:
             visible_at = self.line.cloud.clock.now() + timedelta(seconds=delay_seconds)
-            self.line.cloud.queue.append(Hint(device=device, visible_at=visible_at))
+            self.line.cloud.queue.append(ReconcileRequest(device=device, visible_at=visible_at))
 
         await self.line.call("queue.put", effect)
 
@@ -923,7 +927,7 @@ class FakeLease:
         self, line: Line, ref: ConnectedRegistryRef, *, owner: int, vanished: bool
     ) -> None:
         self._line = line
-        self._reserve = ref
+        self._ref = ref
         self._owner = owner
         self._vanished = vanished
         self._until = self._hold()
@@ -934,7 +938,7 @@ class FakeLease:
 
     async def renew(self) -> None:
         def effect() -> None:
-            held = self._line.cloud.locks[self._reserve]
+            held = self._line.cloud.locks[self._ref]
             if held.owner != self._owner or held.released:
                 raise Conflict("The lease is somebody else's now.")
             self._until = self._hold()
@@ -946,15 +950,15 @@ class FakeLease:
 
     async def release(self) -> None:
         def effect() -> None:
-            held = self._line.cloud.locks[self._reserve]
+            held = self._line.cloud.locks[self._ref]
             if held.owner == self._owner:
-                self._line.cloud.locks[self._reserve] = replace(held, released=True)
+                self._line.cloud.locks[self._ref] = replace(held, released=True)
 
         await self._line.call("lease.release", effect)
 
     def _hold(self) -> datetime:
         until = self._line.cloud.clock.now() + _LEASE_TIME
-        self._line.cloud.locks[self._reserve] = _Hold(self._owner, until)
+        self._line.cloud.locks[self._ref] = _Hold(self._owner, until)
         return until
 
 

@@ -39,9 +39,9 @@ from tests.firstpull.fakes import (
     FakeSecrets,
     FakeSweeps,
     FakeWorkQueue,
-    Hint,
     Line,
     NoPoison,
+    ReconcileRequest,
 )
 from tests.firstpull.invariants import broken_promises
 from tests.firstpull.virtual_clock import VirtualClock
@@ -72,7 +72,7 @@ def make_policy(**changes: Any) -> Policy:  # noqa: ANN401 - JSON
         "sites": [{"name": "plant", "connectedRegistries": ["plantone", "planttwo"]}],
         **changes,
     }
-    return Policy.model_validate_json(json.dumps(document))
+    return Policy.model_validate_json(json.dumps(document, default=str))
 
 
 def make_cloud(clock: VirtualClock) -> FakeCloud:
@@ -283,11 +283,13 @@ class Harness:
         """Why it is as far as it is."""
         return self.cloud.record(device).status.condition.reason
 
-    async def look(self, device: DeviceKey) -> None:
-        """One pass over a device now, whatever its schedule says."""
+    async def reconcile(self, device: DeviceKey) -> None:
+        """Reconcile a device once, now, whatever its schedule says."""
         self.make_due(device)
         _, process = self._next_process()
         await process.worker.reconcile(device)
+
+    look = reconcile
 
     def make_due(self, device: DeviceKey) -> None:
         """Have the device's time come now."""
@@ -374,7 +376,7 @@ class Harness:
         except FirstpullError:
             return  # the timer comes again
 
-    async def _deliver(self, hint: Hint) -> None:
+    async def _deliver(self, hint: ReconcileRequest) -> None:
         number, process = self._next_process()
         try:
             await process.worker.reconcile(hint.device)
@@ -384,7 +386,9 @@ class Harness:
             if hint.dequeued + 1 < _POISON_AFTER:
                 visible_at = self.clock.now() + _REDELIVERY
                 self.cloud.queue.append(
-                    Hint(device=hint.device, visible_at=visible_at, dequeued=hint.dequeued + 1)
+                    ReconcileRequest(
+                        device=hint.device, visible_at=visible_at, dequeued=hint.dequeued + 1
+                    )
                 )
 
     def next_event(self) -> datetime:

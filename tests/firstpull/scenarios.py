@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot, TokenId
+from firstpull.model.azure_resources import NewPassword, ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.secret import Secret
@@ -54,7 +54,7 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     calls = len(harness.cloud.calls) - begun
     harness.cloud.faults = {}
     state, before = end_state(harness.cloud, device), harness.cloud.writes()
-    await harness.look(device)
+    await harness.reconcile(device)
     harness.check_promises()
     return Outcome(
         state=state,
@@ -128,7 +128,7 @@ async def _ask_for_a_site_that_fills_up(harness: Harness, device: DeviceKey) -> 
         if operation == "records.replace" and not clients:
             for number in range(3):
                 harness.cloud.tokens[f"foreign{number}"] = FakeToken(ScopeMapId("someone's"))
-                clients.append(TokenId(f"{REGISTRY}/tokens/foreign{number}"))
+                clients.append(REGISTRY.token(f"foreign{number}"))
 
     harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="plant")
@@ -221,7 +221,7 @@ def make_by_hand(harness: Harness, token: str, password: str) -> None:
         slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
     )
     cloud.tokens[token] = FakeToken(REGISTRY.scope_map("by-hand"), passwords={Slot.ONE: made})
-    cloud.connected[PLANT_ONE].clients.append(TokenId(f"{REGISTRY}/tokens/{token}"))
+    cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(token))
 
 
 REVOKE = Scenario(prepare=_ready, act=_revoke)

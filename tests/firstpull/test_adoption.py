@@ -100,7 +100,7 @@ async def test_a_token_that_is_listed_needs_no_room() -> None:
 async def test_a_token_that_is_not_listed_needs_room() -> None:
     harness = with_token(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
     harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
-    foreign = TokenId(f"{REGISTRY}/tokens/foreign")
+    foreign = REGISTRY.token("foreign")
     harness.cloud.connected[PLANT_ONE].clients = [foreign]
     device = harness.register()
     await harness.ask(adopt=BY_HAND)
@@ -132,7 +132,7 @@ async def test_a_token_deleted_by_hand_is_made_anew_with_a_password() -> None:
     device = await adopted(harness)
     del harness.cloud.tokens[BY_HAND]
     harness.cloud.connected[PLANT_ONE].clients.clear()
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     assert harness.reason(device) is Reason.ACKNOWLEDGED
     assert harness.cloud.accepted(BY_HAND) == set(harness.cloud.passwords_made)

@@ -91,7 +91,7 @@ async def test_a_disabled_device_is_waited_for_and_keeps_what_it_has() -> None:
     harness.must_stay_logged_in.add(device)
     harness.cloud.change_identity(device, enabled=False)
     before = harness.cloud.writes()
-    await harness.look(device)
+    await harness.reconcile(device)
     assert harness.reason(device) is Reason.DEVICE_DISABLED
     assert harness.cloud.writes() == before
     harness.cloud.change_identity(device, enabled=True)
@@ -142,7 +142,7 @@ async def test_a_device_of_a_site_stays_where_it_is() -> None:
     second = await harness.make_ready("press-2", connectedRegistry=None, site="plant")
     harness.cloud.connected[PLANT_ONE].clients.clear()
     harness.cloud.ledgers.clear()
-    await harness.look(second)
+    await harness.reconcile(second)
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
 
@@ -228,7 +228,7 @@ async def test_a_worker_who_comes_late_does_no_harm(
     await harness.ask()
     harness.cloud.queue.clear()
     late, _ = harness.processes
-    with harness.cloud.grant(operation, answer=answer) as held:
+    with harness.cloud.hold_call(operation, answer=answer) as held:
         task = asyncio.create_task(late.worker.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(minutes=3))
@@ -238,7 +238,7 @@ async def test_a_worker_who_comes_late_does_no_harm(
         harness.must_stay_logged_in.add(device)
         held.release.set()
         await task
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     assert end_state(harness.cloud, device) == await smooth_end()
 
@@ -258,7 +258,7 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operat
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.grant(operation) as held:
+    with harness.cloud.hold_call(operation) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(repositories=["plant/app", "plant/tool"])
@@ -277,8 +277,8 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operat
 async def test_a_wish_that_comes_during_a_pass_is_due_at_once() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    with harness.cloud.grant("hubs.twin", answer=True) as held:
-        task = asyncio.create_task(harness.look(device))
+    with harness.cloud.hold_call("hubs.twin", answer=True) as held:
+        task = asyncio.create_task(harness.reconcile(device))
         await held.reached.wait()
         await harness.ask(repositories=["plant/other"])
         held.release.set()
@@ -310,7 +310,7 @@ async def test_a_device_that_a_worker_is_at_is_left_to_it() -> None:
     await harness.ask()
     harness.cloud.queue.clear()
     first, second = harness.processes
-    with harness.cloud.grant("registries.create_token") as held:
+    with harness.cloud.hold_call("registries.create_token") as held:
         task = asyncio.create_task(first.worker.reconcile(device))
         await held.reached.wait()
         await harness.ask(repositories=["plant/other"])
@@ -335,7 +335,7 @@ async def test_what_somebody_changed_is_mended() -> None:
     cloud.connected[PLANT_ONE].clients.clear()
     cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]["x"] = 1
     cloud.devices[device].twin_version += 1
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     assert end_state(cloud, device) == want
     assert cloud.tokens[name] is token
@@ -364,12 +364,12 @@ async def registered_again_at_call(number: int) -> bool:
             cloud.register(device)
 
     cloud.before_call = register_again
-    await harness.look(device)
+    await harness.reconcile(device)
     cloud.before_call = None
     if cloud.devices[device] is before:
         return False
     assert cloud.twin_entry(device, PLANT_ONE).get("password") not in old
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     assert not cloud.passwords_in_use() & old
@@ -451,10 +451,10 @@ async def test_a_renewed_password_is_not_delivered_before_the_sync() -> None:
     harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(timedelta(minutes=30))
     assert len(harness.cloud.passwords_made) == 2
-    await harness.look(device)
+    await harness.reconcile(device)
     assert harness.cloud.twin_entry(device, PLANT_ONE) == first
     harness.cloud.sync(PLANT_ONE)
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[1]}
 
@@ -516,7 +516,7 @@ async def test_an_address_that_moves_is_delivered_again_with_the_same_password()
     harness = Harness()
     device = await harness.make_ready()
     harness.cloud.connected[PLANT_ONE].login_server = "moved.site.example:8000"
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_until_quiet()
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
     assert entry["address"] == "moved.site.example:8000"
@@ -541,16 +541,16 @@ async def test_a_late_pass_does_not_acknowledge_what_was_delivered_since() -> No
     harness = Harness(sync_every=None)
     device = await ready_after_a_sync(harness)
     harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    await harness.look(device)
+    await harness.reconcile(device)
     harness.devices_answer = False
     harness.make_due(device)
     late = harness.processes[0].worker
-    with harness.cloud.grant("records.replace") as held:
+    with harness.cloud.hold_call("records.replace") as held:
         task = asyncio.create_task(late.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(seconds=10))
         harness.cloud.sync(PLANT_ONE)
-        await harness.look(device)
+        await harness.reconcile(device)
         delivered = harness.cloud.record(device)
         held.release.set()
         await task
@@ -565,7 +565,7 @@ async def test_a_device_that_asks_for_another_connected_registry_in_time_holds_n
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.grant("hubs.twin", answer=True) as held:
+    with harness.cloud.hold_call("hubs.twin", answer=True) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(connectedRegistry="planttwo")
@@ -580,7 +580,7 @@ async def test_a_device_sent_elsewhere_while_room_is_held_for_it_leaves_nothing_
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.grant("ledgers.put", answer=True) as held:
+    with harness.cloud.hold_call("ledgers.put", answer=True) as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask(connectedRegistry="planttwo")
@@ -600,11 +600,11 @@ async def test_a_device_whose_room_went_meanwhile_is_put_elsewhere() -> None:
     harness = Harness(policy=policy, processes=2)
     first, second = harness.register("press-1"), harness.register("press-2")
     await harness.ask("press-2", connectedRegistry=None, site="plant")
-    with harness.cloud.grant("records.replace") as held:
+    with harness.cloud.hold_call("records.replace") as held:
         task = asyncio.create_task(harness.run_until_quiet())
         await held.reached.wait()
         await harness.ask("press-1")
-        await harness.look(first)
+        await harness.reconcile(first)
         held.release.set()
         await task
     assert grant_of(harness.cloud.record(first)).ref == PLANT_ONE
@@ -638,7 +638,7 @@ async def test_a_device_that_goes_between_two_reads_is_not_taken_for_another() -
             harness.cloud.devices.pop(device, None)
 
     harness.cloud.before_call = go
-    await harness.look(device)
+    await harness.reconcile(device)
     harness.cloud.before_call = None
     await harness.run_for(timedelta(hours=1))
     assert harness.cloud.record(device).status.hub_generation_id is not None

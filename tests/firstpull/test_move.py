@@ -305,7 +305,7 @@ async def test_a_connected_registry_of_a_site_that_fills_up_meanwhile_is_left_fo
         ):
             for name in ("foreign1", "foreign2"):
                 harness.cloud.tokens[name] = FakeToken(ScopeMapId("someone's"))
-                there.append(TokenId(f"{REGISTRY}/tokens/{name}"))
+                there.append(REGISTRY.token(name))
 
     harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="new")
@@ -507,7 +507,7 @@ def test_what_a_device_leaves_in_another_container_registry_has_a_token_of_its_o
     )
     view = GrantView(
         grant=grant,
-        token_id=TokenId(f"{OTHER_REGISTRY}/tokens/{NAMES.token}"),
+        token_id=OTHER_REGISTRY.token(NAMES.token),
         connected_registry=None,
         ledger=READY.observed().views[0].ledger,
         shares_token=False,
@@ -531,7 +531,7 @@ def test_nothing_goes_before_the_device_has_logged_in_or_while_something_is_to_b
     grant = RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False)
     view = GrantView(
         grant=grant,
-        token_id=TokenId(f"{REGISTRY}/tokens/{NAMES.token}"),
+        token_id=REGISTRY.token(NAMES.token),
         connected_registry=None,
         ledger=READY.observed().views[0].ledger,
         shares_token=True,

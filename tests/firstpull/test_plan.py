@@ -39,7 +39,7 @@ from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, VALIDITY, make_pol
 from tests.firstpull.records import blocker_of, grant_of
 
 Change = dict[str, Any]
-FOREIGN = tuple(TokenId(f"{REGISTRY}/tokens/foreign{n}") for n in range(50))
+FOREIGN = tuple(REGISTRY.token(f"foreign{n}") for n in range(50))
 NO_ENTRY = make_policy(connectedRegistries=[{"name": "planttwo"}], sites=[])
 ENDPOINT = make_policy(connectedRegistries=[{"name": "plantone", "endpoint": "edge:1"}], sites=[])
 WITH_CA = make_policy(

@@ -44,7 +44,7 @@ async def test_asking_again_at_any_time_of_a_pass_changes_nothing() -> None:
         harness = Harness(processes=2)
         device = harness.register()
         await harness.ask()
-        with harness.cloud.grant(operation) as held:
+        with harness.cloud.hold_call(operation) as held:
             task = asyncio.create_task(harness.run_until_quiet())
             await held.reached.wait()
             await harness.ask()

@@ -34,7 +34,7 @@ async def test_what_is_refused_leaves_a_ready_device_as_it_was() -> None:
             await harness.ask(**forbidden)
     assert harness.cloud.records[device] == record
     assert not harness.cloud.queue
-    await harness.look(device)
+    await harness.reconcile(device)
     assert end_state(harness.cloud, device) == want
     assert harness.cloud.writes() == writes
 
@@ -64,7 +64,7 @@ async def test_nonsense_that_a_device_reports_does_not_stop_it(edit: dict[str, o
     device = await harness.make_ready()
     harness.devices_answer = False
     harness.cloud.devices[device].reported = edit
-    await harness.look(device)
+    await harness.reconcile(device)
     assert harness.cloud.record(device).is_converged
     harness.cloud.devices[device].reported = {}
     harness.devices_answer = True
@@ -89,8 +89,8 @@ async def test_nonsense_in_the_desired_properties_is_replaced(edit: dict[str, ob
     harness.cloud.devices[device].desired = dict(edit)
     harness.cloud.devices[device].twin_version += 1
     harness.devices_answer = False
-    await harness.look(device)
-    await harness.look(device)
+    await harness.reconcile(device)
+    await harness.reconcile(device)
     harness.devices_answer = True
     await harness.run_until_quiet()
     assert end_state(harness.cloud, device) == want

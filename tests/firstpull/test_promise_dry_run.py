@@ -70,7 +70,7 @@ async def test_a_dry_run_shows_what_a_pass_then_does() -> None:
     harness = Harness()
     device = await new(harness)
     plan = await dry_run(harness, device)
-    await harness.look(device)
+    await harness.reconcile(device)
     assert [type(a).__name__ for a in plan.actions] == [
         "TakePlace",
         "PutScopeMap",
@@ -93,6 +93,6 @@ async def test_an_empty_plan_takes_no_claim() -> None:
     harness = Harness()
     device = await harness.make_ready()
     begun = len(harness.cloud.calls)
-    await harness.look(device)
+    await harness.reconcile(device)
     wrote = [call for call in harness.cloud.calls[begun:] if call not in READS]
     assert wrote == ["records.replace"]

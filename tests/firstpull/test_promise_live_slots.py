@@ -90,7 +90,7 @@ async def test_a_password_that_somebody_else_made_is_waited_out() -> None:
     )
     harness.must_stay_logged_in.add(device)
     harness.cloud.secrets[names.secret].clear()
-    await harness.look(device)
+    await harness.reconcile(device)
     await harness.run_for(timedelta(hours=1))
     assert len(harness.cloud.passwords_made) == 2
     harness.clock.advance(timedelta(days=3))
@@ -122,7 +122,7 @@ async def die_at(harness: Harness, operation: str) -> None:
     (device,) = harness.cloud.devices
     harness.cloud.before_call = die
     try:
-        await harness.look(device)
+        await harness.reconcile(device)
     finally:
         harness.cloud.before_call = None
         harness.restart(0)

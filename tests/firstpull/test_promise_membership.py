@@ -73,7 +73,7 @@ async def test_a_list_overwritten_later_is_mended_by_a_reconcile_any_device() ->
     await harness.make_ready("press-1")
     before = listed(harness)
     harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in FOREIGN[:3]]
-    await harness.look(device)
+    await harness.reconcile(device)
     assert listed(harness) == before
 
 

@@ -27,7 +27,7 @@ async def test_the_fakes_do_note_a_password_in_a_record() -> None:
     text, version = harness.cloud.records[device]
     shown = text.replace("a test", harness.cloud.passwords_made[0])
     harness.cloud.records[device] = shown, version
-    await harness.look(device)
+    await harness.reconcile(device)
     with pytest.raises(AssertionError, match="P6"):
         harness.check_promises()
 
@@ -39,7 +39,7 @@ async def test_no_log_line_of_a_life_holds_a_password(caplog: pytest.LogCaptureF
         harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
         await harness.run_for(timedelta(hours=3))
         harness.cloud.register(device)
-        await harness.look(device)
+        await harness.reconcile(device)
         await harness.run_until_quiet()
     assert len(harness.cloud.passwords_made) == 3
     assert "device.credential.delivered" in caplog.text

@@ -205,7 +205,7 @@ async def test_reconcile_requests_of_before_the_revoke_do_nothing() -> None:
     for _ in range(3):
         await harness.processes[0].application.ports.queue.put(device)
         assert await stays_revoked(harness, device)
-        await harness.look(device)
+        await harness.reconcile(device)
         assert await stays_revoked(harness, device)
 
 

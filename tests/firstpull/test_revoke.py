@@ -191,7 +191,7 @@ def leave_something(harness: Harness, record: DeviceRecord) -> None:
     cloud, names = harness.cloud, grant_of(record).names
     assert names is not None
     cloud.tokens[names.token] = FakeToken(REGISTRY.scope_map("late"))
-    token_id = TokenId(f"{REGISTRY}/tokens/{names.token}")
+    token_id = REGISTRY.token(names.token)
     cloud.connected[PLANT_ONE].clients.append(token_id)
     kept = cloud.secrets[names.secret][0]
     kept.version = replace(kept.version, enabled=True)
@@ -206,7 +206,7 @@ async def test_room_that_a_late_writer_held_is_free_after_the_second_pass() -> N
     stored = await ledgers.get(PLANT_ONE)
     assert stored is not None
     late = Entry(
-        token_id=TokenId(f"{REGISTRY}/tokens/{grant_of(record).names.token}"),
+        token_id=REGISTRY.token(grant_of(record).names.token),
         standing=Standing.RESERVED,
         since=harness.clock.now(),
     )
@@ -376,7 +376,7 @@ async def test_a_revoke_while_a_worker_is_at_the_device_takes_away_what_that_wor
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.grant(operation, answer=answer) as held:
+    with harness.cloud.hold_call(operation, answer=answer) as held:
         task = asyncio.create_task(harness.run_for(timedelta(minutes=30)))
         await held.reached.wait()
         await harness.revoke(device)
@@ -396,7 +396,7 @@ async def test_a_device_asked_for_while_it_is_revoked_begins_anew(
     device = await harness.make_ready()
     first = harness.cloud.passwords_made[0]
     await harness.revoke(device)
-    with harness.cloud.grant(operation, answer=answer) as held:
+    with harness.cloud.hold_call(operation, answer=answer) as held:
         task = asyncio.create_task(harness.run_for(timedelta(minutes=30)))
         await held.reached.wait()
         record = await harness.ask()
@@ -415,7 +415,7 @@ async def expect_begun_anew(harness: Harness, device: DeviceKey, *, not_with: st
     assert entry["password"] != not_with
     assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
     before = harness.cloud.writes()
-    await harness.look(device)
+    await harness.reconcile(device)
     assert harness.cloud.writes() == before
 
 
@@ -482,14 +482,14 @@ async def test_a_revoke_leaves_others_of_the_same_connected_registry_alone() -> 
     harness = Harness()
     device, other = await harness.make_ready(), await harness.make_ready("press-2")
     harness.must_stay_logged_in.add(other)
-    foreign = TokenId(f"{REGISTRY}/tokens/foreign")
+    foreign = REGISTRY.token("foreign")
     harness.cloud.scope_maps["foreign"] = ScopeMap(name="foreign", actions=frozenset())
     harness.cloud.tokens["foreign"] = FakeToken(REGISTRY.scope_map("foreign"))
     harness.cloud.connected[PLANT_ONE].clients.append(foreign)
     await harness.revoke(device)
     await harness.run_for(SETTLED)
     before = harness.cloud.writes()
-    await harness.look(other)
+    await harness.reconcile(other)
     assert harness.state(other) is State.READY
     assert harness.cloud.writes() == before
     assert len(harness.cloud.connected[PLANT_ONE].clients) == 2
@@ -501,7 +501,7 @@ async def test_a_worker_who_comes_late_takes_nothing_from_a_device_that_began_an
     await harness.revoke(device)
     harness.cloud.queue.clear()
     late, _ = harness.processes
-    with harness.cloud.grant("registries.disable_token", answer=True) as held:
+    with harness.cloud.hold_call("registries.disable_token", answer=True) as held:
         task = asyncio.create_task(late.worker.reconcile(device))
         await held.reached.wait()
         harness.clock.advance(timedelta(minutes=3))
@@ -519,7 +519,7 @@ async def test_a_device_asked_for_and_revoked_again_during_a_pass_keeps_its_name
     device = await harness.make_ready()
     names = grant_of(harness.cloud.record(device)).names
     await harness.revoke(device)
-    with harness.cloud.grant("registries.delete_token") as held:
+    with harness.cloud.hold_call("registries.delete_token") as held:
         task = asyncio.create_task(harness.run_until(lambda: False, SETTLED))
         await held.reached.wait()
         await harness.ask()

@@ -99,7 +99,7 @@ async def test_asked_again_at_any_time_before_the_delivery_it_replaces_once() ->
         harness = Harness(processes=2)
         device = await harness.make_ready()
         await harness.rotate(device)
-        with harness.cloud.grant(operation) as held:
+        with harness.cloud.hold_call(operation) as held:
             task = asyncio.create_task(harness.run_until_quiet())
             await held.reached.wait()
             await harness.rotate(device)
@@ -329,8 +329,8 @@ async def test_at_once_happens_once_whatever_is_asked_for_meanwhile() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
     await harness.rotate(device, immediately=True)
-    with harness.cloud.grant("hubs.patch_desired", answer=True) as call:
-        looking = asyncio.create_task(harness.look(device))
+    with harness.cloud.hold_call("hubs.patch_desired", answer=True) as call:
+        looking = asyncio.create_task(harness.reconcile(device))
         await call.reached.wait()
         await harness.ask(repositories=["plant/app", "plant/b"])
         call.release.set()

@@ -23,7 +23,7 @@ from local_azure.provisioning import (
 )
 from local_azure.provisioning.exceptions import EnrollmentExists, EnrollmentNotFound
 from local_azure.provisioning.models import Registration
-from tests.local_azure.webhooks import Asked, WebhookServer, never
+from tests.local_azure.webhooks import Received, WebhookServer, no_answer
 
 from .conftest import FIRST, SECOND
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("group")
 TWIN = {"tags": {"site": "north"}, "properties": {"desired": {"state": "ready"}}}
 
 
-def answering(document: object, *, status: int = 200) -> Callable[[Asked], web.Response]:
+def answering(document: object, *, status: int = 200) -> Callable[[Received], web.Response]:
     return lambda _: web.json_response(document, status=status)
 
 
@@ -50,12 +50,12 @@ async def test_the_webhook_is_asked_in_the_words_of_the_service(
     door: AllocationWebhook, webhook: WebhookServer
 ) -> None:
     await register(door, payload={"model": "x1"})
-    (asked,) = webhook.asked
-    etag = asked.body["enrollmentGroup"].pop("etag")
+    (received,) = webhook.received
+    etag = received.body["enrollmentGroup"].pop("etag")
     assert (etag[0], etag[-1], len(etag)) == ('"', '"', 38)
     at = "2031-05-06T12:00:00.0000000Z"
-    assert (asked.method, asked.path) == ("POST", "/hook?code=secret")
-    assert asked.body == {
+    assert (received.method, received.path) == ("POST", "/hook?code=secret")
+    assert received.body == {
         "enrollmentGroup": {
             "enrollmentGroupId": "cameras",
             "attestation": {"type": "symmetricKey"},
@@ -120,7 +120,7 @@ async def test_a_device_of_its_own_enrollment_has_the_enrollments_keys_name_and_
     assert (settings.iot_edge, settings.authentication.keys) == (
         True, (enrollment.primary_key, enrollment.secondary_key),
     )  # fmt: skip
-    body = webhook.asked[0].body
+    body = webhook.received[0].body
     assert body["individualEnrollment"]["registrationId"] == "dev-007"
     assert "enrollmentGroup" not in body
 
@@ -130,7 +130,7 @@ async def test_the_webhook_is_asked_each_time_and_hears_of_the_hub_in_either_spe
 ) -> None:
     for _ in range(20):
         await register(door)
-    first, *others = (asked.body["deviceRuntimeContext"] for asked in webhook.asked)
+    first, *others = (received.body["deviceRuntimeContext"] for received in webhook.received)
     assert set(first) == {"registrationId", "symmetricKey"}
     names = {frozenset(context) - {"registrationId", "symmetricKey"} for context in others}
     assert names == {
@@ -254,7 +254,7 @@ async def test_a_webhook_that_is_late_or_away_has_failed_and_the_device_stays_wh
     door: AllocationWebhook, webhook: WebhookServer, service: ProvisioningService, group: Enrollment
 ) -> None:
     await register(door)
-    webhook.answer = never
+    webhook.answer = no_answer
     door.timeout_seconds = 0.05
     late = await register(door)
     assert (late.status, late.assigned_hub) == ("failed", FIRST)
@@ -271,7 +271,7 @@ async def test_a_disabled_enrollment_asks_nobody(
 ) -> None:
     service.enroll(replace(group, id="off", enabled=False))
     registration = await register(door, group_id="off")
-    assert (registration.status, webhook.asked) == ("disabled", [])
+    assert (registration.status, webhook.received) == ("disabled", [])
 
 
 def test_enrollments_are_unique_in_any_case_and_unknown_ones_refused(

@@ -1,4 +1,4 @@
-"""What every request to Azure Resource Manager goes through before its operation."""
+"""The checks of every request to Azure Resource Manager, before its operation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from local_azure.kernel.access import Access, Caller, action
+from local_azure.kernel.service import bearer_token
 from local_azure.kernel.tokens import InvalidToken, TokenAuthority
 from local_azure.resource_manager.directory import LOCATION, Directory, find
 from local_azure.resource_manager.exceptions import (
@@ -41,8 +42,8 @@ _BUCKET_HEADERS = web.RequestKey("bucket_headers", dict[str, str])
 _KINDS: dict[str, RequestKind] = {"GET": "reads", "DELETE": "deletes"}
 
 
-class Gate:
-    """Authentication, throttling, api-versions, roles, and what a path leads through."""
+class RequestChecks:
+    """Authentication, throttling, api-version, roles, subscription and resource group."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class Gate:
         self._router = router
 
     async def admit(self, request: web.Request) -> tuple[Route, ArmCall]:
-        """The operation and what it is called with. Raises ArmError for what is refused."""
+        """The operation of a request and its input. Raises ArmError for a refused request."""
         path = request.rel_url.raw_path
         match = self._router.match(request.method, path)
         anonymous = match is not None and match.route.anonymous
@@ -78,8 +79,8 @@ class Gate:
         return match.route, call
 
     def _authenticate(self, request: web.Request) -> Caller:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if not token or scheme.lower() != "bearer":
+        token = bearer_token(request)
+        if not token:
             raise AuthenticationFailed(
                 "Authentication failed. The 'Authorization' header is missing."
             )
@@ -90,7 +91,7 @@ class Gate:
         return Caller.of(claims)
 
     def _check_roles(self, request: web.Request, route: Route, caller: Caller) -> None:
-        """Before anything is looked for: who may not read is not told what exists."""
+        """Check before looking up anything: a 404 would reveal what exists."""
         scope = _scope(request.path)
         if route.action and not self._access.allows(caller, action(route.action), scope=scope):
             raise AuthorizationFailed(
@@ -156,13 +157,13 @@ class Gate:
 
 
 def render_error(*, status: int, code: str | None, message: str) -> web.Response:
-    """An error body of Azure Resource Manager; without a code, the status' own phrase."""
+    """An error body of Azure Resource Manager. The default code is the status' phrase."""
     code = code or HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
     return web.json_response({"error": {"code": code, "message": message}}, status=status)
 
 
 def render_refusal(error: ArmError, *, authority: str) -> web.Response:
-    """The answer to a refused request, with the headers that go with it."""
+    """The answer to a refused request."""
     body: dict[str, object] = {"error": {"code": error.code, "message": error.message}}
     if error.says_failed:
         body["status"] = "Failed"
@@ -178,7 +179,7 @@ def render_refusal(error: ArmError, *, authority: str) -> web.Response:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Ids on every answer, refused and failed ones too, and what is left in the bucket."""
+    """Add request ids and the rest of the bucket to every answer, refusals included."""
     request_id = str(uuid.uuid4())
     response.headers["x-ms-request-id"] = request_id
     response.headers["x-ms-correlation-request-id"] = request.headers.get(
@@ -189,7 +190,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 
 def _scope(path: str) -> str:
-    """The resource that a request is about, without the type of a list or an action's name."""
+    """The resource in a path, without the type of a list or the name of an action."""
     segments = path.strip("/").split("/")
     return "/" + "/".join(segments[: len(segments) // 2 * 2])
 
@@ -214,7 +215,7 @@ def _check_query(request: web.Request, route: Route) -> None:
         )
     unknown = sorted(request.query.keys() - route.query - {"api-version"})
     if unknown:
-        raise InvalidQueryParameter(f"The query parameter '{unknown[0]}' is not supported here.")
+        raise InvalidQueryParameter(f"The query parameter '{unknown[0]}' is not supported.")
 
 
 async def _content(request: web.Request) -> bytes:

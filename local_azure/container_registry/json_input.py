@@ -1,12 +1,12 @@
-"""Request bodies. Unknown fields, those of later api-versions and wrong types are errors.
+"""Request bodies as values. Unknown fields, fields of a later api-version and wrong types fail.
 
-Managed identities of connected registries, which the preview knows, are not served here.
+The managed identities of connected registries, which the preview has, are refused.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -26,10 +26,10 @@ from local_azure.container_registry.resources import (
     AuditLogStatus,
     ConnectedRegistryChanges,
     LogLevel,
-    Mode,
     TokenStatus,
 )
 from local_azure.container_registry.versions import PREVIEW, STABLE
+from local_azure.kernel.service import describe
 from local_azure.resource_manager.exceptions import InvalidRequestContent
 
 
@@ -40,8 +40,7 @@ def _not_before_preview(value: object, info: ValidationInfo) -> object:
 
 
 def _spelled(value: object) -> object:
-    modes = {mode.lower(): mode for mode in get_args(Mode)}
-    return modes.get(value.lower(), value) if isinstance(value, str) else value
+    return "ReadOnly" if isinstance(value, str) and value.lower() == "readonly" else value
 
 
 _preview_only = AfterValidator(_not_before_preview)
@@ -49,7 +48,7 @@ _in_any_case = BeforeValidator(_spelled)  # azure-cli writes `readonly`
 
 
 class Body(BaseModel):
-    """What every object in a body has in common: camel case, nothing unknown, no conversions."""
+    """The base of every object in a body: camel case, no unknown field, no conversion."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -61,7 +60,7 @@ class Body(BaseModel):
 
 
 class ScopeMapProperties(Body):
-    """Of a scope map."""
+    """The properties of a scope map."""
 
     actions: list[str]
     description: str | None = None
@@ -74,7 +73,7 @@ class ScopeMapBody(Body):
 
 
 class ScopeMapUpdateProperties(Body):
-    """What can be updated of a scope map."""
+    """The properties of a scope map that PATCH can change."""
 
     actions: list[str] | None = None
     description: str | None = None
@@ -95,18 +94,18 @@ class PasswordEntry(Body):
 
 
 class TokenCredentials(Body):
-    """Passwords to keep. Certificates are not served here."""
+    """Passwords to keep. Certificates are refused."""
 
     passwords: list[PasswordEntry] | None = None
     certificates: Annotated[list[Any], Field(max_length=0)] | None = None
 
     def names(self) -> list[PasswordName] | None:
-        """The names of the passwords to keep, or None when nothing is said about them."""
+        """The names of the passwords to keep, None where the body has no list."""
         return None if self.passwords is None else [entry.name for entry in self.passwords]
 
 
 class TokenProperties(Body):
-    """Of a token."""
+    """The properties of a token."""
 
     scope_map_id: str
     status: TokenStatus = "enabled"
@@ -120,7 +119,7 @@ class TokenBody(Body):
 
 
 class TokenUpdateProperties(Body):
-    """What can be updated of a token."""
+    """The properties of a token that PATCH can change."""
 
     scope_map_id: str | None = None
     status: TokenStatus | None = None
@@ -142,7 +141,7 @@ class GenerateCredentialsBody(Body):
 
 
 class SyncUpdateProperties(Body):
-    """When a connected registry talks to its parent."""
+    """When a connected registry syncs with its parent."""
 
     schedule: str | None = None
     sync_window: timedelta | None = None
@@ -151,35 +150,35 @@ class SyncUpdateProperties(Body):
 
 
 class SyncProperties(SyncUpdateProperties):
-    """The same with what is settled at creation."""
+    """The sync properties that PUT requires."""
 
     token_id: str
     message_ttl: timedelta
 
 
 class ParentProperties(Body):
-    """The parent is the cloud registry; connected registries below others are not served here."""
+    """The parent, which is always the cloud registry: nested connected registries are refused."""
 
     id: None = None
     sync_properties: SyncProperties
 
 
 class LoggingProperties(Body):
-    """What a connected registry logs."""
+    """The logs of a connected registry."""
 
     log_level: LogLevel | None = None
     audit_log_status: AuditLogStatus | None = None
 
 
 class GarbageCollectionProperties(Body):
-    """When a connected registry removes what nothing refers to."""
+    """The garbage collection of a connected registry."""
 
     enabled: Annotated[bool | None, Field(strict=False)] = None  # azure-cli writes `"true"`
     schedule: str | None = None
 
 
 class ConnectedRegistryCommonProperties(Body):
-    """What is given at creation and can be updated."""
+    """The properties of a connected registry that both PUT and PATCH have."""
 
     logging: LoggingProperties = LoggingProperties()
     client_token_ids: list[str] | None = None
@@ -187,7 +186,7 @@ class ConnectedRegistryCommonProperties(Body):
     garbage_collection: GarbageCollectionProperties = GarbageCollectionProperties()
 
     def changes_with(self, sync: SyncUpdateProperties) -> ConnectedRegistryChanges:
-        """The same in the model's words; `sync` stands elsewhere at creation than later."""
+        """The changes for the model. PUT and PATCH have the sync properties at different paths."""
         return ConnectedRegistryChanges(
             schedule=sync.schedule,
             sync_window=sync.sync_window,
@@ -202,9 +201,9 @@ class ConnectedRegistryCommonProperties(Body):
 
 
 class ConnectedRegistryProperties(ConnectedRegistryCommonProperties):
-    """Of a connected registry."""
+    """The properties of a connected registry."""
 
-    mode: Annotated[Mode, _in_any_case]
+    mode: Annotated[Literal["ReadOnly"], _in_any_case]
     parent: ParentProperties
 
 
@@ -215,7 +214,7 @@ class ConnectedRegistryBody(Body):
 
 
 class ConnectedRegistryUpdateProperties(ConnectedRegistryCommonProperties):
-    """What can be updated of a connected registry."""
+    """The properties of a connected registry that PATCH can change."""
 
     sync_properties: SyncUpdateProperties = SyncUpdateProperties()
 
@@ -231,12 +230,8 @@ def parse[B: Body](kind: type[B], content: bytes, *, api_version: str = STABLE) 
     try:
         return kind.model_validate_json(content, context={"api_version": api_version})
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in each['loc']) or 'body'}: {each['msg']}"
-            for each in error.errors(include_input=False, include_url=False)
-        )
         raise InvalidRequestContent(
-            f"The request content was invalid and could not be deserialized: '{wrong}'."
+            f"The request content was invalid and could not be deserialized: '{describe(error)}'."
         ) from None
 
 

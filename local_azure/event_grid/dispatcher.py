@@ -1,4 +1,4 @@
-"""Takes events to storage queues and webhooks."""
+"""Delivers events to storage queues and webhooks."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueServiceClient
 from yarl import URL
 
-from local_azure.event_grid.events import EventSchema, document, event_time
+from local_azure.event_grid.events import EventSchema, document
 from local_azure.event_grid.exceptions import EndpointNotValidated
 from local_azure.event_grid.models import Delivery, EventGrid
 from local_azure.event_grid.subscriptions import EventSubscription, StorageQueue, Webhook
-from local_azure.kernel.clock import Clock
+from local_azure.kernel.background import in_background
+from local_azure.kernel.clock import Clock, dotnet_time
 
 _ORIGIN = "eventgrid.azure.net"
 _TICK_SECONDS = 0.02
-_AT_ONCE = 16
+_PARALLEL_DELIVERIES = 16
 
 
-class Courier:
-    """Delivers what is due, to each subscription a few at a time."""
+class Dispatcher:
+    """Delivers due events, a few at a time to each subscription."""
 
     def __init__(
         self, grid: EventGrid, *, clock: Clock, session: ClientSession, queues: QueueServiceClient
@@ -38,12 +39,11 @@ class Courier:
         self._session = session
         self._queues = queues
         self._free: dict[str, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_AT_ONCE)
-        )  # by subscription: one that hangs does not hold up the others
+            lambda: asyncio.Semaphore(_PARALLEL_DELIVERIES)
+        )  # by subscription, so that a slow one does not delay the others
 
     async def subscribe(self, subscription: EventSubscription) -> None:
-        """Create a subscription whose destination is ready: a queue is created when missing,
-        a webhook is asked whether it wants events.
+        """Create a subscription, after creating its queue or validating its webhook.
 
         Raises EndpointNotValidated and SubscriptionExists.
         """
@@ -56,11 +56,11 @@ class Courier:
         self.grid.subscribe(subscription)
 
     async def deliver_due(self) -> None:
-        """Deliver what is due now, and wait for every answer."""
+        """Deliver all due events, and wait for every answer."""
         await asyncio.gather(*(self._deliver(each) for each in self.grid.take_due()))
 
     async def keep_delivering(self) -> None:
-        """Deliver whatever becomes due, until cancelled."""
+        """Deliver events when they are due, until cancelled."""
         async with asyncio.TaskGroup() as deliveries:
             while True:
                 for each in self.grid.take_due():
@@ -107,16 +107,16 @@ class Courier:
     async def _validate(self, url: URL, subscription: EventSubscription) -> None:
         try:
             if subscription.schema is EventSchema.CLOUD_EVENTS:
-                await self._ask_for_origin(url)
+                await self._validate_by_options(url)
             else:
-                await self._ask_for_code(url, source=self.grid.topic_id(subscription.topic))
+                await self._validate_by_code(url, source=self.grid.topic_id(subscription.topic))
         except (ClientError, TimeoutError) as error:
-            raise EndpointNotValidated(f"no answer to the handshake: {type(error).__name__}") from (
-                None
-            )
+            raise EndpointNotValidated(
+                f"the handshake had no answer: {type(error).__name__}"
+            ) from None
 
-    async def _ask_for_code(self, url: URL, *, source: str) -> None:
-        """The handshake of the Event Grid schema: the code that is sent has to come back."""
+    async def _validate_by_code(self, url: URL, *, source: str) -> None:
+        """The handshake of the Event Grid schema: the webhook returns a code."""
         code = self.grid.new_id()
         event = {
             "id": self.grid.new_id(),
@@ -124,7 +124,7 @@ class Courier:
             "subject": "",
             "data": {"validationCode": code},
             "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
-            "eventTime": event_time(self._clock.now()),
+            "eventTime": dotnet_time(self._clock.now()),
             "metadataVersion": "1",
             "dataVersion": "1",
         }
@@ -138,10 +138,10 @@ class Courier:
             if response.status != 200:
                 raise EndpointNotValidated(f"the handshake was answered with {response.status}")
             if _validation_response(await response.read()) != code:
-                raise EndpointNotValidated("the handshake's answer has no validationResponse of it")
+                raise EndpointNotValidated("the handshake's answer does not return the code")
 
-    async def _ask_for_origin(self, url: URL) -> None:
-        """The handshake of CloudEvents: the sender has to be let in by name."""
+    async def _validate_by_options(self, url: URL) -> None:
+        """The handshake of CloudEvents: the webhook allows the origin."""
         async with self._session.options(
             url,
             headers={"WebHook-Request-Origin": _ORIGIN},
@@ -158,26 +158,21 @@ class Courier:
 
 
 @asynccontextmanager
-async def run_courier(
+async def run_dispatcher(
     grid: EventGrid, *, clock: Clock, trust: SSLContext, queue_connection_string: str
-) -> AsyncIterator[Courier]:
-    """A courier at work. `trust` is whom it believes, storage and webhooks alike."""
+) -> AsyncIterator[Dispatcher]:
+    """A running dispatcher. `trust` verifies the certificates of storage and webhooks."""
     async with (
         ClientSession(connector=TCPConnector(ssl=trust)) as session,
         QueueServiceClient.from_connection_string(
             queue_connection_string,
             transport=AioHttpTransport(session=session, session_owner=False),
-            retry_total=0,  # trying again is for the grid
+            retry_total=0,  # the grid itself retries
         ) as queues,
     ):
-        courier = Courier(grid, clock=clock, session=session, queues=queues)
-        delivering = asyncio.create_task(courier.keep_delivering())
-        try:
-            yield courier
-        finally:
-            delivering.cancel()
-            with suppress(asyncio.CancelledError):
-                await delivering
+        dispatcher = Dispatcher(grid, clock=clock, session=session, queues=queues)
+        async with in_background(dispatcher.keep_delivering()):
+            yield dispatcher
 
 
 def _headers(delivery: Delivery) -> dict[str, str]:

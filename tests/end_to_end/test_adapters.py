@@ -18,7 +18,13 @@ from pydantic import SecretStr
 
 from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
 from firstpull.adapters.storage import BlobSweeps, StorageServices, TableRecords
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, StoredSecret
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMapId,
+    Slot,
+    StoredSecret,
+)
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant, Intent
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient

@@ -483,8 +483,8 @@ async def test_a_record_is_found_by_the_name_of_its_token(
     storage: StorageServices,
 ) -> None:
     records = TableRecords(storage)
-    one = _record("one", grant=_grant("fp-one"))  # noqa: S106 - names
-    other = _record("other", grant=_grant("fp-other"))  # noqa: S106 - names
+    one = _record("one", grant=_grant("fp-one"))
+    other = _record("other", grant=_grant("fp-other"))
     nameless = _record("nameless")
     for record in (one, other, nameless):
         await records.insert(record)

@@ -6,8 +6,8 @@ import pytest
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from tests.firstpull.records import grant_of
 from tests.firstpull.reconcile.test_out_of_reach import DENIED, refuse
+from tests.firstpull.records import grant_of
 from tests.lifetime.azure import ref_of
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.ports import LocalContainerRegistries

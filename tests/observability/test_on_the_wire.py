@@ -136,7 +136,9 @@ def test_the_metrics_are_those_of_one_device(sent: Sent) -> None:
     assert metrics["firstpull.first_pull.duration"][""] > 0
 
 
-def test_the_requests_that_azure_resource_manager_has_left_are_a_metric(sent: Sent, stack: Stack) -> None:
+def test_the_requests_that_azure_resource_manager_has_left_are_a_metric(
+    sent: Sent, stack: Stack
+) -> None:
     left = sent.ingestion.metrics()["firstpull.arm.requests_left"]
     of = f"subscription={stack.registry_id.split('/')[2]}"
     assert 0 < left[f"kind=reads {of}"] < RateLimits().reads.capacity

@@ -11,8 +11,8 @@ from pathlib import Path
 import firstpull_agent
 import pytest
 import yaml  # type: ignore[import-untyped]
-from firstpull.config.settings import Settings, read_settings
 
+from firstpull.config.settings import Settings, read_settings
 from functions.openapi import VERSION
 
 from .conftest import ROOT

@@ -6,8 +6,8 @@ import pytest
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from tests.firstpull.reconcile.test_out_of_reach import DENIED, refuse
 from tests.firstpull.records import grant_of
+from tests.firstpull.refusals import DENIED, refuse
 from tests.lifetime.azure import ref_of
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.ports import LocalContainerRegistries
@@ -24,7 +24,7 @@ def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
     def scenario(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
         with monkeypatch.context() as patch:
-            refuse(patch, LocalContainerRegistries, READS, old.registry, DENIED)
+            refuse(patch, LocalContainerRegistries, READS, of=old.registry, error=DENIED)
             life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
             life.play(130)
             found = life.world.record(device)

@@ -1,4 +1,4 @@
-"""A device that is ready, piece by piece, for tests that change one piece at a time."""
+"""The parts of a ready device, for tests that change one part at a time."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def password(
 def secret_version(
     name: str = "v1", *, of: Password | None = None, enabled: bool = True
 ) -> SecretVersion:
-    """The version that keeps a password's value."""
-    kept = of or password()
+    """The secret version of a password."""
+    stored = of or password()
     new = NewPassword(
-        slot=kept.slot, created_at=kept.created_at, expires_at=kept.expires_at, value=PASSWORD
+        slot=stored.slot, created_at=stored.created_at, expires_at=stored.expires_at, value=PASSWORD
     )
     return SecretVersion(
-        version=name, enabled=enabled, expires_at=kept.expires_at, tags=tags_for(new, more={})
+        version=name, enabled=enabled, expires_at=stored.expires_at, tags=tags_for(new, more={})
     )
 
 
@@ -99,7 +99,7 @@ def token(
 
 
 def contents(**changes: Any) -> Contents:  # noqa: ANN401 - fields of Contents
-    """What the twin of the ready device holds."""
+    """The contents of the ready device's delivery."""
     base = Contents(
         address=ADDRESS,
         username=NAMES.token,
@@ -118,12 +118,12 @@ def desired(what: Contents | None = None, secret: Secret = PASSWORD) -> dict[str
 
 
 def edited(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Desired properties after a delivery that somebody changed afterwards."""
+    """Desired properties after a delivery and an edit of its entry."""
     return merged(desired(), {"firstpull": {"registryCredentials": {"plantone": fields}}})
 
 
 def reported(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Reported properties of a device that says this."""
+    """Reported properties with these fields."""
     return {"firstpull": {"registryCredentials": {"plantone": fields}}}
 
 
@@ -172,7 +172,7 @@ NEW_RECORD = record(
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What surrounds the ready device. `observed` is what an observer would have found."""
+    """Everything around the ready device."""
 
     record: DeviceRecord = field(default_factory=record)
     policy: Policy = field(default_factory=make_policy)
@@ -192,7 +192,7 @@ class World:
     synced_actions: frozenset[str] | None = None
 
     def observed(self, **changes: Any) -> Observed:  # noqa: ANN401 - fields of World
-        """What is observed of this world, with changes."""
+        """What an observer finds in this world, with changes."""
         world = replace(self, **changes)
         view = world.view()
         chosen = view if world.record.status.grant or view.holds_room or view.has_room else None
@@ -261,5 +261,5 @@ NEW = World(
 
 
 def credential(slot: Slot = Slot.ONE, *, version: str = "v1", made: datetime = MADE) -> Credential:
-    """A password whose value is kept."""
+    """A password whose value is stored."""
     return Credential(slot=slot, version=version, created_at=made, expires_at=made + VALIDITY)

@@ -1,15 +1,15 @@
-"""What a device has in the end, for comparing runs that went differently."""
+"""What a device has in the end, for comparing runs that went differently, and after a revoke."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from firstpull.model.device_key import DeviceKey
-from tests.firstpull.fakes import FakeCloud, name_in
+from tests.firstpull.fakes import OUR_PREFIX, FakeCloud, name_in
 
 
 def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
-    """Everything about a device but times, the password's text and what it superseded."""
+    """Everything about a device but times, the text of its password and older passwords."""
     record = cloud.record(device)
     grant = record.status.grant
     if grant is None or device not in cloud.devices:
@@ -40,3 +40,20 @@ def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
         "versions enabled": len(enabled),
         "the device has it": cloud.devices[device].held == {grant.ref.name: password},
     }
+
+
+def remains(cloud: FakeCloud, device: DeviceKey) -> set[str]:
+    """The kinds of things that still give the device access, or hold room for it.
+
+    Only for a cloud in which no other device has anything.
+    """
+    enabled = (stored.version.enabled for found in cloud.secrets.values() for stored in found)
+    in_twin = device in cloud.devices and (cloud.twin_entry(device, r) for r in cloud.connected)
+    there = {
+        "token": any(name.startswith(OUR_PREFIX) for name in cloud.tokens),
+        "client": any(found.clients for found in cloud.connected.values()),
+        "ledger": any(cloud.ledger(ref).entries for ref in cloud.connected),
+        "secret": any(enabled),
+        "twin": any(in_twin or ()),
+    }
+    return {kind for kind, is_there in there.items() if is_there}

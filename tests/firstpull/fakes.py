@@ -2,8 +2,8 @@
 
 Every call of a port goes through a `Line`, where it is counted, takes a few milliseconds of
 virtual time, and can be made to fail or to be the last of its process. After each write the
-promises are checked; what breaks one is noted in `FakeCloud.violations`, because an error
-raised there would look to the work like one of the cloud's.
+promises are checked; a broken one is noted in `FakeCloud.violations`, because an error raised
+there would look like an error of the cloud.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -92,7 +92,7 @@ class Crashed(BaseException):
 
 
 class FaultKind(Enum):
-    """How a call goes wrong."""
+    """How a call fails."""
 
     TRANSIENT = auto()
     CRASH = auto()
@@ -106,9 +106,16 @@ class Fault:
     after: bool
 
 
+UNAVAILABLE = Fault(kind=FaultKind.TRANSIENT, after=False)
+ANSWER_LOST = Fault(kind=FaultKind.TRANSIENT, after=True)
+CRASH_BEFORE = Fault(kind=FaultKind.CRASH, after=False)
+CRASH_AFTER = Fault(kind=FaultKind.CRASH, after=True)
+FAULTS = (UNAVAILABLE, ANSWER_LOST, CRASH_BEFORE, CRASH_AFTER)
+
+
 @dataclass
 class FakeToken:
-    """A token with the values that the service itself no longer tells."""
+    """A token with its passwords' values, which the service itself never shows again."""
 
     scope_map_id: ScopeMapId
     enabled: bool = True
@@ -117,7 +124,7 @@ class FakeToken:
 
 @dataclass
 class FakeConnectedRegistry:
-    """A connected registry, and what it had at its last sync."""
+    """A connected registry, with the logins it took over at its last sync."""
 
     clients: list[TokenId] = field(default_factory=list)
     sync_token_id: TokenId | None = None
@@ -127,7 +134,7 @@ class FakeConnectedRegistry:
     connection_state: str | None = None
     logins: frozenset[tuple[str, str, datetime | None]] = frozenset()
     forgets_unknown: bool = False
-    """Whether it takes a list with unknown ids and leaves them out, where it should refuse."""
+    """Whether it drops unknown ids from a list that it should refuse."""
 
 
 @dataclass
@@ -167,7 +174,7 @@ Hint = ReconcileRequest
 
 @dataclass(frozen=True, kw_only=True)
 class HeldCall:
-    """A call that is kept under way until it is released."""
+    """A call that waits until it is released."""
 
     answer: bool
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -230,7 +237,7 @@ class FakeCloud:
         return [_parsed(text) for text, _ in self.records.values()]
 
     def ledger(self, ref: ConnectedRegistryRef) -> Ledger:
-        """The ledger of a place."""
+        """The ledger of a connected registry."""
         text, _ = self.ledgers.get(ref, (ledgers.to_json(Ledger()), 0))
         return ledgers.from_json(text)
 
@@ -266,7 +273,7 @@ class FakeCloud:
         )
 
     def register(self, device: DeviceKey) -> FakeDevice:
-        """Make the device's identity; over an existing one it is a new device of the name."""
+        """Create the identity; an existing one is replaced by another device of the same id."""
         made = FakeDevice(
             generation_id=f"g{self.next_number()}", identity_version=self.next_number()
         )
@@ -278,6 +285,11 @@ class FakeCloud:
         self.devices[device].enabled = enabled
         self.devices[device].identity_version = self.next_number()
 
+    def add_foreign_client(self, ref: ConnectedRegistryRef, name: str) -> None:
+        """Make somebody else's token a client of a connected registry."""
+        self.tokens[name] = FakeToken(ScopeMapId("someone's"))
+        self.connected[ref].clients.append(ref.registry.token(name))
+
     def twin_entry(self, device: DeviceKey, ref: ConnectedRegistryRef) -> dict[str, Any]:
         """What is in the device's desired properties for a connected registry, {} for nothing."""
         section: Any = self.devices[device].desired
@@ -286,7 +298,7 @@ class FakeCloud:
         return dict(section)
 
     def passwords_in_use(self) -> set[str]:
-        """Passwords that stand in a twin or that a device logs in with."""
+        """Passwords in a twin, or that a device logs in with."""
         found: set[str] = set()
         for device in self.devices.values():
             found.update(device.held.values())
@@ -296,20 +308,29 @@ class FakeCloud:
 
     @contextmanager
     def hold_call(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
-        """Keep the next call of an operation under way: before its effect, or its answer."""
+        """Hold the next call of an operation: before its effect, or its answer."""
         self._held[operation] = held = HeldCall(answer=answer)
-        yield held
-        held.release.set()
+        try:
+            yield held
+        finally:
+            held.release.set()
 
     grant = hold_call
 
+    def unavailable(self, *operations: str) -> AbstractContextManager[None]:
+        """Let all calls fail whose names begin with one of these."""
+        return self.failing(*operations, fault=UNAVAILABLE)
+
     @contextmanager
-    def unavailable(self, *operations: str) -> Iterator[None]:
-        """Have all calls fail whose names begin like one of these."""
+    def failing(self, *operations: str, fault: Fault, times: int = 10**6) -> Iterator[None]:
+        """Let the next calls whose names begin with one of these meet a fault."""
+        left = times
 
         def fail(number: int, operation: str) -> None:
-            if operation.startswith(operations):
-                self.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
+            nonlocal left
+            if operation.startswith(operations) and left:
+                left -= 1
+                self.faults[number] = fault
 
         before, self.before_call = self.before_call, fail
         try:
@@ -318,7 +339,7 @@ class FakeCloud:
             self.before_call = before
 
     async def hold(self, operation: str, *, answer: bool) -> None:
-        """Wait where this call is to be held."""
+        """Wait if a test holds this call."""
         held = self._held.get(operation)
         if held is not None and held.answer is answer:
             del self._held[operation]
@@ -333,10 +354,10 @@ class Line:
         self.cloud = cloud
         self.dead = False
         self.lists_read: dict[ConnectedRegistryRef, tuple[TokenId, ...]] = {}
-        """The clients of each place as this process last saw them."""
+        """The clients of each connected registry as this process last saw them."""
 
     async def call[T](self, operation: str, effect: Callable[[], T]) -> T:
-        """Make one call, with what is to happen to it."""
+        """Make one call, with its fault if it has one."""
         cloud = self.cloud
         await asyncio.sleep(0)
         if self.dead:
@@ -523,7 +544,7 @@ class FakeContainerRegistries:
             self._replace(ref, token_ids)
             view = self._connected_view(ref)
             if view is None:
-                raise AssertionError("it was there a moment ago")
+                raise AssertionError(f"{ref} is missing")
             return view
 
         return await self._write("replace_client_tokens", ref.registry, deadline_seconds, effect)
@@ -601,7 +622,7 @@ class FakeContainerRegistries:
         found.clients = [TokenId(str(t).replace("/tokens/", "/Tokens/")) for t in token_ids]
 
     def _note_losses_of(self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...]) -> None:
-        """Existing members of ours, and others' that this process saw, left out of the list."""
+        """Note members of ours, and others that this process saw, that the new list drops."""
         members = (
             entry.token_id
             for entry in self._cloud.ledger(ref).of(Standing.MEMBER)
@@ -621,7 +642,7 @@ class FakeContainerRegistries:
         ]
 
     def _belongs_to_the_recorded_device(self, token: str) -> bool:
-        """Whether the device is still the one that the record means, and nobody wants it out."""
+        """Whether the token's device is the recorded one and may keep its passwords."""
         return any(
             record.status.grant is not None
             and record.status.grant.names.token == token
@@ -782,7 +803,7 @@ def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 @dataclass(frozen=True)
 class FakeRecords:
-    """Records, kept as text, so that everything in them must survive being stored."""
+    """Records, stored as text, so that every field has to survive the codec."""
 
     line: Line
 
@@ -876,7 +897,7 @@ def _parsed(text: str) -> DeviceRecord:
 
 @dataclass(frozen=True)
 class FakeWorkQueue:
-    """Hints with delays. `Harness` delivers them, sometimes twice."""
+    """Reconcile requests with delays. `Harness` delivers them."""
 
     line: Line
 
@@ -890,7 +911,7 @@ class FakeWorkQueue:
 
 @dataclass(frozen=True)
 class FakeLedgers:
-    """Ledgers, kept as text."""
+    """Ledgers, stored as text."""
 
     line: Line
 
@@ -982,7 +1003,7 @@ class FakeLocks:
 
 @dataclass(frozen=True)
 class FakeSweeps:
-    """The last report, kept as text."""
+    """The last report, stored as text."""
 
     line: Line
 
@@ -1010,7 +1031,7 @@ def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:
 
 
 class NoPoison:
-    """Poison queues in a world without messages."""
+    """Poison queues without messages."""
 
     async def keep(self, queue: str, text: str) -> None:
         raise AssertionError(f"{queue} took no message {text}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from firstpull.bootstrap import Application, Ports, wire
@@ -107,22 +108,22 @@ class Process:
 
     @property
     def worker(self) -> Reconciler:
-        """What looks at devices."""
+        """Reconciles devices."""
         return self.application.worker
 
     @property
     def onboarding(self) -> Onboarding:
-        """What the doors ask."""
+        """Takes requests for devices."""
         return self.application.onboarding
 
     @property
     def membership(self) -> Membership:
-        """What brings tokens into the lists, and out of them."""
+        """Adds tokens to the lists of clients, and removes them."""
         return self.worker.applier.membership
 
 
 def make_process(cloud: FakeCloud, policy: Policy) -> Process:
-    """A process that was started just now, wired as the real ones are."""
+    """A new process, wired as the real ones are."""
     line = Line(cloud)
     ports = Ports(
         registries=FakeContainerRegistries(line),
@@ -136,24 +137,30 @@ def make_process(cloud: FakeCloud, policy: Policy) -> Process:
         poison=NoPoison(),
         clock=cloud.clock,
     )
-    settings = Settings.model_validate(
+    settings = _settings().model_copy(update={"policy": policy})
+    return Process(line, wire(settings, ports))
+
+
+@cache
+def _settings() -> Settings:
+    """Read once: a source of settings takes longer than a pass."""
+    return Settings.model_validate(
         {
             "deployment": DEPLOYMENT,
-            "policy": policy,
+            "policy": make_policy(),
             "key_vault_url": "https://vault.example",
             "AzureWebJobsStorage": "unused",
         }
     )
-    return Process(line, wire(settings, ports))
 
 
 class Harness:
     """The whole app in virtual time.
 
-    Hints are delivered when they are due, all at once and to the processes in turn. A pass
-    that raises gets its hint back, as a queue does it; one that crashed loses it for good.
-    Devices take what is in their twin, log in at the connected registry as it was at its last
-    sync, and report. `sync_every` of None leaves syncing to the test.
+    Reconcile requests are delivered when they are due, all at once and to the processes in turn.
+    The request of a pass that raises is delivered again; that of a process that crashed is lost.
+    Devices read their twin, log in at the connected registry as it was at its last sync, and
+    report. With `sync_every` of None, the test syncs the connected registries.
     """
 
     def __init__(
@@ -170,7 +177,7 @@ class Harness:
         self.processes = [self._start() for _ in range(processes)]
         self.devices_answer = True
         self.must_stay_logged_in: set[DeviceKey] = set()
-        """Devices whose password the connected registry has to accept at any time."""
+        """Devices that the connected registry has to let in at any time."""
         self.crashes = 0
         self._turn = 0
         self._sync_every = sync_every
@@ -178,7 +185,7 @@ class Harness:
         self._next_sync = self.clock.now()
 
     def register(self, device_id: str = "press-1") -> DeviceKey:
-        """Register a device, and name it."""
+        """Register a device in the hub; returns its key."""
         key = DeviceKey(hub=HUB, device_id=device_id)
         self.cloud.register(key)
         return key
@@ -198,18 +205,18 @@ class Harness:
         device_id: str = "press-1",
         **changes: Any,  # noqa: ANN401 - JSON
     ) -> DeviceRecord:
-        """Ask through the door, again and again while the door cannot answer."""
+        """Ask for a device, again while the answer is an error that passes."""
         request = self.request(device_id, **changes)
         return await self._insist(lambda p: p.onboarding.ask(request, requested_by="a test"))
 
     async def revoke(self, device: DeviceKey) -> DeviceRecord:
-        """Revoke through the door, likewise."""
+        """Revoke a device, likewise."""
         return await self._insist(
             lambda p: p.application.revoking.revoke(device, requested_by="a test")
         )
 
     async def rotate(self, device: DeviceKey, *, immediately: bool = False) -> DeviceRecord:
-        """Ask for another password through the door, likewise."""
+        """Ask for another password, likewise."""
         return await self._insist(
             lambda p: p.application.rotating.rotate(
                 device, immediately=immediately, requested_by="a test"
@@ -222,7 +229,7 @@ class Harness:
         return await process.application.sweeper.run()
 
     async def handle(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
-        """Tell of a device that was created in its hub, or deleted there."""
+        """Handle the event that a device was created in its hub, or deleted there."""
         event = DeviceEvent(
             hub_name=device.hub.split(".", 1)[0],
             device_id=device.device_id,
@@ -266,21 +273,36 @@ class Harness:
                 pass
             await self.clock.sleep(1)
 
+    @asynccontextmanager
+    async def while_held(
+        self, operation: str, work: Coroutine[Any, Any, object], *, answer: bool = False
+    ) -> AsyncIterator[None]:
+        """Run the body while the next call of an operation in `work` waits; then end `work`."""
+        with self.cloud.hold_call(operation, answer=answer) as held:
+            task = asyncio.create_task(work)
+            await held.reached.wait()
+            yield
+        await task
+
     async def make_ready(self, device_id: str = "press-1", **changes: Any) -> DeviceKey:  # noqa: ANN401 - JSON
-        """Register a device, onboard it, and let it log in."""
+        """Register a device, onboard it, and let it log in after a sync."""
         device = self.register(device_id)
         await self.ask(device_id, **changes)
+        if self._sync_every is None:
+            await self.run_for(timedelta(minutes=1))
+            for ref in self.cloud.connected:
+                self.cloud.sync(ref)
         await self.run_until_quiet()
         if self.state(device) is not State.READY:
             raise AssertionError(self.cloud.record(device).status.condition)
         return device
 
     def state(self, device: DeviceKey) -> State:
-        """How far the device is."""
+        """The state of the device's condition."""
         return self.cloud.record(device).status.condition.state
 
     def reason(self, device: DeviceKey) -> Reason:
-        """Why it is as far as it is."""
+        """The reason of the device's condition."""
         return self.cloud.record(device).status.condition.reason
 
     async def reconcile(self, device: DeviceKey) -> None:
@@ -292,21 +314,21 @@ class Harness:
     look = reconcile
 
     def make_due(self, device: DeviceKey) -> None:
-        """Have the device's time come now."""
+        """Make the device due now."""
         text, version = self.cloud.records[device]
         document = json.loads(text)
         document["due_at"] = self.clock.now().isoformat()
         self.cloud.records[device] = json.dumps(document), version
 
     async def run_until_quiet(self, limit: timedelta = timedelta(hours=3)) -> None:
-        """Play until nothing is under way and nothing is due for a few minutes, then check."""
+        """Play until nothing runs and nothing is due for a few minutes, then check the promises."""
         if not await self.run_until(self._is_quiet, limit):
             conditions = [r.status.condition for r in self.cloud.all_records()]
             raise AssertionError(f"not quiet after {limit}: {conditions}")
         self.check_promises()
 
     async def run_for(self, duration: timedelta) -> None:
-        """Play for a while, then check."""
+        """Play for a while, then check the promises."""
         await self.run_until(lambda: False, duration)
         self.check_promises()
 
@@ -348,7 +370,7 @@ class Harness:
         _section_of(device)[ref.name] = answer
 
     async def play_what_is_due(self) -> None:
-        """Sync, run the timer, deliver hints, and let the devices act, where it is time."""
+        """Sync, run the timer, deliver reconcile requests, and let the devices act."""
         now = self.clock.now()
         self._check()
         if self._sync_every is not None and self._next_sync <= now:
@@ -358,10 +380,10 @@ class Harness:
         if self._next_timer <= now:
             self._next_timer = now + _TIMER
             await self._run_timer()
-        while hints := [h for h in self.cloud.queue if h.visible_at <= self.clock.now()]:
-            for hint in hints:
-                self.cloud.queue.remove(hint)
-            await asyncio.gather(*(self._deliver(hint) for hint in hints))
+        while due := [r for r in self.cloud.queue if r.visible_at <= self.clock.now()]:
+            for request in due:
+                self.cloud.queue.remove(request)
+            await asyncio.gather(*(self._deliver(request) for request in due))
         if self.devices_answer:
             for device in self.cloud.devices:
                 self.device_acts(device)
@@ -376,31 +398,28 @@ class Harness:
         except FirstpullError:
             return  # the timer comes again
 
-    async def _deliver(self, hint: ReconcileRequest) -> None:
+    async def _deliver(self, request: ReconcileRequest) -> None:
         number, process = self._next_process()
         try:
-            await process.worker.reconcile(hint.device)
+            await process.worker.reconcile(request.device)
         except Crashed:
             self.restart(number)
         except FirstpullError:
-            if hint.dequeued + 1 < _POISON_AFTER:
+            dequeued = request.dequeued + 1
+            if dequeued < _POISON_AFTER:
                 visible_at = self.clock.now() + _REDELIVERY
-                self.cloud.queue.append(
-                    ReconcileRequest(
-                        device=hint.device, visible_at=visible_at, dequeued=hint.dequeued + 1
-                    )
-                )
+                self.cloud.queue.append(replace(request, visible_at=visible_at, dequeued=dequeued))
 
     def next_event(self) -> datetime:
-        """When there is something to play again."""
-        times = [self._next_timer, *(hint.visible_at for hint in self.cloud.queue)]
+        """When something is due next."""
+        times = [self._next_timer, *(request.visible_at for request in self.cloud.queue)]
         if self._sync_every is not None:
             times.append(self._next_sync)
         return min(times)
 
     def _is_quiet(self) -> bool:
         soon = self.clock.now() + _QUIET
-        return not any(h.visible_at <= soon for h in self.cloud.queue) and not any(
+        return not any(r.visible_at <= soon for r in self.cloud.queue) and not any(
             record.schedule.due_at <= soon
             or record.claim
             or record.status.condition.state in _UNFINISHED

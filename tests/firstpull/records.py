@@ -1,4 +1,4 @@
-"""Records with single fields changed, whichever part of the record holds them."""
+"""Short ways to change a record and to narrow what a plan or a record holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PARTS = {"spec": Spec, "status": Status, "schedule": Schedule}
 
 
 def changed(record: DeviceRecord, **changes: Any) -> DeviceRecord:  # noqa: ANN401 - any field
-    """The record with these fields changed, of itself or of its spec, status or schedule."""
+    """The record with these fields changed, whichever part of it has them."""
     parts: dict[str, Any] = {}
     for name, kind in _PARTS.items():
         own = {f.name for f in fields(kind)} & changes.keys()

@@ -1,33 +1,34 @@
-"""P3: whatever went wrong, the device converges, and one more pass writes nothing."""
+"""P3: whatever fails, the device converges, and one more pass writes nothing."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import Iterable
 
 import pytest
 
-from tests.firstpull.fakes import Fault, FaultKind
-from tests.firstpull.scenarios import ONBOARDING, SCENARIOS, Outcome, Scenario, run
+from tests.firstpull.fakes import CRASH_AFTER, FAULTS, Fault
+from tests.firstpull.scenarios import ONBOARDING, SCENARIOS, Outcome, Scenario, run, storm
 
 EACH_SCENARIO = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
-FAULTS = pytest.mark.parametrize(
-    "fault",
-    [Fault(kind=kind, after=after) for kind in FaultKind for after in (False, True)],
-    ids=["unavailable", "answer lost", "crash before", "crash after"],
+EACH_FAULT = pytest.mark.parametrize(
+    "fault", FAULTS, ids=["unavailable", "answer lost", "crash before", "crash after"]
 )
-CRASH = Fault(kind=FaultKind.CRASH, after=True)
 
 
-async def with_fault_at_each_call(scenario: Scenario, fault: Fault) -> AsyncIterator[Outcome]:
-    """One run per call; a call that fails by itself has no answer to lose."""
-    number, calls = 1, 1
-    while number <= calls:
-        outcome = await run(scenario, {number: fault})
-        calls = outcome.calls
-        if outcome.faults_met:
-            yield outcome
-        number += 1
+async def ends_like_none(
+    scenario: Scenario, runs: Iterable[dict[int, Fault]], *, processes: int = 1
+) -> int:
+    """Run a scenario without faults, then with these; returns how many faults were met."""
+    smooth = await run(scenario, {})
+    assert smooth.faults_met == 0
+    met, outcomes = 0, [smooth]
+    for faults in runs:
+        outcomes.append(await run(scenario, faults, processes=processes))
+        met += outcomes[-1].faults_met
+    for outcome in outcomes:
+        check(outcome, like=smooth)
+    return met
 
 
 def check(outcome: Outcome, *, like: Outcome) -> None:
@@ -36,44 +37,33 @@ def check(outcome: Outcome, *, like: Outcome) -> None:
 
 
 @EACH_SCENARIO
-async def test_without_faults_one_more_pass_writes_nothing(scenario: Scenario) -> None:
-    outcome = await run(scenario, {})
-    check(outcome, like=outcome)
-    assert outcome.faults_met == 0
+async def test_a_fault_of_each_kind_at_some_call_ends_like_none(scenario: Scenario) -> None:
+    calls = random.Random(5).sample(range(1, 40), len(FAULTS))  # noqa: S311 - chance, not secrets
+    runs = ({call: fault} for call, fault in zip(calls, FAULTS, strict=True))
+    assert await ends_like_none(scenario, runs) >= 2
 
 
-@FAULTS
+@pytest.mark.slow
+@EACH_FAULT
 @EACH_SCENARIO
-async def test_one_fault_at_any_call_ends_like_none(scenario: Scenario, fault: Fault) -> None:
-    smooth, runs = await run(scenario, {}), 0
-    async for outcome in with_fault_at_each_call(scenario, fault):
-        check(outcome, like=smooth)
-        runs += 1
-    assert runs > 20
+async def test_a_fault_at_any_call_ends_like_none(scenario: Scenario, fault: Fault) -> None:
+    calls = (await run(scenario, {})).calls
+    runs = ({number: fault} for number in range(1, calls + 20))
+    assert await ends_like_none(scenario, runs) > 20
 
 
+@pytest.mark.slow
 async def test_two_crashes_at_any_calls_end_like_none() -> None:
-    smooth, met = await run(ONBOARDING, {}), 0
-    for first in range(1, 46, 3):
-        for second in range(first + 1, first + 50, 7):
-            outcome = await run(ONBOARDING, {first: CRASH, second: CRASH})
-            check(outcome, like=smooth)
-            met += outcome.faults_met
-    assert met > 180
+    runs = (
+        {first: CRASH_AFTER, second: CRASH_AFTER}
+        for first in range(1, 46, 3)
+        for second in range(first + 1, first + 50, 7)
+    )
+    assert await ends_like_none(ONBOARDING, runs) > 180
 
 
-@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("seeds", [1, pytest.param(16, marks=pytest.mark.slow)])
 @EACH_SCENARIO
-async def test_a_storm_of_faults_ends_like_none(scenario: Scenario, processes: int) -> None:
-    smooth, met = await run(scenario, {}), 0
-    for seed in range(8):
-        chance = random.Random(seed)  # noqa: S311 - chance, not secrets
-        faults = {
-            number: Fault(kind=chance.choice(list(FaultKind)), after=chance.random() < 0.5)
-            for number in range(1, 150)
-            if chance.random() < 0.1
-        }
-        outcome = await run(scenario, faults, processes=processes)
-        check(outcome, like=smooth)
-        met += outcome.faults_met
-    assert met > 35
+async def test_a_storm_of_faults_ends_like_none(scenario: Scenario, seeds: int) -> None:
+    runs = (storm(seed, chance=0.1, calls=150) for seed in range(seeds))
+    assert await ends_like_none(scenario, runs, processes=3) >= 2 * seeds

@@ -1,4 +1,4 @@
-"""P9: a dry run writes nothing."""
+"""P9: a dry run writes nothing, and shows what a pass then does."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from firstpull.model.device_key import DeviceKey
-from firstpull.reconcile.plan import Plan, make_plan
+from firstpull.model.device_record import DeviceRecord
+from firstpull.reconcile.plan import Plan
 from tests.firstpull.fakes import READS
-from tests.firstpull.harness import PLANT_ONE, VALIDITY, Harness
+from tests.firstpull.harness import PLANT_ONE, Harness
 
 
-async def dry_run(harness: Harness, device: DeviceKey) -> Plan:
-    """Observe and plan, and see that only reads went out."""
-    begun = len(harness.cloud.calls)
-    observer = harness.processes[0].worker.observer
-    observed = await observer.observe(harness.cloud.record(device))
-    plan = make_plan(observed, now=harness.clock.now(), validity=VALIDITY)
-    calls = harness.cloud.calls[begun:]
-    assert calls
-    assert set(calls) <= READS
+async def dry_run(harness: Harness, record: DeviceRecord) -> Plan:
+    """The plan for a record, read without a write."""
+    begun, stored = len(harness.cloud.calls), dict(harness.cloud.records)
+    plan = await harness.processes[0].application.dry_run.plan_for(record)
+    assert set(harness.cloud.calls[begun:]) <= READS
+    assert harness.cloud.records == stored
     return plan
 
 
@@ -33,60 +31,83 @@ async def ready(harness: Harness) -> DeviceKey:
     return await harness.make_ready()
 
 
-async def changed_by_somebody(harness: Harness) -> DeviceKey:
+async def changed_by_hand(harness: Harness) -> DeviceKey:
     device = await harness.make_ready()
     harness.cloud.devices[device].desired.clear()
     harness.cloud.connected[PLANT_ONE].clients.clear()
     return device
 
 
-async def unknown(harness: Harness) -> DeviceKey:
+async def not_registered(harness: Harness) -> DeviceKey:
     return (await harness.ask()).device
 
 
-async def without_a_place(harness: Harness) -> DeviceKey:
+async def without_connected_registry(harness: Harness) -> DeviceKey:
     device = await new(harness)
     harness.cloud.connected.clear()
     return device
 
 
+async def revoked_at_once(harness: Harness) -> DeviceKey:
+    device = await new(harness)
+    await harness.revoke(device)
+    return device
+
+
+async def revoked(harness: Harness) -> DeviceKey:
+    device = await harness.make_ready()
+    await harness.revoke(device)
+    return device
+
+
 @pytest.mark.parametrize(
-    ("situation", "steps"),
-    [(new, 6), (ready, 0), (changed_by_somebody, 2), (unknown, 0), (without_a_place, 0)],
+    ("situation", "writes"),
+    [
+        (new, 6),
+        (ready, 0),
+        (changed_by_hand, 2),
+        (not_registered, 0),
+        (without_connected_registry, 0),
+        (revoked_at_once, 0),
+        (revoked, 5),
+    ],
 )
-async def test_a_dry_run_only_reads(
-    situation: Callable[[Harness], Awaitable[DeviceKey]], steps: int
+async def test_a_dry_run_shows_what_a_pass_then_does(
+    situation: Callable[[Harness], Awaitable[DeviceKey]], writes: int
 ) -> None:
+    """Each action is one write outside of firstpull; that of a password is stored as well."""
     harness = Harness()
     device = await situation(harness)
-    record = harness.cloud.records[device]
-    plan = await dry_run(harness, device)
-    assert len(plan.actions) == steps
-    assert harness.cloud.records[device] == record
-    assert harness.cloud.ledgers.keys() <= {PLANT_ONE}
-
-
-async def test_a_dry_run_shows_what_a_pass_then_does() -> None:
-    harness = Harness()
-    device = await new(harness)
-    plan = await dry_run(harness, device)
+    plan = await dry_run(harness, harness.cloud.record(device))
+    before, stored = harness.cloud.writes(), len(harness.cloud.passwords_made)
     await harness.reconcile(device)
-    assert [type(a).__name__ for a in plan.actions] == [
-        "ReserveRoom",
-        "PutScopeMap",
-        "CreateToken",
-        "GeneratePassword",
-        "JoinConnectedRegistry",
-        "Deliver",
+    made = (harness.cloud.writes() - before).total()
+    assert len(plan.actions) == writes
+    reserves = any(type(action).__name__ == "ReserveRoom" for action in plan.actions)
+    assert made == writes - reserves + len(harness.cloud.passwords_made) - stored
+
+
+async def test_a_dry_run_of_a_request_shows_its_actions_and_records_nothing() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    application = harness.processes[0].application
+    revoke = await application.revoking.propose(device, requested_by="me")
+    rotate = await application.rotating.propose(device, immediately=False, requested_by="me")
+    steps = [
+        [type(action).__name__ for action in (await dry_run(harness, proposed)).actions]
+        for proposed in (revoke, rotate)
     ]
-    assert harness.cloud.writes() == {
-        "registries.put_scope_map": 1,
-        "registries.create_token": 1,
-        "registries.generate_password": 1,
-        "registries.replace_client_tokens": 1,
-        "secrets.put": 1,
-        "hubs.patch_desired": 1,
-    }
+    assert steps == [
+        [
+            "DisableToken",
+            "LeaveConnectedRegistry",
+            "RemoveFromTwin",
+            "DisableSecretVersion",
+            "DeleteToken",
+        ],
+        ["GeneratePassword"],
+    ]
+    assert harness.cloud.record(device).spec.generation == 1
 
 
 async def test_an_empty_plan_takes_no_claim() -> None:
@@ -94,5 +115,5 @@ async def test_an_empty_plan_takes_no_claim() -> None:
     device = await harness.make_ready()
     begun = len(harness.cloud.calls)
     await harness.reconcile(device)
-    wrote = [call for call in harness.cloud.calls[begun:] if call not in READS]
-    assert wrote == ["records.replace"]
+    written = [call for call in harness.cloud.calls[begun:] if call not in READS]
+    assert written == ["records.replace"]

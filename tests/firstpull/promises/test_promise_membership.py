@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import ScopeMapId, TokenId
 from firstpull.model.device_record import State
-from tests.firstpull.fakes import FakeToken, Fault, FaultKind, name_in
+from tests.firstpull.fakes import OUR_PREFIX, name_in
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
+from tests.firstpull.scenarios import storm
 
-WRITE = "registries.replace_client_tokens"
-FOREIGN = [f"foreign{n}" for n in range(6)]
+FOREIGN = ["foreign0", "foreign1", "foreign2"]
 
 
-def with_foreign_tokens(harness: Harness) -> None:
+def with_foreign_clients(harness: Harness) -> Harness:
     for name in FOREIGN:
-        harness.cloud.tokens[name] = FakeToken(ScopeMapId("someone's"))
-    harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in FOREIGN[:3]]
-
-
-def foreign(name: str) -> TokenId:
-    return TokenId(f"{REGISTRY}/Tokens/{name}")
+        harness.cloud.add_foreign_client(PLANT_ONE, name)
+    return harness
 
 
 def listed(harness: Harness) -> set[str]:
     return {name_in(token) for token in harness.cloud.connected[PLANT_ONE].clients}
 
 
-async def test_the_fakes_do_note_a_client_that_is_left_out() -> None:
-    harness = Harness()
-    with_foreign_tokens(harness)
+async def onboard(harness: Harness, count: int) -> None:
+    """Ask for that many devices at once, and see that all of them get ready and are listed."""
+    for n in range(count):
+        harness.register(f"press-{n}")
+    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(count)))
+    await harness.run_until_quiet()
+    states = [record.status.condition.state for record in harness.cloud.all_records()]
+    assert states == [State.READY] * count
+    ours = {name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX)}
+    assert len(ours) == count
+    assert listed(harness) >= ours | set(FOREIGN)
+
+
+async def test_the_fakes_note_a_client_that_is_dropped() -> None:
+    harness = with_foreign_clients(Harness())
     await harness.make_ready()
     registries = harness.processes[0].worker.applier.registries
     await registries.replace_client_tokens(PLANT_ONE, (), deadline_seconds=1)
@@ -42,56 +48,38 @@ async def test_the_fakes_do_note_a_client_that_is_left_out() -> None:
 
 
 async def test_a_fleet_joins_while_somebody_else_writes_the_list_too() -> None:
-    harness = Harness(processes=3)
-    with_foreign_tokens(harness)
-    opted_in_devices = FOREIGN[3:]
+    """Somebody writes the list as it was at the start, with one client more each time."""
+    harness = with_foreign_clients(Harness(processes=3))
+    at_start = list(harness.cloud.connected[PLANT_ONE].clients)
 
-    def interfere(_: int, operation: str) -> None:
-        """Now and then somebody writes the list as it was at the start, with one more."""
-        if operation == "lease.release" and opted_in_devices:
-            opted_in_devices.pop()
-            added = FOREIGN[: 6 - len(opted_in_devices)]
-            harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in added]
+    def overwrite(_: int, operation: str) -> None:
+        if operation == "lease.release" and len(at_start) < 6:
+            name = f"foreign{len(at_start)}"
+            harness.cloud.add_foreign_client(PLANT_ONE, name)
+            at_start.append(REGISTRY.token(name))
+            harness.cloud.connected[PLANT_ONE].clients = list(at_start)
 
-    harness.cloud.before_call = interfere
-    for n in range(30):
-        harness.register(f"press-{n}")
-    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(30)))
-    await harness.run_until_quiet()
-    assert opted_in_devices == []
-    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
-    ours = {name for name in harness.cloud.tokens if name.startswith("fp-")}
-    assert len(ours) == 30
-    assert listed(harness) == ours | set(FOREIGN)
-    assert harness.cloud.calls.count(WRITE) <= 12
+    harness.cloud.before_call = overwrite
+    await onboard(harness, 20)
+    assert len(at_start) == 6
+    assert listed(harness) >= {name_in(token) for token in at_start}
+    assert harness.cloud.calls.count("registries.replace_client_tokens") <= 12
 
 
-async def test_a_list_overwritten_later_is_mended_by_a_reconcile_any_device() -> None:
-    harness = Harness()
-    with_foreign_tokens(harness)
+async def test_a_pass_over_any_device_repairs_the_whole_list() -> None:
+    harness = with_foreign_clients(Harness())
     device = await harness.make_ready("press-0")
     await harness.make_ready("press-1")
     before = listed(harness)
-    harness.cloud.connected[PLANT_ONE].clients = [foreign(name) for name in FOREIGN[:3]]
+    harness.cloud.connected[PLANT_ONE].clients = [REGISTRY.token(name) for name in FOREIGN]
     await harness.reconcile(device)
     assert listed(harness) == before
 
 
-async def test_a_fleet_joins_through_a_storm_of_faults() -> None:
-    harness = Harness(processes=3, sync_every=timedelta(seconds=20))
-    with_foreign_tokens(harness)
-    chance = random.Random(7)  # noqa: S311 - chance, not secrets
-    harness.cloud.faults = {
-        number: Fault(kind=chance.choice(list(FaultKind)), after=chance.random() < 0.5)
-        for number in range(1, 2500)
-        if chance.random() < 0.03
-    }
-    for n in range(12):
-        harness.register(f"press-{n}")
-    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(12)))
-    await harness.run_until_quiet()
-    assert harness.cloud.faults_met > 20
-    assert harness.crashes > 5
-    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
-    ours = {name for name in harness.cloud.tokens if name.startswith("fp-")}
-    assert listed(harness) == ours | set(FOREIGN[:3])
+@pytest.mark.parametrize("devices", [4, pytest.param(12, marks=pytest.mark.slow)])
+async def test_a_fleet_joins_through_a_storm_of_faults(devices: int) -> None:
+    harness = with_foreign_clients(Harness(processes=3, sync_every=timedelta(seconds=20)))
+    harness.cloud.faults = storm(7, chance=0.03, calls=2500)
+    await onboard(harness, devices)
+    assert harness.cloud.faults_met > devices
+    assert harness.crashes

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, TokenId, Twin
 from firstpull.model.device_record import Grant
 from firstpull.model.ledger import Entry, Ledger, Standing
@@ -31,10 +33,16 @@ from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY
 
 WHY = "it has to go"
 MEMBER = Ledger().with_entry(Entry(token_id=TOKEN_ID, standing=Standing.MEMBER, since=MADE))
+NOTHING: dict[str, Any] = {
+    "connected_registry": None,
+    "ledger": Ledger(),
+    "token": None,
+    "secrets": (),
+}
 
 
-def view(ref: ConnectedRegistryRef = PLANT_ONE, **changes: Any) -> GrantView:  # noqa: ANN401 - fields of HoldingView
-    """All that a device has at a place."""
+def view(ref: ConnectedRegistryRef = PLANT_ONE, **changes: Any) -> GrantView:  # noqa: ANN401 - fields of GrantView
+    """All that a device has at a connected registry."""
     registry = ConnectedRegistry(
         name=ref.name,
         client_token_ids=(TokenId(str(TOKEN_ID).upper()),),
@@ -59,27 +67,11 @@ def view(ref: ConnectedRegistryRef = PLANT_ONE, **changes: Any) -> GrantView:  #
     return GrantView(**(fields | changes))
 
 
-NOTHING: dict[str, Any] = {
-    "connected_registry": None,
-    "ledger": Ledger(),
-    "token": None,
-    "secrets": (),
-}
-
-
 def twin(properties: dict[str, Any]) -> Twin:
     return Twin(etag="t1", device_etag="d1", enabled=True, desired=properties, reported={})
 
 
-def kinds(
-    *views: GrantView, desired: Twin | None = None, in_use: tuple[str, ...] = ()
-) -> list[str]:
-    return [
-        type(action).__name__ for action in plan_teardown(views, desired, in_use=in_use, why=WHY)
-    ]
-
-
-def test_the_token_lets_nobody_in_before_anything_else_and_goes_after_everything_else() -> None:
+def test_the_token_is_disabled_first_and_deleted_last() -> None:
     assert plan_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
         DisableToken(registry=REGISTRY, name=NAMES.token, why=WHY),
         LeaveConnectedRegistry(ref=PLANT_ONE, token_id=TOKEN_ID, capacity=50, why=WHY),
@@ -90,62 +82,59 @@ def test_the_token_lets_nobody_in_before_anything_else_and_goes_after_everything
     )
 
 
-def test_where_nothing_is_left_nothing_is_to_be_done() -> None:
-    assert kinds(view(**NOTHING), desired=twin({})) == []
-    assert kinds(view(**NOTHING), desired=None) == []
-    assert kinds() == []
+ANOTHER = Grant(ref=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
+CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[str, ...], list[str]]] = {
+    "nothing left": ({}, twin({}), (), []),
+    "no device": ({}, None, (), []),
+    "token disabled already": ({"token": token(enabled=False)}, None, (), ["DeleteToken"]),
+    "only the list has it": (
+        {"connected_registry": view().connected_registry},
+        None,
+        (),
+        ["LeaveConnectedRegistry"],
+    ),
+    "only the ledger has it": ({"ledger": MEMBER}, None, (), ["LeaveConnectedRegistry"]),
+    "entry of a connected registry of the same name": ({}, twin(desired()), ("plantone",), []),
+    "whole entry for another token": ({"grant": ANOTHER}, twin(desired()), (), []),
+    "broken entry": ({}, twin(edited(password="changed")), (), ["RemoveFromTwin"]),
+    "broken entry for another token": (
+        {},
+        twin(edited(username="another")),
+        (),
+        ["RemoveFromTwin"],
+    ),
+    "entry without a password": ({}, twin(edited(password=None)), (), ["RemoveFromTwin"]),
+}
 
 
-def test_a_token_that_is_disabled_already_is_only_deleted() -> None:
-    gone = NOTHING | {"token": token(enabled=False)}
-    assert kinds(view(**gone)) == ["DeleteToken"]
+@pytest.mark.parametrize(("left", "in_twin", "in_use", "expected"), CASES.values(), ids=CASES)
+def test_only_what_is_left_is_taken_away(
+    left: dict[str, Any], in_twin: Twin | None, in_use: tuple[str, ...], expected: list[str]
+) -> None:
+    actions = plan_teardown((view(**(NOTHING | left)),), in_twin, in_use=in_use, why=WHY)
+    assert [type(action).__name__ for action in actions] == expected
 
 
-def test_a_token_leaves_where_only_the_list_or_only_the_ledger_has_it() -> None:
-    listed = view(**(NOTHING | {"connected_registry": view().connected_registry}))
-    noted = view(**(NOTHING | {"ledger": MEMBER}))
-    assert kinds(listed) == kinds(noted) == ["LeaveConnectedRegistry"]
-
-
-def test_what_the_device_keeps_loses_neither_token_nor_secret() -> None:
+def test_a_token_that_the_device_keeps_stays_with_its_secret() -> None:
     shared = view(PLANT_TWO, shares_token=True)
     entry = section_of(desired(), "plantone")
     both = merged(desired(), {"firstpull": {"registryCredentials": {"planttwo": entry}}})
-    actions = plan_teardown((shared,), twin(both), in_use=("plantone",), why=WHY)
-    assert actions == (
+    assert plan_teardown((shared,), twin(both), in_use=("plantone",), why=WHY) == (
         LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY),
         RemoveFromTwin(connected_registries=("planttwo",), twin_etag="t1", why=WHY),
     )
 
 
-def test_an_entry_that_is_in_use_stays_for_connected_registries_of_one_name_share_it() -> None:
-    assert kinds(view(**NOTHING), desired=twin(desired()), in_use=("plantone",)) == []
-
-
-def test_a_whole_entry_for_another_token_is_somebody_elses_and_stays() -> None:
-    other = Grant(ref=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
-    assert kinds(view(**(NOTHING | {"grant": other})), desired=twin(desired())) == []
-
-
-def test_a_broken_entry_is_withdrawn_whoever_broke_it() -> None:
-    for change in ({"password": "changed"}, {"username": "another"}, {"password": None}):
-        assert kinds(view(**NOTHING), desired=twin(edited(**change))) == ["RemoveFromTwin"]
-
-
-def test_two_connected_registries_with_one_token_disable_and_delete_it_once() -> None:
-    there = view(PLANT_TWO)
-    assert kinds(view(), there, desired=twin(desired())) == [
-        "DisableToken",
-        "LeaveConnectedRegistry",
-        "LeaveConnectedRegistry",
-        "RemoveFromTwin",
-        "DisableSecretVersion",
-        "DisableSecretVersion",
-        "DeleteToken",
+def test_two_grants_with_one_token_need_no_action_twice() -> None:
+    one = plan_teardown((view(),), twin(desired()), in_use=(), why=WHY)
+    two = plan_teardown((view(), view(PLANT_TWO)), twin(desired()), in_use=(), why=WHY)
+    assert [action for action in two if action not in one] == [
+        LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY)
     ]
+    assert len(two) == len(one) + 1
 
 
-def test_all_entries_go_in_one_write_that_leaves_others_alone() -> None:
+def test_all_entries_go_in_one_write_that_leaves_the_rest_of_the_twin_alone() -> None:
     entry = section_of(desired(), "plantone")
     patch = {"firstpull": {"registryCredentials": {"planttwo": entry, "kept": entry}}, "mine": 1}
     full = merged(desired(), patch)

@@ -1,8 +1,9 @@
-"""Another password before its time, once for each that is asked to be replaced."""
+"""Another password before its time, once for each password that is to be replaced."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
@@ -13,9 +14,14 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Refused
 from firstpull.model.reasons import Reason
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import READS
-from tests.firstpull.harness import HUB, PLANT_ONE, Harness, make_policy
-from tests.firstpull.records import grant_of
+from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, Harness, make_policy
+from tests.firstpull.scenarios import (
+    EACH_OR_SOME_CALLS,
+    about_to_renew,
+    at_each_call,
+    ready_for_good,
+    renew,
+)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -33,21 +39,19 @@ def delivered(harness: Harness, device: DeviceKey) -> int:
     return harness.cloud.passwords_made.index(password)
 
 
-async def ready_without_syncs(harness: Harness) -> DeviceKey:
+async def never_answered(harness: Harness) -> DeviceKey:
+    """A device that has its first password in the twin, and has not answered."""
+    harness.devices_answer = False
     device = harness.register()
     await harness.ask()
     await harness.run_for(MINUTE)
-    harness.cloud.sync(PLANT_ONE)
-    await harness.run_until_quiet()
-    harness.must_stay_logged_in.add(device)
     return device
 
 
 async def test_the_new_password_is_in_use_and_the_old_one_gone() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    harness.must_stay_logged_in.add(device)
-    before = harness.cloud.record(device)
+    device = await ready_for_good(harness)
+    before = harness.cloud.record(device).status.delivery
     await harness.rotate(device)
     await harness.run_until_quiet()
     record = harness.cloud.record(device)
@@ -56,17 +60,17 @@ async def test_the_new_password_is_in_use_and_the_old_one_gone() -> None:
     assert record.spec.rotation is None
     assert accepted(harness) == [1]
     assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[1]}
-    assert before.status.delivery is not None
+    assert before is not None
     assert record.status.delivery is not None
-    assert (before.status.delivery.slot, record.status.delivery.slot) == (Slot.ONE, Slot.TWO)
+    assert (before.slot, record.status.delivery.slot) == (Slot.ONE, Slot.TWO)
     (versions,) = harness.cloud.secrets.values()
     assert [stored.version.enabled for stored in versions] == [False, True]
 
 
 async def test_each_step_waits_for_the_one_before() -> None:
-    """Made, stored, synced, delivered, acknowledged, and only then is the old one removed."""
+    """Made, stored, synced, delivered, acknowledged; only then is the old password removed."""
     harness = Harness(sync_every=None)
-    device = await ready_without_syncs(harness)
+    device = await ready_for_good(harness)
     await harness.rotate(device)
     await harness.run_for(3 * HOUR)
     assert (accepted(harness), delivered(harness, device)) == ([0, 1], 0)
@@ -84,40 +88,36 @@ async def test_each_step_waits_for_the_one_before() -> None:
     assert harness.state(device) is State.READY
 
 
-async def test_asked_ten_times_at_once_it_replaces_once() -> None:
+async def test_ten_requests_at_once_replace_once() -> None:
     harness = Harness(processes=3)
     device = await harness.make_ready()
     records = await asyncio.gather(*(harness.rotate(device) for _ in range(10)))
     assert {record.spec.generation for record in records} == {2}
     await harness.run_until_quiet()
     assert accepted(harness) == [1]
-    assert len(harness.cloud.passwords_made) == 2
 
 
-async def test_asked_again_at_any_time_before_the_delivery_it_replaces_once() -> None:
-    for operation in ("hubs.twin", "records.replace", "secrets.put", "hubs.patch_desired"):
-        harness = Harness(processes=2)
-        device = await harness.make_ready()
-        await harness.rotate(device)
-        with harness.cloud.hold_call(operation) as held:
-            task = asyncio.create_task(harness.run_until_quiet())
-            await held.reached.wait()
-            await harness.rotate(device)
-            held.release.set()
-            await task
-        assert len(harness.cloud.passwords_made) == 2
-
-
-async def test_asked_again_after_the_delivery_it_waits_for_the_answer() -> None:
-    harness = Harness()
+@pytest.mark.parametrize(
+    "operation", ["hubs.twin", "records.replace", "secrets.put", "hubs.patch_desired"]
+)
+async def test_a_request_before_the_delivery_is_that_rotation(operation: str) -> None:
+    harness = Harness(processes=2)
     device = await harness.make_ready()
-    harness.must_stay_logged_in.add(device)
+    await harness.rotate(device)
+    async with harness.while_held(operation, harness.run_until_quiet()):
+        await harness.rotate(device)
+    assert accepted(harness) == [1]
+
+
+async def test_a_request_after_the_delivery_waits_for_the_answer() -> None:
+    harness = Harness()
+    device = await ready_for_good(harness)
     await harness.rotate(device)
     harness.devices_answer = False
     await harness.run_until(lambda: delivered(harness, device) == 1, HOUR)
     await harness.rotate(device)
-    await harness.run_for(DAY)
-    assert len(harness.cloud.passwords_made) == 2
+    await harness.run_for(6 * HOUR)
+    assert accepted(harness) == [0, 1]
     assert not harness.cloud.record(device).is_converged
     harness.devices_answer = True
     await harness.run_for(3 * HOUR)
@@ -127,7 +127,7 @@ async def test_asked_again_after_the_delivery_it_waits_for_the_answer() -> None:
 
 async def test_a_rotation_during_a_renewal_is_that_renewal() -> None:
     harness = Harness(sync_every=None)
-    device = await ready_without_syncs(harness)
+    device = await ready_for_good(harness)
     harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
     await harness.run_for(5 * MINUTE)
     assert accepted(harness) == [0, 1]
@@ -144,20 +144,14 @@ async def test_a_rotation_ends_like_a_renewal() -> None:
     device = await rotated.make_ready()
     await rotated.rotate(device)
     await rotated.run_until_quiet()
-    await renewed.make_ready()
-    renewed.clock.advance_to(renewed.cloud.record(device).schedule.due_at)
-    await renewed.run_for(6 * HOUR)
+    await renew(renewed, await about_to_renew(renewed))
     ends = [end_state(harness.cloud, device) for harness in (rotated, renewed)]
     assert ends[0] | {"generation": None} == ends[1] | {"generation": None}
 
 
 async def test_immediately_ends_the_old_password_at_once() -> None:
     harness = Harness(sync_every=None)
-    device = harness.register()
-    await harness.ask()
-    await harness.run_for(MINUTE)
-    harness.cloud.sync(PLANT_ONE)
-    await harness.run_until_quiet()
+    device = await harness.make_ready()
     harness.devices_answer = False
     await harness.rotate(device, immediately=True)
     await harness.run_for(MINUTE)
@@ -172,10 +166,9 @@ async def test_immediately_ends_the_old_password_at_once() -> None:
     assert harness.state(device) is State.READY
 
 
-async def test_immediately_ends_what_an_unfinished_rotation_left_too() -> None:
+async def test_immediately_ends_the_passwords_of_an_unfinished_rotation_too() -> None:
     harness = Harness(sync_every=None)
-    device = await ready_without_syncs(harness)
-    harness.must_stay_logged_in.clear()
+    device = await harness.make_ready()
     await harness.rotate(device)
     await harness.run_for(MINUTE)
     assert accepted(harness) == [0, 1]
@@ -186,7 +179,7 @@ async def test_immediately_ends_what_an_unfinished_rotation_left_too() -> None:
     assert harness.cloud.record(device).spec.rotation is None
 
 
-async def test_a_gentle_rotation_does_not_soften_one_that_was_asked_for_at_once() -> None:
+async def test_immediately_stays_so_whatever_is_asked_for_next() -> None:
     harness = Harness()
     device = await harness.make_ready()
     first = await harness.rotate(device, immediately=True)
@@ -194,26 +187,47 @@ async def test_a_gentle_rotation_does_not_soften_one_that_was_asked_for_at_once(
     assert await harness.rotate(device, immediately=True) == first
 
 
-async def test_immediately_is_for_a_device_that_never_answered_too() -> None:
+async def test_immediately_happens_once_though_other_repositories_are_asked_for_meanwhile() -> None:
+    harness = Harness(processes=2)
+    device = await harness.make_ready()
+    await harness.rotate(device, immediately=True)
+    held = harness.while_held("hubs.patch_desired", harness.reconcile(device), answer=True)
+    async with held:
+        await harness.ask(repositories=["plant/app", "plant/b"])
+    await harness.run_until_quiet()
+    assert len(harness.cloud.passwords_made) == 2
+
+
+async def test_immediately_ends_the_passwords_of_a_disabled_device_and_makes_none() -> None:
     harness = Harness()
-    harness.devices_answer = False
-    device = harness.register()
-    await harness.ask()
-    await harness.run_for(MINUTE)
+    device = await harness.make_ready()
+    harness.cloud.change_identity(device, enabled=False)
+    await harness.rotate(device, immediately=True)
+    await harness.run_for(HOUR)
+    assert accepted(harness) == []
+    assert harness.reason(device) is Reason.DEVICE_DISABLED
+    assert len(harness.cloud.passwords_made) == 1
+    harness.cloud.change_identity(device, enabled=True)
+    await harness.run_for(HOUR)
+    assert harness.state(device) is State.READY
+    assert accepted(harness) == [1]
+
+
+async def test_a_device_that_never_answered_keeps_its_password_unless_rotated_immediately() -> None:
+    harness = Harness()
+    device = await never_answered(harness)
+    await harness.rotate(device)
+    await harness.run_for(6 * HOUR)
+    assert accepted(harness) == [0]
     await harness.rotate(device, immediately=True)
     await harness.run_for(MINUTE)
     assert (accepted(harness), delivered(harness, device)) == ([1], 1)
 
 
-async def test_a_device_that_never_answered_keeps_the_password_it_may_yet_read() -> None:
+async def test_a_device_that_never_answered_is_rotated_when_it_has() -> None:
     harness = Harness()
-    harness.devices_answer = False
-    device = harness.register()
-    await harness.ask()
-    await harness.run_for(MINUTE)
+    device = await never_answered(harness)
     await harness.rotate(device)
-    await harness.run_for(5 * DAY)
-    assert accepted(harness) == [0]
     harness.devices_answer = True
     await harness.run_for(3 * HOUR)
     assert accepted(harness) == [1]
@@ -228,7 +242,7 @@ async def test_a_device_without_a_password_has_nothing_to_rotate() -> None:
     assert refused.value.reason is Reason.NOTHING_TO_ROTATE
 
 
-@pytest.mark.parametrize("after", [timedelta(0), timedelta(minutes=20)], ids=["before", "after"])
+@pytest.mark.parametrize("after", [timedelta(0), 20 * MINUTE], ids=["during", "after"])
 async def test_a_revoked_device_is_not_rotated(after: timedelta) -> None:
     harness = Harness()
     device = await harness.make_ready()
@@ -239,12 +253,26 @@ async def test_a_revoked_device_is_not_rotated(after: timedelta) -> None:
     assert refused.value.reason is Reason.DEVICE_REVOKED
 
 
-async def test_a_device_that_nobody_named_is_not_known() -> None:
+async def test_an_unknown_device_cannot_be_rotated() -> None:
     with pytest.raises(NotKnown):
         await Harness().rotate(DeviceKey(hub=HUB, device_id="stranger"))
 
 
-async def test_the_rotation_is_recorded_before_anybody_is_told() -> None:
+async def test_a_device_whose_move_is_blocked_is_not_rotated() -> None:
+    policy = make_policy(
+        connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
+    )
+    harness = Harness(policy=policy)
+    harness.cloud.add_foreign_client(PLANT_TWO, "foreign")
+    device = await harness.make_ready()
+    await harness.ask(connectedRegistry="planttwo")
+    await harness.run_for(HOUR)
+    with pytest.raises(Refused) as refused:
+        await harness.rotate(device, immediately=True)
+    assert refused.value.reason is Reason.NOTHING_TO_ROTATE
+
+
+async def test_the_rotation_is_recorded_before_a_reconcile_request_is_enqueued() -> None:
     harness = Harness()
     device = await harness.make_ready()
     begun, delivery = len(harness.cloud.calls), harness.cloud.record(device).status.delivery
@@ -257,24 +285,9 @@ async def test_the_rotation_is_recorded_before_anybody_is_told() -> None:
     assert record.status.condition.state is State.PENDING
 
 
-async def test_a_dry_run_of_a_rotation_tells_its_first_step_and_writes_nothing() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    application = harness.processes[0].application
-    begun = len(harness.cloud.calls)
-    proposed = await application.rotating.propose(device, immediately=False, requested_by="me")
-    plan = await application.dry_run.plan_for(proposed)
-    assert [(type(a).__name__, a.why) for a in plan.actions][:1] == [
-        ("GeneratePassword", "another password was asked for")
-    ]
-    assert set(harness.cloud.calls[begun:]) <= READS
-    assert harness.cloud.record(device).spec.rotation is None
-
-
 async def test_a_disabled_device_is_rotated_when_it_is_enabled() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    harness.must_stay_logged_in.add(device)
+    device = await ready_for_good(harness)
     harness.cloud.change_identity(device, enabled=False)
     await harness.rotate(device)
     await harness.run_for(HOUR)
@@ -287,11 +300,10 @@ async def test_a_disabled_device_is_rotated_when_it_is_enabled() -> None:
 
 async def test_other_repositories_asked_for_during_a_rotation_do_not_end_it() -> None:
     harness = Harness(sync_every=None)
-    device = await ready_without_syncs(harness)
+    device = await ready_for_good(harness)
     await harness.rotate(device)
     await harness.run_for(MINUTE)
-    record = await harness.ask(repositories=["plant/other"])
-    assert record.spec.rotation is not None
+    assert (await harness.ask(repositories=["plant/other"])).spec.rotation is not None
     await harness.run_for(MINUTE)
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(3 * HOUR)
@@ -300,70 +312,24 @@ async def test_other_repositories_asked_for_during_a_rotation_do_not_end_it() ->
     assert harness.cloud.twin_entry(device, PLANT_ONE)["repositories"] == ["plant/other"]
 
 
-async def test_a_rotation_at_any_moment_of_another_never_locks_the_device_out() -> None:
-    number, cut_in = 0, True
-    while cut_in:
-        number += 1
-        harness = Harness(sync_every=timedelta(seconds=6))
-        device = await harness.make_ready()
-        harness.must_stay_logged_in.add(device)
-        await harness.rotate(device)
-
-        async def rotate(harness: Harness = harness, device: DeviceKey = device) -> None:
-            await harness.rotate(device)
-
-        with harness.at_call(number, rotate) as tasks:
-            await harness.run_for(timedelta(seconds=30))
-        cut_in = bool(tasks)
-        if cut_in:
-            await tasks[0]
-            await harness.run_until_quiet()
-            last = len(harness.cloud.passwords_made) - 1
-            assert last in (1, 2)
-            assert accepted(harness) == [last]
-            assert harness.state(device) is State.READY
-    assert number > 30
+async def rotating(harness: Harness) -> DeviceKey:
+    device = await ready_for_good(harness)
+    await harness.rotate(device)
+    return device
 
 
-async def test_at_once_happens_once_whatever_is_asked_for_meanwhile() -> None:
-    harness = Harness(processes=2)
-    device = await harness.make_ready()
-    await harness.rotate(device, immediately=True)
-    with harness.cloud.hold_call("hubs.patch_desired", answer=True) as call:
-        looking = asyncio.create_task(harness.reconcile(device))
-        await call.reached.wait()
-        await harness.ask(repositories=["plant/app", "plant/b"])
-        call.release.set()
-        await looking
-    await harness.run_until_quiet()
-    assert len(harness.cloud.passwords_made) == 2
+async def rotate(harness: Harness, device: DeviceKey) -> None:
+    await harness.rotate(device)
 
 
-async def test_at_once_ends_the_passwords_of_a_device_that_is_disabled() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    names = grant_of(harness.cloud.record(device)).names
-    assert names is not None
-    harness.cloud.change_identity(device, enabled=False)
-    await harness.rotate(device, immediately=True)
-    await harness.run_for(HOUR)
-    assert harness.cloud.accepted(names.token) == set()
-    assert harness.reason(device) is Reason.DEVICE_DISABLED
-    assert len(harness.cloud.passwords_made) == 1
-    harness.cloud.change_identity(device, enabled=True)
-    await harness.run_for(HOUR)
-    assert harness.state(device) is State.READY
-    assert len(harness.cloud.passwords_made) == 2
-
-
-async def test_a_device_whose_move_is_blocked_is_told_where_it_can_be_rotated() -> None:
-    policy = make_policy(
-        connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
-    )
-    harness = Harness(policy=policy)
-    await harness.make_ready("press-9", connectedRegistry="planttwo")
-    device = await harness.make_ready()
-    await harness.ask(connectedRegistry="planttwo")
-    await harness.run_for(HOUR)
-    with pytest.raises(Refused, match="old place"):
-        await harness.rotate(device, immediately=True)
+@EACH_OR_SOME_CALLS
+async def test_a_rotation_at_any_call_of_another_never_locks_the_device_out(
+    calls: Iterable[int],
+) -> None:
+    within = timedelta(seconds=30)
+    async for harness, device in at_each_call(rotating, rotate, calls=calls, within=within):
+        await harness.run_until_quiet()
+        last = len(harness.cloud.passwords_made) - 1
+        assert last in (1, 2)
+        assert accepted(harness) == [last]
+        assert harness.state(device) is State.READY

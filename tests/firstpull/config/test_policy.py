@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from firstpull.config.policy import Policy
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
-from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, make_policy
+from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, make_policy
 
 OTHER = RegistryId(str(REGISTRY).replace("acrtest", "acrother"))
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -56,8 +54,18 @@ def test_every_wrong_field_is_named_at_once() -> None:
     }
 
 
-def test_every_name_that_does_not_fit_is_told_at_once() -> None:
-    with pytest.raises(ValidationError) as raised:
+@pytest.mark.parametrize(
+    "problem",
+    [
+        r"containerRegistries: .*acrtest",
+        r"connectedRegistries: .*acrtest/plantone",
+        r"connectedRegistries: .*planttwo",
+        r"sites: plant: .*missing",
+        r"sites: 'plant'",
+    ],
+)
+def test_every_name_that_is_twice_or_unknown_is_in_the_message(problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
         make_policy(
             containerRegistries=[REGISTRY, str(REGISTRY).replace("Site-Group", "Other-Group")],
             connectedRegistries=[
@@ -70,12 +78,6 @@ def test_every_name_that_does_not_fit_is_told_at_once() -> None:
                 {"name": "plant", "connectedRegistries": ["plantone"]},
             ],
         )
-    message = str(raised.value)
-    assert "containerRegistries: 'acrtest' is listed twice" in message
-    assert "connectedRegistries: 'acrtest/plantone' is listed twice" in message
-    assert "connectedRegistries: planttwo: containerRegistry is not listed" in message
-    assert "sites: plant: no connected registry 'missing'" in message
-    assert "sites: 'plant' is listed twice" in message
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_an_endpoint_is_a_host_with_or_without_a_port(endpoint: str) -> None:
 @pytest.mark.parametrize(
     "endpoint", ["", "http://edge", "edge/path", "user@edge", "edge:port", "edge:8000 ", "a b"]
 )
-def test_an_endpoint_is_nothing_else(endpoint: str) -> None:
+def test_any_other_endpoint_is_refused(endpoint: str) -> None:
     entries = [{"name": "plantone", "endpoint": endpoint}, {"name": "planttwo"}]
     assert locations(connectedRegistries=entries, sites=[]) == {"connectedRegistries/0/endpoint"}
 
@@ -147,10 +149,9 @@ def test_names_that_are_not_listed_are_not_found() -> None:
     assert policy.registry_id(None) == policy.registry_id("acrtest") == REGISTRY
     assert policy.site("nowhere") is None
     assert policy.connected_registry("nowhere", registry=None) is None
-    assert REGISTRY.name == "acrtest"
 
 
-def test_what_is_not_said_is_the_least() -> None:
+def test_an_entry_grants_the_least_by_default() -> None:
     entry = make_policy().connected_registries[0]
     assert (entry.actions, entry.repositories) == (("content/read",), None)
     assert (entry.capacity, entry.insecure, entry.ca, entry.endpoint) == (50, False, None, None)
@@ -162,13 +163,5 @@ def test_a_certificate_that_a_twin_cannot_hold_is_refused() -> None:
 
 
 def test_a_certificate_is_taken_as_it_is() -> None:
-    policy = Policy.model_validate_json(
-        json.dumps(
-            {
-                "hubs": [HUB],
-                "containerRegistries": [str(REGISTRY)],
-                "connectedRegistries": [{"name": "plantone", "ca": PEM}],
-            }
-        )
-    )
+    policy = make_policy(connectedRegistries=[{"name": "plantone", "ca": PEM}], sites=[])
     assert policy.connected_registries[0].ca == PEM

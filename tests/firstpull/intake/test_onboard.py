@@ -13,10 +13,8 @@ from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
 from firstpull.model.ports import Query
 from firstpull.model.reasons import Reason
-from firstpull.model.record_codec import from_json, to_json
-from tests.firstpull.builders import record as ready_record
 from tests.firstpull.fakes import Fault, FaultKind
-from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.records import grant_of
 
 OTHER_HUB = "hub-2.azure-devices.net"
@@ -29,14 +27,8 @@ NARROW = make_policy(
 )
 
 
-async def paths(**changes: Any) -> list[str]:  # noqa: ANN401 - JSON
-    """What the policy forbids of a request."""
-    harness = Harness(policy=NARROW)
-    with pytest.raises(NotAllowed) as raised:
-        await harness.ask(**changes)
-    assert raised.value.reason is Reason.NOT_ALLOWED
-    assert harness.cloud.calls == []
-    return [error.path for error in raised.value.errors]
+async def wait_for(harness: Harness, record: DeviceRecord) -> DeviceRecord:
+    return await harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +52,18 @@ async def paths(**changes: Any) -> list[str]:  # noqa: ANN401 - JSON
         ),
     ],
 )
-async def test_everything_that_the_policy_forbids_is_told_at_once(
+async def test_everything_that_the_policy_forbids_is_named_at_once(
     changes: dict[str, Any], forbidden: list[str]
 ) -> None:
-    assert await paths(**changes) == forbidden
+    harness = Harness(policy=NARROW)
+    with pytest.raises(NotAllowed) as raised:
+        await harness.ask(**changes)
+    assert raised.value.reason is Reason.NOT_ALLOWED
+    assert [error.path for error in raised.value.errors] == forbidden
+    assert harness.cloud.calls == []
 
 
-async def test_the_intent_is_recorded_before_anybody_is_told() -> None:
+async def test_the_intent_is_recorded_before_the_device_is_enqueued() -> None:
     harness = Harness()
     record = await harness.ask(repositories=["plant/b", "plant/a"])
     assert harness.cloud.calls == ["records.get", "records.insert", "queue.put"]
@@ -92,7 +89,7 @@ async def test_the_first_hub_is_meant_where_none_is_named() -> None:
     assert len(harness.cloud.records) == 2
 
 
-async def test_another_wish_is_another_generation() -> None:
+async def test_another_request_is_another_generation() -> None:
     harness = Harness()
     await harness.ask()
     record = await harness.ask(repositories=["plant/other"])
@@ -120,17 +117,7 @@ async def test_asking_again_for_a_device_that_is_stuck_reconciles_it_at_once() -
     assert harness.state(device) is State.DELIVERED
 
 
-async def test_asking_again_for_a_device_registered_again_gives_it_credentials() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    await harness.run_for(timedelta(hours=1))
-    harness.cloud.register(device)
-    await harness.ask()
-    await harness.run_for(timedelta(hours=2))
-    assert harness.cloud.twin_entry(device, PLANT_ONE)
-
-
-async def test_a_message_that_comes_late_does_not_bring_back_the_past() -> None:
+async def test_a_message_older_than_the_intent_is_refused() -> None:
     harness = Harness()
     onboarding = harness.processes[0].onboarding
     written_at = harness.clock.now()
@@ -168,17 +155,32 @@ async def test_a_proposal_is_what_asking_then_writes_and_writes_nothing() -> Non
     assert (asked.device, asked.spec.generation) == (proposed.device, proposed.spec.generation)
 
 
-async def test_a_known_device_is_woken_and_an_unknown_one_is_not() -> None:
+@pytest.mark.parametrize("is_asked_for", [False, True], ids=["woken", "asked for again"])
+async def test_a_device_that_was_registered_anew_gets_another_credential(
+    is_asked_for: bool,  # noqa: FBT001 - a table
+) -> None:
     harness = Harness()
     device = await harness.make_ready()
-    onboarding = harness.processes[0].onboarding
-    assert not await onboarding.wake(DeviceKey(hub=HUB, device_id="press-9"))
     await harness.run_for(timedelta(hours=1))
     harness.cloud.register(device)
-    assert await onboarding.wake(device)
+    if is_asked_for:
+        await harness.ask()
+    else:
+        assert await harness.processes[0].onboarding.wake(device)
     await harness.run_until_quiet()
     assert harness.cloud.twin_entry(device, PLANT_ONE)
     assert harness.state(device) is State.READY
+
+
+async def test_a_device_without_a_record_is_neither_woken_nor_found() -> None:
+    onboarding, stranger = (
+        Harness().processes[0].onboarding,
+        DeviceKey(hub=HUB, device_id="press-9"),
+    )
+    assert not await onboarding.wake(stranger)
+    with pytest.raises(NotKnown) as raised:
+        await onboarding.find(stranger)
+    assert raised.value.reason is Reason.DEVICE_NOT_KNOWN
 
 
 async def test_a_device_that_is_woken_during_a_pass_is_reconciled_again() -> None:
@@ -186,24 +188,24 @@ async def test_a_device_that_is_woken_during_a_pass_is_reconciled_again() -> Non
     device = await harness.make_ready()
     await harness.run_for(timedelta(hours=1))
     with harness.cloud.hold_call("hubs.twin", answer=True) as held:
-        look = asyncio.create_task(harness.reconcile(device))
+        reconciling = asyncio.create_task(harness.reconcile(device))
         await held.reached.wait()
         harness.cloud.register(device)
         await harness.processes[0].onboarding.wake(device)
         held.release.set()
-        await look
+        await reconciling
     await harness.run_for(timedelta(hours=1))
     assert harness.cloud.twin_entry(device, PLANT_ONE)
 
 
-async def test_those_who_ask_at_once_for_different_things_get_a_generation_each() -> None:
+async def test_different_requests_at_once_get_a_generation_each() -> None:
     harness = Harness(processes=3)
     await asyncio.gather(*(harness.ask(repositories=[f"plant/r{n}"]) for n in range(5)))
     (record,) = harness.cloud.all_records()
     assert record.spec.generation == 5
 
 
-async def test_a_record_that_others_change_all_the_time_is_not_waited_for_without_end() -> None:
+async def test_a_record_that_others_keep_changing_is_given_up() -> None:
     harness = Harness()
     device = (await harness.ask()).device
 
@@ -220,32 +222,26 @@ async def test_a_record_that_others_change_all_the_time_is_not_waited_for_withou
     assert raised.value.retry_after
 
 
-async def test_waiting_ends_when_the_device_has_its_credentials() -> None:
+@pytest.mark.parametrize(
+    ("is_registered", "reason"),
+    [(True, Reason.DELIVERED), (False, Reason.DEVICE_NOT_REGISTERED)],
+)
+async def test_waiting_ends_when_the_device_is_delivered_or_waits_itself(
+    is_registered: bool,  # noqa: FBT001 - a table
+    reason: Reason,
+) -> None:
     harness = Harness()
-    harness.register()
-    record = await harness.ask()
-    waiting = asyncio.create_task(
-        harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
-    )
+    if is_registered:
+        harness.register()
+    waiting = asyncio.create_task(wait_for(harness, await harness.ask()))
     await harness.run_until(waiting.done, timedelta(seconds=10))
-    assert (await waiting).status.condition.state is State.DELIVERED
-
-
-async def test_waiting_ends_when_a_person_or_the_device_has_to_do_something() -> None:
-    harness = Harness()
-    record = await harness.ask()
-    waiting = asyncio.create_task(
-        harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
-    )
-    await harness.run_until(waiting.done, timedelta(seconds=10))
-    assert (await waiting).status.condition.reason is Reason.DEVICE_NOT_REGISTERED
+    assert (await waiting).status.condition.reason is reason
 
 
 async def test_waiting_ends_after_its_time() -> None:
     harness = Harness()
-    record = await harness.ask()
     begun = harness.clock.now()
-    found = await harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
+    found = await wait_for(harness, await harness.ask())
     waited = (harness.clock.now() - begun).total_seconds()
     assert found.status.condition.state is State.PENDING
     assert LONGEST_WAIT <= waited < LONGEST_WAIT + 1
@@ -254,35 +250,31 @@ async def test_waiting_ends_after_its_time() -> None:
 async def test_waiting_ends_when_somebody_asks_for_something_else() -> None:
     harness = Harness()
     record = await harness.ask()
-    onboarding = harness.processes[0].onboarding
     found, _ = await asyncio.gather(
-        onboarding.wait(record, seconds=LONGEST_WAIT), harness.ask(repositories=["plant/other"])
+        wait_for(harness, record), harness.ask(repositories=["plant/other"])
     )
     assert found.spec.generation == 2
 
 
-@pytest.mark.parametrize("device_id", ["", "a b", "a/b", "ä", "a" * 129, "a\n"])
-def test_an_address_names_a_possible_device(device_id: str) -> None:
-    onboarding = Harness().processes[0].onboarding
+@pytest.mark.parametrize(
+    ("device_id", "hub", "wrong"),
+    [
+        *((device_id, None, "deviceId") for device_id in ("", "a b", "a/b", "ä", "a" * 129, "a\n")),
+        ("press-1", "no host", "hub"),
+    ],
+)
+def test_an_address_names_a_possible_device_and_hub(
+    device_id: str, hub: str | None, wrong: str
+) -> None:
     with pytest.raises(Invalid) as raised:
-        onboarding.device(device_id, hub=None)
-    assert [error.path for error in raised.value.errors] == ["deviceId"]
+        Harness().processes[0].onboarding.device(device_id, hub=hub)
+    assert [error.path for error in raised.value.errors] == [wrong]
 
 
-def test_an_address_names_a_hub_by_its_host() -> None:
-    onboarding = Harness().processes[0].onboarding
-    assert onboarding.device("press-1", hub=None) == DeviceKey(hub=HUB, device_id="press-1")
-    assert onboarding.device("press-1", hub=HUB.upper()) == DeviceKey(hub=HUB, device_id="press-1")
-    with pytest.raises(Invalid) as raised:
-        onboarding.device("press-1", hub="no host")
-    assert [error.path for error in raised.value.errors] == ["hub"]
-
-
-async def test_a_device_that_nobody_asked_for_is_not_known() -> None:
-    onboarding = Harness().processes[0].onboarding
-    with pytest.raises(NotKnown) as raised:
-        await onboarding.find(DeviceKey(hub=HUB, device_id="press-9"))
-    assert raised.value.reason is Reason.DEVICE_NOT_KNOWN
+@pytest.mark.parametrize("hub", [None, HUB.upper()])
+def test_an_address_names_a_hub_by_its_host_or_means_the_first(hub: str | None) -> None:
+    found = Harness().processes[0].onboarding.device("press-1", hub=hub)
+    assert found == DeviceKey(hub=HUB, device_id="press-1")
 
 
 async def test_records_are_listed_a_page_at_a_time() -> None:
@@ -298,7 +290,7 @@ async def test_records_are_listed_a_page_at_a_time() -> None:
     assert [r.device.device_id for r in found] == [f"press-{n}" for n in range(5)]
 
 
-async def test_a_lost_answer_of_the_record_does_not_count_as_another_wish() -> None:
+async def test_a_lost_answer_to_the_write_of_the_record_makes_no_second_generation() -> None:
     harness = Harness()
     harness.cloud.faults = {2: Fault(kind=FaultKind.TRANSIENT, after=True)}
     record = await harness.ask()
@@ -306,15 +298,7 @@ async def test_a_lost_answer_of_the_record_does_not_count_as_another_wish() -> N
     assert record.spec.generation == 1
 
 
-def test_a_record_survives_being_stored() -> None:
-    record = ready_record()
-    assert from_json(to_json(record)) == record
-    assert str(REGISTRY) in to_json(record)
-    with pytest.raises(ValueError, match="validation error"):
-        from_json("{}")
-
-
-async def test_a_blocked_device_is_not_at_rest_while_a_worker_is_at_it() -> None:
+async def test_waiting_goes_on_while_a_worker_has_a_blocked_device() -> None:
     policy = make_policy(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
     harness = Harness(policy=policy)
     first = await harness.make_ready()
@@ -325,14 +309,14 @@ async def test_a_blocked_device_is_not_at_rest_while_a_worker_is_at_it() -> None
     await harness.revoke(first)
     await harness.run_until(lambda: harness.state(first) is State.REVOKED, timedelta(seconds=30))
     asked = await harness.ask("press-2")
-    ends: list[bool] = []
+    found: list[bool] = []
 
     def poll(_: int, __: str) -> None:
         record = harness.cloud.record(second)
         if record.claim is not None:  # what `wait` would find now
-            ends.append(_at_rest(record, asked, now=harness.clock.now()))
+            found.append(_at_rest(record, asked, now=harness.clock.now()))
 
     harness.cloud.before_call = poll
     await harness.run_until(lambda: harness.state(second) is State.DELIVERED, timedelta(seconds=30))
-    assert ends
-    assert not any(ends)
+    assert found
+    assert not any(found)

@@ -21,7 +21,6 @@ from functions.answers.service import Health, OpenApiDocument
 
 ROUTE_PREFIX = "/api"
 """As host.json has it."""
-LARGEST_PAGE = 1000
 
 
 class Access(Enum):
@@ -107,7 +106,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             Parameter("state", {"type": "string", "enum": list(State)}),
             Parameter("connectedRegistry"),
             Parameter("after"),
-            Parameter("size", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE}),
+            Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
         ),
         answers={200: Answered("A page of devices.", (DeviceList,))},
     ),

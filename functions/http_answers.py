@@ -65,7 +65,7 @@ def error_answer(error: FirstpullError) -> func.HttpResponse:
         )
         detail = f"{detail} {error.remedy}"
     if isinstance(error, Invalid):
-        fields = tuple(FieldError.from_fields(field) for field in error.errors)
+        fields = tuple(FieldError.read(field) for field in error.errors)
     if status == 503:
         wait = error.retry_after if isinstance(error, Transient) else None
         headers["Retry-After"] = str(max(1, round(wait or 1)))

@@ -148,6 +148,17 @@ class _SchemaGenerator(GenerateJsonSchema):
             return super().nullable_schema(schema)
         return self.generate_inner(schema["schema"])
 
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,  # noqa: FBT001 - pydantic's signature
+    ) -> bool:
+        schema = field["schema"]
+        if self.mode == "serialization" and schema["type"] == "function-before":
+            schema = schema["schema"]
+        is_left_out = self.mode == "serialization" and schema["type"] == "nullable"
+        return not is_left_out and super().field_is_required(field, total)
+
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         if self.mode == "validation":
             return super().default_schema(schema)

@@ -21,7 +21,7 @@ async def list_poison(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/poison: the oldest 32 messages of each poison queue, with their reasons."""
     application = await runtime.application()
     found = await application.poison.list(parameters(req).get("queue"))
-    return json_answer(200, PoisonList(messages=tuple(PoisonMessage.of(kept) for kept in found)))
+    return json_answer(200, PoisonList(messages=tuple(PoisonMessage.read(kept) for kept in found)))
 
 
 @blueprint.function_name("resend_poison")
@@ -34,9 +34,9 @@ async def resend_poison(req: func.HttpRequest) -> func.HttpResponse:
     application = await runtime.application()
     queue, message_id = req.route_params["queue"], req.route_params["messageId"]
     if is_dry_run(req):
-        kept = PoisonMessage.of(await application.poison.find(queue, message_id))
+        kept = PoisonMessage.read(await application.poison.find(queue, message_id))
         return json_answer(200, Intended.of(IntendedAction(action="Resend", message=kept)))
-    return json_answer(200, PoisonMessage.of(await application.poison.resend(queue, message_id)))
+    return json_answer(200, PoisonMessage.read(await application.poison.resend(queue, message_id)))
 
 
 @blueprint.function_name("discard_poison")
@@ -49,7 +49,7 @@ async def discard_poison(req: func.HttpRequest) -> func.HttpResponse:
     application = await runtime.application()
     queue, message_id = req.route_params["queue"], req.route_params["messageId"]
     if is_dry_run(req):
-        kept = PoisonMessage.of(await application.poison.find(queue, message_id))
+        kept = PoisonMessage.read(await application.poison.find(queue, message_id))
         return json_answer(200, Intended.of(IntendedAction(action="Discard", message=kept)))
     await application.poison.discard(queue, message_id)
     return func.HttpResponse(status_code=204)

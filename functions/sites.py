@@ -18,4 +18,4 @@ blueprint = func.Blueprint()
 async def list_sites(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
     """GET /api/sites: how full the connected registries of the policy are, site by site."""
     application = await runtime.application()
-    return json_answer(200, Sites.of(await application.sites.view()))
+    return json_answer(200, Sites.read(await application.sites.view()))

@@ -27,7 +27,7 @@ async def get_sweep(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001
     report = await application.sweeper.latest()
     if report is None:
         raise NotKnown("No sweep has run yet.", reason=Reason.SWEEP_NOT_KNOWN)
-    return json_answer(200, Sweep.of(report))
+    return json_answer(200, Sweep.read(report))
 
 
 @blueprint.function_name("approve_sweep")
@@ -38,8 +38,8 @@ async def approve_sweep(req: func.HttpRequest) -> func.HttpResponse:
     sweeper = (await runtime.application()).sweeper
     sweep = read_approval(req.get_body()).sweep
     if not is_dry_run(req):
-        return json_answer(200, Sweep.of(await sweeper.approve(sweep)))
+        return json_answer(200, Sweep.read(await sweeper.approve(sweep)))
     report = await sweeper.propose_approval(sweep)
-    held = tuple(DeviceName.from_fields(device) for device in report.held)
+    held = tuple(DeviceName.read(device) for device in report.held)
     action = IntendedAction(action="ApproveRevokes", sweep=report.id, devices=held)
     return json_answer(200, Intended.of(action))

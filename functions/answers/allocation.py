@@ -21,7 +21,7 @@ class Allocation(Answer):
     """The hub for a device that registers."""
 
     iot_hub_host_name: str
-    initial_twin: InitialTwin | None = None
+    initial_twin: InitialTwin | None
 
     @classmethod
     def of(cls, allocation: dps_allocation.Allocation) -> Self:

@@ -5,24 +5,34 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AliasGenerator,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 
 class Answer(BaseModel):
-    """A JSON document, or a part of one."""
+    """A JSON document, or a part of one.
+
+    A validation alias says where a value of the core has a field, where that is not by its name.
+    """
 
     model_config = ConfigDict(
-        alias_generator=to_camel,
+        alias_generator=AliasGenerator(serialization_alias=to_camel),
         validate_by_name=True,
-        validate_by_alias=False,
         extra="forbid",
         frozen=True,
     )
 
     @classmethod
-    def from_fields(cls, value: object) -> Self:
-        """The answer whose fields are those of a value of the core, by the same names."""
+    def read(cls, value: object) -> Self:
+        """The answer for a value of the core, with the fields that the value has."""
         return cls.model_validate(value, from_attributes=True)
 
     def to_json(self) -> str:
@@ -40,6 +50,8 @@ Time = Annotated[
     PlainSerializer(_utc),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
+ContainerRegistryName = Annotated[str, Field(validation_alias=AliasPath("ref", "registry", "name"))]
+ConnectedRegistryName = Annotated[str, Field(validation_alias=AliasPath("ref", "name"))]
 
 
 class DeviceName(Answer):

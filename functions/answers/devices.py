@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import AliasPath, BeforeValidator, Field
 
-from firstpull.model import device_record, history
+from firstpull.model import device_record
 from firstpull.model.azure_resources import Slot
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.ports import Page
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import NEVER
-from functions.answers.base import Answer, Count, DeviceName, Time
+from functions.answers.base import (
+    Answer,
+    ConnectedRegistryName,
+    ContainerRegistryName,
+    Count,
+    DeviceName,
+    Time,
+)
 
 
 class Condition(Answer):
@@ -21,7 +28,7 @@ class Condition(Answer):
 
     reason: Reason
     message: str
-    remedy: str | None = None
+    remedy: str | None
     since: Time
 
 
@@ -31,9 +38,9 @@ class Wants(Answer):
     target: str
     repositories: tuple[str, ...]
     actions: tuple[str, ...]
-    adopt: str | None = None
+    adopt: str | None
     requested_by: str
-    at: Time = Field(serialization_alias="requestedAt")
+    requested_at: Time = Field(validation_alias="at")
 
 
 class DeviceWarning(Answer):
@@ -53,7 +60,7 @@ class Delivery(Answer):
     secret_version: str
     expires_on: Time
     delivered_at: Time
-    acknowledged_at: Time | None = None
+    acknowledged_at: Time | None
 
     @classmethod
     def of(cls, status: device_record.Status) -> Self | None:
@@ -75,7 +82,7 @@ class Rotation(Answer):
     """A password that is to be replaced: the one in the secret version `replaces`."""
 
     immediately: bool
-    replaces: str | None = None
+    replaces: str | None
     requested_by: str
     at: Time
 
@@ -83,20 +90,10 @@ class Rotation(Answer):
 class RetiringGrant(Answer):
     """What a device still loses after a move."""
 
-    container_registry: str
-    connected_registry: str
-    token: str
+    container_registry: ContainerRegistryName
+    connected_registry: ConnectedRegistryName
+    token: str = Field(validation_alias=AliasPath("names", "token"))
     at_once: bool
-
-    @classmethod
-    def of(cls, grant: device_record.RetiringGrant) -> Self:
-        """The answer for a retiring grant."""
-        return cls(
-            container_registry=grant.ref.registry.name,
-            connected_registry=grant.ref.name,
-            token=grant.names.token,
-            at_once=grant.at_once,
-        )
 
 
 class Revocation(Answer):
@@ -119,13 +116,8 @@ class HistoryEntry(Answer):
 
     at: Time
     event: str
-    by: str | None = None
-    detail: str | None = None
-
-    @classmethod
-    def of(cls, entry: history.HistoryEntry) -> Self:
-        """The answer for an entry of a record's history."""
-        return cls(at=entry.at, event=entry.event, by=entry.by, detail=entry.detail or None)
+    by: str | None
+    detail: Annotated[str | None, BeforeValidator(lambda detail: detail or None)]
 
 
 class DeviceSummary(DeviceName):
@@ -136,18 +128,18 @@ class DeviceSummary(DeviceName):
     observed_generation: Count
     state: State
     condition: Condition
-    warnings: tuple[DeviceWarning, ...] | None = None
-    container_registry: str | None = None
-    connected_registry: str | None = None
-    token: str | None = None
-    secret: str | None = None
-    adopted: Literal[True] | None = None
-    delivery: Delivery | None = None
-    rotation: Rotation | None = None
-    leaving: tuple[RetiringGrant, ...] | None = None
-    revoked: Revocation | None = None
-    last_rejected: Rejection | None = None
-    next_look_at: Time | None = None
+    warnings: tuple[DeviceWarning, ...] | None
+    container_registry: str | None
+    connected_registry: str | None
+    token: str | None
+    secret: str | None
+    adopted: Literal[True] | None
+    delivery: Delivery | None
+    rotation: Rotation | None
+    leaving: tuple[RetiringGrant, ...] | None
+    revoked: Revocation | None
+    last_rejected: Rejection | None
+    next_look_at: Time | None
     attempts: Count
 
     @classmethod
@@ -158,22 +150,22 @@ class DeviceSummary(DeviceName):
         return cls(
             device_id=record.device.device_id,
             hub=record.device.hub,
-            wants=Wants.from_fields(spec.intent),
+            wants=Wants.read(spec.intent),
             generation=spec.generation,
             observed_generation=status.observed_generation,
             state=status.condition.state,
-            condition=Condition.from_fields(status.condition),
-            warnings=tuple(DeviceWarning.from_fields(w) for w in status.warnings) or None,
+            condition=Condition.read(status.condition),
+            warnings=tuple(DeviceWarning.read(w) for w in status.warnings) or None,
             container_registry=grant.ref.registry.name if grant else None,
             connected_registry=grant.ref.name if grant else None,
             token=grant.names.token if grant else None,
             secret=grant.names.secret if grant else None,
             adopted=True if status.adopted else None,
             delivery=Delivery.of(status),
-            rotation=Rotation.from_fields(spec.rotation) if spec.rotation else None,
-            leaving=tuple(RetiringGrant.of(grant) for grant in retiring) or None,
-            revoked=Revocation.from_fields(spec.revocation) if spec.revocation else None,
-            last_rejected=Rejection.from_fields(status.rejection) if status.rejection else None,
+            rotation=Rotation.read(spec.rotation) if spec.rotation else None,
+            leaving=tuple(RetiringGrant.read(grant) for grant in retiring) or None,
+            revoked=Revocation.read(spec.revocation) if spec.revocation else None,
+            last_rejected=Rejection.read(status.rejection) if status.rejection else None,
             next_look_at=due_at if due_at < NEVER else None,
             attempts=record.schedule.attempts,
         )
@@ -188,14 +180,14 @@ class Device(DeviceSummary):
     def of(cls, record: DeviceRecord) -> Self:
         """A whole record."""
         summary = dict(DeviceSummary.of(record))
-        return cls(**summary, history=tuple(HistoryEntry.of(entry) for entry in record.history))
+        return cls(**summary, history=tuple(HistoryEntry.read(entry) for entry in record.history))
 
 
 class DeviceList(Answer):
     """A page of devices. `next` leads to the next page; the last one has none."""
 
     devices: tuple[DeviceSummary, ...]
-    next: str | None = None
+    next: str | None
 
     @classmethod
     def of(cls, page: Page) -> Self:
@@ -227,8 +219,8 @@ class Operation(DeviceName):
 
     id: str
     status: OperationStatus
-    error: OperationError | None = None
-    condition: Condition | None = None
+    error: OperationError | None
+    condition: Condition | None
 
     @classmethod
     def of(cls, record: DeviceRecord, *, generation: int) -> Self:
@@ -245,7 +237,7 @@ class Operation(DeviceName):
             id=str(generation),
             status=status,
             error=error,
-            condition=Condition.from_fields(condition) if is_latest else None,
+            condition=Condition.read(condition) if is_latest else None,
         )
 
     @property

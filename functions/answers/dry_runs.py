@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import Field
-
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.reasons import Reason
 from firstpull.reconcile import actions, plan
@@ -19,7 +17,7 @@ class Blocker(Answer):
     state: State
     reason: Reason
     message: str
-    remedy: str | None = None
+    remedy: str | None
 
 
 class PlannedAction(Answer):
@@ -87,7 +85,7 @@ class Plan(DeviceName):
 
     dry_run: Literal[True]
     actions: tuple[PlannedAction, ...]
-    blocker: Blocker | None = Field(None, serialization_alias="finding")
+    finding: Blocker | None
 
     @classmethod
     def of(cls, record: DeviceRecord, planned: plan.Plan) -> Self:
@@ -98,7 +96,7 @@ class Plan(DeviceName):
             device_id=record.device.device_id,
             hub=record.device.hub,
             actions=tuple(PlannedAction.of(action) for action in planned.actions),
-            blocker=Blocker.from_fields(blocker) if blocker else None,
+            finding=Blocker.read(blocker) if blocker else None,
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterable
+from typing import Annotated, Self
 
-from firstpull.intake import poison_queue
+from pydantic import BeforeValidator
+
 from firstpull.model.reasons import MEANING, Reason
 from functions.answers.base import Answer, Count, Time
 
@@ -24,7 +26,7 @@ class Problem(Answer):
     status: Count
     reason: Reason
     detail: str
-    errors: tuple[FieldError, ...] | None = None
+    errors: tuple[FieldError, ...] | None
 
     @classmethod
     def of(
@@ -41,6 +43,10 @@ class Problem(Answer):
         )
 
 
+def _field_errors(errors: Iterable[tuple[str, str]]) -> tuple[FieldError, ...]:
+    return tuple(FieldError(path=path, message=message) for path, message in errors)
+
+
 class PoisonMessage(Answer):
     """A kept message, and why it was refused."""
 
@@ -48,22 +54,9 @@ class PoisonMessage(Answer):
     id: str
     reason: Reason
     detail: str
-    errors: tuple[FieldError, ...]
-    kept_at: Time | None = None
+    errors: Annotated[tuple[FieldError, ...], BeforeValidator(_field_errors)]
+    kept_at: Time | None
     message: str
-
-    @classmethod
-    def of(cls, kept: poison_queue.PoisonMessage) -> Self:
-        """The answer for a kept message."""
-        return cls(
-            queue=kept.queue,
-            id=kept.id,
-            reason=kept.reason,
-            detail=kept.detail,
-            errors=tuple(FieldError(path=path, message=text) for path, text in kept.errors),
-            kept_at=kept.kept_at,
-            message=kept.message,
-        )
 
 
 class PoisonList(Answer):

@@ -96,7 +96,7 @@ CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[str, ...], list[str]]]
     "only the ledger has it": ({"ledger": MEMBER}, None, (), ["LeaveConnectedRegistry"]),
     "entry of a connected registry of the same name": ({}, twin(desired()), ("plantone",), []),
     "whole entry for another token": ({"grant": ANOTHER}, twin(desired()), (), []),
-    "broken entry": ({}, twin(edited(password="changed")), (), ["RemoveFromTwin"]),
+    "broken entry": ({}, twin(edited(address="changed")), (), ["RemoveFromTwin"]),
     "broken entry for another token": (
         {},
         twin(edited(username="another")),

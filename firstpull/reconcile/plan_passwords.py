@@ -196,7 +196,7 @@ class Passwords:
         return current is None or current.version == rotation.replaces
 
     def next_change(self) -> datetime | None:
-        """When the delivered password is next due for replacement; now, if a newer one is stored."""
+        """When the delivered password is due for replacement; now, if a newer one is stored."""
         delivery, current = self._status.delivery, self.current
         if current is None:
             return self._end_of_adopted()

@@ -257,7 +257,20 @@ class FakeCloud:
         """The connected registry takes over what the container registry has now."""
         found = self.connected[ref]
         found.last_sync_at = self.clock.now()
-        found.logins = frozenset(
+        found.logins = self._logins_of(found)
+
+    @property
+    def is_out_of_sync(self) -> bool:
+        """Whether a sync would change anything."""
+        return any(
+            found.last_sync_at is None or found.logins != self._logins_of(found)
+            for found in self.connected.values()
+        )
+
+    def _logins_of(
+        self, found: FakeConnectedRegistry
+    ) -> frozenset[tuple[str, str, datetime | None]]:
+        return frozenset(
             (name, password.value.reveal(), password.expires_at)
             for token_id in found.clients
             if (name := name_in(token_id)) in self.tokens and self.tokens[name].enabled

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
+from math import ceil
 from typing import Any
 
 from firstpull.bootstrap import Application, Ports, wire
@@ -345,6 +346,7 @@ class Harness:
             if done():
                 return True
             self.clock.advance_to(min(give_up, self.next_event()))
+        self._catch_up()
         return False
 
     def device_acts(self, device: DeviceKey) -> None:
@@ -371,19 +373,27 @@ class Harness:
 
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver reconcile requests, and let the devices act."""
-        now = self.clock.now()
         self._check()
-        if self._sync_every is not None and self._next_sync <= now:
-            self._next_sync = now + self._sync_every
-            for ref in self.cloud.connected:
-                self.cloud.sync(ref)
-        if self._next_timer <= now:
-            self._next_timer = now + _TIMER
+        self._catch_up()
+        if self._next_timer <= self.clock.now():
+            self._next_timer = self.clock.now() + _TIMER
             await self._run_timer()
         while due := [r for r in self.cloud.queue if r.visible_at <= self.clock.now()]:
             for request in due:
                 self.cloud.queue.remove(request)
             await asyncio.gather(*(self._deliver(request) for request in due))
+        self._let_devices_act()
+
+    def _catch_up(self) -> None:
+        """Do what the syncs and devices would have done since the last event."""
+        now = self.clock.now()
+        if self._sync_every is not None and self._next_sync <= now:
+            self._next_sync = now + self._sync_every
+            for ref in self.cloud.connected:
+                self.cloud.sync(ref)
+            self._let_devices_act()
+
+    def _let_devices_act(self) -> None:
         if self.devices_answer:
             for device in self.cloud.devices:
                 self.device_acts(device)
@@ -411,11 +421,17 @@ class Harness:
                 self.cloud.queue.append(replace(request, visible_at=visible_at, dequeued=dequeued))
 
     def next_event(self) -> datetime:
-        """When something is due next."""
-        times = [self._next_timer, *(request.visible_at for request in self.cloud.queue)]
-        if self._sync_every is not None:
+        """When something can change next.
+
+        A timer that would find no device due is left out, and a sync that would change nothing.
+        """
+        times = [request.visible_at for request in self.cloud.queue]
+        for record in self.cloud.all_records():
+            runs = max(0, ceil((record.schedule.due_at - self._next_timer) / _TIMER))
+            times.append(self._next_timer + runs * _TIMER)
+        if self._sync_every is not None and self.cloud.is_out_of_sync:
             times.append(self._next_sync)
-        return min(times)
+        return min(times, default=self.clock.now() + _TIMER)
 
     def _is_quiet(self) -> bool:
         soon = self.clock.now() + _QUIET

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
+from firstpull.model.device_record import State
 from tests.firstpull.end_state import end_state
 from tests.firstpull.harness import Harness
 
@@ -63,10 +65,12 @@ async def test_reconcile_requests_delivered_twice_change_nothing() -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    for _ in range(40):
+
+    def is_ready_with_a_request_again() -> bool:
         harness.cloud.queue += harness.cloud.queue[:1]
-        await harness.play_what_is_due()
-        harness.clock.advance_to(harness.next_event())
+        return harness.state(device) is State.READY
+
+    assert await harness.run_until(is_ready_with_a_request_again, timedelta(hours=1))
     await harness.run_until_quiet()
     assert end_state(harness.cloud, device) == await onboarded_once()
     assert len(harness.cloud.passwords_made) == 1

@@ -54,6 +54,8 @@ async def test_a_site_overflows_and_then_refuses() -> None:
     harness = with_three_clients(processes=3)
     await ask_for_all(harness, 12, site="plant")
     assert states(harness) == [State.BLOCKED] * 3 + [State.READY] * 9
+    reasons = {r.status.condition.reason for r in harness.cloud.all_records()}
+    assert reasons == {Reason.ACKNOWLEDGED, Reason.SITE_FULL}
     refs = [r.status.grant.ref for r in harness.cloud.all_records() if r.status.grant]
     assert (refs.count(PLANT_ONE), refs.count(PLANT_TWO)) == (5, 4)
     assert harness.cloud.lists_refused == 0

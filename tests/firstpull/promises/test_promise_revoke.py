@@ -311,12 +311,12 @@ async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(prepare: Prepare, se
         device = await prepare(harness)
         begun = len(harness.cloud.calls)
         harness.cloud.faults = storm(seed, chance=0.12, calls=120, begun=begun)
-        await harness.run_for(seed * SECOND)
+        await harness.run_for((seed + 1) * SECOND)
         await harness.revoke(device)
         await harness.run_for(45 * MINUTE)
         met += harness.cloud.faults_met
         await assert_stays_revoked(harness, device)
-    assert met > 2 * seeds
+    assert met >= 2 * seeds
 
 
 @pytest.mark.parametrize("seeds", [4, pytest.param(16, marks=pytest.mark.slow)])

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
+from firstpull.model.azure_resources import ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, State
 from firstpull.model.errors import Conflict
@@ -15,20 +16,31 @@ from firstpull.model.reasons import Reason
 from firstpull.model.record_codec import to_json
 from tests.firstpull.end_state import end_state
 from tests.firstpull.fakes import (
+    ANSWER_LOST,
+    CRASH_AFTER,
+    CRASH_BEFORE,
     FakeContainerRegistries,
     FakeToken,
     Fault,
-    FaultKind,
     name_in,
 )
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness, make_policy
 from tests.firstpull.records import changed, grant_of
+from tests.firstpull.scenarios import (
+    EACH_OR_SOME_CALLS,
+    at_each_call,
+    change_by_hand,
+    ready_for_good,
+)
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+FIRST_TAKES_ONE = make_policy(
+    connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
+)
 
 
 async def smooth_end() -> dict[str, Any]:
-    """Where a device is that was onboarded without any trouble."""
+    """The end state of a device that was onboarded without any fault."""
     harness = Harness()
     return end_state(harness.cloud, await harness.make_ready())
 
@@ -49,11 +61,11 @@ async def test_a_registered_device_becomes_ready() -> None:
     assert scope_map.actions == {"repositories/plant/app/content/read"}
 
 
-async def test_a_device_that_cannot_log_in_yet_is_said_so_until_it_can() -> None:
+async def test_a_device_that_cannot_log_in_reports_so_until_it_can() -> None:
     harness = Harness(sync_every=None)
     device = harness.register()
     await harness.ask()
-    await harness.run_for(timedelta(minutes=1))
+    await harness.run_for(MINUTE)
     assert harness.state(device) is State.DELIVERED
     assert harness.reason(device) is Reason.DEVICE_REPORTS_FAILURE
     assert "Unauthorized" in harness.cloud.record(device).status.condition.message
@@ -64,181 +76,112 @@ async def test_a_device_that_cannot_log_in_yet_is_said_so_until_it_can() -> None
 
 async def test_devices_with_the_same_repositories_share_a_scope_map() -> None:
     harness = Harness(processes=2)
-    for n in range(6):
-        harness.register(f"press-{n}")
-    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(6)))
+    names = [f"press-{n}" for n in range(3)]
+    devices = [harness.register(name) for name in names]
+    await asyncio.gather(*(harness.ask(name) for name in names))
     await harness.run_until_quiet()
-    assert len(harness.cloud.scope_maps) == 1
-    assert len(harness.cloud.tokens) == 6
-    assert {r.status.condition.state for r in harness.cloud.all_records()} == {State.READY}
+    assert (len(harness.cloud.scope_maps), len(harness.cloud.tokens)) == (1, 3)
+    assert {harness.state(device) for device in devices} == {State.READY}
 
 
 async def test_a_device_that_is_not_registered_yet_is_waited_for() -> None:
     harness = Harness()
-    record = await harness.ask()
+    device = (await harness.ask()).device
     await harness.run_for(10 * HOUR)
-    assert harness.reason(record.device) is Reason.DEVICE_NOT_REGISTERED
-    assert harness.state(record.device) is State.WAITING
+    assert harness.state(device) is State.WAITING
+    assert harness.reason(device) is Reason.DEVICE_NOT_REGISTERED
     assert not harness.cloud.writes()
     harness.register()
-    await harness.run_for(timedelta(minutes=8))
-    assert harness.state(record.device) is State.READY
+    await harness.run_for(8 * MINUTE)
+    assert harness.state(device) is State.READY
 
 
-async def test_a_disabled_device_is_waited_for_and_keeps_what_it_has() -> None:
+async def test_a_disabled_device_is_waited_for_and_keeps_its_access() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    harness.must_stay_logged_in.add(device)
+    device = await ready_for_good(harness)
     harness.cloud.change_identity(device, enabled=False)
     before = harness.cloud.writes()
     await harness.reconcile(device)
     assert harness.reason(device) is Reason.DEVICE_DISABLED
-    assert harness.cloud.writes() == before
     harness.cloud.change_identity(device, enabled=True)
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     assert harness.cloud.writes() == before
 
 
-async def test_a_full_connected_registry_blocks_until_there_is_room() -> None:
-    policy = make_policy(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
-    harness = Harness(policy=policy)
-    await harness.make_ready("press-1")
-    harness.register("press-2")
-    second = (await harness.ask("press-2")).device
+async def test_repositories_that_are_not_synced_block_the_device_until_they_are() -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask(repositories=["other/app"])
+    await harness.run_for(5 * MINUTE)
+    assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
+    assert not harness.cloud.writes()
+    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/other/app/content/read"}
     await harness.run_for(HOUR)
-    record = harness.cloud.record(second)
-    assert record.status.condition.state is State.BLOCKED
-    assert record.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
-    assert record.status.condition.remedy
-    assert len(harness.cloud.tokens) == 1
+    assert harness.state(device) is State.READY
 
 
-async def test_a_site_is_filled_in_order() -> None:
-    policy = make_policy(
-        connectedRegistries=[
-            {"name": "plantone", "capacity": 2},
-            {"name": "planttwo", "capacity": 2},
-        ]
-    )
-    harness = Harness(policy=policy)
-    for n in range(5):
-        harness.register(f"press-{n}")
-        await harness.ask(f"press-{n}", connectedRegistry=None, site="plant")
-        await harness.run_for(timedelta(minutes=4))
-    records = sorted(harness.cloud.all_records(), key=lambda r: r.device)
-    refs = [r.status.grant.ref if r.status.grant else None for r in records]
-    assert refs == [PLANT_ONE, PLANT_ONE, PLANT_TWO, PLANT_TWO, None]
-    assert [r.status.condition.state for r in records] == [State.READY] * 4 + [State.BLOCKED]
-    assert records[4].status.condition.reason is Reason.SITE_FULL
-    assert "acrtest/plantone has 2, acrtest/planttwo has 2" in records[4].status.condition.message
+async def test_a_token_that_no_record_names_is_left_alone() -> None:
+    harness, other = Harness(), Harness()
+    device = await harness.make_ready()
+    (token,) = harness.cloud.tokens
+    other.cloud.tokens[token] = FakeToken(ScopeMapId("someone's"))
+    other.register()
+    await other.ask()
+    await other.run_for(HOUR)
+    assert other.state(device) is State.BLOCKED
+    assert other.reason(device) is Reason.TOKEN_NOT_OURS
+    assert not other.cloud.writes()
+    del other.cloud.tokens[token]
+    await other.run_for(2 * HOUR)
+    assert other.state(device) is State.READY
 
 
-async def test_a_device_of_a_site_stays_where_it_is() -> None:
-    policy = make_policy(
-        connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
-    )
-    harness = Harness(policy=policy)
-    await harness.make_ready("press-1")
-    second = await harness.make_ready("press-2", connectedRegistry=None, site="plant")
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-    harness.cloud.ledgers.clear()
-    await harness.reconcile(second)
-    await harness.run_until_quiet()
-    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
-
-
-async def test_room_that_a_worker_who_died_held_is_used() -> None:
-    """It chose the second connected registry; since then the first has room again."""
-    policy = make_policy(
-        connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
-    )
-    harness = Harness(policy=policy)
-    await harness.make_ready("press-1")
-    device = harness.register("press-2")
-    await harness.ask("press-2", connectedRegistry=None, site="plant")
-
-    def die(number: int, operation: str) -> None:
-        if operation == "registries.create_token":
-            harness.cloud.faults[number] = Fault(kind=FaultKind.CRASH, after=False)
-
-    harness.cloud.before_call = die
-    await harness.play_what_is_due()
-    harness.cloud.before_call = None
+async def test_room_that_a_crashed_worker_reserved_is_used() -> None:
+    """It reserved room at the second connected registry; since then the first has room again."""
+    harness = Harness(policy=FIRST_TAKES_ONE)
+    harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
+    device = harness.register()
+    await harness.ask(connectedRegistry=None, site="plant")
+    with harness.cloud.failing("registries.create_token", fault=CRASH_BEFORE):
+        await harness.play_what_is_due()
     assert harness.crashes == 1
     harness.cloud.connected[PLANT_ONE].clients.clear()
-    harness.cloud.ledgers.pop(PLANT_ONE)
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
-async def test_a_token_that_no_record_names_is_left_alone() -> None:
-    harness = Harness()
-    made = await harness.make_ready()
-    token = next(iter(harness.cloud.tokens))
-    other = Harness()
-    other.cloud.tokens[token] = FakeToken(ScopeMapId("someone's"))
-    other.register()
-    await other.ask()
-    await other.run_for(HOUR)
-    assert other.state(made) is State.BLOCKED
-    assert other.reason(made) is Reason.TOKEN_NOT_OURS
-    assert not other.cloud.writes()
-    del other.cloud.tokens[token]
-    await other.run_for(2 * HOUR)
-    assert other.state(made) is State.READY
+async def test_a_device_whose_room_was_taken_meanwhile_goes_to_the_next_of_its_site() -> None:
+    harness = Harness(policy=FIRST_TAKES_ONE, processes=2)
+    first, second = harness.register("press-1"), harness.register("press-2")
+    await harness.ask("press-2", connectedRegistry=None, site="plant")
+    async with harness.while_held("records.replace", harness.run_until_quiet()):
+        await harness.ask("press-1")
+        await harness.reconcile(first)
+    assert grant_of(harness.cloud.record(first)).ref == PLANT_ONE
+    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
+    assert harness.state(second) is State.READY
+    assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
 
 
-@pytest.mark.parametrize("hints", [2, 5])
-async def test_workers_who_begin_at_once_make_one_of_each(hints: int) -> None:
-    harness = Harness(processes=hints)
-    device = harness.register()
-    await asyncio.gather(*(harness.ask() for _ in range(hints)))
-    assert len(harness.cloud.queue) == hints
-    await harness.run_until_quiet()
-    assert harness.state(device) is State.READY
-    writes = harness.cloud.writes()
-    assert writes["registries.create_token"] == 1
-    assert writes["registries.generate_password"] == 1
-    assert writes["secrets.put"] == 1
-    assert writes["hubs.patch_desired"] == 1
-    assert end_state(harness.cloud, device) == await smooth_end()
-
-
+@pytest.mark.parametrize("answer", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "operation",
-    [
-        "hubs.twin",
-        "ledgers.put",
-        "records.replace",
-        "registries.put_scope_map",
-        "locks.acquire",
-        "secrets.put",
-        "hubs.patch_desired",
-    ],
+    "operation", ["records.replace", "ledgers.put", "secrets.put", "hubs.patch_desired"]
 )
-@pytest.mark.parametrize("answer", [False, True], ids=["the call", "the answer"])
-async def test_a_worker_who_comes_late_does_no_harm(
-    operation: str,
-    answer: bool,  # noqa: FBT001 - a table
-) -> None:
-    """One worker stands still in this call until another has finished its work."""
+async def test_a_late_worker_does_no_harm(operation: str, *, answer: bool) -> None:
+    """It waits in this call until another worker has finished."""
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
     harness.cloud.queue.clear()
     late, _ = harness.processes
-    with harness.cloud.hold_call(operation, answer=answer) as held:
-        task = asyncio.create_task(late.worker.reconcile(device))
-        await held.reached.wait()
-        harness.clock.advance(timedelta(minutes=3))
+    async with harness.while_held(operation, late.worker.reconcile(device), answer=answer):
+        harness.clock.advance(3 * MINUTE)
         del harness.processes[0]
         await harness.run_until_quiet()
         assert harness.state(device) is State.READY
         harness.must_stay_logged_in.add(device)
-        held.release.set()
-        await task
     await harness.reconcile(device)
     await harness.run_until_quiet()
     assert end_state(harness.cloud, device) == await smooth_end()
@@ -246,25 +189,14 @@ async def test_a_worker_who_comes_late_does_no_harm(
 
 @pytest.mark.parametrize(
     "operation",
-    [
-        "hubs.twin",
-        "records.replace",
-        "registries.create_token",
-        "secrets.put",
-        "registries.replace_client_tokens",
-        "hubs.patch_desired",
-    ],
+    ["hubs.twin", "records.replace", "registries.create_token", "hubs.patch_desired"],
 )
-async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operation: str) -> None:
+async def test_an_intent_that_changes_during_a_pass_is_kept_and_reconciled(operation: str) -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.hold_call(operation) as held:
-        task = asyncio.create_task(harness.run_until_quiet())
-        await held.reached.wait()
+    async with harness.while_held(operation, harness.run_until_quiet()):
         await harness.ask(repositories=["plant/app", "plant/tool"])
-        held.release.set()
-        await task
     record = harness.cloud.record(device)
     assert (record.spec.generation, record.status.observed_generation) == (2, 2)
     assert record.status.condition.state is State.READY
@@ -275,201 +207,145 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_worked_on(operat
     assert "repositories/plant/tool/content/read" in actions
 
 
-async def test_a_wish_that_comes_during_a_pass_is_due_at_once() -> None:
+async def test_a_device_asked_for_during_a_pass_is_due_at_once() -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    with harness.cloud.hold_call("hubs.twin", answer=True) as held:
-        task = asyncio.create_task(harness.reconcile(device))
-        await held.reached.wait()
+    async with harness.while_held("hubs.twin", harness.reconcile(device), answer=True):
         await harness.ask(repositories=["plant/other"])
-        held.release.set()
-        await task
     assert harness.state(device) is State.PENDING
     assert harness.cloud.record(device).schedule.due_at <= harness.clock.now()
 
 
-@pytest.mark.parametrize("kind", list(FaultKind))
-async def test_an_entry_whose_answer_was_lost_is_not_written_again(kind: FaultKind) -> None:
+@pytest.mark.parametrize(("operation", "answer"), [("hubs.twin", True), ("ledgers.put", True)])
+async def test_a_device_sent_elsewhere_during_a_pass_leaves_nothing_behind(
+    operation: str, *, answer: bool
+) -> None:
+    harness = Harness(processes=2)
+    device = harness.register()
+    await harness.ask()
+    async with harness.while_held(operation, harness.run_until_quiet(), answer=answer):
+        await harness.ask(connectedRegistry="planttwo")
+    assert harness.state(device) is State.READY
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
+    assert harness.cloud.record(device).status.retiring == ()
+    assert not harness.cloud.ledger(PLANT_ONE).entries
+    assert not harness.cloud.connected[PLANT_ONE].clients
+
+
+@pytest.mark.parametrize("fault", [ANSWER_LOST, CRASH_AFTER], ids=repr)
+async def test_an_entry_whose_answer_was_lost_is_not_written_again(fault: Fault) -> None:
     harness = Harness()
     device = harness.register()
     await harness.ask()
-
-    def lose(number: int, operation: str) -> None:
-        if operation == "hubs.patch_desired":
-            harness.cloud.faults[number] = Fault(kind=kind, after=True)
-
-    harness.cloud.before_call = lose
-    await harness.run_until_quiet()
+    with harness.cloud.failing("hubs.patch_desired", fault=fault):
+        await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     assert harness.cloud.writes()["hubs.patch_desired"] == 1
-    assert harness.cloud.writes()["registries.generate_password"] == 1
+    assert len(harness.cloud.passwords_made) == 1
 
 
-async def test_a_device_that_a_worker_is_at_is_left_to_it() -> None:
+async def test_a_claimed_device_is_left_to_its_worker() -> None:
     harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
     harness.cloud.queue.clear()
     first, second = harness.processes
-    with harness.cloud.hold_call("registries.create_token") as held:
-        task = asyncio.create_task(first.worker.reconcile(device))
-        await held.reached.wait()
+    async with harness.while_held("registries.create_token", first.worker.reconcile(device)):
         await harness.ask(repositories=["plant/other"])
         begun = len(harness.cloud.calls)
         await second.worker.reconcile(device)
         assert harness.cloud.calls[begun:] == ["records.get"]
-        held.release.set()
-        await task
     await harness.run_until_quiet()
     assert harness.cloud.twin_entry(device, PLANT_ONE)["repositories"] == ["plant/other"]
 
 
-async def test_what_somebody_changed_is_mended() -> None:
+async def test_a_claim_that_ran_out_is_respected_for_one_requests_time() -> None:
     harness = Harness()
     device = await harness.make_ready()
+    record, (_, version) = harness.cloud.record(device), harness.cloud.records[device]
+    now = harness.clock.now()
+    held = changed(record, claim=Claim(owner="one that crashed", until=now), due_at=now)
+    harness.cloud.records[device] = to_json(held), version
+    harness.clock.advance(timedelta(seconds=REQUEST_DEADLINE - 1))
+    await harness.processes[0].worker.reconcile(device)
+    assert harness.cloud.record(device) == held
+    harness.clock.advance(timedelta(seconds=2))
+    await harness.processes[0].worker.reconcile(device)
+    assert harness.cloud.record(device).claim is None
+
+
+async def test_changes_by_hand_are_repaired() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    ((name, token),) = harness.cloud.tokens.items()
     want = end_state(harness.cloud, device)
-    cloud = harness.cloud
-    ((name, token),) = cloud.tokens.items()
-    for name_of_map, scope_map in cloud.scope_maps.items():
-        cloud.scope_maps[name_of_map] = ScopeMap(name=scope_map.name, actions=frozenset())
-    token.enabled = False
-    cloud.connected[PLANT_ONE].clients.clear()
-    cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]["x"] = 1
-    cloud.devices[device].twin_version += 1
-    await harness.reconcile(device)
-    await harness.run_until_quiet()
-    assert end_state(cloud, device) == want
-    assert cloud.tokens[name] is token
+    await change_by_hand(harness, device)
+    assert end_state(harness.cloud, device) == want
+    assert harness.cloud.tokens[name] is token
 
 
-async def test_a_device_registered_again_never_sees_the_password_of_the_one_before() -> None:
-    """At whichever call of a pass that delivers the device is deleted and registered again."""
-    number = 1
-    while await registered_again_at_call(number):
-        number += 1
-    assert number > 10
-
-
-async def registered_again_at_call(number: int) -> bool:
-    """Whether a pass has that many calls."""
-    harness = Harness()
+async def about_to_deliver(harness: Harness) -> DeviceKey:
+    """A device whose twin was edited, so that the next pass delivers again."""
     device = await harness.make_ready()
-    cloud, old = harness.cloud, set(harness.cloud.passwords_made)
-    entry = cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
-    entry["address"] = "elsewhere"  # so that the pass delivers again
-    cloud.devices[device].twin_version += 1
-    before, at = cloud.devices[device], len(cloud.calls) + number
-
-    def register_again(now: int, _: str) -> None:
-        if now == at:
-            cloud.register(device)
-
-    cloud.before_call = register_again
-    await harness.reconcile(device)
-    cloud.before_call = None
-    if cloud.devices[device] is before:
-        return False
-    assert cloud.twin_entry(device, PLANT_ONE).get("password") not in old
-    await harness.reconcile(device)
-    await harness.run_until_quiet()
-    assert harness.state(device) is State.READY
-    assert not cloud.passwords_in_use() & old
-    assert not cloud.accepted(next(iter(cloud.tokens))) & old
-    return True
+    entry = harness.cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
+    entry["address"] = "elsewhere"
+    harness.cloud.devices[device].twin_version += 1
+    harness.make_due(device)
+    await harness.processes[0].application.ports.queue.put(device)
+    return device
 
 
-async def test_a_password_is_renewed_at_half_its_life_without_an_instant_of_downtime() -> None:
+async def register_again(harness: Harness, device: DeviceKey) -> None:
+    harness.cloud.register(device)
+
+
+@EACH_OR_SOME_CALLS
+async def test_a_device_registered_again_at_any_call_of_a_pass_never_sees_an_older_password(
+    calls: Iterable[int],
+) -> None:
+    within = timedelta(seconds=1)
+    async for harness, device in at_each_call(
+        about_to_deliver, register_again, calls=calls, within=within
+    ):
+        old, *_ = harness.cloud.passwords_made
+        assert harness.cloud.twin_entry(device, PLANT_ONE).get("password") != old
+        harness.make_due(device)
+        await harness.run_until_quiet()
+        assert harness.state(device) is State.READY
+        assert old not in harness.cloud.passwords_in_use()
+        assert old not in harness.cloud.accepted(next(iter(harness.cloud.tokens)))
+
+
+async def test_renewal_goes_on_for_years_without_downtime() -> None:
     harness = Harness()
-    device = await harness.make_ready()
-    first = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
-    harness.must_stay_logged_in.add(device)
+    device = await ready_for_good(harness)
+    for number in range(1, 7):
+        harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
+        await harness.run_for(3 * HOUR)
+        assert harness.state(device) is State.READY
+        held = harness.cloud.devices[device].held["plantone"]
+        assert held == harness.cloud.passwords_made[number]
+        assert harness.cloud.accepted(next(iter(harness.cloud.tokens))) == {held}
+    (versions,) = harness.cloud.secrets.values()
+    assert sum(stored.version.enabled for stored in versions) == 1
+
+
+async def test_a_renewed_password_is_delivered_after_a_sync_once_a_day() -> None:
+    harness = Harness(sync_every=None)
+    device = await ready_for_good(harness)
+    first = harness.cloud.twin_entry(device, PLANT_ONE)
     harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    await harness.run_for(3 * HOUR)
-    entry, record = harness.cloud.twin_entry(device, PLANT_ONE), harness.cloud.record(device)
-    assert record.status.delivery is not None
-    assert record.status.delivery.slot is Slot.TWO
-    assert entry["password"] != first
-    assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
-    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
-
-
-async def test_a_renewed_password_is_not_taken_for_acknowledged() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
+    await harness.run_for(DAY)
+    assert len(harness.cloud.passwords_made) == 2
+    assert harness.cloud.twin_entry(device, PLANT_ONE) == first
+    harness.cloud.sync(PLANT_ONE)
     harness.devices_answer = False
-    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    await harness.run_for(3 * HOUR)
+    await harness.run_for(DAY)
     record = harness.cloud.record(device)
     assert record.status.delivery is not None
     assert record.status.delivery.slot is Slot.TWO
     assert record.status.condition.state is State.DELIVERED
     assert record.status.acknowledged_at is None
-
-
-async def test_renewal_goes_on_for_years() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    harness.must_stay_logged_in.add(device)
-    for _ in range(12):
-        harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-        await harness.run_for(3 * HOUR)
-        assert harness.state(device) is State.READY
-    assert 6 <= len(harness.cloud.passwords_made) <= 13
-    record = harness.cloud.record(device)
-    kept = harness.cloud.secrets[grant_of(record).names.secret]
-    assert sum(v.version.enabled for v in kept) <= 2
-
-
-async def test_a_connected_registry_that_syncs_once_a_day_gets_its_devices_renewed() -> None:
-    harness = Harness(sync_every=None)
-    device = await ready_after_a_sync(harness)
-    harness.must_stay_logged_in.add(device)
-    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    for _ in range(4):
-        await harness.run_for(DAY)
-        harness.cloud.sync(PLANT_ONE)
-    delivery = harness.cloud.record(device).status.delivery
-    assert delivery is not None
-    assert delivery.slot is Slot.TWO
-
-
-async def ready_after_a_sync(harness: Harness) -> DeviceKey:
-    """Onboard a device where syncing is left to the test."""
-    device = harness.register()
-    await harness.ask()
-    await harness.run_for(timedelta(minutes=1))
-    harness.cloud.sync(PLANT_ONE)
-    await harness.run_until_quiet()
-    assert harness.state(device) is State.READY
-    return device
-
-
-async def test_a_renewed_password_is_not_delivered_before_the_sync() -> None:
-    harness = Harness(sync_every=None)
-    device = await ready_after_a_sync(harness)
-    harness.must_stay_logged_in.add(device)
-    first = harness.cloud.twin_entry(device, PLANT_ONE)
-    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    await harness.run_for(timedelta(minutes=30))
-    assert len(harness.cloud.passwords_made) == 2
-    await harness.reconcile(device)
-    assert harness.cloud.twin_entry(device, PLANT_ONE) == first
-    harness.cloud.sync(PLANT_ONE)
-    await harness.reconcile(device)
-    await harness.run_until_quiet()
-    assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[1]}
-
-
-async def test_a_password_that_was_never_acknowledged_is_not_renewed() -> None:
-    harness = Harness()
-    harness.devices_answer = False
-    device = harness.register()
-    await harness.ask()
-    for _ in range(8):
-        await harness.run_for(2 * HOUR)
-        harness.clock.advance(10 * DAY)
-    assert harness.state(device) is State.DELIVERED
-    assert len(harness.cloud.passwords_made) == 1
 
 
 async def test_a_device_that_was_away_too_long_finds_a_valid_password_in_its_twin() -> None:
@@ -479,41 +355,33 @@ async def test_a_device_that_was_away_too_long_finds_a_valid_password_in_its_twi
     for _ in range(18):
         harness.clock.advance(VALIDITY / 6)
         await harness.run_for(2 * HOUR)
-    record = harness.cloud.record(device)
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
-    assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
+    assert harness.cloud.accepted(entry["username"]) == {entry["password"]}
     harness.devices_answer = True
     await harness.run_for(2 * HOUR)
     assert harness.state(device) is State.READY
     assert harness.cloud.devices[device].held == {"plantone": entry["password"]}
 
 
-async def test_a_reconcile_request_that_was_lost_is_brought_back_by_the_timer() -> None:
-    harness = Harness()
-    device = harness.register()
-    await harness.ask()
-    harness.cloud.queue.clear()
-    await harness.run_until_quiet()
-    assert harness.state(device) is State.READY
-
-
-async def test_reconcile_requests_too_many_cost_reads_of_the_record_only() -> None:
-    harness = Harness()
+async def test_a_late_pass_does_not_acknowledge_a_later_delivery() -> None:
+    harness = Harness(sync_every=None)
     device = await harness.make_ready()
-    begun = len(harness.cloud.calls)
-    for _ in range(5):
-        await harness.processes[0].worker.reconcile(device)
-    assert harness.cloud.calls[begun:] == ["records.get"] * 5
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
+    await harness.reconcile(device)
+    harness.devices_answer = False
+    harness.make_due(device)
+    late = harness.processes[0].worker
+    async with harness.while_held("records.replace", late.reconcile(device)):
+        harness.clock.advance(timedelta(seconds=10))
+        harness.cloud.sync(PLANT_ONE)
+        await harness.reconcile(device)
+        delivery = harness.cloud.record(device).status.delivery
+        assert delivery is not None
+        assert delivery.slot is Slot.TWO
+    assert harness.cloud.record(device).status.acknowledged_at is None
 
 
-async def test_a_reconcile_request_for_a_device_without_a_record_does_nothing() -> None:
-    harness = Harness()
-    device = harness.register()
-    await harness.processes[0].worker.reconcile(device)
-    assert harness.cloud.calls == ["records.get"]
-
-
-async def test_an_address_that_moves_is_delivered_again_with_the_same_password() -> None:
+async def test_a_changed_address_is_delivered_with_the_same_password() -> None:
     harness = Harness()
     device = await harness.make_ready()
     harness.cloud.connected[PLANT_ONE].login_server = "moved.site.example:8000"
@@ -525,96 +393,25 @@ async def test_an_address_that_moves_is_delivered_again_with_the_same_password()
     assert harness.state(device) is State.READY
 
 
-async def test_repositories_that_are_not_synced_block_the_device() -> None:
+async def test_a_lost_reconcile_request_is_requeued_by_the_timer() -> None:
     harness = Harness()
-    harness.register()
-    device = (await harness.ask(repositories=["other/app"])).device
-    await harness.run_for(timedelta(minutes=5))
-    assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
-    assert not harness.cloud.writes()
-    granted = {"repositories/other/app/content/read"}
-    harness.cloud.synced[REGISTRY.token("plantone")] |= granted
-    await harness.run_for(HOUR)
-    assert harness.state(device) is State.READY
-
-
-async def test_a_late_pass_does_not_acknowledge_what_was_delivered_since() -> None:
-    harness = Harness(sync_every=None)
-    device = await ready_after_a_sync(harness)
-    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    await harness.reconcile(device)
-    harness.devices_answer = False
-    harness.make_due(device)
-    late = harness.processes[0].worker
-    with harness.cloud.hold_call("records.replace") as held:
-        task = asyncio.create_task(late.reconcile(device))
-        await held.reached.wait()
-        harness.clock.advance(timedelta(seconds=10))
-        harness.cloud.sync(PLANT_ONE)
-        await harness.reconcile(device)
-        delivered = harness.cloud.record(device)
-        held.release.set()
-        await task
-    assert delivered.status.delivery is not None
-    assert delivered.status.delivery.slot is Slot.TWO
-    assert harness.cloud.record(device).status.acknowledged_at is None
-
-
-async def test_a_device_that_asks_for_another_connected_registry_in_time_holds_no_room_at_the_first() -> (
-    None
-):
-    harness = Harness(processes=2)
     device = harness.register()
     await harness.ask()
-    with harness.cloud.hold_call("hubs.twin", answer=True) as held:
-        task = asyncio.create_task(harness.run_until_quiet())
-        await held.reached.wait()
-        await harness.ask(connectedRegistry="planttwo")
-        held.release.set()
-        await task
+    harness.cloud.queue.clear()
+    await harness.run_until_quiet()
     assert harness.state(device) is State.READY
-    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
-    assert not harness.cloud.ledger(PLANT_ONE).entries
 
 
-async def test_a_device_sent_elsewhere_while_room_is_held_for_it_leaves_nothing_behind() -> None:
-    harness = Harness(processes=2)
-    device = harness.register()
-    await harness.ask()
-    with harness.cloud.hold_call("ledgers.put", answer=True) as held:
-        task = asyncio.create_task(harness.run_until_quiet())
-        await held.reached.wait()
-        await harness.ask(connectedRegistry="planttwo")
-        held.release.set()
-        await task
-    assert harness.state(device) is State.READY
-    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
-    assert harness.cloud.record(device).status.retiring == ()
-    assert not harness.cloud.ledger(PLANT_ONE).entries
-    assert not harness.cloud.connected[PLANT_ONE].clients
+async def test_needless_reconcile_requests_cost_reads_of_the_record_only() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    begun = len(harness.cloud.calls)
+    for _ in range(3):
+        await harness.processes[0].worker.reconcile(device)
+    assert harness.cloud.calls[begun:] == ["records.get"] * 3
 
 
-async def test_a_device_whose_room_went_meanwhile_is_put_elsewhere() -> None:
-    policy = make_policy(
-        connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
-    )
-    harness = Harness(policy=policy, processes=2)
-    first, second = harness.register("press-1"), harness.register("press-2")
-    await harness.ask("press-2", connectedRegistry=None, site="plant")
-    with harness.cloud.hold_call("records.replace") as held:
-        task = asyncio.create_task(harness.run_until_quiet())
-        await held.reached.wait()
-        await harness.ask("press-1")
-        await harness.reconcile(first)
-        held.release.set()
-        await task
-    assert grant_of(harness.cloud.record(first)).ref == PLANT_ONE
-    assert grant_of(harness.cloud.record(second)).ref == PLANT_TWO
-    assert harness.state(second) is State.READY
-    assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
-
-
-async def test_what_conflicts_again_and_again_is_tried_ever_more_rarely(
+async def test_repeated_conflicts_are_retried_ever_more_rarely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     harness = Harness()
@@ -625,50 +422,24 @@ async def test_what_conflicts_again_and_again_is_tried_ever_more_rarely(
         raise Conflict("The container registry answered 409 Conflict.")
 
     monkeypatch.setattr(FakeContainerRegistries, "create_token", conflict)
-    await harness.run_for(timedelta(hours=1))
+    await harness.run_for(HOUR)
     assert 10 < harness.cloud.record(device).schedule.attempts < 30
 
 
-async def test_a_device_that_goes_between_two_reads_is_not_taken_for_another() -> None:
+async def test_a_device_deleted_between_two_reads_is_revoked_and_not_taken_for_another() -> None:
     harness = Harness()
     device = await harness.make_ready()
     harness.cloud.change_identity(device, enabled=True)
 
-    def go(_: int, operation: str) -> None:
+    def delete(_: int, operation: str) -> None:
         if operation == "hubs.generation_id":
             harness.cloud.devices.pop(device, None)
 
-    harness.cloud.before_call = go
+    harness.cloud.before_call = delete
     await harness.reconcile(device)
     harness.cloud.before_call = None
-    await harness.run_for(timedelta(hours=1))
+    await harness.run_for(HOUR)
     assert harness.cloud.record(device).status.hub_generation_id is not None
     await harness.sweep()
-    await harness.run_for(timedelta(hours=1))
+    await harness.run_for(HOUR)
     assert harness.state(device) is State.REVOKED
-
-
-async def test_a_condition_tells_of_many_repositories_in_few_words() -> None:
-    harness = Harness()
-    device = harness.register()
-    await harness.ask(repositories=[f"elsewhere/{number:03}" for number in range(90)])
-    await harness.run_for(timedelta(minutes=5))
-    assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
-    message = harness.cloud.record(device).status.condition.message
-    assert "elsewhere/000" in message
-    assert "and 85 more" in message
-
-
-async def test_a_claim_that_ran_out_is_respected_for_one_requests_time() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    record, (_, version) = harness.cloud.record(device), harness.cloud.records[device]
-    now = harness.clock.now()
-    held = changed(record, claim=Claim(owner="one that died", until=now), due_at=now)
-    harness.cloud.records[device] = to_json(held), version
-    harness.clock.advance(timedelta(seconds=REQUEST_DEADLINE - 1))
-    await harness.processes[0].worker.reconcile(device)
-    assert harness.cloud.record(device) == held
-    harness.clock.advance(timedelta(seconds=2))
-    await harness.processes[0].worker.reconcile(device)
-    assert harness.cloud.record(device).claim is None

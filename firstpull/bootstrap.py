@@ -1,4 +1,4 @@
-"""The one place that wires: settings to adapters to the work."""
+"""Builds the application: settings, adapters, and the code that uses them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from firstpull.reconcile.requeue import requeue_overdue
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Everything that the work needs of the world."""
+    """The implementations of all ports."""
 
     registries: ContainerRegistries
     secrets: Secrets
@@ -74,7 +74,7 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What the doors call."""
+    """The application, as the triggers and endpoints call it."""
 
     policy: Policy
     webhook_keys: tuple[Secret, ...]
@@ -91,14 +91,14 @@ class Application:
     ports: Ports
 
     async def requeue_overdue(self) -> int:
-        """Bring back devices whose hint was lost; returns how many."""
+        """Requeue overdue devices; returns how many."""
         return await requeue_overdue(
             records=self.ports.records, queue=self.ports.queue, clock=self.ports.clock
         )
 
 
 def wire(settings: Settings, ports: Ports) -> Application:
-    """The work over these ports."""
+    """The application on these ports."""
     observer = Observer(
         deployment=settings.deployment,
         policy=settings.policy,
@@ -196,7 +196,7 @@ def _new_id() -> str:
 
 
 async def connect(settings: Settings) -> Ports:
-    """The adapters, with the app's identity. The storage's table, queue and container are made."""
+    """The adapters, with the app's identity. Creates missing tables, queues and containers."""
     credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
     clock = SystemClock()
     storage = _storage(settings, credential)
@@ -237,7 +237,7 @@ def _storage(settings: Settings, credential: AsyncDefaultAzureCredential) -> Sto
 
 
 class Runtime:
-    """This process's application, connected at the first call."""
+    """The application of this process, connected at the first call."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -253,11 +253,11 @@ class Runtime:
 
 
 def start() -> Runtime:
-    """Read the settings, quieten the SDKs, and begin to export telemetry.
+    """The runtime for the settings in the environment; also sets up logs and telemetry.
 
-    Raises SettingsError naming all that is wrong.
+    Raises SettingsError with every error in the settings.
     """
-    # At INFO azure-core logs every request's headers: many lines a device, none of them ours.
+    # At INFO azure-core logs every request's headers: many lines for each device.
     logging.getLogger("azure").setLevel(logging.WARNING)
     settings = read_settings()
     if settings.application_insights is not None:

@@ -1,23 +1,17 @@
 """Membership in a connected registry's list of clients: many devices, few writes.
 
-`clientTokenIds` is one list, written whole, without an ETag: two writers can lose each
-other's devices. So firstpull writes it under a lock per connected registry, one write for all
-that is pending (group commit), from the list as it was read just before. What is pending is in
-a ledger, an ETag-guarded document of firstpull's own entries.
+docs/decisions/membership-under-a-lease.md says why. The steps:
 
-1. `reserve` puts an entry into the ledger; that conditional write is the capacity check.
-   A crash after it leaves room held, which the next attempt finds.
-2. `join` marks the entry as joining, once the token exists, `leave` as leaving. A crash leaves
-   it so: whoever commits next takes it along.
-3. Whoever gets the lock reads the list, writes it with all that is pending, and repeats until
-   nothing is. A crash before the write changes nothing; after it, the next holder finds the
-   tokens in the list. A holder that vanished may still have a write under way: the next one
-   first waits as long as a request may last.
-4. The ledger notes what the answer lists: who is in is a member, who left has no entry, and
-   only then is the room free. A crash before that is noted by the next commit.
-
-Somebody else's change between our read and our write is lost to them: no client can prevent
-that. Their overwriting ours is found by the next look at any device, and mended.
+1. `reserve` adds an entry to the ledger; this conditional write is the capacity check.
+   A crash after it leaves a reservation, which the next attempt uses.
+2. `join` marks the entry as joining once the token exists; `leave` marks it as leaving.
+   A crash leaves the mark, and the next commit carries it out.
+3. The lease holder reads the list, writes it with everything that is pending, and repeats this
+   until nothing is pending. A crash before the write changes nothing. After a crash behind the
+   write, the next holder finds the tokens in the list. A holder whose lease expired may still
+   be writing, so the next holder first waits as long as a request may last.
+4. The ledger records what the answer lists: a listed token becomes a member, and a token that
+   left loses its entry, which frees its room. After a crash before this, the next commit does it.
 """
 
 from __future__ import annotations
@@ -45,21 +39,25 @@ from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks
 from firstpull.model.reasons import Reason
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 REQUEST_DEADLINE = 10.0
-"""Seconds that one write may take; a lease must outlast it, and a successor waits it out."""
+"""Seconds that one write may take: a lease must outlast it, and the next holder waits it out."""
 _FOLLOW = 6.0
-"""Seconds that a follower waits for the one who holds the lock."""
+"""Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
 _ATTEMPTS = 30
-"""Conditional writes of the ledger before giving up; each failure means another one's success."""
+"""Conditional writes of a ledger before giving up; each failure is another writer's success."""
 
 Change = Callable[[Ledger], Ledger]
 
 
 @dataclass
 class Membership:
-    """Brings tokens into the lists. One per process: calls for one place share their writes."""
+    """Puts tokens into the lists of clients and removes them.
+
+    A process has one: concurrent calls for one connected registry share their writes.
+    """
 
     registries: ContainerRegistries
     ledgers: Ledgers
@@ -70,7 +68,7 @@ class Membership:
     _refusals: dict[TokenId, Blocked] = field(default_factory=dict)
 
     async def reserve(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
-        """Hold room for a token. Raises Blocked when there is none."""
+        """Reserve room for a token. Raises Blocked if there is none."""
         registry = await self._registry(ref)
         now = self.clock.now()
 
@@ -87,10 +85,10 @@ class Membership:
         await self._writer(ref).change(change)
 
     async def join(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
-        """Have an existing token in the list.
+        """Put an existing token into the list.
 
-        Raises Transient while somebody else is still at it, Blocked when the list takes no
-        more, Conflict when the reservation has gone.
+        Raises Transient while another worker is still writing, Blocked if the list takes no
+        more, Conflict if the reservation has gone.
         """
         self._refusals.pop(token_id, None)
 
@@ -114,10 +112,11 @@ class Membership:
     async def leave(
         self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int | None
     ) -> None:
-        """Have a token out of the list, and its room free. One that is not there has left.
+        """Remove a token from the list and free its room. An unlisted token is no error.
 
-        `capacity` is for those who join in the same write; None where the policy lists the
-        place no more, and nobody can. Raises Transient while somebody else is still at it.
+        `capacity` limits the tokens that join in the same write. It is None if the policy no
+        longer lists the connected registry, so no token joins. Raises Transient while another
+        worker is still writing.
         """
         now = self.clock.now()
 
@@ -138,9 +137,9 @@ class Membership:
     async def forget(
         self, ref: ConnectedRegistryRef, *, unless: Collection[TokenId], before: datetime
     ) -> int:
-        """Drop the entries older than `before`, `unless` their token is among these.
+        """Drop the entries older than `before`, except for the tokens in `unless`.
 
-        What the list holds stays in the list. Returns how many were dropped.
+        The list of clients stays as it is. Returns how many entries were dropped.
         """
         dropped: set[TokenId] = set()
 
@@ -160,7 +159,7 @@ class Membership:
         return len(dropped)
 
     async def _commit_together(self, ref: ConnectedRegistryRef, *, capacity: int | None) -> None:
-        """One commit at a time in this process; those who come meanwhile wait for it."""
+        """Run one commit at a time in this process; concurrent callers wait for it."""
         task = self._commits.get(ref)
         if task is None or task.done():
             task = asyncio.create_task(self._commit(ref, capacity=capacity))
@@ -168,7 +167,7 @@ class Membership:
         await asyncio.shield(task)
 
     async def _commit(self, ref: ConnectedRegistryRef, *, capacity: int | None) -> None:
-        """Write all that is pending, or wait until the holder of the lock has."""
+        """Write everything that is pending, or wait until another lease holder has."""
         give_up = self.clock.now().timestamp() + _FOLLOW
         while self.clock.now().timestamp() < give_up:
             lease = await self.locks.acquire(ref)
@@ -176,7 +175,7 @@ class Membership:
                 try:
                     await self._commit_under(lease, ref, capacity=capacity)
                 finally:
-                    with suppress(Transient):  # it runs out by itself
+                    with suppress(Transient):  # the lease expires by itself
                         await lease.release()
                 return
             await self.clock.sleep(_POLL)
@@ -195,12 +194,12 @@ class Membership:
                 await self._close(ref)
                 return
             ledger = await self._admit(ref, ledger, registry, capacity=capacity)
-            asked_for = _pending(ledger)
+            pending = _pending(ledger)
             registry = await self._write_list(lease, ref, ledger, registry)
-            ledger = await self._note(ref, registry)
-            if unheard := asked_for & _pending(ledger):
+            ledger = await self._record_list(ref, registry)
+            if ignored := pending & _pending(ledger):
                 joining = {entry.token_id for entry in ledger.of(Standing.JOINING)}
-                await self._refuse(ref, sorted(unheard & joining), _not_heard(ref))
+                await self._refuse(ref, sorted(ignored & joining), _list_not_taken(ref))
                 return
 
     async def _admit(
@@ -211,10 +210,10 @@ class Membership:
         *,
         capacity: int | None,
     ) -> Ledger:
-        """Refuse those who reserved last, where others have taken their room since.
+        """Refuse the latest reservations whose room foreign tokens have taken since.
 
-        Members that somebody took off the list count with those who join: they have no room
-        either, and hear of it at their next look.
+        Members that another writer removed from the list count like joining tokens: their room
+        may be taken too. Their devices' next pass finds the entry missing.
         """
         if capacity is None:
             return ledger
@@ -244,10 +243,10 @@ class Membership:
     async def _write_one_by_one(
         self, lease: Lease, ref: ConnectedRegistryRef, ledger: Ledger, refusal: Blocked
     ) -> ConnectedRegistry:
-        """The service refused the list: find out whose fault it is, in the order of admission.
+        """Find the tokens for which the service refused the list, in the order of admission.
 
-        Tokens that no longer exist are dropped; the rest are admitted until one is refused,
-        which is the service's own limit, and those behind it are refused with it.
+        Tokens that no longer exist are dropped. The others are added one at a time until the
+        service refuses one: that is its own limit, so the rest are refused too.
         """
         listed = await self._registry(ref)
         gone, candidates = [], []
@@ -261,13 +260,13 @@ class Membership:
         if gone:
             ledger = await self._drop(ref, gone)
         registry = await self._registry(ref)
-        kept = _without(ledger.wanted_list(registry.client_token_ids), (*gone, *candidates))
+        wanted = ledger.wanted_list(registry.client_token_ids)
+        kept = tuple(token for token in wanted if token not in (*gone, *candidates))
         if kept != registry.client_token_ids:
             registry = await self._send(lease, ref, kept)
         for number, token_id in enumerate(candidates):
             try:
-                wanted = (*registry.client_token_ids, token_id)
-                registry = await self._send(lease, ref, wanted)
+                registry = await self._send(lease, ref, (*registry.client_token_ids, token_id))
             except Blocked:
                 await self._refuse(ref, candidates[number:], refusal)
                 break
@@ -276,17 +275,17 @@ class Membership:
     async def _send(
         self, lease: Lease, ref: ConnectedRegistryRef, wanted: tuple[TokenId, ...]
     ) -> ConnectedRegistry:
-        """The one write of the list. The lease outlasts it: no write of ours comes late."""
+        """Write the list under a lease that outlasts the write."""
         if lease.remaining_seconds() <= 2 * REQUEST_DEADLINE:
             await lease.renew()
         registry = await self.registries.replace_client_tokens(
             ref, wanted, deadline_seconds=REQUEST_DEADLINE
         )
-        emit("membership.list.written", connected_registry=str(ref), clients=len(wanted))
+        emit(LogEvent.MEMBERSHIP_LIST_WRITTEN, connected_registry=str(ref), clients=len(wanted))
         return registry
 
-    async def _note(self, ref: ConnectedRegistryRef, registry: ConnectedRegistry) -> Ledger:
-        """Note in the ledger what the list holds, and who has left it."""
+    async def _record_list(self, ref: ConnectedRegistryRef, registry: ConnectedRegistry) -> Ledger:
+        """Record in the ledger which tokens have joined the list and which have left it."""
 
         def change(ledger: Ledger) -> Ledger:
             for entry in ledger.of(Standing.JOINING):
@@ -300,7 +299,7 @@ class Membership:
         return await self._writer(ref).change(change)
 
     async def _close(self, ref: ConnectedRegistryRef) -> None:
-        """The connected registry is gone: nobody is in its list, and nobody can join."""
+        """Settle the ledger of a connected registry that is gone: no token can join or stay."""
         ledger = await self._ledger(ref)
         await self._drop(ref, [entry.token_id for entry in ledger.of(Standing.LEAVING)])
         joining = [entry.token_id for entry in ledger.of(Standing.JOINING)]
@@ -337,10 +336,10 @@ class Membership:
 
 
 class _LedgerWriter:
-    """Changes one ledger. Changes that come while a write is under way share the next one."""
+    """Changes one ledger. Changes that arrive during a write share the next one."""
 
     def __init__(self, ref: ConnectedRegistryRef, ledgers: Ledgers) -> None:
-        self._reserve = ref
+        self._ref = ref
         self._ledgers = ledgers
         self._waiting: list[tuple[Change, asyncio.Future[Ledger]]] = []
         self._lock = asyncio.Lock()
@@ -361,16 +360,16 @@ class _LedgerWriter:
                 if await self._try(batch):
                     return
             error: BaseException = Transient(
-                Reason.CHANGED_MEANWHILE, f"The ledger of {self._reserve} is busy.", retry_after=1
+                Reason.CHANGED_MEANWHILE, f"The ledger of {self._ref} is busy.", retry_after=1
             )
         except BaseException as raised:
             error = raised
         for _, done in batch:
             done.set_exception(error)
-            done.exception()  # a waiter may have gone
+            done.exception()  # else asyncio logs it if the waiter was cancelled
 
     async def _try(self, batch: list[tuple[Change, asyncio.Future[Ledger]]]) -> bool:
-        stored = await self._ledgers.get(self._reserve)
+        stored = await self._ledgers.get(self._ref)
         before = stored.value if stored is not None else Ledger()
         after, refused = before, dict[int, Exception]()
         for number, (change, _) in enumerate(batch):
@@ -381,7 +380,7 @@ class _LedgerWriter:
         if after != before:
             try:
                 etag = stored.etag if stored is not None else None
-                await self._ledgers.put(self._reserve, after, etag=etag)
+                await self._ledgers.put(self._ref, after, etag=etag)
             except Conflict:
                 return False
         for number, (_, done) in enumerate(batch):
@@ -393,7 +392,7 @@ class _LedgerWriter:
 
 
 def _pending(ledger: Ledger) -> frozenset[TokenId]:
-    """The tokens that want in or out."""
+    """The tokens that the next write adds or removes."""
     return frozenset(e.token_id for e in ledger.of(Standing.JOINING, Standing.LEAVING))
 
 
@@ -405,13 +404,9 @@ def _pending_membership(ref: ConnectedRegistryRef) -> Transient:
     )
 
 
-def _not_heard(ref: ConnectedRegistryRef) -> Blocked:
+def _list_not_taken(ref: ConnectedRegistryRef) -> Blocked:
     return Blocked(
         Reason.REFUSED,
-        f"The container registry took the list of {ref} and changed it otherwise.",
-        remedy="Compare the connected registry's clients with its limits; it is tried again.",
+        f"The container registry accepted a write of the list of {ref} but not its changes.",
+        remedy="Compare the connected registry's clients with its limits; firstpull tries again.",
     )
-
-
-def _without(listed: tuple[TokenId, ...], out: Collection[TokenId]) -> tuple[TokenId, ...]:
-    return tuple(token for token in listed if token not in out)

@@ -1,6 +1,6 @@
-"""The event doors: Event Grid by the queue `device-events`, or by its trigger.
+"""Event Grid events, by the queue `device-events` or by the Event Grid trigger.
 
-The queue is the usual one: no public endpoint, no key, and retries of its own.
+Prefer the queue: it needs no public endpoint and no key, and has retries of its own.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ QUEUE = "device-events"
 blueprint = func.Blueprint()
 
 
-@blueprint.function_name("hear_events")
+@blueprint.function_name("handle_events")
 @blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
 async def handle_events(message: func.QueueMessage) -> None:
-    """Act on the event, or the array of events, in a message."""
-    with telemetry.span("hear_events"):
+    """Handle the event, or the array of events, in a message."""
+    with telemetry.span("handle_events"):
         await _handle(text_of(message))
 
 
-@blueprint.function_name("hear_event_grid")
+@blueprint.function_name("handle_event_grid")
 @blueprint.event_grid_trigger(arg_name="event")
 async def handle_event_grid(event: func.EventGridEvent) -> None:
-    """Act on one event that Event Grid pushes, in either schema."""
-    # The worker hands over a CloudEvent where that is what came, whatever the annotation says.
+    """Handle one event that Event Grid pushes, in either schema."""
+    # Despite the annotation, the worker passes a CloudEvent when one was sent.
     received: object = event
     if isinstance(received, func.CloudEvent):
         kind, at, data = received.type, received.time, received.get_json()
     else:
         kind, at, data = event.event_type, event.event_time, event.get_json()
     document = {"eventType": kind, "eventTime": at.isoformat() if at else None, "data": data}
-    with telemetry.span("hear_event_grid"):
+    with telemetry.span("handle_event_grid"):
         await _handle(json.dumps(document))
 
 
 async def _handle(text: str) -> None:
-    """Each event by itself: one that cannot be taken is kept, and the others are heard."""
+    """Handle each event by itself: an invalid one is kept, and the others are handled."""
     application = await runtime.application()
     try:
         document = read_json(read_message(text.encode()))

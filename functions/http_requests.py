@@ -1,88 +1,67 @@
-"""What HTTP doors do with a request about a device: ask, preview, wait, answer."""
+"""Requests over HTTP: their parameters and headers, and what every endpoint refuses."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
 
 import azure.functions as func
 
 from firstpull.intake.onboard import LONGEST_WAIT
-from firstpull.intake.requests import OnboardingRequest
-from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FieldError, Invalid
-from functions.encoding import json_answer
-from functions.plans import answer_plan
-from functions.representations import (
-    device_address,
-    device_view,
-    operation_address,
-    operation_retry_after,
-)
-from functions.runtime import runtime
+from firstpull.model.reasons import Reason
+from functions.endpoints import Endpoint
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
 _KEY = "code"
-"""The query parameter that the host takes a function key from."""
+"""The query parameter that the host takes a function key from, in any case."""
 
 
-async def answer_request(
-    req: func.HttpRequest,
-    request: OnboardingRequest,
-    *,
-    requested_by: str,
-    asked_at: datetime | None = None,
-) -> func.HttpResponse:
-    """200 where the device has what is asked for, else 202; with `?dryRun=true`, the plan."""
-    onboarding = (await runtime.application()).onboarding
-    if is_dry_run(req.params):
-        return await answer_plan(
-            await onboarding.propose(request, requested_by=requested_by, asked_at=asked_at)
+class LengthRequired(Invalid):
+    """The host dropped the body, because the request has no Content-Length."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body was sent with Transfer-Encoding: chunked, and the Functions host passes no "
+            "such body on. Send it whole, with Content-Length: serialize it before it is sent, "
+            "unlike .NET's PostAsJsonAsync, `curl -T -`, Node.js streams and Python generators; an "
+            "API gateway has to buffer it.",
+            reason=Reason.LENGTH_REQUIRED,
         )
-    record = await onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
-    return await answer_recorded(req, record)
 
 
-async def answer_recorded(req: func.HttpRequest, record: DeviceRecord) -> func.HttpResponse:
-    """200 where what the record wants is true, else 202; after a wait, where one is preferred."""
-    headers = {}
-    wait = _seconds_to_wait(req.headers)
-    if wait is not None:
-        application = await runtime.application()
-        headers["Preference-Applied"] = f"wait={wait:.0f}"
-        record = await application.onboarding.wait(record, seconds=wait)
-    headers["Location"] = device_address(req.url, record)
-    if record.is_converged:
-        return json_answer(200, device_view(record), headers=headers)
-    headers["Operation-Location"] = operation_address(req.url, record)
-    headers["Retry-After"] = operation_retry_after(record, record.spec.generation) or "60"
-    return json_answer(202, device_view(record), headers=headers)
+def check_length(req: func.HttpRequest) -> None:
+    """Raises LengthRequired for a body that the host dropped: without it, the request differs."""
+    codings = req.headers.get("transfer-encoding", "").lower().split(",")
+    if "chunked" in (coding.strip() for coding in codings) and not req.get_body():
+        raise LengthRequired
 
 
-def is_dry_run(params: Mapping[str, str]) -> bool:
-    """`?dryRun=true`. Raises Invalid for anything that is neither true nor false."""
-    text = params.get("dryRun", "false")
-    if text not in ("true", "false"):
-        raise Invalid(
-            "A parameter is not valid; `errors` says which.",
-            errors=(FieldError("dryRun", "is neither true nor false"),),
-        )
-    return text == "true"
+def check_parameters(req: func.HttpRequest, endpoint: Endpoint) -> None:
+    """Raises Invalid for every parameter that is not as the endpoint describes it.
 
-
-def check_parameters(params: Mapping[str, str], *known: str) -> None:
-    """Raises Invalid for a parameter that has no meaning: it may be a misspelt `dryRun`."""
-    errors = unknown_parameters(params, known)
+    An unknown one is refused, because it may be a misspelt `dryRun`.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in _pairs(req):
+        values.setdefault(name, []).append(value)
+    problems = {name: _problem(name, values[name], endpoint) for name in sorted(values)}
+    errors = tuple(FieldError(name, problem) for name, problem in problems.items() if problem)
     if errors:
-        raise Invalid("A parameter is not valid; `errors` says which.", errors=tuple(errors))
+        raise Invalid("A parameter is not valid; `errors` says which.", errors=errors)
 
 
-def unknown_parameters(params: Mapping[str, str], known: tuple[str, ...]) -> list[FieldError]:
-    """What is wrong with parameters of which only `known` have a meaning."""
-    unknown = sorted(params.keys() - {*known, _KEY})
-    return [FieldError(name, "is not a parameter here") for name in unknown]
+def parameters(req: func.HttpRequest) -> dict[str, str]:
+    """The parameters of a request that was checked, without a function key."""
+    return dict(_pairs(req))
+
+
+def is_dry_run(req: func.HttpRequest) -> bool:
+    """Whether a request that was checked asks for a dry run."""
+    return parameters(req).get("dryRun") == "true"
 
 
 def check_no_body(req: func.HttpRequest) -> None:
@@ -98,7 +77,36 @@ def caller(headers: Mapping[str, str]) -> str:
     return "function key"
 
 
-def _seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     """`Prefer: wait=N` (RFC 7240), at most the longest wait there is."""
     found = _WAIT.search(headers.get("prefer", ""))
     return min(float(found[1]), LONGEST_WAIT) if found else None
+
+
+def _pairs(req: func.HttpRequest) -> list[tuple[str, str]]:
+    """The parameters in the address: the host leaves those without a value out of `req.params`."""
+    pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
+    return [(name, value) for name, value in pairs if name.lower() != _KEY]
+
+
+def _problem(name: str, values: Sequence[str], endpoint: Endpoint) -> str | None:
+    schema = next((known.schema for known in endpoint.query if known.name == name), None)
+    if schema is None:
+        misspelt = any(known.name.lower() == name.lower() for known in endpoint.query)
+        if misspelt or not endpoint.takes_other_parameters:
+            return "is not a parameter here"
+    if "" in values:
+        return "has no value"
+    if schema is None:
+        return None
+    return _problem_with_value(values[0], schema) if len(values) == 1 else "is given more than once"
+
+
+def _problem_with_value(value: str, schema: Mapping[str, Any]) -> str | None:
+    if "enum" in schema and value not in schema["enum"]:
+        return f"is none of {', '.join(schema['enum'])}"
+    if schema["type"] == "integer":
+        least, most = schema["minimum"], schema["maximum"]
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
+            return f"is not a number from {least} to {most}"
+    return None

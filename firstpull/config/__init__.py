@@ -1,1 +1,1 @@
-"""Settings and the policy."""
+"""The settings, and the policy in them."""

@@ -1,4 +1,4 @@
-"""The fields that requests and settings share, each with its rule."""
+"""The fields that requests and settings share, with their validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _MAX_REPOSITORIES = 100
 
 
 class StrictModel(BaseModel):
-    """JSON with camelCase names, nothing unknown, nothing converted; errors hide the input."""
+    """A model of JSON with camelCase names: no unknown fields, no conversions.
+
+    Its errors do not repeat the input.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -37,8 +40,8 @@ def _action(value: str) -> str:
     return value
 
 
-def _some[T: Sequence[str]](values: T) -> T:
-    """After the items: one that is not valid is told of itself, not also as missing."""
+def _unique[T: Sequence[str]](values: T) -> T:
+    """Runs after the items' validators, so an invalid item is not also counted as missing."""
     if not values:
         raise ValueError("names nothing")
     if len(values) > _MAX_REPOSITORIES:
@@ -53,16 +56,18 @@ ActionName = Annotated[
     str, AfterValidator(_action), Field(json_schema_extra={"enum": sorted(ACTIONS)})
 ]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-# What the validators check, for readers of the schema.
-_SOME: dict[str, JsonValue] = {"minItems": 1, "maxItems": _MAX_REPOSITORIES, "uniqueItems": True}
+# What `_unique` checks, for readers of the schema.
+_UNIQUE: dict[str, JsonValue] = {"minItems": 1, "maxItems": _MAX_REPOSITORIES, "uniqueItems": True}
 Repositories = Annotated[
-    tuple[RepositoryName, ...], AfterValidator(_some), Field(json_schema_extra=_SOME)
+    tuple[RepositoryName, ...], AfterValidator(_unique), Field(json_schema_extra=_UNIQUE)
 ]
-Actions = Annotated[tuple[ActionName, ...], AfterValidator(_some), Field(json_schema_extra=_SOME)]
+Actions = Annotated[
+    tuple[ActionName, ...], AfterValidator(_unique), Field(json_schema_extra=_UNIQUE)
+]
 
 
 class OnboardingTarget(StrictModel):
-    """Where a device is to pull, and what: a connected registry or a site, and repositories."""
+    """What a device may pull and where: repositories, and a connected registry or a site."""
 
     connected_registry: Name | None = None
     site: Name | None = None
@@ -71,7 +76,7 @@ class OnboardingTarget(StrictModel):
     container_registry: Name | None = None
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _either_registry_or_site(self) -> Self:
         if (self.connected_registry is None) == (self.site is None):
             raise ValueError("name either connectedRegistry or site")
         return self

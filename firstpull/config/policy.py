@@ -1,4 +1,4 @@
-"""Who may ask for what: the hubs, registries, connected registries and sites of the settings."""
+"""The policy: the hubs, registries, connected registries and sites that requests may name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
 from firstpull.model.scope_actions import DEFAULT_ACTION, covers
 
 DEFAULT_CAPACITY = 50
-"""Clients of a connected registry (intro-connected-registry, May 2025; older pages say 20)."""
+"""The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
 
 _REGISTRY_ID = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry"
@@ -48,22 +48,22 @@ def _ca(value: str) -> str:
     if "-----BEGIN CERTIFICATE-----" not in value or "PRIVATE KEY" in value:
         raise ValueError("is not a certificate in PEM")
     if not value.isascii():
-        raise ValueError("holds more than ASCII; leave out what stands around the certificates")
+        raise ValueError("has non-ASCII characters; remove the text around the certificates")
     return value
 
 
 TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
 HostName = Annotated[str, AfterValidator(_host)]
 HubName = Annotated[str, AfterValidator(_host), AfterValidator(str.lower)]
-"""A host name of a hub: records are kept by it, so that it has one spelling."""
+"""A hub's host name in lower case: records are keyed by it, so it has one spelling."""
 
 
 class HubPolicy(StrictModel):
-    """An IoT Hub. A host name alone, `contoso.azure-devices.net`, is one named `contoso`."""
+    """An IoT Hub. The host name alone, `contoso.azure-devices.net`, means the name `contoso`."""
 
     host: HubName
     name: str = ""
-    """As events name it; the first label of the host where it is left out."""
+    """The hub's name in events; by default the first label of the host name."""
 
     @model_validator(mode="before")
     @classmethod
@@ -71,36 +71,36 @@ class HubPolicy(StrictModel):
         return {"host": value} if isinstance(value, str) else value
 
     def is_named(self, name: str) -> bool:
-        """Whether events of this name are of this hub. Azure changes the case of names."""
+        """Whether an event that names its hub so is of this hub. Azure changes the case."""
         return (self.name or self.host.split(".", 1)[0]).casefold() == name.casefold()
 
 
 class ConnectedRegistryPolicy(StrictModel):
-    """A connected registry that devices may ask for."""
+    """A connected registry that requests may name."""
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9]{4,39}$")]
     container_registry: str | None = None
     """Name of its container registry; needed when the policy has several."""
     repositories: tuple[RepositoryName, ...] | None = None
-    """What may be asked for; None allows whatever the connected registry syncs."""
+    """Repositories that requests may name; None allows whatever the connected registry syncs."""
     actions: tuple[ActionName, ...] = (DEFAULT_ACTION,)
     endpoint: HostName | None = None
-    """`host[:port]` as devices reach it, where the service does not know its login server."""
+    """`host[:port]` as devices reach it, where Azure has no login server for it."""
     insecure: bool = False
-    """Whether it speaks plain HTTP, as one without certificates does."""
+    """Whether it serves plain HTTP, without certificates."""
     ca: Annotated[str, AfterValidator(_ca)] | None = None
     """The site's private certificate authority in PEM, delivered with the credentials."""
     capacity: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_CAPACITY
-    """Clients that it takes, those of others included."""
+    """The most clients, foreign ones included."""
 
     @model_validator(mode="after")
     def _ca_needs_tls(self) -> Self:
         if self.insecure and self.ca is not None:
-            raise ValueError("insecure means plain HTTP, where a ca has no use")
+            raise ValueError("insecure means plain HTTP, which uses no ca")
         return self
 
     def forbids(self, *, repositories: Iterable[str], actions: Iterable[str]) -> tuple[str, ...]:
-        """The repositories and actions that may not be asked for here."""
+        """The repositories and actions that the policy does not allow here."""
         allowed = self.repositories
         return (
             *(
@@ -113,34 +113,34 @@ class ConnectedRegistryPolicy(StrictModel):
 
 
 class SitePolicy(StrictModel):
-    """A site: its connected registries in the order in which they are filled."""
+    """A site: its connected registries, in the order in which devices fill them."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Policy(StrictModel):
-    """Everything a request may name. What is not listed is refused."""
+    """Everything that a request may name; firstpull refuses anything else."""
 
     hubs: Annotated[tuple[HubPolicy, ...], Field(min_length=1)]
-    """IoT Hubs; the first is meant where a request names none."""
+    """IoT Hubs; the first is the default of a request."""
     container_registries: Annotated[
         tuple[Annotated[RegistryId, AfterValidator(_registry_id)], ...], Field(min_length=1)
     ]
-    """ARM ids of container registries; the first is meant where nothing else is named."""
+    """ARM ids of container registries; the first is the default."""
     connected_registries: Annotated[tuple[ConnectedRegistryPolicy, ...], Field(min_length=1)]
     sites: tuple[SitePolicy, ...] = ()
     default_onboarding: OnboardingTarget | None = None
-    """For devices that appear in a hub without a tag; None leaves them alone."""
+    """The target of devices that appear in a hub without a tag; None ignores such devices."""
     adoptable_tokens: tuple[TokenPattern, ...] = ()
-    """Names of tokens, or beginnings followed by `*`, that a request may have taken over."""
+    """Names of tokens that a request may adopt; a `*` at the end stands for any ending."""
     enrollments: Mapping[str, OnboardingTarget] = {}
-    """By the name of an enrollment group or individual enrollment of a provisioning service."""
+    """The target of devices by the name of their enrollment or enrollment group."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         registries = [r.name for r in self.container_registries]
-        problems = [f"containerRegistries: {name!r} is there twice" for name in _twice(registries)]
+        problems = [f"containerRegistries: {name!r} is listed twice" for name in _twice(registries)]
         problems += [
             f"connectedRegistries: {entry.name}: containerRegistry is not listed"
             for entry in self.connected_registries
@@ -150,7 +150,7 @@ class Policy(StrictModel):
             f"{entry.container_registry or registries[0]}/{entry.name}".casefold()
             for entry in self.connected_registries
         )
-        problems += [f"connectedRegistries: {name!r} is there twice" for name in _twice(refs)]
+        problems += [f"connectedRegistries: {name!r} is listed twice" for name in _twice(refs)]
         known = {entry.name for entry in self.connected_registries}
         problems += [
             f"sites: {site.name}: no connected registry {name!r}"
@@ -158,7 +158,7 @@ class Policy(StrictModel):
             for name in site.connected_registries
             if name not in known
         ]
-        problems += [f"sites: {n!r} is there twice" for n in _twice(s.name for s in self.sites)]
+        problems += [f"sites: {n!r} is listed twice" for n in _twice(s.name for s in self.sites)]
         targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
         if self.default_onboarding is not None:
             targets["defaultOnboarding"] = self.default_onboarding
@@ -170,44 +170,42 @@ class Policy(StrictModel):
                 forbidden = entry.forbids(
                     repositories=target.repositories, actions=target.actions or (DEFAULT_ACTION,)
                 )
-                problems += [
-                    f"{where}: {what} may not be asked for at {entry.name}" for what in forbidden
-                ]
+                problems += [f"{where}: {entry.name} does not allow {what}" for what in forbidden]
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
     def hub(self, host: str | None) -> HubPolicy | None:
-        """The listed hub of a host name, the first where none is given."""
+        """The listed hub with a host name; the first for None."""
         asked = host.lower() if host is not None else None
         return next((hub for hub in self.hubs if asked in (None, hub.host)), None)
 
     def hub_named(self, name: str) -> HubPolicy | None:
-        """The listed hub that events call so."""
+        """The listed hub with this name in events."""
         return next((hub for hub in self.hubs if hub.is_named(name)), None)
 
     def registry_id(self, name: str | None) -> RegistryId | None:
-        """The container registry of a name, the first where none is given; None if not listed."""
+        """The listed container registry with a name; the first for None."""
         for registry in self.container_registries:
             if name is None or registry.name == name:
                 return registry
         return None
 
     def ref_of(self, entry: ConnectedRegistryPolicy) -> ConnectedRegistryRef:
-        """Where a listed connected registry is."""
+        """The reference of a listed connected registry."""
         registry = self.registry_id(entry.container_registry)
         if registry is None:
-            raise LookupError(entry.name)  # refused when the settings were read
+            raise LookupError(entry.name)  # `_names_are_known` refuses such an entry
         return ConnectedRegistryRef(registry=registry, name=entry.name)
 
     def entry_for(self, ref: ConnectedRegistryRef) -> ConnectedRegistryPolicy | None:
-        """What is listed for a place, if anything."""
+        """The policy's entry for a connected registry, None if it is not listed."""
         return next((e for e in self.connected_registries if self.ref_of(e) == ref), None)
 
     def connected_registry(
         self, name: str, *, registry: RegistryId | None
     ) -> ConnectedRegistryPolicy | None:
-        """The listed connected registry of a name, in `registry` where one is asked for."""
+        """The first listed connected registry with a name; in `registry`, if that is given."""
         return next(
             (
                 entry
@@ -219,24 +217,24 @@ class Policy(StrictModel):
         )
 
     def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
-        """The listed connected registries that a target may mean, in order of preference.
+        """The listed connected registries that a target allows, in order of preference.
 
-        A container registry that is not listed is left out of account: it is told of by itself.
+        Ignores an unlisted container registry, which the caller reports separately.
         """
-        asked_registry = (
+        registry = (
             self.registry_id(target.container_registry) if target.container_registry else None
         )
         site = self.site(target.site) if target.site is not None else None
         names = site.connected_registries if site is not None else (target.connected_registry,)
-        found = (self.connected_registry(name, registry=asked_registry) for name in names if name)
+        found = (self.connected_registry(name, registry=registry) for name in names if name)
         return tuple(entry for entry in found if entry is not None)
 
     def connected_registries_of(
         self, site: SitePolicy, *, registries: Iterable[RegistryId | None] = (None,)
     ) -> tuple[ConnectedRegistryPolicy, ...]:
-        """The listed connected registries of a site, in the order in which they are filled.
+        """The listed connected registries of a site, in the order in which devices fill them.
 
-        Of several that have the same name, that of the first of `registries`; None is any.
+        Among several with the same name, the first of `registries` decides; None is any.
         """
         wanted = tuple(registries)
         found = (
@@ -246,14 +244,14 @@ class Policy(StrictModel):
         return tuple(entry for entry in found if entry is not None)
 
     def allows_adopting(self, token: str) -> bool:
-        """Whether a request may have this token taken over."""
+        """Whether a request may adopt this token."""
         return any(
             token == allowed or (allowed.endswith("*") and token.startswith(allowed[:-1]))
             for allowed in self.adoptable_tokens
         )
 
     def site(self, name: str) -> SitePolicy | None:
-        """The listed site of a name."""
+        """The listed site with a name."""
         return next((site for site in self.sites if site.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""The settings: read from the environment, checked at start, all that is wrong in one message."""
+"""The settings: read from the environment and validated at start, all errors in one message."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firstpull.model.secret import Secret
 
 
 class SettingsError(Exception):
-    """The settings do not hold. The message lists everything that is wrong, a line each."""
+    """The settings are not valid. The message lists every error, one a line."""
 
 
 def _https(value: str) -> str:
@@ -29,7 +29,7 @@ def _policy(value: object) -> object:
 
 
 def _keys(value: object) -> object:
-    """Standard Webhooks: 24 to 64 random bytes in base64 behind `whsec_`."""
+    """Keys of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     if not isinstance(value, str):
         return value
     keys = [text.strip() for text in value.split(",") if text.strip()]
@@ -54,15 +54,15 @@ class StorageSettings(BaseSettings):
         frozen=True,
         extra="ignore",
         arbitrary_types_allowed=True,
-        use_attribute_docstrings=True,  # docs/settings.md is made of them
+        use_attribute_docstrings=True,  # `make docs` writes them into docs/settings.md
     )
 
     storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
-    """Connection string of the app's storage account. Either this, or the three below."""
+    """Connection string of the app's storage account. Set either this or the next three."""
     storage_blob_url: Annotated[
         HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__blobServiceUri")
     ] = None
-    """`https://<account>.blob.core.windows.net`, reached with the app's identity."""
+    """`https://<account>.blob.core.windows.net`, which the app calls with its identity."""
     storage_queue_url: Annotated[
         HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__queueServiceUri")
     ] = None
@@ -89,44 +89,43 @@ class Settings(StorageSettings):
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
     """Name of this deployment, `a-z 0-9 -`, at most 32.
 
-    Two deployments on the same hub and container registry never share a token. Changing it later
-    gives devices that are onboarded anew other names; those that have a record keep theirs. A
-    device's tag speaks to every deployment whose policy has its hub: give each hub to one.
+    Two deployments on the same hub and container registry never share a token. After a change,
+    devices with a record keep their names; newly onboarded devices get other ones. A device's tag
+    opts it in to every deployment whose policy lists its hub: list each hub in one deployment.
     """
     policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
-    """Who may ask for what, as JSON: the hubs, registries and sites that requests may name."""
+    """The hubs, registries and sites that requests may name, as JSON."""
     key_vault_url: HttpsUrl
-    """The vault that keeps the passwords, `https://<name>.vault.azure.net`."""
+    """The vault that stores the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
-    """Days until a password expires by itself, 1 to 3650. It is renewed at about half of that."""
+    """Days until a password expires, 1 to 3650. firstpull renews it after about half of them."""
     sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
-    """Share of the fleet, 0 to 100, that one sweep may revoke by itself for being gone.
+    """Share of the fleet, 0 to 100, that one sweep may revoke without approval.
 
-    Gone is what its hub does not have any more. Of more it revokes none until somebody approves.
-    One device it always may.
+    The sweep revokes devices that their hub no longer has. If there are more than this share, it
+    revokes none until a person approves. Above 0, it may always revoke one device.
     """
 
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 
-    Several with commas between them, while one is being replaced. None switches signed webhooks
-    off.
+    Separate several keys with commas while you replace one. Without a key, signed webhooks are off.
     """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
-    """Azure Resource Manager. Another one in a sovereign cloud, as the next two are."""
+    """Address of Azure Resource Manager. A sovereign cloud has other values here and below."""
     arm_audience: HttpsUrl = "https://management.azure.com"
-    """What tokens for Azure Resource Manager are issued for."""
+    """Audience of the access tokens for Azure Resource Manager."""
     iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
-    """What tokens for IoT Hub are issued for."""
+    """Audience of the access tokens for IoT Hub."""
 
     application_insights: Annotated[
         str | None, Field(validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
     ] = None
-    """Where traces, metrics and log events go. None keeps them to the host's log."""
+    """Where traces, metrics and log events go. Without it, log events go to the host's log only."""
 
     client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
-    """Client id of the user-assigned identity to use. Without it the system-assigned one."""
+    """Client id of the user-assigned identity. Without it, the app uses the system-assigned one."""
 
     @property
     def password_validity(self) -> timedelta:
@@ -135,17 +134,18 @@ class Settings(StorageSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process's environment. Raises SettingsError naming all that is wrong."""
-    # The storage settings alone, too: pydantic compares fields only where all of them hold.
+    """The settings in this process's environment. Raises SettingsError with every error."""
+    # pydantic validates a whole model only if each field is valid, so the storage settings are
+    # validated alone too.
     problems = _problems_of(StorageSettings) | _problems_of(Settings)
     if problems:
         lines = [f"  {name}: {problem}" for name, problem in problems.items()]
-        raise SettingsError("firstpull's settings do not hold:\n" + "\n".join(lines))
+        raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
     return Settings.model_validate({})
 
 
 def _problems_of(model: type[BaseSettings]) -> dict[str, str]:
-    """By the name of the setting, with the place in it."""
+    """The errors by setting, each with its path in the setting."""
     try:
         model.model_validate({})
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""Which devices differ from their records, and which come or go: pure functions of an inventory.
+"""Which devices differ from their records, which are new, and which are gone.
 
-An inventory is minutes old when it is used: a device that differs is reconciled, which observes
-it again, and a device that seems to be gone is read again before it is revoked.
+These are pure functions of an inventory. An inventory may be minutes old, so a pass observes a
+device with drift again, and the sweep reads a device that seems gone again before it revokes it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from firstpull.reconcile.checks import (
 from firstpull.reconcile.warnings import warnings_for
 
 _NOT_COMPARED = (State.PENDING, State.BLOCKED, State.REVOKING, State.REVOKED)
-"""A pass is about to begin, or could mend nothing until a person acts."""
+"""States in which a pass is due anyway, or could repair nothing until a person acts."""
 
 
 def drift_of(
     record: DeviceRecord, inventory: Inventory, *, deployment: str
 ) -> tuple[Difference, ...]:
-    """What differs; nothing of a device that a worker is writing to or has observed since."""
+    """What differs; nothing for a device that a worker is writing to or has observed since."""
     status = record.status
     is_compared = status.observed_at is not None and status.condition.state not in _NOT_COMPARED
     if not is_compared or record.claim is not None or is_newer(record, inventory):
@@ -37,7 +37,7 @@ def drift_of(
 
 
 def warnings_of(record: DeviceRecord, inventory: Inventory) -> tuple[DeviceWarning, ...]:
-    """The warnings of now; those of the record where its container registry was not read."""
+    """The current warnings, or the record's if its container registry was not read."""
     grant = record.status.grant
     registry = inventory.registries.get(grant.ref.registry) if grant is not None else None
     if grant is None or registry is None:
@@ -53,7 +53,7 @@ def warnings_of(record: DeviceRecord, inventory: Inventory) -> tuple[DeviceWarni
 
 
 def gone_devices(inventory: Inventory) -> tuple[DeviceKey, ...]:
-    """The devices that their hub had, and that its query does not show any more."""
+    """The devices that their hub had, and that its query no longer returns."""
     return tuple(
         record.device
         for record in inventory.records
@@ -64,28 +64,26 @@ def gone_devices(inventory: Inventory) -> tuple[DeviceKey, ...]:
 
 
 def opted_in_devices(inventory: Inventory, *, tag: str) -> tuple[DeviceKey, ...]:
-    """The devices that opt in by their tag and have no record, or only another one's tombstone."""
+    """The devices that opt in by their tag and have no record, or only an old tombstone."""
     records = by_device(inventory.records)
     found = []
     for hub, twins in inventory.twins.items():
         for device_id, twin in twins.items():
             device = DeviceKey(hub=hub, device_id=device_id)
             record = records.get(device)
-            other = (
-                record is not None
-                and record.is_tombstone
-                and record.status.hub_device_etag != twin.device_etag
+            is_unknown = record is None or (
+                record.is_tombstone and record.status.hub_device_etag != twin.device_etag
             )
-            if tag in twin.tags and (record is None or other):
+            if tag in twin.tags and is_unknown:
                 found.append(device)
     return tuple(found)
 
 
 def is_at_rest(record: DeviceRecord, inventory: Inventory) -> bool:
     """Whether the device has what it should have, and no pass is under way or due."""
-    done = record.is_converged and record.spec.revocation is None
-    waits = record.claim is None and record.schedule.due_at > inventory.at
-    return done and waits and record.spec.rotation is None and not record.status.retiring
+    is_done = record.is_converged and record.spec.revocation is None
+    is_idle = record.claim is None and record.schedule.due_at > inventory.at
+    return is_done and is_idle and record.spec.rotation is None and not record.status.retiring
 
 
 def is_newer(record: DeviceRecord, inventory: Inventory) -> bool:
@@ -95,7 +93,7 @@ def is_newer(record: DeviceRecord, inventory: Inventory) -> bool:
 
 
 def _snapshot(record: DeviceRecord, inventory: Inventory, *, deployment: str) -> Snapshot | None:
-    """What the checks compare, of an inventory; None for a device without a grant."""
+    """The snapshot of a device in an inventory; None for a device without a grant."""
     grant = record.status.grant
     if grant is None:
         return None
@@ -108,13 +106,13 @@ def _snapshot(record: DeviceRecord, inventory: Inventory, *, deployment: str) ->
         secret=_stored_state(record, inventory, grant.names.secret),
         twin=inventory.twin(record.device),
     )
-    there = inventory.registries.get(grant.ref.registry)
-    if there is None:
+    found = inventory.registries.get(grant.ref.registry)
+    if found is None:
         return snapshot
     registry = RegistrySnapshot(
-        token=there.tokens.get(grant.names.token),
-        scope_map=there.scope_maps.get(snapshot.wanted_scope_map),
-        connected_registry=there.connected_registry(grant.ref),
+        token=found.tokens.get(grant.names.token),
+        scope_map=found.scope_maps.get(snapshot.wanted_scope_map),
+        connected_registry=found.connected_registry(grant.ref),
     )
     return replace(snapshot, registry=registry)
 
@@ -122,9 +120,9 @@ def _snapshot(record: DeviceRecord, inventory: Inventory, *, deployment: str) ->
 def _stored_state(
     record: DeviceRecord, inventory: Inventory, name: str
 ) -> StoredSecretState | None:
-    """By the latest version, which is all that a listing shows.
+    """The state of a secret by its latest version, the only one that a listing shows.
 
-    A disabled one that a pass has seen is no news: the delivered version is another.
+    A disabled latest version that a pass has already seen is not the delivered one.
     """
     if inventory.secrets is None:
         return None

@@ -1,4 +1,4 @@
-"""The gauges: how the fleet is, read now and then."""
+"""The gauges: figures of the whole fleet, measured by a timer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from firstpull.observability import telemetry
 
 @dataclass(frozen=True, kw_only=True)
 class Gauges:
-    """Reads the records by pages, the sites and the last sweep's report."""
+    """Measures the fleet from the records, the sites and the last sweep's report."""
 
     records: Records
     sites: Sites
@@ -35,10 +35,10 @@ class Gauges:
         age = self._seconds_since(oldest) if oldest is not None else 0
         telemetry.OLDEST_UNACKNOWLEDGED.set(age)
         await self._measure_sweep()
-        await self._measure_clients()  # last: it asks Azure Resource Manager, which may refuse
+        await self._measure_clients()  # last: Azure Resource Manager may not answer
 
     async def _measure_clients(self) -> None:
-        """What is not known now is not told: none free would be another word."""
+        """Skip registries that did not answer: reporting 0 free would be wrong."""
         view = await self.sites.view()
         for site in (*view.sites, *(_alone(room) for room in view.others)):
             if all(room.state != UNKNOWN for room in site.rooms):
@@ -46,12 +46,11 @@ class Gauges:
                 telemetry.SITE_FREE.set(site.free, {"site": site.name})
         rooms = {*view.others, *(room for site in view.sites for room in site.rooms)}
         for room in (room for room in rooms if room.state != UNKNOWN):
-            ref = {
-                "container_registry": room.ref.registry.name,
-                "connected_registry": room.ref.name,
-            }
-            telemetry.CLIENTS_USED.set(room.used, ref)
-            telemetry.CLIENTS_FREE.set(room.free, ref)
+            attributes = telemetry.RegistryAttributes(
+                container_registry=room.ref.registry.name, connected_registry=room.ref.name
+            )
+            telemetry.CLIENTS_USED.set(room.used, attributes)
+            telemetry.CLIENTS_FREE.set(room.free, attributes)
 
     async def _measure_sweep(self) -> None:
         stored = await self.sweeps.get()
@@ -64,12 +63,12 @@ class Gauges:
 
 
 def _alone(room: Room) -> SiteRoom:
-    """A connected registry in no site, as one: by its place, for two may have the same name."""
+    """A connected registry in no site, as a site of its own with an unambiguous name."""
     return SiteRoom(name=str(room.ref), rooms=(room,))
 
 
 def _unanswered_since(record: DeviceRecord) -> datetime | None:
-    """Since when a delivery waits for its device's word."""
+    """The time of a delivery that its device has not acknowledged, else None."""
     if record.status.delivery is None or record.status.acknowledged_at is not None:
         return None
     if record.spec.revocation is not None:

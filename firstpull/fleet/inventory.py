@@ -1,4 +1,4 @@
-"""Everything there is, read by pages and queries: what a sweep compares with the records."""
+"""The inventory: everything in Azure that a sweep compares with the records."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Rec
 
 @dataclass(frozen=True, kw_only=True)
 class RegistryInventory:
-    """What a container registry holds, by name; connected registries by it in lower case."""
+    """The contents of a container registry by name; connected registries by lower-case name."""
 
     tokens: Mapping[str, Token]
     scope_maps: Mapping[str, ScopeMap]
     connected_registries: Mapping[str, ConnectedRegistry]
 
     def connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
-        """The connected registry of a place, however the policy spells it."""
+        """The connected registry of a reference, whose name may differ in case."""
         return self.connected_registries.get(ref.name.casefold())
 
     def synced_by(self, connected_registry: ConnectedRegistry) -> frozenset[str] | None:
-        """The scope actions that a connected registry syncs, None where that is not to be seen."""
+        """The scope actions that a connected registry syncs, None if they are not known."""
         if connected_registry.sync_token_id is None:
             return None
         token = self.tokens.get(connected_registry.sync_token_id.name)
@@ -52,9 +52,9 @@ class RegistryInventory:
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What was there at `at`. What could not be read is missing, and named in `unread`.
+    """What existed at `at`. A source that could not be read is missing, and named in `unread`.
 
-    The records were read last: what was there before them and that none names has no record.
+    Records are read last, so a resource that no record names is an orphan.
     """
 
     at: datetime
@@ -63,13 +63,13 @@ class Inventory:
     ledgers: Mapping[ConnectedRegistryRef, Ledger]
     secrets: Mapping[str, StoredSecret] | None
     twins: Mapping[str, Mapping[str, Twin]]
-    """By hub and device id, as the hub's query shows them."""
+    """By hub and device id, as the hub's query returns them."""
     unread: tuple[str, ...]
     knows_all_records: bool = True
-    """False where what seems to have no record may have one that cannot be read."""
+    """False if some record cannot be read, so a resource without a record may have one."""
 
     def twin(self, device: DeviceKey) -> Twin | None:
-        """The twin of a device, None where its hub shows none or was not read."""
+        """The twin of a device, None if its hub has none or was not read."""
         return self.twins.get(device.hub, {}).get(device.device_id)
 
 
@@ -86,10 +86,10 @@ class InventoryReader:
     clock: Clock
 
     async def take(self) -> Inventory:
-        """Read everything, the records last. Raises what reading them raises, and nothing else."""
+        """A new inventory. Raises only what reading the records raises."""
         at = self.clock.now()
         unread: list[str] = []
-        named, _ = await self._all_records()  # which registries and hubs there are to be read
+        named, _ = await self._all_records()  # they name the registries and hubs to read
         live = [record for record in named if not record.is_tombstone]
         registries = dict.fromkeys(self.policy.container_registries)
         registries |= {h.ref.registry: None for r in live for h in r.grants}
@@ -104,7 +104,7 @@ class InventoryReader:
         )
         records, unreadable = await self._all_records()
         unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
-        twins = await self._with_the_unlisted(dict(zip(hubs, listed, strict=True)), records, unread)
+        twins = await self._all_twins(dict(zip(hubs, listed, strict=True)), records, unread)
         return Inventory(
             at=at,
             registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
@@ -116,15 +116,15 @@ class InventoryReader:
             unread=tuple(unread),
         )
 
-    async def _with_the_unlisted(
+    async def _all_twins(
         self,
         listed: Mapping[str, tuple[ListedDevice, ...] | None],
         records: Iterable[DeviceRecord],
         unread: list[str],
     ) -> dict[str, dict[str, Twin]]:
-        """The twins by hub, those too that have neither tag nor delivery and a record.
+        """The twins by hub, with those of recorded devices that the listing does not return.
 
-        Such a device was adopted, or somebody emptied its twin. They are asked for together.
+        A listing misses the twin of an adopted device, and a twin that another tool emptied.
         """
         known = {
             hub: {device.device_id: device.twin for device in devices}
@@ -162,13 +162,13 @@ class InventoryReader:
         return stored.value if stored is not None else Ledger()
 
     async def read_again(self, registry: RegistryId, inventory: Inventory) -> Inventory:
-        """The same inventory with the tokens of one container registry, and the records, of now."""
-        there = inventory.registries[registry]
+        """The inventory of one container registry with its tokens and the records read again."""
+        before = inventory.registries[registry]
         tokens = await self.registries.list_tokens(registry)
         records, unreadable = await self._all_records()
         return replace(
             inventory,
-            registries={registry: replace(there, tokens={token.name: token for token in tokens})},
+            registries={registry: replace(before, tokens={token.name: token for token in tokens})},
             records=records,
             knows_all_records=not unreadable,
         )
@@ -181,7 +181,7 @@ class InventoryReader:
 
 
 async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T | None:
-    """What is read, or None and a word on why not."""
+    """The result of a read, or None after an error, which is added to `unread`."""
     try:
         return await reading
     except FirstpullError as error:
@@ -190,5 +190,5 @@ async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T 
 
 
 def by_device(records: Iterable[DeviceRecord]) -> dict[DeviceKey, DeviceRecord]:
-    """The records by their devices."""
+    """The records by device."""
     return {record.device: record for record in records}

@@ -1,4 +1,4 @@
-"""What this deployment made and no record names any more: pure functions of an inventory."""
+"""Orphans: what this deployment made and no record names. Pure functions of an inventory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from firstpull.model.sweep_report import Kind, Orphan
 from firstpull.model.twin_entry import entries_in
 
 SCOPE_MAP_REST = timedelta(hours=24)
-"""How long nothing must refer to a scope map before it is removed."""
+"""How long a scope map must be unreferenced before the sweep removes it."""
 
 
 def orphans(inventory: Inventory, *, deployment: str) -> tuple[Orphan, ...]:
-    """What is this deployment's and no record names.
+    """Everything of this deployment that no record names.
 
-    A name alone makes nothing ours: a secret says in its tags whose it is and which token it is
-    for, the ledgers hold our clients, and a device's own token has the name that we would give it.
+    A prefix of a name proves nothing. The tags of a secret name its deployment and token, a
+    ledger has this deployment's clients, and a device's own token has its derived name.
     """
     return tuple(
         sorted(
@@ -38,10 +38,10 @@ def orphans(inventory: Inventory, *, deployment: str) -> tuple[Orphan, ...]:
 def unreferenced_scope_maps(
     inventory: Inventory, *, deployment: str, before: Mapping[ScopeMapId, datetime]
 ) -> dict[ScopeMapId, datetime]:
-    """This deployment's scope maps to which no token and no record refers, and since when.
+    """This deployment's scope maps that no token and no record refers to, and since when.
 
-    Of a container registry that was not read, the entries of `before` stay. Where a record
-    cannot be read, none is unreferenced.
+    The entries of `before` stay for a container registry that was not read. If a record cannot
+    be read, no scope map counts as unreferenced.
     """
     if not inventory.knows_all_records:
         return {}
@@ -56,9 +56,9 @@ def unreferenced_scope_maps(
         for scope_map_id, since in before.items()
         if scope_map_id.registry not in inventory.registries
     }
-    for registry, there in inventory.registries.items():
-        used = {token.scope_map_id for token in there.tokens.values()}
-        for name, scope_map in there.scope_maps.items():
+    for registry, contents in inventory.registries.items():
+        used = {token.scope_map_id for token in contents.tokens.values()}
+        for name, scope_map in contents.scope_maps.items():
             scope_map_id = registry.scope_map(name)
             ours = scope_map_name(scope_map.actions, deployment=deployment) == name
             if ours and scope_map_id not in used and scope_map_id not in wanted:
@@ -67,7 +67,7 @@ def unreferenced_scope_maps(
 
 
 def clients_of(inventory: Inventory, ref: ConnectedRegistryRef) -> frozenset[TokenId]:
-    """The tokens that the records have at a connected registry."""
+    """The tokens that records name as clients of a connected registry."""
     return frozenset(
         ref.registry.token(grant.names.token)
         for record in inventory.records
@@ -78,7 +78,7 @@ def clients_of(inventory: Inventory, ref: ConnectedRegistryRef) -> frozenset[Tok
 
 
 def _explains(record: DeviceRecord, inventory: Inventory) -> bool:
-    """Whether a record explains what it names: a tombstone's things should be gone."""
+    """Whether the resources that a record names may exist: a tombstone's should be gone."""
     return not record.is_tombstone or is_newer(record, inventory)
 
 
@@ -104,8 +104,8 @@ def _orphaned_tokens(inventory: Inventory, deployment: str) -> Iterator[Orphan]:
         for hub, twins in inventory.twins.items()
         for device_id in twins
     }
-    for registry, there in inventory.registries.items():
-        for name in there.tokens:
+    for registry, contents in inventory.registries.items():
+        for name in contents.tokens:
             ours = name in tagged or name in own or (registry, name) in listed
             if ours and (registry, name) not in explained:
                 yield Orphan(kind=Kind.TOKEN, name=name, where=registry.name)

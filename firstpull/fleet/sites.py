@@ -1,4 +1,4 @@
-"""How full the sites are: what their connected registries hold, and in what state they are."""
+"""How full the sites are, and the state of their connected registries."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.ports import ContainerRegistries, Ledgers
 
 NOT_FOUND = "NotFound"
-"""The state of a connected registry that the policy lists and Azure does not know."""
+"""The state of a connected registry that the policy lists but that does not exist."""
 UNKNOWN = "Unknown"
-"""The state of one whose container registry did not answer."""
+"""The state of a connected registry whose container registry did not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """A connected registry's clients.
+    """The clients of a connected registry.
 
-    `used` counts `ours`, room held for devices on their way among them, and `foreign`, the
-    tokens of others. `state` is Azure's word: Online, Offline, Syncing, Unhealthy.
+    `ours` are the entries of the ledger, reservations included; `foreign` are the other listed
+    tokens. `state` is Azure's Online, Offline, Syncing or Unhealthy, NOT_FOUND or UNKNOWN.
     """
 
     ref: ConnectedRegistryRef
@@ -38,36 +38,36 @@ class Room:
 
     @property
     def used(self) -> int:
-        """Clients there are, and room that is held."""
+        """The number of clients and reservations."""
         return self.ours + self.foreign
 
     @property
     def free(self) -> int:
-        """How many devices may still join; none where it does not exist, or is not known."""
+        """How many clients may still join; 0 if the registry does not exist or is unknown."""
         return 0 if self.state in (NOT_FOUND, UNKNOWN) else max(self.capacity - self.used, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteRoom:
-    """A site, its connected registries in the order in which they are filled."""
+    """A site, with its connected registries in the order in which devices fill them."""
 
     name: str
     rooms: tuple[Room, ...]
 
     @property
     def free(self) -> int:
-        """How many devices the site still takes."""
+        """How many clients the site still takes."""
         return sum(room.free for room in self.rooms)
 
     @property
     def used(self) -> int:
-        """Clients in all."""
+        """The number of clients and reservations of the whole site."""
         return sum(room.used for room in self.rooms)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SitesView:
-    """All that the policy lists: sites, and connected registries that are in none."""
+    """All sites of the policy, and its connected registries that are in no site."""
 
     sites: tuple[SiteRoom, ...]
     others: tuple[Room, ...]
@@ -82,9 +82,9 @@ class Sites:
     ledgers: Ledgers
 
     async def view(self) -> SitesView:
-        """One listing per container registry, one ledger per connected registry.
+        """The room of all sites: one listing per container registry, one ledger per connected one.
 
-        Raises what a listing raises where none can be had.
+        Raises an error of the listings only if all of them fail.
         """
         entries = self.policy.connected_registries
         refs = [self.policy.ref_of(entry) for entry in entries]

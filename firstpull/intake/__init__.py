@@ -1,1 +1,1 @@
-"""Checks what callers and events ask for, and writes it into a record."""
+"""Validates requests and events, and writes them into the devices' records."""

@@ -1,8 +1,8 @@
-"""The Device Provisioning Service's custom allocation: which hub, and what the device may pull.
+"""The Device Provisioning Service's custom allocation: a hub, and what the device may pull.
 
-The service calls at every registration and the device waits, so the answer comes at once: the
-hub, and a twin that opts the device in. The work is the queue's: the device does not exist yet.
-The shapes are those of concepts-custom-allocation.
+The service calls at every registration while the device waits. So the answer has only the hub and
+a twin that opts the device in; the onboarding follows by the queue. The documents have the shape
+that concepts-custom-allocation describes.
 """
 
 from __future__ import annotations
@@ -15,32 +15,31 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from firstpull.config.fields import OnboardingTarget
 from firstpull.config.policy import HubPolicy, Policy
-from firstpull.intake.event_handler import OPT_IN_TAG
 from firstpull.intake.json_input import checked, read_object
 from firstpull.intake.requests import OnboardingRequest, request_for
 from firstpull.model.device_key import is_device_id
 from firstpull.model.errors import FieldError, Invalid, NotAllowed
 
 
-class _Called(BaseModel):
-    """Documents spell names in several ways, so they are read in lower case."""
+class _LowerCased(BaseModel):
+    """A document read with its names in lower case, because documents differ in their case."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
-class _Enrollment(_Called):
+class _Enrollment(_LowerCased):
     group: Annotated[str | None, Field(alias="enrollmentgroupid")] = None
     individual: Annotated[str | None, Field(alias="registrationid")] = None
     device_id: Annotated[str | None, Field(alias="deviceid")] = None
 
 
-class _DeviceContext(_Called):
+class _DeviceContext(_LowerCased):
     registration_id: Annotated[str, Field(alias="registrationid", min_length=1, max_length=128)]
     current_hub: Annotated[str | None, Field(alias="currentiothubhostname")] = None
     current_device_id: Annotated[str | None, Field(alias="currentdeviceid")] = None
 
 
-class _Call(_Called):
+class _Call(_LowerCased):
     group: Annotated[_Enrollment | None, Field(alias="enrollmentgroup")] = None
     individual: Annotated[_Enrollment | None, Field(alias="individualenrollment")] = None
     device: Annotated[_DeviceContext, Field(alias="deviceruntimecontext")]
@@ -49,55 +48,44 @@ class _Call(_Called):
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """Which hub a device goes to. `request` is None for a device that is left alone."""
+    """The hub for a device. `request` is None if firstpull does not onboard the device."""
 
     hub: HubPolicy
     request: OnboardingRequest | None
 
-    def answer(self) -> dict[str, Any]:
-        """What the provisioning service is told. The twin counts at the first assignment only."""
-        view: dict[str, Any] = {"iotHubHostName": self.hub.host}
-        if self.request is not None:
-            tag = self.request.model_dump(
-                mode="json", by_alias=True, exclude_none=True, exclude={"device_id", "hub"}
-            )
-            view["initialTwin"] = {"tags": {OPT_IN_TAG: tag}, "properties": {"desired": {}}}
-        return view
-
 
 def allocate(body: bytes, policy: Policy) -> Allocation:
-    """Where a device goes that registers. Raises Invalid, and NotAllowed where no hub is listed.
+    """The hub and the request for a device that registers. Raises Invalid and NotAllowed.
 
-    The target comes from the policy, by the enrollment's name; what the device sends about
-    itself is not asked.
+    The policy's entry for the enrollment gives the target; the device's own payload is ignored.
     """
     call = checked(_Call, _lower_names(read_object(body)))
     enrollment = call.group or call.individual
     if enrollment is None or (call.group is not None and call.individual is not None):
         raise Invalid(
-            "The request is not a provisioning service's.",
+            "The request is not from a provisioning service.",
             errors=(FieldError("", "name either enrollmentGroup or individualEnrollment"),),
         )
     hub = _hub(call, policy)
     device_id = call.device.current_device_id or enrollment.device_id or call.device.registration_id
     if not is_device_id(device_id):
         error = FieldError("/deviceRuntimeContext/registrationId", "is not an IoT Hub device id")
-        raise Invalid("The request names no possible device.", errors=(error,))
+        raise Invalid("The request has an impossible device id.", errors=(error,))
     target = _target(enrollment, policy)
     request = request_for(target, device_id=device_id, hub=hub.host) if target is not None else None
     return Allocation(hub=hub, request=request)
 
 
 def _hub(call: _Call, policy: Policy) -> HubPolicy:
-    """The hub that has the device now, else the first linked one that the policy lists."""
+    """The hub that has the device now, else the first linked hub that the policy lists."""
     linked = {host.casefold(): host for host in call.linked_hubs}
     current = (call.device.current_hub or "").casefold()
     for host in (current, *linked):
         hub = next((h for h in policy.hubs if h.host.casefold() == host), None)
         if hub is not None and host in linked:
             return hub
-    error = FieldError("/linkedHubs", "none of them is listed in the policy")
-    raise NotAllowed("The policy lists none of these hubs.", errors=(error,))
+    error = FieldError("/linkedHubs", "the policy lists none of them")
+    raise NotAllowed("The policy lists none of the linked hubs.", errors=(error,))
 
 
 def _target(enrollment: _Enrollment, policy: Policy) -> OnboardingTarget | None:

@@ -1,7 +1,7 @@
-"""What events say: that a device or a secret changed. Events are hints, never facts.
+"""Reads Event Grid events: which device or secret changed.
 
-They come at least once, in any order, late, and with placeholder contents
-(iot-hub-event-grid, delivery-and-retry). So only names are taken from them.
+Events arrive at least once, in any order, late, and with placeholder contents
+(iot-hub-event-grid, delivery-and-retry). So firstpull takes only names and times from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _EXPIRY = ("Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpi
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceEvent:
-    """A device was created in a hub, or deleted there. `hub_name` is the hub's short name."""
+    """A hub created or deleted a device. `hub_name` is the hub's short name."""
 
     hub_name: str
     device_id: str
@@ -35,7 +35,7 @@ class DeviceEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class SecretEvent:
-    """A secret has a new version, or one that expires. `vault_host` is the vault's host name."""
+    """A secret has a new or an expiring version. `vault_host` is the vault's host name."""
 
     vault_host: str
     secret: str
@@ -45,7 +45,7 @@ class SecretEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownEvent:
-    """An event of a kind that nothing is done about."""
+    """An event of a kind that firstpull ignores."""
 
     kind: str
 
@@ -54,7 +54,7 @@ GridEvent = DeviceEvent | SecretEvent | UnknownEvent
 
 
 class _Event(BaseModel):
-    """The envelope, in either schema. Both may gain fields, so others are let through."""
+    """The envelope, in either schema. Unknown fields are ignored: both schemas may grow."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -88,7 +88,7 @@ class _SecretData(BaseModel):
 
 
 def read_event(document: object) -> GridEvent:
-    """The notice of one event. Raises Invalid when it is malformed."""
+    """The event in a document. Raises Invalid if the document is malformed."""
     event = checked(_Event, document)
     if event.kind in (_CREATED, _DELETED):
         return _device_event(event)
@@ -109,7 +109,7 @@ def _device_event(event: _Event) -> GridEvent:
         return UnknownEvent(kind=f"{event.kind} of a module")
     if not is_device_id(data.device_id):
         error = FieldError("/data/deviceId", "is not an IoT Hub device id")
-        raise Invalid("The event names no possible device.", errors=(error,))
+        raise Invalid("The event has an impossible device id.", errors=(error,))
     return DeviceEvent(
         hub_name=data.hub_name,
         device_id=data.device_id,

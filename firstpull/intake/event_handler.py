@@ -1,4 +1,4 @@
-"""Acting on notices: a known device is looked at, a new one is onboarded if it opts in."""
+"""Handles events: reconciles a known device, and onboards a new device that opts in."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from firstpull.model.errors import FieldError, Invalid
 from firstpull.model.pagination import every_record
 from firstpull.model.ports import Hubs, Query, Records
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 OPT_IN_TAG = "firstpull"
-"""The twin tag by which a device opts in: what an onboarding request says of its target."""
+"""The twin tag by which a device opts in. It holds the target of an onboarding request."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventHandler:
-    """What the event doors call."""
+    """Handles the events of the event triggers."""
 
     policy: Policy
     onboarding: Onboarding
@@ -36,19 +37,19 @@ class EventHandler:
     vault_host: str
 
     async def handle(self, event: GridEvent) -> None:
-        """Act on one notice. Raises Invalid when a device's tag asks for what cannot be."""
+        """Handle one event. Raises Invalid for a tag that is invalid or forbidden."""
         match event:
             case DeviceEvent():
                 await self._handle_device_event(event)
             case SecretEvent():
                 await self._handle_secret_event(event)
             case UnknownEvent():
-                emit("event.ignored", kind=event.kind)
+                emit(LogEvent.EVENT_IGNORED, kind=event.kind)
 
     async def _handle_device_event(self, event: DeviceEvent) -> None:
         hub = self.policy.hub_named(event.hub_name)
         if hub is None:
-            emit("event.ignored", kind="a device of a hub that the policy does not list")
+            emit(LogEvent.EVENT_IGNORED, kind="a device of a hub that the policy does not list")
             return
         device = DeviceKey(hub=hub.host, device_id=event.device_id)
         if not event.created:
@@ -68,14 +69,14 @@ class EventHandler:
         asked_at: datetime | None = None,
         by_tag_alone: bool = False,
     ) -> bool:
-        """Onboard a device that nothing was asked for yet, if it opts in. Returns whether it was.
+        """Onboard an unknown device if it opts in; returns whether it did.
 
-        It opts in by its tag, or, unless that alone counts, by being there at all where the
-        policy has a default. Raises Invalid when the tag asks for what cannot be.
+        A device opts in by its tag. Unless `by_tag_alone`, every device opts in where the policy
+        has a default. Raises Invalid for a tag that is invalid or forbidden.
         """
         if await self._is_known(device):
             return False
-        # An event's own twin is a placeholder, and a query's is old: the hub is read again.
+        # The twin of an event is a placeholder, and that of a query is old: read the hub.
         twin = await self.hubs.twin(device)
         if twin is None:
             return False
@@ -90,9 +91,9 @@ class EventHandler:
         return True
 
     async def _is_known(self, device: DeviceKey) -> bool:
-        """Whether the device has a record; a tombstone is another one's, of the same name.
+        """Whether a record is about this device.
 
-        The identity of a device that was revoked and is still there is the tombstone's.
+        A tombstone is not, if its device has gone and another device has the same id now.
         """
         stored = await self.records.get(device)
         if stored is None:
@@ -104,7 +105,7 @@ class EventHandler:
 
     async def _handle_secret_event(self, event: SecretEvent) -> None:
         if event.vault_host.casefold() != self.vault_host.casefold():
-            emit("event.ignored", kind="a secret of another vault")
+            emit(LogEvent.EVENT_IGNORED, kind="a secret of another vault")
             return
         async for record in every_record(self.records, Query(secret=event.secret)):
             if not (event.created and _is_ours(record, event.version)):
@@ -112,7 +113,7 @@ class EventHandler:
 
 
 def _is_ours(record: DeviceRecord, version: str) -> bool:
-    """Whether a worker made this version, or is about to say so."""
+    """Whether a worker made this version, or may just be making it."""
     delivered = (
         record.status.delivery is not None and record.status.delivery.secret_version == version
     )
@@ -120,7 +121,7 @@ def _is_ours(record: DeviceRecord, version: str) -> bool:
 
 
 def opt_in(twin: Twin) -> OnboardingTarget | None:
-    """What a device's tag asks for. Raises Invalid, with paths below the tag, when it is wrong."""
+    """The target in a device's tag, None without a tag. Raises Invalid with paths in the tag."""
     tag = twin.tags.get(OPT_IN_TAG)
     if tag is None:
         return None

@@ -1,4 +1,4 @@
-"""JSON that comes from outside: read strictly, every error with its path, nothing repeated."""
+"""Reads JSON input strictly. An error has a path, and repeats nothing of the input."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic_core import from_json
 from firstpull.model.errors import FieldError, Invalid
 
 MAX_BODY = 64 * 1024
-"""Bytes: as much as a storage queue message holds, so that every way in takes the same."""
+"""Bytes that a storage queue message holds; every endpoint and trigger has this limit."""
 
 
-def read_json(body: bytes) -> Any:  # noqa: ANN401 - whatever was sent
+def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     """The document in a body. Raises Invalid."""
     if len(body) > MAX_BODY:
         raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
@@ -35,21 +35,23 @@ def read_object(body: bytes) -> dict[str, Any]:
 
 
 def read_message(text: bytes) -> bytes:
-    """The JSON in a queue message, which may have been written plain or in base64.
+    """The JSON in a queue message, plain or in base64.
 
-    Event Grid and the functions host's own outputs write base64, people write either.
+    Event Grid and the outputs of the Functions host write base64; people write either.
     """
     stripped = text.strip()
     if stripped[:1] in (b"{", b"["):
         return stripped
     try:
-        return base64.b64decode(b"".join(stripped.split()), validate=True)  # in lines, some do
+        return base64.b64decode(
+            b"".join(stripped.split()), validate=True
+        )  # base64 may be split into lines
     except binascii.Error:
         return stripped
 
 
 def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
-    """A document as a model. Raises Invalid with all that is wrong."""
+    """A document as a model. Raises Invalid with every error."""
     try:
         return model.model_validate_json(json.dumps(document))
     except ValidationError as error:
@@ -58,6 +60,6 @@ def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
 
 
 def _field_error(location: tuple[int | str, ...], message: str) -> FieldError:
-    """A JSON pointer (RFC 6901) and what is wrong there; `""` is the whole document."""
+    """An error with its JSON pointer (RFC 6901); `""` is the whole document."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
     return FieldError("".join(f"/{part}" for part in parts), message.removeprefix("Value error, "))

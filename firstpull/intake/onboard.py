@@ -1,4 +1,4 @@
-"""The one way in: check what is asked for, write the intent into the record, hint the queue."""
+"""Onboards a device: validate the request, write the intent into the record, enqueue."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from firstpull.model.record_update import (
 from firstpull.model.scope_actions import DEFAULT_ACTION
 from firstpull.model.transitions import asked_again, new_record, with_intent, woken
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 LONGEST_WAIT = 20.0
-"""Seconds that a request may wait for its outcome."""
+"""Seconds that a request may wait for the device."""
 _POLL = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Onboarding:
-    """What every door calls."""
+    """Onboards devices, for every trigger and endpoint."""
 
     policy: Policy
     records: Records
@@ -39,28 +40,28 @@ class Onboarding:
     clock: Clock
 
     def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
-        """The device of an address. Raises Invalid for one that cannot be.
+        """The device in a request's address. Raises Invalid for an impossible one.
 
-        A hub that the policy lists no more may have devices that are to be looked up and revoked.
+        The policy need not list the hub: callers may still read and revoke its devices.
         """
         if not is_device_id(device_id):
             error = FieldError("deviceId", "is not an IoT Hub device id")
-            raise Invalid("The address names no possible device.", errors=(error,))
+            raise Invalid("The address has an impossible device id.", errors=(error,))
         listed = self.policy.hub(hub)
         host = listed.host if listed is not None else f"{hub}".lower()
         if not is_host(host):
             error = FieldError("hub", "is not the host name of a hub")
-            raise Invalid("The address names no possible device.", errors=(error,))
+            raise Invalid("The address has an impossible hub.", errors=(error,))
         return DeviceKey(hub=host, device_id=device_id)
 
     async def ask(
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
     ) -> DeviceRecord:
-        """Record what is wanted and have it worked on. Asking for the same again changes nothing.
+        """Record a request and enqueue the device. The same request again changes nothing.
 
-        `asked_at` is when a message was written, where that was earlier. Raises NotAllowed with
-        every path that the policy forbids, and Refused where the device has another place
-        already, or where something else was asked for later.
+        `asked_at` is when the message was written, if that was earlier. Raises NotAllowed with
+        every path that the policy forbids, and Refused if a later request exists or the device
+        already has another token than the one to adopt.
         """
         for _ in range(ATTEMPTS):
             stored, wanted = await self._stored_and_wanted(
@@ -78,16 +79,16 @@ class Onboarding:
     async def propose(
         self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
     ) -> DeviceRecord:
-        """The record that asking would write. Writes nothing; raises what asking raises."""
+        """The record that `ask` would write. Writes nothing; raises what `ask` raises."""
         _, wanted = await self._stored_and_wanted(
             request, requested_by=requested_by, asked_at=asked_at
         )
         return wanted
 
     async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
-        """Ask for a device that nothing was asked for yet; look at one that is known.
+        """Record the first request for a device; enqueue a known device unchanged.
 
-        An appearance is no wish: it does not undo what was asked for since the first.
+        A registration is not a caller's request, so it never replaces an earlier one.
         """
         if not await self.wake(self.device(request.device_id, hub=request.hub)):
             await self.ask(request, requested_by=requested_by)
@@ -95,14 +96,14 @@ class Onboarding:
     async def propose_introduction(
         self, request: OnboardingRequest, *, requested_by: str
     ) -> DeviceRecord:
-        """The record that introducing would leave. Writes nothing."""
+        """The record that `introduce` would write. Writes nothing."""
         stored = await self.records.get(self.device(request.device_id, hub=request.hub))
         if stored is not None:
             return stored.value
         return await self.propose(request, requested_by=requested_by)
 
     async def wake(self, device: DeviceKey) -> bool:
-        """Have a known device looked at now. False for one that no record names."""
+        """Make a known device due now and enqueue it. False for an unknown device."""
         now = self.clock.now()
         try:
             await update_record(self.records, device, lambda record: woken(record, now))
@@ -119,7 +120,7 @@ class Onboarding:
         return stored.value
 
     async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
-        """The record once its generation has come to an end or to a stop, or after `seconds`."""
+        """The record when its generation is done, waits or is blocked; or after `seconds`."""
         asked, give_up = record, self.clock.now() + timedelta(seconds=seconds)
         while not _at_rest(record, asked, now=self.clock.now()) and self.clock.now() < give_up:
             await self.clock.sleep(_POLL)
@@ -129,7 +130,7 @@ class Onboarding:
         return record
 
     async def page(self, query: Query) -> Page:
-        """Records, a page at a time."""
+        """A page of records."""
         return await self.records.page(query)
 
     async def _stored_and_wanted(
@@ -157,7 +158,7 @@ class Onboarding:
             if wanted.spec.generation == stored.value.spec.generation:
                 return written.value
         emit(
-            "device.intent.recorded",
+            LogEvent.DEVICE_INTENT_RECORDED,
             hub=wanted.device.hub,
             device_id=wanted.device.device_id,
             generation=wanted.spec.generation,
@@ -181,7 +182,7 @@ class Onboarding:
             errors.append(FieldError("/adopt", "is not among adoptableTokens of the policy"))
         if errors:
             raise NotAllowed(
-                "The policy does not allow this; `errors` says what.", errors=tuple(errors)
+                "The policy does not allow this; `errors` says why.", errors=tuple(errors)
             )
         return Intent(
             target=f"site {request.site}" if request.site else f"{request.connected_registry}",
@@ -200,7 +201,7 @@ def _forbidden(
     candidates: tuple[ConnectedRegistryPolicy, ...],
     actions: tuple[str, ...],
 ) -> Iterator[FieldError]:
-    """What any candidate forbids: a site is filled in order, so all of it must be allowed."""
+    """An error for each value that a candidate forbids: the device may get any of them."""
     for field, values in (("repositories", request.repositories), ("actions", actions)):
         for number, value in enumerate(values):
             asked = {field: (value,)}
@@ -208,23 +209,23 @@ def _forbidden(
                 if entry.forbids(
                     repositories=asked.get("repositories", ()), actions=asked.get("actions", ())
                 ):
-                    yield FieldError(f"/{field}/{number}", f"may not be asked for at {entry.name}")
+                    yield FieldError(f"/{field}/{number}", f"is not allowed at {entry.name}")
                     break
 
 
 def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
-    """The record that a request asks for, given the one there is. Raises Refused."""
+    """The record after a request. Raises Refused."""
     revoked = record.spec.revocation
     if revoked is None and record.spec.intent.asks_the_same(intent):
         return asked_again(record, intent, now=now)
     if revoked is not None and intent.at <= revoked.at:
         raise Refused(
-            "The device's access was taken away after this was asked for.",
+            "The device was revoked after this request.",
             reason=Reason.OUT_OF_DATE,
         )
     if intent.at.replace(microsecond=0) < record.spec.intent.at.replace(microsecond=0):
         raise Refused(
-            "Something else was asked for this device later than this.",
+            "There is a later request for this device.",
             reason=Reason.OUT_OF_DATE,
         )
     grant = record.status.grant
@@ -237,11 +238,11 @@ def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> De
 
 
 def _at_rest(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
-    """Whether it is done; or was looked at since the asking, waits, and nobody woke it."""
-    waits = record.status.condition.state in (State.WAITING, State.BLOCKED)
-    looked_at = (
+    """Whether the device is done, or a pass since the request has left it waiting or blocked."""
+    is_held_up = record.status.condition.state in (State.WAITING, State.BLOCKED)
+    had_a_pass = (
         record.claim is None
         and record.schedule.due_at != asked.schedule.due_at
         and record.schedule.due_at > now
     )
-    return record.is_converged or (waits and looked_at)
+    return record.is_converged or (is_held_up and had_a_pass)

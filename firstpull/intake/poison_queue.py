@@ -1,7 +1,8 @@
-"""Messages that could not be taken: kept with their reason, listed, and sent again.
+"""Rejected messages: keep them with their reason, list them, and send them again.
 
-A message that a door refuses is moved to `<queue>-poison` in an envelope with the reason. One
-that the host gave up on is there as it was, and its reason is `HandlerFailed`.
+firstpull moves a message that it refuses to `<queue>-poison`, in an envelope with the reason. The
+Functions host moves a message whose handler keeps failing there unchanged; its reason is
+`HandlerFailed`.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from firstpull.model.ports import Records
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import with_rejection
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 QUEUES = ("device-onboarding", "device-events", "device-work")
-"""The queues whose poison is kept."""
+"""The queues that have a poison queue."""
 _LONGEST_MESSAGE = 64 * 1024
-"""Bytes that a storage queue takes."""
+"""Bytes that a storage queue takes in one message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredMessage:
-    """A message as it lies in a poison queue."""
+    """A message as a poison queue has it."""
 
     id: str
     text: str
@@ -40,22 +42,22 @@ class StoredMessage:
 
 
 class PoisonQueues(Protocol):
-    """The poison queues' own storage. `queue` is always the name without `-poison`."""
+    """The port to the poison queues. `queue` is always the name without `-poison`."""
 
     async def keep(self, queue: str, text: str) -> None:
-        """Put a message into the poison queue, for good."""
+        """Put a message into the poison queue, without expiry."""
         ...
 
     async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
-        """The oldest messages, 32 at the most; they stay as they are."""
+        """The oldest messages, at most 32; the queue keeps them unchanged."""
         ...
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:
-        """Put `text` into the queue and take the message out of poison. False when it has gone."""
+        """Put `text` into the queue and remove the rejected message. False if it has gone."""
         ...
 
     async def discard(self, queue: str, message_id: str) -> bool:
-        """Take a message out of poison. False when it has gone."""
+        """Remove a message from the poison queue. False if it has gone."""
         ...
 
 
@@ -75,7 +77,7 @@ class _Envelope(StrictModel):
 
 @dataclass(frozen=True, kw_only=True)
 class PoisonMessage:
-    """A kept message with its reason. `errors` are (path, message)."""
+    """A rejected message with its reason. `errors` are (path, message)."""
 
     queue: str
     id: str
@@ -88,7 +90,7 @@ class PoisonMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Poison:
-    """Keeps, lists, resends and discards."""
+    """Keeps, lists, resends and discards rejected messages."""
 
     queues: PoisonQueues
     records: Records
@@ -96,9 +98,9 @@ class Poison:
     clock: Clock
 
     async def keep(self, queue: str, text: str, refusal: Invalid) -> None:
-        """Keep a message that a door refused, and say so on the device's record.
+        """Keep a refused message, and note the refusal on the device's record.
 
-        One that does not fit with its reason is kept without.
+        A message that is too long for the envelope is kept without its reason.
         """
         envelope = _Envelope(
             rejected="firstpull",
@@ -110,32 +112,32 @@ class Poison:
         ).model_dump_json(by_alias=True)
         fits = len(envelope.encode()) <= _LONGEST_MESSAGE
         await self.queues.keep(queue, envelope if fits else text)
-        emit_warning("message.rejected", queue=queue, reason=refusal.reason.value)
+        emit_warning(LogEvent.MESSAGE_REJECTED, queue=queue, reason=refusal.reason.value)
         await self._note_on_record(text.encode(), refusal)
 
     async def list(self, queue: str | None) -> tuple[PoisonMessage, ...]:
-        """The kept messages of a queue, or of all. Raises Invalid for an unknown queue."""
+        """The rejected messages of a queue, None for all. Raises Invalid for an unknown queue."""
         found = []
         for name in _named(queue):
             found += [_opened(name, message) for message in await self.queues.peek(name)]
         return tuple(found)
 
     async def find(self, queue: str, message_id: str) -> PoisonMessage:
-        """One kept message. Raises NotKnown."""
+        """One rejected message. Raises NotKnown."""
         for message in await self.list(queue):
             if message.id == message_id:
                 return message
         raise _gone(queue)
 
     async def resend(self, queue: str, message_id: str) -> PoisonMessage:
-        """Put a message back into its queue, as it came. Raises NotKnown."""
+        """Put a message back into its queue unchanged. Raises NotKnown."""
         message = await self.find(queue, message_id)
         if not await self.queues.resend(queue, message_id, message.message):
             raise _gone(queue)
         return message
 
     async def discard(self, queue: str, message_id: str) -> None:
-        """Throw a message away. Raises NotKnown."""
+        """Delete a message. Raises NotKnown."""
         (name,) = _named(queue)
         if not await self.queues.discard(name, message_id):
             raise _gone(queue)
@@ -149,10 +151,10 @@ class Poison:
         try:
             await self.records.replace(with_rejection(stored.value, rejection), etag=stored.etag)
         except Conflict:
-            return  # the record is being worked on; the message itself holds its reason
+            return  # another writer changed the record; the envelope still has the reason
 
     def _device_in(self, body: bytes) -> DeviceKey | None:
-        """The device that a refused message names, where it names one that could be."""
+        """The device that a refused message names, None if it names none of a listed hub."""
         try:
             document = read_object(read_message(body))
         except Invalid:
@@ -180,7 +182,7 @@ def _opened(queue: str, stored: StoredMessage) -> PoisonMessage:
             queue=queue,
             id=stored.id,
             reason=Reason.HANDLER_FAILED,
-            detail="The host gave up on it; firstpull's log of that time says why.",
+            detail="Every attempt to handle the message failed; firstpull's log says why.",
             errors=(),
             kept_at=stored.inserted_at,
             message=stored.text,

@@ -1,4 +1,4 @@
-"""The requests: what a caller may say."""
+"""The requests that callers may send."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firstpull.model.device_key import DEVICE_ID, is_device_id
 from firstpull.model.errors import FieldError, Invalid
 
 TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
-"""Names of tokens (the container registry's REST specification)."""
+"""Token names that a container registry allows (its REST specification)."""
 
 
 def _device_id(value: str) -> str:
@@ -31,42 +31,42 @@ DeviceId = Annotated[
 
 
 class OnboardingRequest(OnboardingTarget):
-    """What `POST /api/devices` takes. Every way in takes the same document."""
+    """The body of `POST /api/devices`, which every other trigger takes too."""
 
     device_id: DeviceId
     hub: Name | None = None
     adopt: Annotated[str, Field(pattern=TOKEN_NAME)] | None = None
-    """An existing token to take over, by its name."""
+    """The name of an existing token to adopt."""
 
 
 class RotationRequest(StrictModel):
-    """What `POST /api/devices/{deviceId}/rotate` takes."""
+    """The body of `POST /api/devices/{deviceId}/rotate`."""
 
     immediately: bool = False
-    """Whether the password of now ends at once, whoever uses it."""
+    """Whether the current password ends at once, even if the device uses it."""
 
 
 class SweepApproval(StrictModel):
-    """What `POST /api/sweep/approve` takes."""
+    """The body of `POST /api/sweep/approve`."""
 
     sweep: Name
     """The id of the sweep that holds devices."""
 
 
 def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequest:
-    """The request in a JSON body. `device_id` is the one of the address, where it names one.
+    """The request in a JSON body. `device_id` is the one in the address, if there is one.
 
-    Raises Invalid with every error and its path; nothing of the body is repeated in it.
+    Raises Invalid with every error and its path.
     """
     document = read_object(body)
     if device_id is not None and document.setdefault("deviceId", device_id) != device_id:
-        error = FieldError("/deviceId", "is not the device of the address")
+        error = FieldError("/deviceId", "is not the device in the address")
         raise Invalid("The body and the address name different devices.", errors=(error,))
     return checked(OnboardingRequest, document)
 
 
 def read_rotation(body: bytes) -> RotationRequest:
-    """The rotation that a JSON body asks for; no body asks for the usual one. Raises Invalid."""
+    """The request in a JSON body; the default request without a body. Raises Invalid."""
     return checked(RotationRequest, read_object(body)) if body else RotationRequest()
 
 
@@ -76,7 +76,7 @@ def read_approval(body: bytes) -> SweepApproval:
 
 
 def request_for(target: OnboardingTarget, *, device_id: str, hub: str) -> OnboardingRequest:
-    """The request that a device makes by appearing."""
+    """The onboarding request of a device that opts in to a target."""
     return OnboardingRequest.model_validate(
         {**dict(target), "device_id": device_id, "hub": hub}, by_name=True, by_alias=False
     )

@@ -1,4 +1,4 @@
-"""Taking a device's access away: by request, or because the device has gone from its hub."""
+"""Revokes a device: by request, or because its hub no longer has it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from firstpull.model.ports import Hubs, Records, WorkQueue
 from firstpull.model.record_update import device_not_known, update_record
 from firstpull.model.transitions import with_revocation
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revoking:
-    """Records that a device is to have no access, and has it worked on."""
+    """Records revocations and enqueues the devices."""
 
     records: Records
     queue: WorkQueue
@@ -24,24 +25,24 @@ class Revoking:
     clock: Clock
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
-        """Revoke a device. Raises NotKnown.
+        """Record that a device is revoked. Raises NotKnown.
 
-        Asking again changes nothing but what late messages are held against.
+        A second revoke only updates the time with which late messages are compared.
         """
         _, record = await self._write(device, self._revoked(requested_by))
         return record
 
     async def propose(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
-        """The record that a revoke would leave. Writes nothing. Raises NotKnown."""
+        """The record that `revoke` would write. Writes nothing. Raises NotKnown."""
         stored = await self.records.get(device)
         if stored is None:
             raise device_not_known(device)
         return self._revoked(requested_by)(stored.value)
 
     async def revoke_if_gone(self, device: DeviceKey, *, requested_by: str) -> bool:
-        """Revoke a device that its hub had and has no more; the hub is asked anew.
+        """Revoke a device that its hub no longer has; returns whether this call revoked it.
 
-        One that the hub never had is waited for. Returns whether it was revoked now.
+        Reads the hub again. A device that its hub never had is not revoked: it may still come.
         """
         stored = await self.records.get(device)
         if stored is None or not stored.value.was_in_hub:
@@ -67,7 +68,7 @@ class Revoking:
         before, after = await update_record(self.records, device, change)
         if after.spec.generation != before.spec.generation:
             emit(
-                "device.revoke.recorded",
+                LogEvent.DEVICE_REVOKE_RECORDED,
                 hub=device.hub,
                 device_id=device.device_id,
                 generation=after.spec.generation,

@@ -1,4 +1,4 @@
-"""Replacing a device's password by request, before it is due by itself."""
+"""Rotates a device's password by request, before its renewal is due."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Rotation
 from firstpull.model.errors import Refused
 from firstpull.model.ports import Records, WorkQueue
-from firstpull.model.reasons import Reason
+from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.record_update import device_not_known, update_record
 from firstpull.model.transitions import with_rotation
 from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotating:
-    """Records that a password is to be replaced, and has it worked on."""
+    """Records rotations and enqueues the devices."""
 
     records: Records
     queue: WorkQueue
@@ -27,17 +28,17 @@ class Rotating:
     async def rotate(
         self, device: DeviceKey, *, immediately: bool, requested_by: str
     ) -> DeviceRecord:
-        """Have the password of now replaced, once however often it is asked for meanwhile.
+        """Record that the current password must be replaced; a repeated request changes nothing.
 
-        `immediately` ends the old one at once, whoever uses it; else it ends when the device has
-        logged in with the new one. Raises NotKnown, and Refused where there is no password yet or
-        no access any more.
+        With `immediately` the old password ends at once; else it ends when the device has logged
+        in with the new one. Raises NotKnown, and Refused for a device without a password or after
+        a revoke.
         """
         change = self._rotated(immediately=immediately, requested_by=requested_by)
         before, after = await update_record(self.records, device, change)
         if after.spec.generation != before.spec.generation:
             emit(
-                "device.rotation.recorded",
+                LogEvent.DEVICE_ROTATION_RECORDED,
                 hub=device.hub,
                 device_id=device.device_id,
                 generation=after.spec.generation,
@@ -51,7 +52,7 @@ class Rotating:
     async def propose(
         self, device: DeviceKey, *, immediately: bool, requested_by: str
     ) -> DeviceRecord:
-        """The record that asking would leave. Writes nothing; raises what asking raises."""
+        """The record that `rotate` would write. Writes nothing; raises what `rotate` raises."""
         stored = await self.records.get(device)
         if stored is None:
             raise device_not_known(device)
@@ -64,28 +65,23 @@ class Rotating:
 
         def change(record: DeviceRecord) -> DeviceRecord:
             if record.spec.revocation is not None:
-                raise Refused(
-                    "The device's access was taken away; onboard it again first.",
-                    reason=Reason.DEVICE_REVOKED,
-                )
+                raise Refused(MEANING[Reason.DEVICE_REVOKED], reason=Reason.DEVICE_REVOKED)
             if record.status.delivery is None and not record.status.adopted:
                 raise Refused(
-                    "The device has no password at its new place yet. Ask for its old place again, "
-                    "and rotate there; or revoke the device."
+                    "The device has no password at its new connected registry yet. Ask for the old "
+                    "connected registry again and rotate there, or revoke the device."
                     if record.status.retiring
-                    else "The device has no password yet; one is on its way.",
+                    else "The device has no password yet; a worker is making one.",
                     reason=Reason.NOTHING_TO_ROTATE,
                 )
-            under_way = record.spec.rotation
+            under_way, delivery = record.spec.rotation, record.status.delivery
             if under_way is not None and under_way.immediately >= immediately:
                 return record
-            replaces = (
-                record.status.delivery.secret_version
-                if record.status.delivery is not None
-                else None
-            )
             rotation = Rotation(
-                replaces=replaces, immediately=immediately, requested_by=requested_by, at=now
+                replaces=delivery.secret_version if delivery is not None else None,
+                immediately=immediately,
+                requested_by=requested_by,
+                at=now,
             )
             return with_rotation(record, rotation)
 

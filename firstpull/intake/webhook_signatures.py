@@ -1,4 +1,4 @@
-"""Signed webhooks, by the Standard Webhooks specification: HMAC-SHA256 over id, time and body."""
+"""Verifies signed webhooks by Standard Webhooks: HMAC-SHA256 over id, time and body."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 
+_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
 
 class SignatureNotValid(Invalid):
-    """The webhook is not signed with a key of ours, or not now."""
+    """The webhook's signature does not match, or is too old."""
 
     def __init__(self) -> None:
         super().__init__(
-            "webhook-id, webhook-timestamp and webhook-signature do not fit this body, or the "
+            "webhook-id, webhook-timestamp and webhook-signature do not match this body, or the "
             "time is more than five minutes off.",
             reason=Reason.SIGNATURE_NOT_VALID,
         )
@@ -26,16 +28,13 @@ class SignatureNotValid(Invalid):
 def signed_at(headers: Mapping[str, str], body: bytes, *, keys: Sequence[Secret]) -> datetime:
     """When a webhook was signed, to the second. Raises SignatureNotValid.
 
-    `keys` are those that hold now: two while one is being replaced. A replayed webhook is
-    valid for five minutes; the time says that it is old, and the intent decides.
+    `keys` are the valid keys: two while an operator replaces one. A replay is valid for five
+    minutes; the record refuses it by its time if there is a later request.
     """
     signature = {name: headers.get(name, "") for name in _HEADERS}
     if not any(_fits(key, body, signature) for key in keys):
         raise SignatureNotValid
     return datetime.fromtimestamp(int(float(signature["webhook-timestamp"])), tz=UTC)
-
-
-_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def _fits(key: Secret, body: bytes, signature: dict[str, str]) -> bool:

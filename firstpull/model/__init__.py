@@ -1,1 +1,1 @@
-"""Values and the rules that hold for one of them; ports to the world."""
+"""Values, the rules for each of them, and the ports to external services."""

@@ -1,4 +1,4 @@
-"""What Azure holds, as values: what the ports hand out and take."""
+"""Azure resources as values: what the ports take and return."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firstpull.model.secret import Secret
 
 
 class ArmId:
-    """The id of an Azure resource. Two spellings are equal: Azure changes the case of ids.
+    """The id of an Azure resource, compared without case because Azure changes the case.
 
     `str()` gives the id as it was read, `name` its last part.
     """
@@ -65,11 +65,11 @@ class RegistryId(ArmId):
     """The id of a container registry."""
 
     def token(self, name: str) -> TokenId:
-        """The id of one of its tokens, existing or not."""
+        """The id of a token in this registry, whether the token exists or not."""
         return TokenId(f"{self}/tokens/{name}")
 
     def scope_map(self, name: str) -> ScopeMapId:
-        """The id of one of its scope maps, existing or not."""
+        """The id of a scope map in this registry, whether the scope map exists or not."""
         return ScopeMapId(f"{self}/scopeMaps/{name}")
 
 
@@ -83,7 +83,7 @@ class ScopeMapId(ArmId):
 
 
 class Slot(StrEnum):
-    """A token's two passwords, by the names that the container registry gives them."""
+    """The two passwords of a token, by the container registry's names for them."""
 
     ONE = "password1"
     TWO = "password2"
@@ -91,7 +91,7 @@ class Slot(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistryRef:
-    """Which connected registry: its own name, below its container registry."""
+    """A connected registry by its name and its container registry."""
 
     registry: RegistryId
     name: Annotated[str, Field(alias="connected_registry")]  # as stored
@@ -102,7 +102,7 @@ class ConnectedRegistryRef:
 
 @dataclass(frozen=True, kw_only=True)
 class ScopeMap:
-    """`actions` are `repositories/<name>/content/read` and the like."""
+    """A scope map. `actions` are `repositories/<name>/content/read` and the like."""
 
     name: str
     actions: frozenset[str]
@@ -110,20 +110,20 @@ class ScopeMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Password:
-    """What can be seen of a password once it is made: never its value."""
+    """A password of a token without its value, as the service shows it."""
 
     slot: Slot
     created_at: datetime
     expires_at: datetime | None
 
     def is_live(self, now: datetime) -> bool:
-        """Whether it may still be in use. One without an expiry always may."""
+        """Whether the password may still be in use; without an expiry it always may."""
         return self.expires_at is None or now < self.expires_at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token of the container registry. `active` is false while it is being made."""
+    """A token of the container registry. `active` is false while Azure creates the token."""
 
     id: TokenId
     name: str
@@ -133,15 +133,15 @@ class Token:
     passwords: tuple[Password, ...] = ()
 
     def with_passwords_in(self, slots: Collection[Slot]) -> Token:
-        """This token with no other passwords than those in these slots."""
+        """This token with only the passwords in these slots."""
         return replace(self, passwords=tuple(p for p in self.passwords if p.slot in slots))
 
     def password(self, slot: Slot) -> Password | None:
-        """The password in a slot: by name, for the service lists only those that exist."""
+        """The password in a slot, None for an empty slot."""
         return next((p for p in self.passwords if p.slot is slot), None)
 
     def last_to_end(self, now: datetime) -> Password | None:
-        """Of the passwords that may be in use, the one that ends last, or never."""
+        """The live password that expires last; one without an expiry comes after all others."""
         for_ever = datetime.max.replace(tzinfo=now.tzinfo)
         live = (password for password in self.passwords if password.is_live(now))
         return max(live, key=lambda p: p.expires_at or for_ever, default=None)
@@ -149,7 +149,7 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class NewPassword:
-    """A password at the only moment its value is known."""
+    """A password with its value, which the service shows only when it makes the password."""
 
     slot: Slot
     created_at: datetime
@@ -159,7 +159,10 @@ class NewPassword:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistry:
-    """`login_server` is `host[:port]` as devices reach it, None where the service knows none."""
+    """A connected registry.
+
+    `login_server` is `host[:port]` as devices reach it, None where the service has none.
+    """
 
     name: str
     client_token_ids: tuple[TokenId, ...]
@@ -167,10 +170,10 @@ class ConnectedRegistry:
     login_server: str | None
     last_sync_at: datetime | None
     connection_state: str | None = None
-    """`Online`, `Offline`, `Syncing` or `Unhealthy`, as the service says it."""
+    """`Online`, `Offline`, `Syncing` or `Unhealthy`, as the service reports it."""
 
     def lists(self, token_id: TokenId) -> bool:
-        """Whether this token is among the clients."""
+        """Whether the list of clients has this token."""
         return token_id in self.client_token_ids
 
 
@@ -187,7 +190,7 @@ class SecretVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSecret:
-    """A secret as a listing shows it: the attributes of its latest version."""
+    """A secret as a listing shows it, with the attributes of its latest version."""
 
     name: str
     enabled: bool
@@ -196,8 +199,16 @@ class StoredSecret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubIdentity:
+    """A hub's identity of a device. Another generationId means another device."""
+
+    generation_id: str | None
+    etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Twin:
-    """A device's twin. `device_etag` moves when the identity changes, `etag` when the twin does."""
+    """A device's twin. `device_etag` changes with the identity, `etag` with the twin."""
 
     etag: str
     device_etag: str
@@ -209,7 +220,7 @@ class Twin:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedDevice:
-    """A device as a query of the hub shows it. Queries lag behind: a hint, not a fact."""
+    """A device as a hub query returns it. Queries lag behind, so it may be out of date."""
 
     device_id: str
     twin: Twin

@@ -1,4 +1,4 @@
-"""Time as the work sees it, passed in so that tests can move it."""
+"""The clock, passed in so that tests can set the time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The time, and waiting for it to pass."""
+    """Tells the time and sleeps."""
 
     def now(self) -> datetime:
-        """The time, aware, in UTC."""
+        """The current time in UTC, timezone-aware."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -23,7 +23,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The time, aware, in UTC."""
+        """The current time in UTC, timezone-aware."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Which device is meant."""
+"""The key of a device: its hub and its id."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 from dataclasses import dataclass
 
 DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@$']{1,128}")
-"""The ids that IoT Hub allows (Azure IoT Hub's developer guide, identity registry)."""
-_PATHS = (".", "..")
-"""Ids that no address can hold: clients fold them away."""
+"""Device ids that IoT Hub allows (IoT Hub developer guide, identity registry)."""
+_DOT_SEGMENTS = (".", "..")
+"""Ids that no URL path can hold: HTTP clients remove them."""
 
 
 def is_device_id(text: str) -> bool:
-    """Whether a device can have this id, and be asked for by it."""
-    return DEVICE_ID.fullmatch(text) is not None and text not in _PATHS
+    """Whether IoT Hub allows this id and a URL path can hold it."""
+    return DEVICE_ID.fullmatch(text) is not None and text not in _DOT_SEGMENTS
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class DeviceKey:
-    """A device id is unique below its hub only, and case-sensitive. `hub` is a host name."""
+    """A device. `hub` is a host name; ids are unique within one hub, and case-sensitive."""
 
     hub: str
     device_id: str

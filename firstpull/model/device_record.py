@@ -1,4 +1,4 @@
-"""The record of a device: what callers asked for, what firstpull did, and when it goes on.
+"""The record of a device: what callers asked for, what firstpull did, and its next pass.
 
 firstpull writes a record before it makes anything in Azure, and a record names everything that
 firstpull made. It holds no password.
@@ -23,11 +23,11 @@ class State(StrEnum):
 
     PENDING = "Pending"  # the intent is recorded
     CONVERGING = "Converging"  # a worker reconciles it, or will try again
-    WAITING = "Waiting"  # for something that comes by itself
+    WAITING = "Waiting"  # for something that needs no person
     BLOCKED = "Blocked"  # until a person acts
     DELIVERED = "Delivered"  # the twin holds the credential
     READY = "Ready"  # the device has logged in
-    REVOKING = "Revoking"  # its access is being taken away
+    REVOKING = "Revoking"  # a teardown of its grants is under way
     REVOKED = "Revoked"  # nothing is left but the record, a tombstone
 
 
@@ -49,7 +49,7 @@ class Intent:
     adopt: str | None = None
 
     def asks_the_same(self, other: Intent) -> bool:
-        """Whether both ask for the same, whoever asked and whenever."""
+        """Whether both ask for the same, regardless of requester and time."""
         return self == replace(other, requested_by=self.requested_by, at=self.at)
 
     @property
@@ -60,7 +60,7 @@ class Intent:
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """Somebody asked to take the device's access away."""
+    """A request to take the device's access away."""
 
     requested_by: str
     at: datetime
@@ -68,10 +68,10 @@ class Revocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation:
-    """Somebody asked to replace the password in the secret version `replaces`.
+    """A request to replace the password in the secret version `replaces`.
 
     `replaces` is None where firstpull did not make the password. With `immediately`, the old
-    password ends at once, whoever uses it.
+    password ends at once, even if a device uses it.
     """
 
     replaces: str | None
@@ -113,7 +113,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """How far a device is, and why. `remedy` says what a person can do, where one has to."""
+    """How far a device is, and why. `remedy` says what a person can do where one must act."""
 
     state: State
     reason: Reason
@@ -155,7 +155,7 @@ class Spec:
     intent: Intent
     generation: int
     revocation: Revocation | None = None
-    """A later request for the device starts anew."""
+    """A later onboarding request starts from nothing."""
     rotation: Rotation | None = None
     """Cleared when the new password is delivered."""
 
@@ -171,20 +171,20 @@ class Status:
     grant: Grant | None = None
     """Named before any of it exists."""
     adopted: bool = False
-    """Whether the token's passwords are somebody else's, and are left alone."""
+    """Whether firstpull did not make the token's passwords, and does not touch them."""
     retiring: tuple[RetiringGrant, ...] = ()
     retired_secrets: frozenset[str] = frozenset()
     """Secrets of torn-down grants: no version is enabled, and a vault keeps deleted names."""
     retained_actions: frozenset[str] = frozenset()
-    """Scope actions of earlier intents; the device keeps them until it logs in anew."""
+    """Scope actions of earlier intents; the device keeps them until its next login."""
     slots_requested: frozenset[Slot] = frozenset()
     """Slots with a password that was made and not delivered: its value may be lost."""
     delivery: Delivery | None = None
     acknowledged_at: datetime | None = None
     awaits_first_pull_since: datetime | None = None
-    """When the device was first asked for, until it logs in; None where it could pull before."""
+    """Time of the first request, until the device logs in; None where it could pull already."""
     observed_at: datetime | None = None
-    """When a whole pass last found or put everything in order."""
+    """When a whole pass last found everything in order or made it so."""
     vault_seen_at: datetime | None = None
     """By the vault's clock: the latest change of a disabled version that a pass has seen."""
     hub_generation_id: str | None = None
@@ -250,18 +250,18 @@ class DeviceRecord:
 
     @property
     def needs_teardown(self) -> bool:
-        """Whether the next pass only takes away."""
+        """Whether the next pass only tears grants down."""
         return self.spec.revocation is not None or bool(self.urgent_grants)
 
     @property
     def was_in_hub(self) -> bool:
-        """Whether the last pass found the device in its hub, and nobody revoked it since."""
+        """Whether the last pass found the device in its hub, and no request revoked it since."""
         return self.status.hub_generation_id is not None and self.spec.revocation is None
 
     def scope_actions_at(self, registry: RegistryId) -> frozenset[str]:
-        """What the token in a container registry allows now.
+        """The scope actions that the device's token in a container registry must allow.
 
-        Retained actions count only while the device uses the same token.
+        Retained actions apply only while the device uses the same token.
         """
         wanted, retiring = self.spec.intent.scope_actions, self.status.retiring
         same_token = not retiring or any(grant.ref.registry == registry for grant in retiring)
@@ -269,6 +269,6 @@ class DeviceRecord:
         return both if same_token and len(both) <= MOST_SCOPE_ACTIONS else wanted
 
     def retiring_tokens_in(self, registry: RegistryId) -> frozenset[str]:
-        """The tokens of a container registry that the device leaves."""
+        """The tokens of the retiring grants in a container registry."""
         retiring = self.status.retiring
         return frozenset(g.names.token for g in retiring if g.ref.registry == registry)

@@ -1,4 +1,4 @@
-"""What can go wrong, in four kinds. Every error carries a stable reason name."""
+"""The four kinds of error: Invalid, Transient, Conflict, Blocked. Each has a stable reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firstpull.model.reasons import Reason
 
 
 class FirstpullError(Exception):
-    """Base of all. `message` is for a person and says what to do next; it holds no secret."""
+    """The base of all errors. `message` is for a person and holds no secret."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -21,14 +21,14 @@ class FirstpullError(Exception):
 
 @dataclass(frozen=True)
 class FieldError:
-    """One thing wrong with a request: `path` is a JSON pointer into its body, or a parameter."""
+    """One error in a request: `path` is a JSON pointer into its body, or a parameter."""
 
     path: str
     message: str
 
 
 class Invalid(FirstpullError):
-    """Answered at once; nothing changed."""
+    """The request is refused and changed nothing."""
 
     def __init__(
         self,
@@ -42,22 +42,22 @@ class Invalid(FirstpullError):
 
 
 class NotAllowed(Invalid):
-    """The request is well formed and the policy forbids it."""
+    """The request is well formed, but the policy forbids it."""
 
     def __init__(self, message: str, *, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(message, reason=Reason.NOT_ALLOWED, errors=errors)
 
 
 class NotKnown(Invalid):
-    """The request names something that no record holds."""
+    """The request names something that does not exist here."""
 
 
 class Refused(Invalid):
-    """The request contradicts what the record holds."""
+    """The request contradicts the device's record."""
 
 
 class Transient(FirstpullError):
-    """Passes by itself. `retry_after` is in seconds, None when the service named no time."""
+    """A failure that needs no person. `retry_after` is in seconds, None if none was given."""
 
     def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(reason, message)
@@ -65,14 +65,14 @@ class Transient(FirstpullError):
 
 
 class Conflict(FirstpullError):
-    """The world changed between reading and writing: observe again."""
+    """Another writer came between the read and the write: observe again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.CHANGED_MEANWHILE, message)
 
 
 class Blocked(FirstpullError):
-    """A person has to act. `remedy` says how."""
+    """A failure that needs a person. `remedy` says what to do."""
 
     def __init__(self, reason: Reason, message: str, *, remedy: str) -> None:
         super().__init__(reason, message)
@@ -80,7 +80,7 @@ class Blocked(FirstpullError):
 
 
 async def read_or_else[T](reading: Awaitable[T], default: T, errors: list[FirstpullError]) -> T:
-    """What is read, or the default, and the reason why not among `errors`."""
+    """The result of a read, or the default after an error, which is added to `errors`."""
     try:
         return await reading
     except FirstpullError as error:
@@ -89,16 +89,17 @@ async def read_or_else[T](reading: Awaitable[T], default: T, errors: list[Firstp
 
 
 def record_not_readable(device: DeviceKey) -> Blocked:
-    """The record is damaged, or of a later version."""
+    """The error for a record that is damaged or that a later version wrote."""
     return Blocked(
         Reason.RECORD_NOT_READABLE,
         f"The record of {device.device_id} at {device.hub} cannot be read.",
-        remedy="Go back to the version that wrote it; or delete the record, and ask again.",
+        remedy="Deploy the version that wrote the record, or delete the record and onboard the "
+        "device again.",
     )
 
 
 def connected_registry_not_found(ref: ConnectedRegistryRef) -> Blocked:
-    """The container registry has no such connected registry."""
+    """The error for a connected registry that the container registry does not have."""
     return Blocked(
         Reason.CONNECTED_REGISTRY_NOT_FOUND,
         f"There is no connected registry {ref}.",
@@ -107,21 +108,21 @@ def connected_registry_not_found(ref: ConnectedRegistryRef) -> Blocked:
 
 
 def connected_registry_full(ref: ConnectedRegistryRef, *, capacity: int) -> Blocked:
-    """The connected registry has as many clients as it takes."""
+    """The error for a connected registry with as many clients as it takes."""
     return Blocked(
         Reason.CONNECTED_REGISTRY_FULL,
-        f"{ref} has its {capacity} clients.",
+        f"{ref} is full: it takes {capacity} clients.",
         remedy="Revoke devices or remove other clients, or raise `capacity` in FIRSTPULL_POLICY "
         "where the service allows more.",
     )
 
 
 def site_full(site: str, *, used: Mapping[str, int]) -> Blocked:
-    """Every connected registry of a site has as many clients as it takes."""
+    """The error for a site whose connected registries are all full."""
     counts = ", ".join(f"{ref} has {count}" for ref, count in used.items())
     return Blocked(
         Reason.SITE_FULL,
         f"No connected registry of site {site} takes another client: {counts}.",
         remedy="Add a connected registry to the site in FIRSTPULL_POLICY, or revoke devices; "
-        "GET /api/sites shows the room. The device is looked at again by itself.",
+        "GET /api/sites shows the free room. firstpull checks again by itself.",
     )

@@ -1,4 +1,4 @@
-"""What happened to a device: told to the log as it happens, and kept in its record, bounded."""
+"""The history of a device: its last log events, kept in its record."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import datetime
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.observability.log import FieldValue, emit
+from firstpull.observability.log_events import LogEvent
 
 LENGTH = 50
 """Entries that a record keeps; the log has the rest."""
@@ -17,7 +18,7 @@ _LONGEST_DETAIL = 200
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
-    """One event of a device, by the name it has in the log. `by` is who asked, if somebody did."""
+    """One log event of a device, by its name. `by` is the requester, where there is one."""
 
     at: datetime
     event: str
@@ -28,25 +29,27 @@ class HistoryEntry:
 def extended(
     history: tuple[HistoryEntry, ...], entries: Iterable[HistoryEntry]
 ) -> tuple[HistoryEntry, ...]:
-    """The history with later entries, the oldest gone where it would be too long."""
+    """The history with later entries, without the oldest where it would be too long."""
     return (*history, *entries)[-LENGTH:]
 
 
-def entry(event: str, *, at: datetime, detail: str = "", by: str | None = None) -> HistoryEntry:
-    """An entry, its detail cut to a length that a record can hold."""
-    return HistoryEntry(at=at, event=event, detail=detail[:_LONGEST_DETAIL], by=by)
+def entry(
+    event: LogEvent, *, at: datetime, detail: str = "", by: str | None = None
+) -> HistoryEntry:
+    """An entry, its detail cut to a bounded length."""
+    return HistoryEntry(at=at, event=event.value, detail=detail[:_LONGEST_DETAIL], by=by)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What one worker did to one device: in the log at once, in the record at the end."""
+    """Logs what a worker does to a device, and collects the entries for the record."""
 
     device: DeviceKey
     clock: Clock
     entries: list[HistoryEntry] = field(default_factory=list)
 
-    def note(self, event: str, **fields: FieldValue) -> None:
-        """Log an event and keep it for the record."""
+    def note(self, event: LogEvent, **fields: FieldValue) -> None:
+        """Log an event and add it to the entries."""
         emit(event, hub=self.device.hub, device_id=self.device.device_id, **fields)
         detail = ", ".join(f"{name} {value}" for name, value in fields.items())
         self.entries.append(entry(event, at=self.clock.now(), detail=detail))

@@ -1,4 +1,4 @@
-"""firstpull's own entries in a connected registry's list of clients."""
+"""The ledger: this deployment's entries in a connected registry's list of clients."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from firstpull.model.azure_resources import TokenId
 
 
 class Standing(StrEnum):
-    """How far a token is on its way into the list, or out of it."""
+    """How far a token is into the list, or out of it."""
 
     RESERVED = "reserved"  # has room; the token may not exist yet
-    JOINING = "joining"  # exists and wants in
-    MEMBER = "member"  # was seen in the list
-    LEAVING = "leaving"  # wants out; its room is not free yet
+    JOINING = "joining"  # exists; the next write of the list adds it
+    MEMBER = "member"  # firstpull saw it in the list
+    LEAVING = "leaving"  # the next write of the list removes it, and then its room is free
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One token of ours. `since` is when it reserved: the order of admission."""
+    """One token of this deployment. `since` is when it reserved: the order of admission."""
 
     token_id: TokenId
     standing: Standing
@@ -45,7 +45,7 @@ class Ledger:
         return Ledger({**self.entries, entry.token_id: entry})
 
     def without(self, token_id: TokenId) -> Ledger:
-        """This ledger with one entry gone."""
+        """This ledger without one entry."""
         return Ledger({k: e for k, e in self.entries.items() if k != token_id})
 
     def standing_at(self, token_id: TokenId, standing: Standing) -> Ledger:
@@ -59,18 +59,18 @@ class Ledger:
         return tuple(sorted(found, key=lambda e: (e.since, e.token_id)))
 
     def used(self, listed: tuple[TokenId, ...]) -> int:
-        """The room in use: ours, wherever they stand, and everybody else's in the list."""
+        """The room in use: every entry, whatever its standing, and every foreign token."""
         return len(self.entries) + len(self.foreign(listed))
 
     def foreign(self, listed: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
-        """The tokens in a list that are not ours."""
+        """The tokens in a list that no entry is for."""
         return tuple(token for token in listed if token not in self.entries)
 
     def wanted_list(self, listed: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
-        """The list as it should be, from the list as it is.
+        """The list to write, given the list as it is.
 
-        What is not ours stays, in its place. Ours that are members or joining are in, also
-        those that somebody overwrote; those that leave are out.
+        Foreign tokens keep their position. Members and joining tokens are in, also members that
+        another writer removed. Leaving tokens are out.
         """
         leaving = {entry.token_id for entry in self.of(Standing.LEAVING)}
         kept = tuple(token for token in listed if token not in leaving)
@@ -87,14 +87,14 @@ _ADAPTER = TypeAdapter(dict[str, dict[str, Entry]])
 
 
 def to_json(ledger: Ledger) -> bytes:
-    """The ledger as text, for storage: its keys are in lower case."""
+    """The ledger as stored JSON, with keys in lower case."""
     return _ADAPTER.dump_json({"entries": {str(k).lower(): e for k, e in ledger.entries.items()}})
 
 
 def from_json(text: bytes) -> Ledger:
-    """The ledger in a text that `to_json` made, an empty one in anything else.
+    """The ledger in JSON that `to_json` made, an empty ledger for anything else.
 
-    The records are the authority: the sweep has their devices entered again.
+    The records are the authority: the sweep requeues their devices, whose passes enter them again.
     """
     try:
         stored = _ADAPTER.validate_json(text)

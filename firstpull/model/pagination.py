@@ -1,7 +1,7 @@
-"""All the records of a query, whatever pages they come in.
+"""All records of a query, page by page.
 
-A page may be empty and have a next one: where a query names no key, the table's partitions are
-gone through one by one (query-timeout-and-pagination).
+A page may be empty and have a next one: the table service goes through its partitions one by
+one where a query names no key (query-timeout-and-pagination).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.ports import Page, Query, Records
 
 _MOST = 1000
-"""Records on a page: what the table gives at the most."""
+"""Records on a page; the table service gives no more."""
 
 
 async def every_page(records: Records, query: Query) -> AsyncIterator[Page]:
-    """The pages of a query, each as large as may be."""
+    """The pages of a query, each as large as the service allows."""
     after: str | None = None
     while True:
         page = await records.page(replace(query, after=after, size=_MOST))
@@ -28,7 +28,7 @@ async def every_page(records: Records, query: Query) -> AsyncIterator[Page]:
 
 
 async def every_record(records: Records, query: Query) -> AsyncIterator[DeviceRecord]:
-    """The records of a query, those left out that cannot be read."""
+    """The records of a query that can be read."""
     async for page in every_page(records, query):
         for record in page.records:
             yield record

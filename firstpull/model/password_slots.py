@@ -1,7 +1,7 @@
-"""Which password of a token is whose: the rules of the two slots.
+"""The rules of a token's two password slots.
 
-A password is known by its slot and the time it was made, which both the token and the tags of
-its secret version carry. A slot that may be in use is live until its expiry and is never filled.
+Slot and creation time identify a password; the token and the tags of the secret version carry
+both. A slot that may be in use is live until its expiry, and firstpull never fills a live slot.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from firstpull.model.azure_resources import NewPassword, Password, SecretVersion
 from firstpull.model.device_key import DeviceKey
 
 SYNC_MARGIN = timedelta(seconds=5)
-"""A sync that began this long after a change is taken to have carried it."""
+"""A connected registry that synced this long after a change is assumed to have the change."""
 _SLOT_TAG = "slot"
 _CREATED_TAG = "createdAt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credential:
-    """A password of the token whose value is in Key Vault, in this version."""
+    """A password of the token, and the secret version that has its value."""
 
     slot: Slot
     version: str
@@ -30,7 +30,7 @@ class Credential:
 
 
 def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a secret version that tie it to a password."""
+    """The tags of a secret version that identify its password."""
     return {**more, _SLOT_TAG: password.slot.value, _CREATED_TAG: _stamp(password.created_at)}
 
 
@@ -41,7 +41,7 @@ def current_credential(
     now: datetime,
     delivered: str | None = None,
 ) -> Credential | None:
-    """The newest password that is valid, is stored, and can be read.
+    """The newest password that is valid, stored and readable.
 
     `delivered` is the version that the record names.
     """
@@ -65,11 +65,11 @@ def slot_to_fill(
     requested: Collection[Slot],
     in_use: Collection[Slot],
 ) -> Slot | None:
-    """The slot for a new password, None where both may be in use.
+    """The slot for a new password, None where both slots may be in use.
 
-    A slot that was asked for and whose value reached neither Key Vault nor a twin is nobody's:
-    it is filled first, so that a second attempt ends like the first would have. `in_use` are
-    the slots that the record or the twin names.
+    A requested slot comes first if its value reached neither Key Vault nor a twin: no device has
+    that password, and a retry then ends as the first attempt would have. `in_use` are the slots
+    that the record or the twin names.
     """
     lost = [slot for slot in Slot if slot in requested and slot not in in_use]
     empty = [slot for slot in Slot if _is_empty(token, slot, now)]
@@ -77,14 +77,14 @@ def slot_to_fill(
 
 
 def renewal_time(credential: Credential, device: DeviceKey) -> datetime:
-    """When to replace a password: at half its life, give or take a tenth by the device's hash."""
+    """When to replace a password: at 0.4 to 0.6 of its life, by the device's hash."""
     life = credential.expires_at - credential.created_at
     jitter = int(device.digest("renewal")[:8], 16) / 0xFFFFFFFF
     return credential.created_at + life * (0.4 + 0.2 * jitter)
 
 
 def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozenset[Slot]:
-    """The slots whose password was stored once, so that it is known whose it is."""
+    """The slots whose password is in a secret version, so that firstpull made it."""
     return frozenset(
         password.slot
         for password in token.passwords
@@ -95,10 +95,10 @@ def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozen
 def superseded_versions(
     token: Token | None, versions: Collection[SecretVersion]
 ) -> tuple[str, ...]:
-    """The enabled versions whose password is no longer the token's.
+    """The enabled versions whose password the token no longer has.
 
-    A write that was repeated because its answer was lost leaves a password in two: both stay, for
-    a listing shows the latest only.
+    A write that was repeated after a lost answer stores one password in two versions. Both stay
+    enabled, because a listing shows only the latest version.
     """
     passwords = token.passwords if token is not None else ()
     return tuple(
@@ -111,7 +111,7 @@ def superseded_versions(
 def _stored(
     token: Token | None, versions: Collection[SecretVersion], delivered: str | None
 ) -> Iterator[tuple[Password, str]]:
-    """The passwords that are stored, each with one enabled version: the delivered one first."""
+    """The stored passwords, each with one enabled version, preferably the delivered one."""
     for password in token.passwords if token is not None else ():
         found = {v.version for v in versions if v.enabled and _belongs(v, password)}
         if found:
@@ -130,5 +130,5 @@ def _belongs(version: SecretVersion, password: Password) -> bool:
 
 
 def _stamp(at: datetime) -> str:
-    """To the millisecond, cut off: the service writes more digits than a datetime holds."""
+    """A time cut to the millisecond: the service writes more digits than a datetime holds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")

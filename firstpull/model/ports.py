@@ -1,8 +1,8 @@
-"""What the work needs of the world. The adapters fit these; so do the tests' fakes.
+"""The ports to external services. The adapters and the tests' fakes implement them.
 
-Every method may raise Transient, Conflict or Blocked, and nothing else that is expected.
-Writes to the container registry and to twins are sent once, never again by themselves, and
-answer within `deadline_seconds` or raise Transient: the request may have taken effect then.
+Every method may raise Transient, Conflict or Blocked, and no other expected error. A write to
+the container registry or to a twin is sent once and never retried by the port. It returns within
+`deadline_seconds` or raises Transient; the request may then have taken effect.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from firstpull.model.sweep_report import SweepReport
 
 @dataclass(frozen=True, kw_only=True)
 class Stored[T]:
-    """A value and the ETag under which it was read or written."""
+    """A value and the ETag that it had when it was read or written."""
 
     value: T
     etag: str
@@ -44,7 +44,7 @@ class Stored[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Which records to list: None matches all. `after` continues a listing, `size` is 1 to 1000."""
+    """Filters of a listing: None matches all. `after` continues a listing, `size` is 1 to 1000."""
 
     hub: str | None = None
     device_id: str | None = None
@@ -58,9 +58,9 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Some records, and where the next page begins, None after the last.
+    """Some records, and where the next page begins: None after the last.
 
-    `unreadable` are devices that have a record, too, which this version cannot read.
+    `unreadable` are the devices on the page whose record this version cannot read.
     """
 
     records: tuple[DeviceRecord, ...]
@@ -78,7 +78,7 @@ class ContainerRegistries(Protocol):
     async def put_scope_map(
         self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
     ) -> None:
-        """Make the scope map, or set its actions."""
+        """Create the scope map, or set its actions."""
         ...
 
     async def get_token(self, registry: RegistryId, name: str) -> Token | None:
@@ -88,16 +88,16 @@ class ContainerRegistries(Protocol):
     async def create_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> Token:
-        """Make an enabled token without a password and wait until it is active.
+        """Create an enabled token without a password, and wait until it is active.
 
-        Only for a token that does not exist: over one that does, it may wipe the passwords.
+        Only for a token that does not exist: on an existing token it may remove the passwords.
         """
         ...
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> None:
-        """Enable a token and point it at a scope map; its passwords stay."""
+        """Enable a token and set its scope map; its passwords stay."""
         ...
 
     async def generate_password(
@@ -109,7 +109,7 @@ class ContainerRegistries(Protocol):
         expires_at: datetime,
         deadline_seconds: float,
     ) -> NewPassword:
-        """A new password in this one slot. The value is never to be had again."""
+        """A new password in this slot only. The service never shows the value again."""
         ...
 
     async def keep_passwords(
@@ -120,29 +120,29 @@ class ContainerRegistries(Protocol):
         slots: Collection[Slot],
         deadline_seconds: float,
     ) -> None:
-        """Take all passwords from a token but those in these slots."""
+        """Remove a token's passwords except those in these slots."""
         ...
 
     async def disable_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Have the token let nobody in; one that is gone does not."""
+        """Disable a token: no login succeeds with it. A missing token is no error."""
         ...
 
     async def delete_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a token. Raises Blocked while it stands in a list; one that is gone is gone."""
+        """Delete a token. Raises Blocked while a list has it. A missing token is no error."""
         ...
 
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a scope map; one that is gone is gone."""
+        """Delete a scope map. A missing scope map is no error."""
         ...
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
-        """All tokens of the container registry, whosever they are."""
+        """All tokens of the container registry, foreign ones included."""
         ...
 
     async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
@@ -162,25 +162,25 @@ class ContainerRegistries(Protocol):
     async def replace_client_tokens(
         self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
     ) -> ConnectedRegistry:
-        """Set the whole list of clients. Raises Blocked where the service refuses the list."""
+        """Set the whole list of clients. Raises Blocked if the service refuses the list."""
         ...
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
-        """The scope actions of a sync token: what its connected registry syncs."""
+        """The scope actions of a sync token, which its connected registry syncs."""
         ...
 
 
 class Secrets(Protocol):
-    """Where passwords are kept."""
+    """The store of passwords."""
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
-        """All versions, without values; none where there is no such secret."""
+        """All versions, without values; none for a secret that does not exist."""
         ...
 
     async def put(
         self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
     ) -> SecretVersion:
-        """Store a new version; a deleted secret of the name is recovered first."""
+        """Store a new version; first recover a deleted secret of this name."""
         ...
 
     async def read(self, name: str, version: str) -> Secret:
@@ -192,7 +192,7 @@ class Secrets(Protocol):
         ...
 
     async def list_secrets(self) -> tuple[StoredSecret, ...]:
-        """All secrets of the vault, without values; deleted ones are not among them."""
+        """All secrets of the vault, without values and without deleted secrets."""
         ...
 
 
@@ -200,55 +200,55 @@ class Hubs(Protocol):
     """Device identities and twins."""
 
     async def twin(self, device: DeviceKey) -> Twin | None:
-        """The twin, None where the hub has no such device."""
+        """The twin, None if the hub has no such device."""
         ...
 
     async def generation_id(self, device: DeviceKey) -> str | None:
-        """The identity's generationId, None where there is none. Throttled to 100 a minute."""
+        """The identity's generationId, None without an identity. The hub allows 100 a minute."""
         ...
 
     async def patch_desired(
         self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
     ) -> None:
-        """Merge into the desired properties of the twin of this ETag, else raise Conflict.
+        """Merge a patch into the desired properties. Raises Conflict if the ETag has changed.
 
-        `Secret` values are revealed on the way out.
+        The adapter reveals the `Secret` values in the patch.
         """
         ...
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
-        """Those of these devices that the hub has, by few queries."""
+        """The devices among these that the hub has, by few queries."""
         ...
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
         """The devices of a hub that have a tag or desired properties of firstpull.
 
-        As the hub's query shows them, which may be minutes old. Slow where there are many.
+        The hub's query may be minutes behind, and is slow for many devices.
         """
         ...
 
 
 class Records(Protocol):
-    """The devices' records. Writes are guarded by ETag and raise Conflict."""
+    """The devices' records. Writes are conditional and raise Conflict."""
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
-        """The record of a device."""
+        """The record of a device, None if there is none."""
         ...
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
-        """Store a record where there is none."""
+        """Store the first record of a device. Raises Conflict if there is one."""
         ...
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
-        """Store a record over the one of this ETag."""
+        """Replace the record that has this ETag. Raises Conflict if the record has changed."""
         ...
 
     def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
-        """The devices whose time has come."""
+        """The devices that are due."""
         ...
 
     async def page(self, query: Query) -> Page:
-        """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        """A page of records. Raises Invalid for an `after` that no page of this query gave."""
         ...
 
 
@@ -260,56 +260,56 @@ class Sweeps(Protocol):
         ...
 
     async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
-        """Store over the one of this ETag, None for the first; else raise Conflict."""
+        """Replace the report that has this ETag; None stores the first. Raises Conflict."""
         ...
 
 
 class WorkQueue(Protocol):
-    """Hints that a device wants to be looked at."""
+    """The queue of reconcile requests."""
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
-        """Have the device looked at after a delay; at most seven days."""
+        """Send a reconcile request that becomes visible after a delay of at most seven days."""
         ...
 
 
 class Ledgers(Protocol):
-    """firstpull's own entries in the list of each connected registry."""
+    """The ledger of each connected registry."""
 
     async def get(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
-        """The ledger of a place, None before the first write."""
+        """The ledger of a connected registry, None before the first write."""
         ...
 
     async def put(
         self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None
     ) -> Stored[Ledger]:
-        """Store over the one of this ETag, None for the first; else raise Conflict."""
+        """Replace the ledger that has this ETag; None stores the first. Raises Conflict."""
         ...
 
 
 class Lease(Protocol):
-    """A hold on the list of one connected registry."""
+    """The exclusive right to write the list of one connected registry, for a time."""
 
     @property
     def predecessor_vanished(self) -> bool:
-        """Whether the holder before never gave it back: a write of its may be under way."""
+        """Whether the previous lease expired unreleased: its holder may still be writing."""
         ...
 
     async def renew(self) -> None:
-        """Hold it for the full time again. Raises Conflict when it is held no longer."""
+        """Extend the lease to its full time. Raises Conflict if it was lost."""
         ...
 
     def remaining_seconds(self) -> float:
-        """For how long it is held without being renewed."""
+        """The time until the lease expires unless renewed."""
         ...
 
     async def release(self) -> None:
-        """Give it back."""
+        """Give the lease back."""
         ...
 
 
 class Locks(Protocol):
-    """One lock per connected registry, across all hosts."""
+    """One lock for each connected registry, across all hosts."""
 
     async def acquire(self, ref: ConnectedRegistryRef) -> Lease | None:
-        """The lease, None while somebody else has it."""
+        """The lease, None while another worker has it."""
         ...

@@ -1,7 +1,7 @@
 """The stored form of a record: flat JSON, whose field names outlive those in the code.
 
-A record that an earlier release stored is read; what a later one stored is refused, because
-writing it back would lose what this release does not know.
+This release reads the records of earlier releases. It refuses those of later ones, because
+writing them back would lose the fields that it does not know.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def to_json(record: DeviceRecord) -> str:
 
 
 def from_json(text: str) -> DeviceRecord:
-    """The record in a text that `to_json` made. Raises ValueError for anything else."""
+    """The record in JSON that `to_json` made. Raises ValueError for anything else."""
     stored = _ADAPTER.validate_json(text)
     if stored.schema_version > SCHEMA_VERSION:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")

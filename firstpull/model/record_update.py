@@ -1,4 +1,4 @@
-"""Changing a record that others change too: read, change, write where nobody wrote meanwhile."""
+"""Changes a record that other writers change too: read, change, conditional write, retry."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from firstpull.model.ports import Records
 from firstpull.model.reasons import Reason
 
 ATTEMPTS = 8
-"""To write a record while others write it: each failure means another one's success."""
+"""Conditional writes of a record before giving up; each failure is another writer's success."""
 
 
 async def update_record(
     records: Records, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]
 ) -> tuple[DeviceRecord, DeviceRecord]:
-    """The record before and after a change; a change that changes nothing is not written.
+    """The record before and after a change. A change without effect is not written.
 
-    Raises NotKnown where there is no record, and what the change raises.
+    Raises NotKnown if there is no record, Transient if others keep changing it, and what the
+    change raises.
     """
     for _ in range(ATTEMPTS):
         stored = await records.get(device)
@@ -37,7 +38,7 @@ async def update_record(
 
 
 def device_not_known(device: DeviceKey) -> NotKnown:
-    """No request has named the device."""
+    """The error for a device without a record."""
     return NotKnown(
         f"No request has named device {device.device_id} on {device.hub}.",
         reason=Reason.DEVICE_NOT_KNOWN,
@@ -45,7 +46,9 @@ def device_not_known(device: DeviceKey) -> NotKnown:
 
 
 def changing_too_often() -> Transient:
-    """Whoever asked had better ask again."""
+    """The error after all attempts to write a record."""
     return Transient(
-        Reason.CHANGED_MEANWHILE, "Others are changing this device; ask again.", retry_after=1
+        Reason.CHANGED_MEANWHILE,
+        "Other requests are changing this device; ask again.",
+        retry_after=1,
     )

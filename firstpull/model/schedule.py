@@ -1,4 +1,4 @@
-"""When a device is looked at next. Kept in its record as `due_at`; nothing waits in memory."""
+"""When a device is reconciled next. Its record keeps the time; nothing waits in memory."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
     State.BLOCKED: (timedelta(minutes=1), timedelta(hours=1)),
     State.DELIVERED: (timedelta(seconds=2), timedelta(hours=1)),
 }
-"""The first and the longest time between two looks; in between it is half the time waited."""
+"""The shortest and the longest time between two passes; in between, half the time in the state."""
 
 SETTLING = timedelta(minutes=2)
-"""A device that is ready is looked at once more: somebody may have overwritten the list."""
+"""A ready device is reconciled once more: another writer may have overwritten the list."""
 
 SECOND_LOOK = timedelta(minutes=15)
-"""So long after a revoke no write of before can still be under way."""
-_SYNC_LOOK = timedelta(minutes=1)
-"""So often, at first, it is asked whether a connected registry has synced since a revoke."""
+"""This long after a revoke, no earlier write can still be under way."""
+_SYNC_CHECK = timedelta(minutes=1)
+"""The shortest time between two checks whether a connected registry has synced since a revoke."""
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-"""What asks for no look by itself."""
+"""The due time of a device that needs no further pass."""
 _RARELY = timedelta(days=1)
 
 _FIRST_CONFLICT = 0.5
 _TRUSTED = 6
-"""So often a service's own word on when to come again is taken."""
+"""Failures in a row after which a service's Retry-After alone no longer sets the pause."""
 _FIRST_RETRY = 2.0
 _LONGEST_RETRY = 300.0
 
 
 def next_check(condition: Condition, *, now: datetime, renew_at: datetime | None) -> datetime:
-    """When a device that has nothing to do wants to be looked at again."""
+    """When a device whose last pass had nothing left to do is due again."""
     age = now - condition.since
     if condition.state is State.READY:
         if age < SETTLING:
             return condition.since + SETTLING
         if renew_at is None:
             return now + _RARELY
-        # Past the renewal time a device is looked at hourly: something holds the renewal up.
+        # Past the renewal time, something holds the renewal up: reconcile hourly.
         return max(renew_at, now + timedelta(hours=1))
     first, longest = _LOOKS[condition.state]
-    look = now + min(max(age / 2, first), longest)
-    return min(look, renew_at) if renew_at is not None and renew_at > now else look
+    due_at = now + min(max(age / 2, first), longest)
+    return min(due_at, renew_at) if renew_at is not None and renew_at > now else due_at
 
 
 def next_check_after_revoke(since: datetime, *, now: datetime, is_settled: bool) -> datetime:
-    """When a tombstone is looked at: once more for what came late, and until all has synced."""
+    """When a tombstone is due: once more for late writes, and until every registry has synced."""
     age = now - since
-    soon = now + min(max(age / 2, _SYNC_LOOK), timedelta(days=1))
+    soon = now + min(max(age / 2, _SYNC_CHECK), timedelta(days=1))
     if age < SECOND_LOOK:
         return since + SECOND_LOOK if is_settled else min(soon, since + SECOND_LOOK)
     return NEVER if is_settled else soon
 
 
 def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:
-    """When a device is tried again: what the service asked for, or ever later, with jitter.
+    """When a failed pass is retried: after the service's Retry-After, else with backoff and jitter.
 
-    What waits for a person is tried as rarely as it is looked at. Whatever a service says, what
-    goes wrong again and again is tried ever later.
+    A blocked device backs off up to the longest time between its passes. After many failures
+    the backoff exceeds a short Retry-After.
     """
     if isinstance(error, Conflict):
         seconds = _FIRST_CONFLICT * _doubled(attempts - 3)
@@ -84,6 +84,6 @@ def _doubled(times: int) -> int:
 
 
 def _jitter(device: DeviceKey, attempts: int) -> float:
-    """0 to 1 by the device and the attempt, so that a schedule can be repeated."""
+    """0 to 1, by the device and the attempt, so that a test can repeat a schedule."""
     digest = hashlib.sha256(f"{device.digest('retry')}{attempts}".encode()).digest()
     return int.from_bytes(digest[:4]) / 0xFFFFFFFF

@@ -10,18 +10,18 @@ ACTIONS = frozenset(
 )
 DEFAULT_ACTION = "content/read"
 MOST_SCOPE_ACTIONS = 500
-"""Actions that a scope map holds (container-registry-skus)."""
+"""The most actions that a scope map holds (container-registry-skus)."""
 
 _SEGMENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*(?:/\*)?|\*")
 _MAX_LENGTH = 256
-_TOLD = 5
+_MOST_IN_WORDS = 5
 
 
 def problem_with(repository: str) -> str | None:
-    """What is wrong with a repository name or wildcard, or None.
+    """What is wrong with a repository name or wildcard, None for nothing.
 
-    Names as the OCI distribution specification has them; a wildcard is `*` or ends in `/*`
+    Names follow the OCI distribution specification; a wildcard is `*` or ends in `/*`
     (container-registry-token-based-repository-permissions).
     """
     if len(repository) > _MAX_LENGTH:
@@ -36,7 +36,7 @@ def problem_with(repository: str) -> str | None:
 
 
 def covers(pattern: str, repository: str) -> bool:
-    """Whether a name or wildcard takes in all of another name or wildcard."""
+    """Whether a name or wildcard covers all of another name or wildcard."""
     if pattern in ("*", repository):
         return True
     return pattern.endswith("/*") and repository.startswith(pattern[:-1])
@@ -49,7 +49,7 @@ def scope_actions(repositories: Iterable[str], actions: Iterable[str]) -> frozen
 
 
 def uncovered(wanted: frozenset[str], granted: frozenset[str]) -> tuple[str, ...]:
-    """The wanted scope actions that none of the granted takes in, sorted."""
+    """The wanted scope actions that no granted action covers, sorted."""
     pairs = [_split(action) for action in granted]
     return tuple(
         sorted(
@@ -65,8 +65,8 @@ def uncovered(wanted: frozenset[str], granted: frozenset[str]) -> tuple[str, ...
 
 def in_words(names: Sequence[str]) -> str:
     """Names for a message: the first few, and how many more."""
-    more = len(names) - _TOLD
-    return ", ".join(names[:_TOLD]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MOST_IN_WORDS
+    return ", ".join(names[:_MOST_IN_WORDS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _split(scope_action: str) -> tuple[str, str]:

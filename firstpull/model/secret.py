@@ -1,4 +1,4 @@
-"""A password that does not show itself."""
+"""A type that keeps passwords out of logs and tracebacks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ _HIDDEN = "Secret(***)"
 class Secret:
     """Holds a text that appears in no repr, str, format, pickle, log record or traceback.
 
-    Only `reveal` yields the text, so that a search for that word finds every place a
-    password leaves this type.
+    Only `reveal` yields the text, so a search for that word finds every use of a password.
     """
 
     __slots__ = ("__value",)
@@ -23,7 +22,7 @@ class Secret:
         self.__value = value
 
     def reveal(self) -> str:
-        """The text itself. Pass it on at once; never bind it to a name that outlives the call."""
+        """The text. Pass it on at once; never bind it to a name that outlives the call."""
         return self.__value
 
     def __repr__(self) -> str:

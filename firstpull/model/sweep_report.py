@@ -1,4 +1,4 @@
-"""What the last sweep found, and what the next one has to remember of it."""
+"""The report of the last sweep, which the next sweep continues from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firstpull.model.device_key import DeviceKey
 
 
 class Kind(StrEnum):
-    """A kind of thing that may be there without a record."""
+    """The kind of an orphan."""
 
     TOKEN = "token"  # noqa: S105 - a kind of thing, not a password
     SECRET = "secret"  # noqa: S105 - a kind of thing, not a password
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Orphan:
-    """Something of this deployment that no record names. It is reported, and not touched."""
+    """Something of this deployment that no record names. The sweep reports it only."""
 
     kind: Kind
     name: str
@@ -35,9 +35,9 @@ class Orphan:
 class SweepReport:
     """One sweep.
 
-    `held` are devices that are gone from their hub and were not revoked, because they are too
-    many at once. `approved` are those that a person has let go since: the next sweep revokes
-    them. `unread` says what could not be read, and was therefore not checked.
+    `held` are devices that are gone from their hub but too many to revoke without approval.
+    `approved` are held devices whose revoke a person approved; the next sweep revokes them.
+    `unread` are the sources that the sweep could not read and therefore did not check.
     """
 
     id: str
@@ -45,7 +45,7 @@ class SweepReport:
     finished_at: datetime
     devices: int
     drifted: Mapping[str, int] = field(default_factory=dict)
-    """By what was found, in words: how many devices were sent to be looked at."""
+    """How many devices the sweep requeued, by the difference that it found."""
     onboarded: int = 0
     revoked: int = 0
     held: tuple[DeviceKey, ...] = ()
@@ -56,20 +56,20 @@ class SweepReport:
     ledger_entries_removed: int = 0
     scope_maps_removed: int = 0
     scope_maps_unreferenced: Mapping[ScopeMapId, datetime] = field(default_factory=dict)
-    """By ARM id: since when nothing refers to a scope map of this deployment."""
+    """Since when nothing refers to a scope map of this deployment, by its ARM id."""
     unread: tuple[str, ...] = ()
     complete_at: datetime | None = None
-    """When the last sweep ended that could read everything: this one, or one before it."""
+    """When the last sweep that could read everything ended: this sweep, or an earlier one."""
 
 
 _ADAPTER = TypeAdapter(SweepReport)
 
 
 def to_json(report: SweepReport) -> bytes:
-    """The report as text, for storage."""
+    """The report as stored JSON."""
     return _ADAPTER.dump_json(report)
 
 
 def from_json(text: bytes) -> SweepReport:
-    """The report in a text that `to_json` made. Raises ValueError for anything else."""
+    """The report in JSON that `to_json` made. Raises ValueError for anything else."""
     return _ADAPTER.validate_json(text)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot
+from firstpull.model.azure_resources import HubIdentity, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Claim,
@@ -31,11 +31,12 @@ from firstpull.model.device_record import (
 from firstpull.model.history import HistoryEntry, entry, extended
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS
+from firstpull.observability.log_events import LogEvent
 
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
 _SAME_MOMENT = timedelta(seconds=1)
-"""Storage queues know no shorter time: requests within it have no order."""
+"""Storage queues keep times to the second: requests within one second have no order."""
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
 
@@ -57,18 +58,18 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     """The record after a request for something else.
 
     A device that moves keeps its old grant until it has logged in with the new one. After a
-    revoke the device starts anew, and what the revoke has not torn down yet goes first.
+    revoke the device starts from nothing, and the rest of the teardown comes first.
     """
     grant = record.status.grant
     if record.spec.revocation is not None:
-        base = _started_anew(record, intent)
+        base = _started_over(record, intent)
     elif grant is not None and grant.ref not in intent.candidates:
         base = _moved(record, intent)
     else:
         base = record
     status = base.status
     if status.grant is None and intent.adopt != record.spec.intent.adopt:
-        status = replace(status, slots_requested=frozenset())  # they were another token's
+        status = replace(status, slots_requested=frozenset())  # the slots of another token
     starts_with_nothing = record.spec.revocation is not None or record.status.adopted
     status = replace(
         status,
@@ -103,21 +104,21 @@ def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecor
         condition=Condition(
             state=State.REVOKING,
             reason=Reason.REVOKING,
-            message="Recorded; the access is taken away now.",
+            message="Recorded; the teardown begins.",
             since=revocation.at,
         ),
-        entry=entry("device.revoke.recorded", at=revocation.at, by=revocation.requested_by),
+        entry=entry(LogEvent.DEVICE_REVOKE_RECORDED, at=revocation.at, by=revocation.requested_by),
     )
 
 
 def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
-    """The record after somebody asked for another password."""
+    """The record after a request for another password."""
     return _next_generation(
         record,
         replace(record.spec, rotation=rotation),
         condition=_accepted(rotation.at),
         entry=entry(
-            "device.rotation.recorded",
+            LogEvent.DEVICE_ROTATION_RECORDED,
             at=rotation.at,
             by=rotation.requested_by,
             detail="immediately" if rotation.immediately else "",
@@ -131,12 +132,12 @@ def with_rejection(record: DeviceRecord, rejection: Rejection) -> DeviceRecord:
 
 
 def woken(record: DeviceRecord, at: datetime) -> DeviceRecord:
-    """The record, due at a time. Failed attempts still count."""
+    """The record, due at another time. Failed attempts still count."""
     return replace(record, schedule=replace(record.schedule, due_at=at))
 
 
 def with_drift(record: DeviceRecord, found: HistoryEntry) -> DeviceRecord:
-    """The record of a device that the sweep found different: a whole pass is due."""
+    """The record of a device with drift: a whole pass is due."""
     return replace(
         record,
         status=replace(record.status, observed_at=None),
@@ -173,10 +174,10 @@ def claimed(
 def granted(
     record: DeviceRecord, grant: Grant, *, slots: Collection[Slot], hub_generation_id: str | None
 ) -> DeviceRecord:
-    """The record that names all that a worker is about to make.
+    """The record that names everything a worker is about to make.
 
-    `slots` are those that get a password. `hub_generation_id` says whose password it will be:
-    another identity is recognised by it.
+    `slots` are those that get a password. `hub_generation_id` is the identity that the password
+    is for: by it, a later pass recognises another device with the same id.
     """
     status = record.status
     return replace(
@@ -197,7 +198,7 @@ def granted(
 
 
 def without_contested_token(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
-    """The record that names no token to adopt any more: nothing was done with it."""
+    """The record without the token to adopt: the worker has done nothing with that token."""
     was = before.status
     return replace(
         record,
@@ -217,12 +218,12 @@ def unclaimed(record: DeviceRecord) -> DeviceRecord:
 
 
 def due_again(record: DeviceRecord, now: datetime) -> DeviceRecord:
-    """The record of a device that another pass goes on with at once."""
+    """The record of a device that is due for another pass now."""
     return replace(record, schedule=Schedule(due_at=now))
 
 
 def torn_down(record: DeviceRecord, gone: Collection[Grant]) -> DeviceRecord:
-    """The record after nothing is left of these grants but secrets that nobody can read."""
+    """The record after the teardown of these grants; only disabled secrets are left of them."""
     keys = {(grant.ref, grant.names) for grant in gone}
     return replace(
         record,
@@ -235,7 +236,7 @@ def torn_down(record: DeviceRecord, gone: Collection[Grant]) -> DeviceRecord:
 
 
 def without_grant(record: DeviceRecord) -> DeviceRecord:
-    """The record of a device whose connected registry took no more; the next one is sought."""
+    """The record of a device whose connected registry is full; the next pass chooses again."""
     return replace(record, status=replace(record.status, grant=None, adopted=False))
 
 
@@ -263,26 +264,21 @@ def revoked(
     *,
     generation: int,
     condition: Condition,
-    retiring: tuple[RetiringGrant, ...],
-    identity: tuple[str | None, str | None],
+    identity: HubIdentity,
     warnings: tuple[DeviceWarning, ...],
     due_at: datetime,
     now: datetime,
 ) -> DeviceRecord:
-    """The tombstone of a device of which nothing is left.
-
-    `identity` is the generationId and the ETag of the identity that was revoked.
-    """
+    """The tombstone of a device after its teardown. `identity` is the revoked one."""
     record = mark_observed(record, generation)
-    hub_generation_id, hub_device_etag = identity
     return replace(
         record,
         status=replace(
             record.status,
             condition=condition,
-            retiring=retiring,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            retiring=tuple(_retiring(grant, at_once=True) for grant in record.status.retiring),
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             delivery=None,
             acknowledged_at=None,
             slots_requested=frozenset(),
@@ -295,18 +291,17 @@ def revoked(
 
 
 def reset_to_identity(
-    record: DeviceRecord, *, identity: tuple[str | None, str | None], now: datetime
+    record: DeviceRecord, *, identity: HubIdentity, now: datetime
 ) -> DeviceRecord:
     """The record of another device with the same id: it has nothing yet."""
-    hub_generation_id, hub_device_etag = identity
     status = record.status
     return replace(
         record,
         spec=replace(record.spec, rotation=None),
         status=replace(
             status,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             retiring=tuple(
                 replace(
                     held,
@@ -335,7 +330,7 @@ def delivered(record: DeviceRecord, delivery: Delivery) -> DeviceRecord:
 
 
 def acknowledged(record: DeviceRecord, now: datetime) -> DeviceRecord:
-    """The record after the device has logged in with what was delivered."""
+    """The record after the device has logged in with the delivered credentials."""
     status = record.status
     return replace(
         record,
@@ -349,7 +344,7 @@ def acknowledged(record: DeviceRecord, now: datetime) -> DeviceRecord:
 
 
 def adopted(record: DeviceRecord) -> DeviceRecord:
-    """The record after a token was taken over with its passwords."""
+    """The record after firstpull adopted a token with its passwords."""
     return replace(record, status=replace(record.status, adopted=True))
 
 
@@ -359,7 +354,7 @@ def rotated(record: DeviceRecord) -> DeviceRecord:
 
 
 def narrowed(record: DeviceRecord) -> DeviceRecord:
-    """The record of a device that needs the scope actions of earlier intents no more."""
+    """The record of a device that no longer needs the scope actions of earlier intents."""
     return replace(record, status=replace(record.status, retained_actions=frozenset()))
 
 
@@ -368,21 +363,20 @@ def reconciled(
     *,
     condition: Condition,
     due_at: datetime,
-    identity: tuple[str | None, str | None],
+    identity: HubIdentity,
     warnings: tuple[DeviceWarning, ...],
     vault_seen_at: datetime | None,
     now: datetime,
 ) -> DeviceRecord:
     """The record after a whole pass in which nothing went wrong."""
-    hub_generation_id, hub_device_etag = identity
     return replace(
         record,
         status=replace(
             record.status,
             condition=condition,
             warnings=warnings,
-            hub_generation_id=hub_generation_id,
-            hub_device_etag=hub_device_etag,
+            hub_generation_id=identity.generation_id,
+            hub_device_etag=identity.etag,
             observed_at=now,
             vault_seen_at=vault_seen_at,
         ),
@@ -433,8 +427,8 @@ def _accepted(at: datetime) -> Condition:
     )
 
 
-def _started_anew(record: DeviceRecord, intent: Intent) -> DeviceRecord:
-    """The record without a revocation; what the revoke has not torn down goes at once."""
+def _started_over(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The record without a revocation; grants that still exist retire at once."""
     if record.is_tombstone:
         record = torn_down(record, record.grants)
         retiring = record.status.retiring
@@ -456,7 +450,7 @@ def _started_anew(record: DeviceRecord, intent: Intent) -> DeviceRecord:
 
 
 def _moved(record: DeviceRecord, intent: Intent) -> DeviceRecord:
-    """The record without a grant; the old one retires, the ones before it as they did."""
+    """The record without a grant: the old grant retires, and earlier ones keep retiring."""
     status = record.status
     here = status.grant
     if here is None:
@@ -491,7 +485,7 @@ def _without_credential(record: DeviceRecord) -> DeviceRecord:
 
 
 def _retained_actions(record: DeviceRecord) -> frozenset[str]:
-    """What the device logged in for, or may have, as far as a scope map holds it."""
+    """The scope actions that the device may have logged in for, if a scope map can hold them."""
     retained = record.status.retained_actions
     if record.status.delivery is not None:
         retained |= record.spec.intent.scope_actions
@@ -503,11 +497,11 @@ def _retiring(grant: Grant, *, at_once: bool) -> RetiringGrant:
 
 
 def _first_asked_at(intent: Intent) -> datetime | None:
-    """None with a token to adopt: its device could pull before."""
+    """The request's time; None with a token to adopt, whose device could already pull."""
     return intent.at if intent.adopt is None else None
 
 
 def _recorded(intent: Intent) -> HistoryEntry:
     return entry(
-        "device.intent.recorded", at=intent.at, by=intent.requested_by, detail=intent.target
+        LogEvent.DEVICE_INTENT_RECORDED, at=intent.at, by=intent.requested_by, detail=intent.target
     )

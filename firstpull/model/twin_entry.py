@@ -1,8 +1,8 @@
-"""What is written into a device's twin, and what the device writes back.
+"""The entry that firstpull writes into a device's twin, and the device's acknowledgement.
 
-The entry stands at `firstpull.registryCredentials.<connected registry>` of the desired
-properties, the answer at the same path of the reported ones. `address`, `username` and
-`password` are the words of the IoT Edge agent's own registryCredentials.
+The entry is at `firstpull.registryCredentials.<connected registry>` of the desired properties,
+the acknowledgement at the same path of the reported ones. `address`, `username` and `password`
+are named as in the IoT Edge agent's registryCredentials.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from firstpull.model.secret import Secret
 _SECTION = "firstpull"
 _CREDENTIALS = "registryCredentials"
 _CA_CHUNK = 4000
-"""Characters per string of the twin, which takes 4,096 bytes (iot-hub-devguide-device-twins)."""
+"""Characters per string; the limit is 4,096 bytes (iot-hub-devguide-device-twins)."""
 _NAME = re.compile(r"[A-Za-z]{1,64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """Everything about a delivery but the password and its expiry."""
+    """The contents of an entry except the password and its expiry."""
 
     address: str
     username: str
@@ -35,7 +35,7 @@ class Contents:
     insecure: bool
 
     def without_password(self, expires_at: datetime) -> dict[str, Any]:
-        """The entry's fields as the twin holds them, without password and deliveryId."""
+        """The fields of the entry, without password and deliveryId."""
         fields: dict[str, Any] = {
             "address": self.address,
             "username": self.username,
@@ -49,9 +49,9 @@ class Contents:
         return fields
 
     def delivery_id(self, password: Secret, *, expires_at: datetime) -> str:
-        """A digest over the whole entry, so that an edited one shows itself.
+        """A digest of the whole entry, by which firstpull recognises an edited entry.
 
-        A password has 190 random bits: nothing is learnt of it from a digest.
+        The password has 190 random bits, so its digest reveals nothing.
         """
         return _digest(self.without_password(expires_at), password)
 
@@ -63,7 +63,7 @@ class Contents:
         expires_at: datetime,
         replaces: Collection[str],
     ) -> dict[str, Any]:
-        """The merge patch that makes this the entry, where `replaces` are the fields there now."""
+        """The merge patch that writes this entry. `replaces` are the fields in the twin now."""
         entry = dict.fromkeys(replaces) | self.without_password(expires_at)
         entry |= {
             "password": password,
@@ -73,32 +73,35 @@ class Contents:
 
 
 def removal_patch(connected_registries: Collection[str]) -> dict[str, Any]:
-    """The merge patch that takes the entries of connected registries out of the twin."""
+    """The merge patch that removes the entries of these connected registries."""
     return {_SECTION: {_CREDENTIALS: dict.fromkeys(connected_registries)}}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredEntry:
-    """An entry as it stands in a twin, reduced to what can be compared without the password."""
+    """An entry in a twin without its password.
+
+    `intact` says whether deliveryId is still the digest of the entry.
+    """
 
     id: str
     fields: Mapping[str, Any]
     intact: bool
 
     def is_for(self, token: str) -> bool:
-        """Whether it logs in with this token."""
+        """Whether the entry logs in with this token."""
         return self.fields.get("username") == token
 
     @property
     def expires(self) -> str | None:
-        """`expiresOn` as it is written."""
+        """`expiresOn` as text, None if there is none."""
         expires = self.fields.get("expiresOn")
         return expires if isinstance(expires, str) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Acknowledgement:
-    """What the device says of the delivery it tried last. It is the device's word: untrusted."""
+    """The device's report on the delivery that it tried last. Untrusted input."""
 
     delivery_id: str
     logged_in: bool
@@ -106,7 +109,7 @@ class Acknowledgement:
 
 
 def read_entry(desired: Mapping[str, Any], connected_registry: str) -> DeliveredEntry | None:
-    """The entry in a twin's desired properties, None where there is none that can be read."""
+    """The entry in a twin's desired properties, None if there is none or it cannot be read."""
     entry = section_of(desired, connected_registry)
     delivery_id, password = entry.get("deliveryId"), entry.get("password")
     if not isinstance(delivery_id, str) or not isinstance(password, str) or not password:
@@ -122,7 +125,7 @@ def read_entry(desired: Mapping[str, Any], connected_registry: str) -> Delivered
 def read_acknowledgement(
     reported: Mapping[str, Any], connected_registry: str
 ) -> Acknowledgement | None:
-    """The device's answer in a twin's reported properties, None where there is none."""
+    """The acknowledgement in a twin's reported properties, None if there is none."""
     entry = section_of(reported, connected_registry)
     delivery_id, reason = entry.get("deliveryId"), entry.get("reason")
     if not isinstance(delivery_id, str):
@@ -141,7 +144,7 @@ def wire_expiry(at: datetime) -> str:
 
 
 def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
-    """All entries of a twin that can be read, by connected registry."""
+    """The readable entries of a twin, by connected registry."""
     found: Any = desired
     for name in (_SECTION, _CREDENTIALS):
         found = found.get(name) if isinstance(found, Mapping) else None
@@ -150,7 +153,7 @@ def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
 
 
 def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
-    """What stands at a connected registry's place in a twin's properties, empty for nothing."""
+    """The object for a connected registry in a twin's properties, empty if there is none."""
     found: Any = properties
     for name in (_SECTION, _CREDENTIALS, connected_registry):
         found = found.get(name) if isinstance(found, Mapping) else None

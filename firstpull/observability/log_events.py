@@ -1,152 +1,209 @@
-"""The log events: their names, when each is told, and what its fields hold.
+"""The log events: their names, when firstpull logs each, and the fields it has.
 
-Places that tell of one write its name out, so that a search finds them. A name is never reused.
-The list of events in docs/onboarding-cycle.md is made of this.
+A name is never reused. docs/observability.md lists the events from this enumeration.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+_DEVICE = ("hub", "device_id")
+_RECORDED = ("a request changed the record's spec", *_DEVICE, "generation", "requested_by")
+_PASS = (*_DEVICE, "generation", "reason", "attempts")
+_ENDED = ("a pass ended in this state; a warning for `blocked`", *_PASS)
 
 
-@dataclass(frozen=True)
-class Event:
-    """When an event is told, and the names of its fields."""
+class LogEvent(StrEnum):
+    """A log event by its name: `when` firstpull logs it, and the names of its `fields`."""
 
     when: str
     fields: tuple[str, ...]
 
+    def __new__(cls, name: str, when: str, *fields: str) -> Self:
+        """Make a member."""
+        event = str.__new__(cls, name)
+        event._value_ = name
+        event.when = when
+        event.fields = fields
+        return event
 
-FIELDS = {
-    "address": "where the device reaches the connected registry",
-    "at": "the innermost functions, each with its line, innermost first",
-    "attempts": "how often in a row the device's passes have failed",
-    "clients": "length of the list",
-    "delivery": "id of the delivery, as in the device's record and twin",
-    "device_id": "the device's id in its hub",
-    "devices": "how many devices",
-    "drift": "what is not as it should be",
-    "drifted": "devices that were sent to be looked at",
-    "entries": "how many entries were dropped",
-    "error": "type of the exception; its text is told nowhere",
-    "fleet": "devices that are in their hub as far as the records know",
-    "generation": "number of the request",
-    "held": "devices that are gone and were not revoked",
-    "hub": "host name of the IoT Hub",
-    "immediately": "whether the old password ends at once",
-    "kind": "what it is",
-    "message": "the same in a sentence",
-    "most": "how many a sweep may revoke by itself",
-    "name": "its name",
-    "onboarded": "devices that were asked for because they opt in",
-    "onboarding": "whether the device is onboarded, too",
-    "place": "container registry and connected registry, with a slash between them",
-    "places": "how many entries",
-    "queue": "name of the queue",
-    "reason": "one of the reason names",
-    "registry": "name of the container registry",
-    "report": "id of the report",
-    "requested_by": "who asked",
-    "revoked": "devices that were gone and were revoked",
-    "scope_map": "name of the scope map",
-    "secret": "name of the secret in Key Vault",
-    "slot": "`password1` or `password2`",
-    "source": "what could not be read, and why",
-    "timer": "name of the function",
-    "token": "name of the token",
-    "unexplained": "things of this deployment that have no record",
-    "unread": "sources that could not be read",
-    "version": "version of the secret",
-    "where": "the registry, vault or hub that has it",
-}
-"""What a field holds, by its name; it is the same in every event."""
-
-
-def _of_a_device(when: str, *fields: str) -> Event:
-    return Event(when, ("hub", "device_id", *fields))
-
-
-_CHANGED = "a request changed what is wanted"
-_WITHDRAWN = "a withdrawal, step by step"
-
-EVENTS: dict[str, Event] = {
-    "device.intent.recorded": _of_a_device(_CHANGED, "generation", "requested_by"),
-    "device.revoke.recorded": _of_a_device(_CHANGED, "generation", "requested_by"),
-    "device.rotation.recorded": _of_a_device(_CHANGED, "generation", "requested_by", "immediately"),
-    "device.scope_map.written": _of_a_device("step 5", "scope_map"),
-    "device.token.created": _of_a_device("step 5", "token"),
-    "device.token.updated": _of_a_device("step 5", "token"),
-    "device.password.generated": _of_a_device("step 6", "token", "slot"),
-    "device.passwords.removed": _of_a_device("step 6", "token"),
-    "device.credential.stored": _of_a_device("step 6", "secret", "version"),
-    "membership.list.written": Event("a commit", ("place", "clients")),
-    "device.membership.joined": _of_a_device("step 6", "place"),
-    "device.credential.delivered": _of_a_device("step 7", "delivery", "address"),
-    "device.secret.disabled": _of_a_device("step 8, or 7 of a withdrawal", "version"),
-    "device.token.disabled": _of_a_device(_WITHDRAWN, "token"),
-    "device.membership.left": _of_a_device(_WITHDRAWN, "place"),
-    "device.credential.withdrawn": _of_a_device(_WITHDRAWN, "places"),
-    "device.token.deleted": _of_a_device(_WITHDRAWN, "token"),
-    "device.access.revoked": _of_a_device("nothing of the device is left"),
-    "device.credential.acknowledged": _of_a_device(
-        "the device has logged in with what was delivered"
-    ),
-    "device.drift.found": _of_a_device("the sweep found something changed, as a warning", "drift"),
-    "device.warning.raised": _of_a_device("a warning came onto the record, as a warning", "reason"),
-    "device.tag.refused": _of_a_device(
-        "the sweep met a tag that asks for what cannot be, as a warning", "reason"
-    ),
-    "device.convergence.<state>": _of_a_device(
-        "step 9, with the reason; a warning for `blocked`", "generation", "reason", "attempts"
-    ),
-    "device.convergence.crashed": _of_a_device("a defect, as an error", "error", "at"),
-    "door.request.crashed": Event(
-        "a request that was answered with 500, as an error", ("error", "at")
-    ),
-    "door.request.failed": Event(
-        "a request that was answered with 500, as a warning", ("reason", "message")
-    ),
-    "device.allocation.answered": Event(
-        "the provisioning service was told a hub", ("hub", "onboarding")
-    ),
-    "event.ignored": Event("an event of a kind, hub or vault that does not matter", ("kind",)),
-    "message.rejected": Event(
-        "a message was kept in a poison queue, as a warning", ("queue", "reason")
-    ),
-    "sweep.completed": Event(
-        "a sweep has ended, with its counts",
-        ("devices", "drifted", "onboarded", "revoked", "held", "unexplained", "unread"),
-    ),
-    "sweep.revokes.held": Event(
-        "too many devices are gone, as a warning", ("devices", "fleet", "most")
-    ),
-    "sweep.revokes.approved": Event("somebody let devices go that were held", ("devices",)),
-    "sweep.unexplained.found": Event(
-        "a warning for each thing that no record explains", ("kind", "name", "where")
-    ),
-    "sweep.source.unread": Event("a warning for each source that could not be read", ("source",)),
-    "sweep.ledger.mended": Event(
-        "the sweep dropped entries that nothing explains, as a warning", ("place", "entries")
-    ),
-    "sweep.scope_map.removed": Event(
-        "the sweep removed one that nothing uses", ("name", "registry")
-    ),
-    "sweep.scope_map.kept": Event(
-        "the service did not remove one that nothing seemed to use, as a warning",
-        ("name", "reason"),
-    ),
-    "sweep.report.superseded": Event(
-        "two sweeps ran at once, as a warning; the other one's report counts", ("report",)
-    ),
-    "schedule.overdue.enqueued": Event(
-        "the timer found devices whose hint was lost, as a warning", ("devices",)
-    ),
-    "schedule.timer.failed": Event(
-        "a timer's run ended early, as a warning; the next one tries again",
-        ("timer", "reason", "message"),
-    ),
-    "schedule.timer.crashed": Event(
-        "a defect in a timer's run, as an error", ("timer", "error", "at")
-    ),
-}
-"""The events by their names. `<state>` stands for a state of the record in lower case."""
+    DEVICE_INTENT_RECORDED = "device.intent.recorded", *_RECORDED
+    DEVICE_REVOKE_RECORDED = "device.revoke.recorded", *_RECORDED
+    DEVICE_ROTATION_RECORDED = "device.rotation.recorded", *_RECORDED, "immediately"
+    DEVICE_SCOPE_MAP_WRITTEN = "device.scope_map.written", "step 5", *_DEVICE, "scope_map"
+    DEVICE_TOKEN_CREATED = "device.token.created", "step 5", *_DEVICE, "token"
+    DEVICE_TOKEN_UPDATED = "device.token.updated", "step 5", *_DEVICE, "token"
+    DEVICE_PASSWORD_GENERATED = "device.password.generated", "step 6", *_DEVICE, "token", "slot"
+    DEVICE_PASSWORDS_REMOVED = "device.passwords.removed", "step 6", *_DEVICE, "token"
+    DEVICE_CREDENTIAL_STORED = "device.credential.stored", "step 6", *_DEVICE, "secret", "version"
+    MEMBERSHIP_LIST_WRITTEN = (
+        "membership.list.written",
+        "a group commit wrote the list of clients",
+        "connected_registry",
+        "clients",
+    )
+    DEVICE_MEMBERSHIP_JOINED = "device.membership.joined", "step 6", *_DEVICE, "connected_registry"
+    DEVICE_CREDENTIAL_DELIVERED = (
+        "device.credential.delivered",
+        "step 7",
+        *_DEVICE,
+        "delivery",
+        "address",
+    )
+    DEVICE_SECRET_DISABLED = (
+        "device.secret.disabled",
+        "step 8, or 7 of a teardown",
+        *_DEVICE,
+        "version",
+    )
+    DEVICE_TOKEN_DISABLED = "device.token.disabled", "teardown", *_DEVICE, "token"
+    DEVICE_MEMBERSHIP_LEFT = "device.membership.left", "teardown", *_DEVICE, "connected_registry"
+    DEVICE_CREDENTIAL_REMOVED = (
+        "device.credential.removed",
+        "teardown",
+        *_DEVICE,
+        "connected_registries",
+    )
+    DEVICE_TOKEN_DELETED = "device.token.deleted", "teardown", *_DEVICE, "token"
+    DEVICE_ACCESS_REVOKED = "device.access.revoked", "nothing of the device is left", *_DEVICE
+    DEVICE_CREDENTIAL_ACKNOWLEDGED = (
+        "device.credential.acknowledged",
+        "the device has logged in with the delivered credentials",
+        *_DEVICE,
+    )
+    DEVICE_DRIFT_FOUND = (
+        "device.drift.found",
+        "the sweep found that something differs; a warning",
+        *_DEVICE,
+        "drift",
+    )
+    DEVICE_WARNING_RAISED = (
+        "device.warning.raised",
+        "the record has a new warning; a warning",
+        *_DEVICE,
+        "reason",
+    )
+    DEVICE_TAG_REFUSED = (
+        "device.tag.refused",
+        "a tag asks for something invalid or forbidden; a warning at every sweep",
+        *_DEVICE,
+        "reason",
+    )
+    DEVICE_RECONCILE_PENDING = "device.reconcile.pending", *_ENDED
+    DEVICE_RECONCILE_CONVERGING = "device.reconcile.converging", *_ENDED
+    DEVICE_RECONCILE_WAITING = "device.reconcile.waiting", *_ENDED
+    DEVICE_RECONCILE_BLOCKED = (
+        "device.reconcile.blocked",
+        "a pass ended in this state; a warning for `blocked`",
+        *_PASS,
+    )
+    DEVICE_RECONCILE_DELIVERED = "device.reconcile.delivered", *_ENDED
+    DEVICE_RECONCILE_READY = "device.reconcile.ready", *_ENDED
+    DEVICE_RECONCILE_REVOKING = "device.reconcile.revoking", *_ENDED
+    DEVICE_RECONCILE_REVOKED = "device.reconcile.revoked", *_ENDED
+    DEVICE_RECONCILE_CRASHED = (
+        "device.reconcile.crashed",
+        "a defect in a pass; an error",
+        *_DEVICE,
+        "error",
+        "at",
+    )
+    ENDPOINT_REQUEST_CRASHED = (
+        "endpoint.request.crashed",
+        "an HTTP request got a 500 because of a defect; an error",
+        "error",
+        "at",
+    )
+    ENDPOINT_REQUEST_FAILED = (
+        "endpoint.request.failed",
+        "an HTTP request got a 500 because a service failed; a warning",
+        "reason",
+        "message",
+    )
+    DEVICE_ALLOCATION_ANSWERED = (
+        "device.allocation.answered",
+        "the provisioning service got a hub",
+        "hub",
+        "onboarding",
+    )
+    EVENT_IGNORED = "event.ignored", "an event is of another kind, hub or vault", "kind"
+    MESSAGE_REJECTED = (
+        "message.rejected",
+        "a message went to a poison queue; a warning",
+        "queue",
+        "reason",
+    )
+    SWEEP_COMPLETED = (
+        "sweep.completed",
+        "a sweep ended",
+        "devices",
+        "drifted",
+        "onboarded",
+        "revoked",
+        "held",
+        "orphans",
+        "unread",
+    )
+    SWEEP_REVOKES_HELD = (
+        "sweep.revokes.held",
+        "too many devices are gone to revoke them without approval; a warning",
+        "devices",
+        "fleet",
+        "most",
+    )
+    SWEEP_REVOKES_APPROVED = "sweep.revokes.approved", "a person approved held revokes", "devices"
+    SWEEP_ORPHAN_FOUND = (
+        "sweep.orphan.found",
+        "one warning for each thing of this deployment that no record names",
+        "kind",
+        "name",
+        "where",
+    )
+    SWEEP_SOURCE_UNREAD = (
+        "sweep.source.unread",
+        "one warning for each source that could not be read",
+        "source",
+    )
+    SWEEP_LEDGER_REPAIRED = (
+        "sweep.ledger.repaired",
+        "the sweep dropped ledger entries that no record names; a warning",
+        "connected_registry",
+        "entries",
+    )
+    SWEEP_SCOPE_MAP_REMOVED = (
+        "sweep.scope_map.removed",
+        "the sweep removed an unused scope map",
+        "name",
+        "registry",
+    )
+    SWEEP_SCOPE_MAP_KEPT = (
+        "sweep.scope_map.kept",
+        "the service refused to remove a scope map that seemed unused; a warning",
+        "name",
+        "reason",
+    )
+    SWEEP_REPORT_SUPERSEDED = (
+        "sweep.report.superseded",
+        "two sweeps ran at once and the other one's report is kept; a warning",
+        "report",
+    )
+    SCHEDULE_OVERDUE_REQUEUED = (
+        "schedule.overdue.requeued",
+        "the timer requeued overdue devices; a warning",
+        "devices",
+    )
+    SCHEDULE_TIMER_FAILED = (
+        "schedule.timer.failed",
+        "a timer's run failed and the next one tries again; a warning",
+        "timer",
+        "reason",
+        "message",
+    )
+    SCHEDULE_TIMER_CRASHED = (
+        "schedule.timer.crashed",
+        "a defect in a timer's run; an error",
+        "timer",
+        "error",
+        "at",
+    )

@@ -1,1 +1,1 @@
-"""Brings one device nearer to what its record asks for."""
+"""Reconciles one device: observe, plan, apply, and write the status."""

@@ -1,4 +1,4 @@
-"""The steps of a plan. A step holds all that is needed to carry it out, and why it is there."""
+"""The actions of a plan. An action holds everything that its execution needs, and its reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from firstpull.model.twin_entry import Contents
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One step. `why` is for a person."""
+    """One action. `why` is for a person."""
 
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReserveRoom(Action):
-    """Hold room at a connected registry for a token."""
+    """Reserve room at a connected registry for a token."""
 
     ref: ConnectedRegistryRef
     token_id: TokenId
@@ -35,7 +35,7 @@ class ReserveRoom(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class PutScopeMap(Action):
-    """Make the shared scope map of these actions."""
+    """Create the shared scope map, or set its actions."""
 
     registry: RegistryId
     name: str
@@ -44,7 +44,7 @@ class PutScopeMap(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class CreateToken(Action):
-    """Make the device's token."""
+    """Create the device's token."""
 
     registry: RegistryId
     name: str
@@ -53,7 +53,7 @@ class CreateToken(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateToken(Action):
-    """Enable the token and point it at the scope map."""
+    """Enable the token and set its scope map."""
 
     registry: RegistryId
     name: str
@@ -62,7 +62,7 @@ class UpdateToken(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class KeepPasswords(Action):
-    """Remove the token's passwords but those in these slots."""
+    """Remove the token's passwords except those in these slots."""
 
     registry: RegistryId
     name: str
@@ -81,7 +81,7 @@ class GeneratePassword(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class JoinConnectedRegistry(Action):
-    """Bring the token into the connected registry's list of clients."""
+    """Add the token to the connected registry's list of clients."""
 
     ref: ConnectedRegistryRef
     token_id: TokenId
@@ -92,9 +92,9 @@ class JoinConnectedRegistry(Action):
 class Deliver(Action):
     """Write address, username and password into the twin of this ETag.
 
-    `credential` is the password to write, None for the one that this plan has made. `replaces`
-    are the fields of the entry there now; `found_id` is its deliveryId: an entry that a crashed
-    attempt wrote whole is not written again.
+    `credential` is the password to write, None for the one that this plan makes. `replaces` are
+    the fields of the current entry, `found_id` is its deliveryId: a whole entry that a crashed
+    attempt wrote is not written again.
     """
 
     ref: ConnectedRegistryRef
@@ -108,7 +108,7 @@ class Deliver(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class DisableSecretVersion(Action):
-    """Disable a version whose password is no longer the token's."""
+    """Disable a version whose password the token no longer has."""
 
     secret: str
     version: str
@@ -116,7 +116,7 @@ class DisableSecretVersion(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class DisableToken(Action):
-    """Let nobody in with the token."""
+    """Disable the token, so that no login succeeds with it."""
 
     registry: RegistryId
     name: str
@@ -124,9 +124,9 @@ class DisableToken(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveConnectedRegistry(Action):
-    """Take the token out of the connected registry's list of clients, and free its room.
+    """Remove the token from the connected registry's list of clients, and free its room.
 
-    `capacity` is None where the policy does not list the connected registry.
+    `capacity` is None if the policy does not list the connected registry.
     """
 
     ref: ConnectedRegistryRef
@@ -169,6 +169,6 @@ type PlannedAction = ProvisionAction | TeardownAction
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Lanes of actions that do not need each other; each lane keeps its order."""
+    """Lanes of actions that run concurrently; each lane runs in order."""
 
     lanes: tuple[tuple[ProvisionAction, ...], ...]

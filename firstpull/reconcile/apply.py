@@ -20,6 +20,7 @@ from firstpull.model.password_slots import Credential, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import (
     CreateToken,
     Deliver,
@@ -43,16 +44,16 @@ class Guard:
     clock: Clock
 
     def check(self) -> None:
-        """Raise Transient when a write begun now could end after the claim."""
+        """Raise Transient if a write that begins now could end after the claim."""
         if self.clock.now() + timedelta(seconds=REQUEST_DEADLINE) >= self.until:
             raise Transient(
-                Reason.OUT_OF_TIME, "The time for one pass is over; it goes on in the next."
+                Reason.OUT_OF_TIME, "The time for one pass is over; the next pass continues."
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applier:
-    """Carries out provisions."""
+    """Carries out the steps of provisions."""
 
     deployment: str
     registries: ContainerRegistries
@@ -68,9 +69,9 @@ class Applier:
         guard: Guard,
         journal: Journal,
     ) -> Delivery | None:
-        """Returns the new delivery where there is one.
+        """Carry out the steps; returns the new delivery, if there is one.
 
-        Raises what the ports raise; what was done until then stays, and the next pass finds it.
+        Raises what the ports raise. Completed steps stay done, and the next pass finds them.
         """
         run = _Run(self, guard, journal)
         for step in steps:
@@ -82,7 +83,7 @@ class Applier:
 
 
 class _Run:
-    """One plan being applied. It keeps a new password from its making to its delivery."""
+    """The application of one plan. It keeps a new password until the delivery."""
 
     def __init__(self, applier: Applier, guard: Guard, journal: Journal) -> None:
         self._applier = applier
@@ -97,12 +98,12 @@ class _Run:
         return self._journal.device
 
     async def do_all(self, actions: Sequence[ProvisionAction]) -> None:
-        """One lane, in order."""
+        """Carry out one lane, in order."""
         for action in actions:
             await self.do(action)
 
     async def do(self, action: ProvisionAction) -> None:
-        """One action."""
+        """Carry out one action."""
         match action:
             case ReserveRoom():
                 await self._reserve(action)
@@ -118,17 +119,17 @@ class _Run:
                 await self._applier.membership.join(
                     action.ref, action.token_id, capacity=action.capacity
                 )
-                self._note("device.membership.joined", connected_registry=str(action.ref))
+                self._note(LogEvent.DEVICE_MEMBERSHIP_JOINED, connected_registry=str(action.ref))
             case Deliver():
                 await self._deliver(action)
             case DisableSecretVersion():
                 await self._applier.secrets.disable(action.secret, action.version)
-                self._note("device.secret.disabled", version=action.version)
+                self._note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
             case _:
                 assert_never(action)
 
     async def _reserve(self, action: ReserveRoom) -> None:
-        """Raises Conflict when the last room was taken meanwhile: observe again."""
+        """Raises Conflict if another client has taken the last room: observe again."""
         try:
             await self._applier.membership.reserve(
                 action.ref, action.token_id, capacity=action.capacity
@@ -146,7 +147,7 @@ class _Run:
             actions=action.actions,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.scope_map.written", scope_map=action.name)
+        self._note(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name)
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()
@@ -158,7 +159,7 @@ class _Run:
             scope_map=action.scope_map,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        event = "device.token.created" if creates else "device.token.updated"
+        event = LogEvent.DEVICE_TOKEN_CREATED if creates else LogEvent.DEVICE_TOKEN_UPDATED
         self._note(event, token=action.name)
 
     async def _keep_passwords(self, action: KeepPasswords) -> None:
@@ -169,7 +170,7 @@ class _Run:
             slots=action.slots,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.passwords.removed", token=action.name)
+        self._note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
 
     async def _generate(self, action: GeneratePassword) -> None:
         self._guard.check()
@@ -181,7 +182,7 @@ class _Run:
             expires_at=action.expires_at,
             deadline_seconds=REQUEST_DEADLINE,
         )
-        self._note("device.password.generated", token=token, slot=action.slot.value)
+        self._note(LogEvent.DEVICE_PASSWORD_GENERATED, token=token, slot=action.slot.value)
         credential = await self._store(password, names=action.names, asked_expiry=action.expires_at)
         self._made = (credential, password.value)
 
@@ -203,7 +204,7 @@ class _Run:
                 },
             ),
         )
-        self._note("device.credential.stored", secret=names.secret, version=version.version)
+        self._note(LogEvent.DEVICE_CREDENTIAL_STORED, secret=names.secret, version=version.version)
         return Credential(
             slot=password.slot,
             version=version.version,
@@ -226,7 +227,7 @@ class _Run:
                 self._device, patch, etag=action.twin_etag, deadline_seconds=REQUEST_DEADLINE
             )
         address = action.contents.address
-        self._note("device.credential.delivered", delivery=delivery_id, address=address)
+        self._note(LogEvent.DEVICE_CREDENTIAL_DELIVERED, delivery=delivery_id, address=address)
         self.delivery = Delivery(
             id=delivery_id,
             slot=credential.slot,
@@ -237,7 +238,7 @@ class _Run:
         )
 
     async def _credential_for(self, action: Deliver) -> tuple[Credential, Secret]:
-        """The credential to deliver. Raises Conflict when the plan has made none: observe again."""
+        """The credential to deliver. Raises Conflict if the plan made none: observe again."""
         if action.credential is not None:
             version = action.credential.version
             return action.credential, await self._applier.secrets.read(action.secret, version)
@@ -247,10 +248,10 @@ class _Run:
 
 
 async def _all(*lanes: Awaitable[None]) -> None:
-    """Run lanes side by side. All of them end before an error is raised: no write is cut short."""
+    """Run lanes concurrently. All lanes end before an error is raised: no write is cut short."""
     results = await asyncio.gather(*lanes, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
-    # A blocker needs a person: it comes before what passes by itself.
+    # A blocker needs a person, so it comes before other errors.
     errors.sort(key=lambda error: not isinstance(error, Blocked))
     if errors:
         raise errors[0]

@@ -11,6 +11,7 @@ from firstpull.model.errors import FirstpullError
 from firstpull.model.history import Journal
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.twin_entry import removal_patch
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import (
     DeleteToken,
     DisableSecretVersion,
@@ -24,7 +25,7 @@ from firstpull.reconcile.apply import Guard
 
 @dataclass(frozen=True, kw_only=True)
 class TeardownApplier:
-    """Carries out the actions that take access away."""
+    """Carries out the actions of teardowns."""
 
     registries: ContainerRegistries
     secrets: Secrets
@@ -34,9 +35,10 @@ class TeardownApplier:
     async def apply(
         self, actions: Sequence[TeardownAction], *, guard: Guard, journal: Journal
     ) -> None:
-        """A failing action holds up nothing but the deletion of a token that is still listed.
+        """Carry out the actions; raises the first error at the end.
 
-        Raises the first error at the end. What was taken away stays away.
+        After an error the other actions go on, except the deletion of a token that may still be
+        listed. Completed actions stay done.
         """
         errors: list[FirstpullError] = []
         is_client = False
@@ -58,10 +60,10 @@ class TeardownApplier:
                 await self.registries.disable_token(
                     action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
                 )
-                journal.note("device.token.disabled", token=action.name)
+                journal.note(LogEvent.DEVICE_TOKEN_DISABLED, token=action.name)
             case LeaveConnectedRegistry():
                 await self.membership.leave(action.ref, action.token_id, capacity=action.capacity)
-                journal.note("device.membership.left", connected_registry=str(action.ref))
+                journal.note(LogEvent.DEVICE_MEMBERSHIP_LEFT, connected_registry=str(action.ref))
             case RemoveFromTwin():
                 await self.hubs.patch_desired(
                     journal.device,
@@ -70,14 +72,14 @@ class TeardownApplier:
                     deadline_seconds=REQUEST_DEADLINE,
                 )
                 names = ", ".join(action.connected_registries)
-                journal.note("device.credential.removed", connected_registries=names)
+                journal.note(LogEvent.DEVICE_CREDENTIAL_REMOVED, connected_registries=names)
             case DisableSecretVersion():
                 await self.secrets.disable(action.secret, action.version)
-                journal.note("device.secret.disabled", version=action.version)
+                journal.note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
             case DeleteToken():
                 await self.registries.delete_token(
                     action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
                 )
-                journal.note("device.token.deleted", token=action.name)
+                journal.note(LogEvent.DEVICE_TOKEN_DELETED, token=action.name)
             case _:
                 assert_never(action)

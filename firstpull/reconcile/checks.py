@@ -19,7 +19,7 @@ from firstpull.model.twin_entry import DeliveredEntry, read_entry
 
 
 class Difference(StrEnum):
-    """One thing that is not as the record has it."""
+    """One difference between the record and what exists."""
 
     LEDGER_ENTRY_MISSING = "the ledger has lost the device"
     SCOPE_MAP_MISSING = "the scope map is missing"
@@ -39,7 +39,7 @@ class Difference(StrEnum):
 
 
 class StoredSecretState(StrEnum):
-    """Whether Key Vault still has what was delivered."""
+    """Whether Key Vault still has the delivered password."""
 
     READABLE = "readable"
     DISABLED = "disabled"
@@ -48,17 +48,17 @@ class StoredSecretState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RegistrySnapshot:
-    """What the container registry holds of a device."""
+    """What the container registry has for a device."""
 
     token: Token | None
     scope_map: ScopeMap | None
-    """The one of the name that follows from the wanted actions."""
+    """The scope map with the name that the wanted actions give."""
     connected_registry: ConnectedRegistry | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What exists of one device's grant. None is for a part that was not read."""
+    """What exists of one device's grant. A part that was not read is None."""
 
     record: DeviceRecord
     grant: Grant
@@ -70,17 +70,17 @@ class Snapshot:
 
     @property
     def token_id(self) -> TokenId:
-        """The token's id, existing or not."""
+        """The token's id, whether the token exists or not."""
         return self.grant.ref.registry.token(self.grant.names.token)
 
     @property
     def wanted_actions(self) -> frozenset[str]:
-        """What the token is to allow."""
+        """The scope actions that the token must allow."""
         return self.record.scope_actions_at(self.grant.ref.registry)
 
     @property
     def wanted_scope_map(self) -> str:
-        """The name of the scope map that the token is to have."""
+        """The name of the scope map that the token must have."""
         return scope_map_name(self.wanted_actions, deployment=self.deployment)
 
     @property
@@ -93,7 +93,7 @@ Check = Callable[[Snapshot], Difference | None]
 
 
 def ledger_entry(found: Snapshot) -> Difference | None:
-    """Room is held for the token, and the token is a member."""
+    """The ledger has the token as a member."""
     if found.ledger is None:
         return None
     entry = found.ledger.get(found.token_id)
@@ -113,13 +113,13 @@ def scope_map(found: Snapshot) -> Difference | None:
 
 
 def token(found: Snapshot) -> Difference | None:
-    """The token is there."""
+    """The token exists."""
     is_missing = found.registry is not None and found.registry.token is None
     return Difference.TOKEN_MISSING if is_missing else None
 
 
 def token_enabled(found: Snapshot) -> Difference | None:
-    """The token lets its device in."""
+    """The token is enabled."""
     there = found.registry.token if found.registry else None
     return Difference.TOKEN_DISABLED if there is not None and not there.enabled else None
 
@@ -134,7 +134,7 @@ def token_scope_map(found: Snapshot) -> Difference | None:
 
 
 def password(found: Snapshot) -> Difference | None:
-    """The token still has the password that was delivered."""
+    """The token still has the delivered password."""
     there = found.registry.token if found.registry else None
     delivery = found.record.status.delivery
     if there is None or delivery is None:
@@ -146,7 +146,7 @@ def password(found: Snapshot) -> Difference | None:
 
 
 def secret(found: Snapshot) -> Difference | None:
-    """Key Vault still has what was delivered."""
+    """Key Vault still has the delivered password."""
     if found.record.status.delivery is None:
         return None
     match found.secret:
@@ -159,7 +159,7 @@ def secret(found: Snapshot) -> Difference | None:
 
 
 def connected_registry(found: Snapshot) -> Difference | None:
-    """The connected registry is there."""
+    """The connected registry exists."""
     is_missing = found.registry is not None and found.registry.connected_registry is None
     return Difference.CONNECTED_REGISTRY_MISSING if is_missing else None
 
@@ -173,14 +173,14 @@ def listed(found: Snapshot) -> Difference | None:
 
 
 def identity(found: Snapshot) -> Difference | None:
-    """The hub's identity is as it was."""
+    """The hub's identity of the device is unchanged."""
     if found.twin is None or found.twin.device_etag == found.record.status.hub_device_etag:
         return None
     return Difference.IDENTITY_CHANGED
 
 
 def twin_entry(found: Snapshot) -> Difference | None:
-    """The twin holds the delivery whole."""
+    """The twin has the delivery unchanged."""
     delivery = found.record.status.delivery
     if found.twin is None or delivery is None:
         return None

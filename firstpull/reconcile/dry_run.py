@@ -1,4 +1,4 @@
-"""A dry run: what would be done for a device, by the same observation and the same plan."""
+"""The dry run: the plan for a device, from the observer and the planner of a real pass."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from firstpull.reconcile.preconditions import blocker_from
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """Observes and plans; the observer cannot write."""
+    """Observes and plans, and writes nothing."""
 
     observer: Observer
     clock: Clock
     validity: timedelta
 
     async def plan_for(self, record: DeviceRecord) -> Plan:
-        """The plan for a record, stored or only proposed. Raises what passes by itself."""
+        """The plan for a record, stored or only proposed. Raises Transient and Conflict."""
         try:
             observed = await self.observer.observe(record)
-            if observed.unread and observed.chosen is None:  # a part would be missing unseen
+            if observed.unread and observed.chosen is None:  # else the plan would lack a part
                 raise observed.unread[0]
         except Blocked as error:
             return BlockedPlan(blocker=blocker_from(error))

@@ -37,9 +37,9 @@ class ConnectedRegistryView:
 
     @property
     def address(self) -> str | None:
-        """`host[:port]` as devices reach it: the service's word first, then the policy's.
+        """`host[:port]` as devices reach it: Azure's login server, else the policy's endpoint.
 
-        Never the request's, which could send credentials to a stranger's host.
+        It never comes from a request, which could send credentials to a foreign host.
         """
         if self.connected_registry is not None and self.connected_registry.login_server:
             return self.connected_registry.login_server
@@ -47,7 +47,7 @@ class ConnectedRegistryView:
 
     @property
     def holds_room(self) -> bool:
-        """Whether room is held for this device's token."""
+        """Whether this device's token is a client or has a reservation."""
         if self.connected_registry is None:
             return False
         listed = self.connected_registry.lists(self.token_id)
@@ -62,7 +62,7 @@ class ConnectedRegistryView:
 
     @property
     def used(self) -> int:
-        """Clients, and room that is held; 0 where there is no connected registry."""
+        """The number of clients and reservations; 0 if there is no connected registry."""
         if self.connected_registry is None:
             return 0
         return self.ledger.used(self.connected_registry.client_token_ids)
@@ -79,17 +79,17 @@ class CredentialView:
     token: Token | None
     secrets: tuple[SecretVersion, ...]
     synced_actions: frozenset[str] | None
-    """What the connected registry syncs; None where the plan does not need it."""
+    """What the connected registry syncs; None if the plan does not need it."""
     is_taken: bool = False
-    """Whether the token is another device's, another deployment's or a connected registry's own."""
+    """Whether the token belongs to another device or deployment, or is a sync token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GrantView:
     """What exists of a grant to tear down.
 
-    `shares_token`: the device keeps the token. `capacity` is None where the policy does not
-    list the connected registry.
+    `shares_token`: the device keeps the token. `capacity` is None if the policy does not list the
+    connected registry.
     """
 
     grant: Grant
@@ -122,22 +122,22 @@ class Observed:
     chosen: ConnectedRegistryView | None
     """The grant's connected registry, or the first that can take the device."""
     credential: CredentialView | None
-    """None where none was chosen, or where there is no device."""
+    """None without a chosen connected registry, or without a device in the hub."""
     retiring: tuple[GrantView, ...] = ()
-    """The grants to tear down: urgent ones, else those that go after the next login."""
+    """The grants to tear down: the urgent ones, else those that retire after the next login."""
     unread: tuple[FirstpullError, ...] = ()
-    """Why parts of the retiring grants could not be read. The rest goes on."""
+    """The errors of reads that only a teardown needs. The rest of the plan goes on."""
 
     @property
     def is_another_device(self) -> bool:
-        """Whether the hub has another device with this id than the record is about."""
+        """Whether the hub's device with this id is not the one that the record is about."""
         recorded = self.record.status.hub_generation_id
         return self.twin is not None and recorded not in (None, self.hub_generation_id)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:
-    """Reads what a plan needs, side by side where it can."""
+    """Reads what a plan needs, concurrently where possible."""
 
     deployment: str
     policy: Policy
@@ -204,10 +204,10 @@ class Observer:
         return tuple(map(self.policy.ref_of, listed)) or intent.candidates
 
     async def _observe_teardown(self, record: DeviceRecord) -> Observed:
-        """What is left of the urgent grants. A service that does not answer holds up no other.
+        """What is left of the urgent grants. An error of one service does not stop the others.
 
-        A hub that the policy does not list may have been deleted: its error is ignored. The
-        identity that is revoked is read once, for a tombstone keeps it.
+        A hub that the policy does not list may not exist any more, so its errors are ignored. The
+        revoked identity is read once: the tombstone keeps it.
         """
         errors: list[FirstpullError] = []
         is_listed = self.policy.hub(record.device.hub) is not None
@@ -237,9 +237,9 @@ class Observer:
     async def _urgent_grant(
         self, record: DeviceRecord, grant: Grant, errors: list[FirstpullError]
     ) -> GrantView:
-        """What is left of a grant; nothing of a token that is somebody else's by now.
+        """What is left of a grant, without a token that another device has by now.
 
-        A tombstone has nothing of an adopted token: whoever makes one of its name makes a new one.
+        A tombstone has no adopted token any more: a token with its name is a new one.
         """
         view = await self._grant(grant, errors)
         token = grant.names.token
@@ -280,16 +280,16 @@ class Observer:
     async def _retiring(
         self, record: DeviceRecord, chosen: ConnectedRegistryView, errors: list[FirstpullError]
     ) -> tuple[GrantView, ...]:
-        """The grants that go once the device has logged in with its new one.
+        """The grants that retire when the device has logged in with its new one.
 
-        A grant that cannot be read holds up its own teardown only.
+        A grant that cannot be read delays its own teardown only.
         """
         here = Grant(ref=chosen.ref, names=self._names(record, chosen.ref))
         found = []
         for grant in record.status.retiring:
             if not grant.shares_token_with(here):
                 found.append(await self._grant(grant, errors))
-            elif grant.ref != here.ref:  # else it came back
+            elif grant.ref != here.ref:  # else the device came back to this connected registry
                 view = await self._view(record, grant.ref)
                 found.append(
                     GrantView(
@@ -354,7 +354,7 @@ class Observer:
     async def _synced_actions(
         self, record: DeviceRecord, view: ConnectedRegistryView
     ) -> frozenset[str] | None:
-        """Read once for each generation."""
+        """What the connected registry syncs, read until the generation is done."""
         is_done = record.status.observed_generation == record.spec.generation
         if is_done or view.connected_registry is None:
             return None
@@ -367,7 +367,7 @@ class Observer:
     async def _is_taken(
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names
     ) -> bool:
-        """Whether a token to adopt is somebody else's. Read until it is adopted."""
+        """Whether a token to adopt belongs to another owner, read until the generation is done."""
         is_done = record.status.observed_generation == record.spec.generation
         if record.spec.intent.adopt is None or is_done:
             return False

@@ -1,41 +1,30 @@
-"""What to do for a device: a pure function of what was observed, the record, and the time.
+"""The plan for a device: a pure function of the observation, the record and the time.
 
-A dry run shows the plan and a worker applies it, in the plan's order. Every action says why it
-is there. An empty plan takes no claim and writes nothing in Azure.
+A dry run shows the plan, and a worker applies it in its order. Every action has a reason. An
+empty plan takes no claim and writes nothing in Azure.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.device_record import DeviceRecord, Grant
-from firstpull.model.password_slots import (
-    SYNC_MARGIN,
-    Credential,
-    current_credential,
-    renewal_time,
-    slot_to_fill,
-    slots_made_here,
-    superseded_versions,
-)
+from firstpull.model.password_slots import Credential
 from firstpull.model.reasons import Reason
 from firstpull.model.twin_entry import (
     Acknowledgement,
     Contents,
-    entries_in,
     read_acknowledgement,
     read_entry,
-    wire_expiry,
 )
 from firstpull.reconcile.actions import (
     CreateToken,
     Deliver,
-    DisableSecretVersion,
     GeneratePassword,
     JoinConnectedRegistry,
-    KeepPasswords,
     PlannedAction,
     ProvisionAction,
     PutScopeMap,
@@ -52,13 +41,19 @@ from firstpull.reconcile.checks import (
     differences,
 )
 from firstpull.reconcile.observe import CredentialView, GrantView, Observed
+from firstpull.reconcile.plan_passwords import (
+    PASSWORDS_END_AT_ONCE,
+    Passwords,
+    end_passwords,
+    ends_at_once,
+)
 from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import NO_FREE_SLOT, Blocker, Target, check_preconditions
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockedPlan:
-    """A precondition does not hold. The actions only end passwords that have to end at once."""
+    """A precondition does not hold. The actions only end passwords that must end at once."""
 
     blocker: Blocker
     actions: tuple[ProvisionAction, ...] = ()
@@ -66,10 +61,7 @@ class BlockedPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TeardownPlan:
-    """Take everything away that has to go before anything else.
-
-    `gone` are the grants of which nothing is left when the actions are done.
-    """
+    """Tear grants down. `gone` are the grants of which the actions leave nothing."""
 
     actions: tuple[TeardownAction, ...]
     gone: tuple[Grant, ...]
@@ -79,7 +71,7 @@ class TeardownPlan:
 class ResetPlan:
     """Revoke the credentials of a deleted device that had the same id.
 
-    Nothing is given in the same pass: the next one could not tell new passwords from old ones.
+    The same pass provisions nothing: the next pass could not tell new passwords from old ones.
     """
 
     actions: tuple[ProvisionAction, ...]
@@ -87,11 +79,11 @@ class ResetPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisionPlan:
-    """Give the device what its record asks for; once it has that, tear the old grants down.
+    """Provision what the record asks for; when it is acknowledged, tear the old grants down.
 
     `answer` is the device's acknowledgement of the recorded delivery. `renew_at` is when the
     delivered password is next due for replacement; now, if a newer one is stored. `is_settled`
-    is false while the twin still holds a password that is to be replaced.
+    is false while the twin still has a password to replace.
     """
 
     grant: Grant
@@ -120,67 +112,34 @@ type Plan = BlockedPlan | TeardownPlan | ResetPlan | ProvisionPlan
 
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
-    """What to do. `validity` is that of a new password."""
+    """The plan for an observed device. `validity` is that of a new password."""
     record = observed.record
     if record.needs_teardown:
         why = "the device's access was revoked"
         return _teardown(observed, observed.retiring, in_use=(), why=why)
     if observed.is_another_device:
         why = "the device was registered anew: it is another device"
-        return ResetPlan(actions=_end_passwords(observed, why=why))
+        return ResetPlan(actions=end_passwords(observed, why=why))
     target = check_preconditions(observed)
     if isinstance(target, Blocker):
-        ends = _ends_at_once(record) and record.status.grant is not None
-        why = _PASSWORDS_END_AT_ONCE
-        return BlockedPlan(
-            blocker=target, actions=_end_passwords(observed, why=why) if ends else ()
-        )
+        ends = ends_at_once(record) and record.status.grant is not None
+        why = PASSWORDS_END_AT_ONCE
+        return BlockedPlan(blocker=target, actions=end_passwords(observed, why=why) if ends else ())
     return _Planner(observed, target, now=now, validity=validity).plan()
-
-
-_PASSWORDS_END_AT_ONCE = "the passwords are to end at once"
 
 
 def _teardown(
     observed: Observed, views: tuple[GrantView, ...], *, in_use: tuple[str, ...], why: str
 ) -> TeardownPlan:
-    """What could not be read is not known to be gone."""
+    """The teardown of these grants; none counts as gone if a part could not be read."""
     return TeardownPlan(
         actions=plan_teardown(views, observed.twin, in_use=in_use, why=why),
         gone=() if observed.unread else tuple(view.grant for view in views),
     )
 
 
-def _ends_at_once(record: DeviceRecord) -> bool:
-    """Whether a password has to end at once, and is still the delivered one."""
-    rotation, delivery = record.spec.rotation, record.status.delivery
-    if rotation is None or not rotation.immediately:
-        return False
-    return rotation.replaces == (delivery.secret_version if delivery is not None else None)
-
-
-def _end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
-    """Remove all passwords of the token, and disable what is stored of them."""
-    view, found = observed.chosen, observed.credential
-    if view is None or found is None:
-        return ()
-    actions: list[ProvisionAction] = []
-    if found.token is not None and found.token.passwords:
-        actions.append(
-            KeepPasswords(
-                registry=view.ref.registry, name=found.token.name, slots=frozenset(), why=why
-            )
-        )
-    actions += [
-        DisableSecretVersion(secret=found.names.secret, version=version.version, why=why)
-        for version in found.secrets
-        if version.enabled
-    ]
-    return tuple(actions)
-
-
 def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
-    """Whether a twin holds the delivery, and no answer that the record does not know."""
+    """Whether the twin has the delivery, and no acknowledgement that is new to the record."""
     status = record.status
     if status.grant is None or status.delivery is None or not twin.enabled:
         return False
@@ -199,7 +158,7 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
 
 
 def snapshot_of(observed: Observed, target: Target, *, deployment: str) -> Snapshot:
-    """What the checks compare, of a whole observation."""
+    """The snapshot of an observed device, for the checks."""
     found, delivery = target.credential, observed.record.status.delivery
     return Snapshot(
         record=observed.record,
@@ -237,51 +196,45 @@ class _Planner:
         self._registry = target.view.ref.registry
         self._token_id = target.view.token_id
         self._found = target.credential
-        self._now = now
-        self._validity = validity
-        key = target.view.ref.name
-        self._entry = read_entry(target.twin.desired, key)
-        self._acknowledgement = read_acknowledgement(target.twin.reported, key)
-        delivery = self._status.delivery
-        self._delivered = delivery.secret_version if delivery is not None else None
-        self._ends_at_once = _ends_at_once(self._record)
-        self._current = (
-            None
-            if self._ends_at_once
-            else current_credential(
-                self._found.token, self._found.secrets, now=now, delivered=self._delivered
-            )
-        )
+        self._entry = read_entry(target.twin.desired, target.view.ref.name)
+        self._passwords = Passwords(observed.record, target, now=now, validity=validity)
         snapshot = snapshot_of(observed, target, deployment=observed.deployment)
         self._differences = frozenset(differences(snapshot))
 
     def plan(self) -> ProvisionPlan | BlockedPlan:
-        slot = self._slot_for_new_password()
-        if slot is None and self._current is None and not self._leaves_passwords_alone():
+        passwords, slot = self._passwords, self._passwords.free_slot()
+        if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept = self._keep_passwords()
-        passwords: tuple[ProvisionAction, ...] = (*kept, *self._generate(slot))
-        join: tuple[ProvisionAction, ...] = self._join()
-        both = (SideBySide((passwords, join)),) if passwords and join else (*passwords, *join)
+        kept, deliver = passwords.keep(), self._deliver()
+        both: tuple[tuple[ProvisionAction, ...], ...] = (
+            (*kept, *passwords.generate(slot)),
+            self._join(),
+        )
+        lanes = tuple(filter(None, both))
         steps: tuple[ProvisionAction | SideBySide, ...] = (
             *self._reserve(),
             *self._scope_map(),
             *self._token(),
-            *both,
-            *self._deliver(),
-            *self._disable(kept),
+            *((SideBySide(lanes),) if len(lanes) > 1 else chain(*lanes)),
+            *deliver,
+            *passwords.disable(kept),
         )
-        if not steps and self._wants_rotation() and slot is None and self._is_acknowledged():
+        if (
+            not steps
+            and slot is None
+            and passwords.wants_rotation()
+            and passwords.is_acknowledged()
+        ):
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        answer = self._answer()
+        answer = passwords.answer()
         has_arrived = not steps and answer is not None and answer.logged_in
         return ProvisionPlan(
             grant=Grant(ref=self._view.ref, names=self._found.names),
             steps=steps,
             retire=self._retire() if has_arrived else None,
             answer=answer,
-            renew_at=self._next_change(),
-            is_settled=self._is_settled_after(steps),
+            renew_at=passwords.next_change(),
+            is_settled=passwords.is_settled_after(deliver),
         )
 
     def _retire(self) -> TeardownPlan | None:
@@ -292,11 +245,11 @@ class _Planner:
             self._observed,
             self._observed.retiring,
             in_use=(self._view.ref.name,),
-            why="the device has logged in with what it has now",
+            why="the device has logged in with its new grant",
         )
 
     def _why(self, *checked: Difference) -> str | None:
-        """The first of these differences that there is."""
+        """The first of these differences that exists, in words."""
         return next((d.value for d in checked if d in self._differences), None)
 
     def _reserve(self) -> tuple[ReserveRoom, ...]:
@@ -332,157 +285,6 @@ class _Planner:
             return ()
         return (UpdateToken(registry=self._registry, name=name, scope_map=scope_map, why=why),)
 
-    def _keep_passwords(self) -> tuple[KeepPasswords, ...]:
-        """Remove passwords that leaked, and the one before the current one.
-
-        The one before goes when the device has logged in with the new one: it is known then whose
-        it was, and that nothing names it any more. Those of an adopted token were this device's
-        too.
-        """
-        token = self._found.token
-        if token is None or not token.passwords:
-            return ()
-        there = frozenset(password.slot for password in token.passwords)
-        if self._ends_at_once:
-            keep, why = frozenset[Slot](), _PASSWORDS_END_AT_ONCE
-        elif self._has_switched():
-            made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
-            spent = made - self._slots_in_use()
-            keep, why = there - spent, "the device has logged in with the password after it"
-        else:
-            return ()
-        if keep == there:
-            return ()
-        return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
-
-    def _has_switched(self) -> bool:
-        """Whether the device said that it has logged in with the newest password there is."""
-        answer, current, delivery = self._answer(), self._current, self._status.delivery
-        if answer is None or current is None or delivery is None or self._entry is None:
-            return False
-        return (
-            answer.logged_in
-            and delivery.secret_version == current.version
-            and self._entry.id == delivery.id
-            and not self._status.slots_requested
-        )
-
-    def _leaves_passwords_alone(self) -> bool:
-        """Whether the token was adopted and has a password that may be in use.
-
-        A device that moves needs its new address, and with it a password.
-        """
-        token = self._found.token
-        is_told = self._status.delivery is not None or bool(self._status.retiring)
-        if not self._is_adopted or is_told or self._ends_at_once or self._wants_rotation():
-            return False
-        if token is None:
-            return False
-        return any(password.is_live(self._now) for password in token.passwords)
-
-    @property
-    def _is_adopted(self) -> bool:
-        """Whether the passwords are somebody else's, now or when this plan begins."""
-        return self._status.adopted or self._record.token_to_adopt is not None
-
-    def _slot_for_new_password(self) -> Slot | None:
-        """None where no new password is needed, or where no slot is free."""
-        if self._leaves_passwords_alone():
-            return None
-        if self._current is not None and not self._renewal_is_due(self._current):
-            return None
-        if self._ends_at_once:
-            return Slot.ONE
-        return slot_to_fill(
-            self._found.token,
-            now=self._now,
-            requested=self._status.slots_requested,
-            in_use=self._slots_in_use(),
-        )
-
-    def _slots_in_use(self) -> frozenset[Slot]:
-        """The slots that the record names, that the twin names, and the valid one."""
-        delivery, token = self._status.delivery, self._found.token
-        expiries = {
-            entry.expires
-            for entry in entries_in(self._target.twin.desired).values()
-            if token is not None and entry.is_for(token.name)
-        }
-        in_twin = (
-            password.slot
-            for password in (token.passwords if token else ())
-            if password.expires_at and wire_expiry(password.expires_at) in expiries
-        )
-        recorded = (holder.slot for holder in (delivery, self._current) if holder is not None)
-        return frozenset((*recorded, *in_twin))
-
-    def _renewal_is_due(self, current: Credential) -> bool:
-        """Never before the last one was acknowledged: a device that is away keeps what it knows."""
-        if not self._is_acknowledged():
-            return False
-        is_half_over = self._now >= renewal_time(current, self._record.device)
-        return is_half_over or self._wants_rotation()
-
-    def _is_acknowledged(self) -> bool:
-        return self._status.acknowledged_at is not None
-
-    def _wants_rotation(self) -> bool:
-        """Whether the password that somebody wants replaced is still the newest."""
-        rotation, current = self._record.spec.rotation, self._current
-        if rotation is None:
-            return False
-        return current is None or current.version == rotation.replaces
-
-    def _is_settled_after(self, steps: tuple[ProvisionAction | SideBySide, ...]) -> bool:
-        """Whether the twin then holds the newest password, and not one to be replaced."""
-        rotation, current = self._record.spec.rotation, self._current
-        delivered = self._delivered
-        for step in steps:
-            if isinstance(step, Deliver):
-                if step.credential is None:
-                    return True  # it is new
-                delivered = step.credential.version
-        if current is not None and delivered not in (None, current.version):
-            return False
-        if rotation is None:
-            return True
-        return delivered != rotation.replaces
-
-    def _next_change(self) -> datetime | None:
-        delivery, current = self._status.delivery, self._current
-        if current is None:
-            return self._end_of_adopted_passwords()
-        if delivery is not None and delivery.secret_version != current.version:
-            return self._now
-        return renewal_time(current, self._record.device)
-
-    def _end_of_adopted_passwords(self) -> datetime | None:
-        """When an adopted device needs a password of ours: None where one of its has no end."""
-        token = self._found.token
-        if token is None or not self._leaves_passwords_alone():
-            return None
-        last = token.last_to_end(self._now)
-        return last.expires_at if last is not None else None
-
-    def _generate(self, slot: Slot | None) -> tuple[GeneratePassword, ...]:
-        if slot is None:
-            return ()
-        if self._wants_rotation():
-            why = "another password was asked for"
-        elif self._current is not None:
-            why = "the password is past half its life"
-        else:
-            why = "no stored password of the token is valid"
-        return (
-            GeneratePassword(
-                registry=self._registry,
-                names=self._found.names,
-                slot=slot,
-                expires_at=(self._now + self._validity).replace(microsecond=0),
-                why=why,
-            ),
-        )
-
     def _join(self) -> tuple[JoinConnectedRegistry, ...]:
         why = self._why(Difference.NOT_LISTED, Difference.LEDGER_ENTRY_MISSING)
         if why is None:
@@ -497,8 +299,8 @@ class _Planner:
         )
 
     def _deliver(self) -> tuple[Deliver, ...]:
-        current = self._current
-        if current is None and self._leaves_passwords_alone():
+        current = self._passwords.current
+        if current is None and self._passwords.are_left_alone():
             return ()
         contents = self._contents()
         why = self._reason_to_deliver(current, contents) if current else "there is a new password"
@@ -518,7 +320,7 @@ class _Planner:
         )
 
     def _contents(self) -> Contents:
-        """What the twin is to hold, but for the password and its expiry."""
+        """The contents of the twin's entry."""
         return Contents(
             address=self._target.address,
             username=self._token_id.name,
@@ -534,35 +336,6 @@ class _Planner:
         if delivery is None or Difference.ENTRY_CHANGED in self._differences:
             return Difference.ENTRY_CHANGED.value
         if delivery.secret_version != current.version:
-            return "there is a newer password" if self._may_switch(current) else None
+            return "there is a newer password" if self._passwords.may_switch(current) else None
         outdated = entry.fields != contents.without_password(current.expires_at)
         return "what is in the twin is out of date" if outdated else None
-
-    def _may_switch(self, current: Credential) -> bool:
-        """Whether the connected registry can know the newer password.
-
-        Inferred from the time of its last sync. Once the old password has expired, waiting
-        helps nobody.
-        """
-        delivery, registry = self._status.delivery, self._view.connected_registry
-        if delivery is None or delivery.expires_at <= self._now:
-            return True
-        synced = registry.last_sync_at if registry is not None else None
-        return synced is not None and synced >= current.created_at + SYNC_MARGIN
-
-    def _disable(self, kept: tuple[KeepPasswords, ...]) -> tuple[DisableSecretVersion, ...]:
-        token = None if self._ends_at_once else self._found.token
-        for action in kept:
-            token = token.with_passwords_in(action.slots) if token is not None else None
-        why = "its password is no longer the token's"
-        return tuple(
-            DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
-            for version in superseded_versions(token, self._found.secrets)
-        )
-
-    def _answer(self) -> Acknowledgement | None:
-        """The device's answer to the recorded delivery."""
-        answer, delivery = self._acknowledgement, self._status.delivery
-        if answer is None or delivery is None or answer.delivery_id != delivery.id:
-            return None
-        return answer

@@ -1,4 +1,4 @@
-"""The actions that take access away: after a revoke, or when a device has moved.
+"""The actions of a teardown: after a revoke, or when a device has moved.
 
 The order is fixed: disable the token, leave the list of clients, remove the twin's entry,
 disable the secret's versions, delete the token. A crash anywhere leaves less access than before,

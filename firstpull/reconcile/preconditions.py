@@ -1,7 +1,7 @@
-"""What has to hold before a device is provisioned: an ordered chain of small pure checks.
+"""The preconditions of a provision: an ordered chain of small pure checks.
 
-The first precondition that does not hold gives the blocker. When all hold, the plan gets a
-target: the parts of the observation that are then known to be there.
+The first precondition that fails gives the blocker. If none fails, the plan gets a target: the
+parts of the observation that then exist for certain.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Target:
 NO_FREE_SLOT = Blocker(
     state=State.WAITING,
     reason=Reason.NO_FREE_SLOT,
-    message="Both passwords of the token may be in use, and the value of neither is known.",
+    message="Both passwords of the token may be in use, and firstpull knows the value of neither.",
     remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
     "both; otherwise the earlier expiry frees a slot.",
 )
@@ -101,7 +101,7 @@ def _enabled_twin(observed: Observed) -> Twin | Blocker:
 
 
 def _nowhere_to_go(observed: Observed) -> Blocker:
-    """Why no candidate takes the device."""
+    """The blocker that says why no candidate takes the device."""
     problems = [problem for view in observed.views if isinstance(problem := _usable(view), Blocker)]
     full = [p for p in problems if p.reason is Reason.CONNECTED_REGISTRY_FULL]
     site = observed.record.spec.intent.site
@@ -131,7 +131,7 @@ def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] 
         return Blocker(
             state=State.BLOCKED,
             reason=Reason.NO_ENDPOINT,
-            message=f"The service knows no login server of {view.ref}.",
+            message=f"Azure has no login server for {view.ref}.",
             remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:
@@ -140,18 +140,18 @@ def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] 
 
 
 def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
-    """A token of the name is the device's own, or is to be adopted."""
+    """An existing token with the name is the device's own, or the one to adopt."""
     if target.credential.token is None:
         return None
     token = target.credential.names.token
     if token in observed.record.retiring_tokens_in(target.view.ref.registry):
-        return None  # the device brings it from the connected registry that it leaves
+        return None  # the device already uses it at the connected registry of a retiring grant
     if target.credential.is_taken:
         return Blocker(
             state=State.BLOCKED,
             reason=Reason.TOKEN_NOT_OURS,
-            message=f"The token {token} is another device's, another deployment's or a connected "
-            "registry's.",
+            message=f"The token {token} belongs to another device or deployment, or is a connected "
+            "registry's own.",
             remedy="Ask with the name of the device's own token, or without `adopt`.",
         )
     if observed.record.status.grant is not None or observed.record.spec.intent.adopt is not None:
@@ -160,14 +160,14 @@ def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
         state=State.BLOCKED,
         reason=Reason.TOKEN_NOT_OURS,
         message=f"A token {token} exists that no record names.",
-        remedy="If nobody uses it, take it off the lists of connected registries and delete it: it "
-        "is made anew. To keep it, list it under adoptableTokens in FIRSTPULL_POLICY, and ask with "
-        "`adopt`.",
+        remedy="If nothing uses it, take it off the lists of connected registries and delete it; "
+        "firstpull then creates it. To keep it, list it under adoptableTokens in FIRSTPULL_POLICY, "
+        "and ask with `adopt`.",
     )
 
 
 def _token_to_adopt_exists(observed: Observed, target: Target) -> Blocker | None:
-    """The token that the request names is there."""
+    """The token to adopt exists."""
     adopt, token = observed.record.token_to_adopt, target.credential.token
     if adopt is None or (token is not None and token.name == adopt):
         return None
@@ -180,26 +180,26 @@ def _token_to_adopt_exists(observed: Observed, target: Target) -> Blocker | None
 
 
 def _twin_entry_is_ours(observed: Observed, target: Target) -> Blocker | None:
-    """A whole entry in the twin is for a token of the device: no other deployment wrote it."""
+    """The twin's entry is for a token of the device, so no other deployment wrote it."""
     status = observed.record.status
     entry = read_entry(target.twin.desired, target.view.ref.name)
     ours = {target.credential.names.token, *(grant.names.token for grant in status.retiring)}
     if entry is None or any(entry.is_for(token) for token in ours):
         return None
     if not entry.intact and status.delivery is not None:
-        return None  # somebody edited what this deployment delivered
+        return None  # another writer edited this deployment's entry
     return Blocker(
         state=State.BLOCKED,
         reason=Reason.TWIN_ENTRY_NOT_OURS,
-        message=f"The twin holds a delivery for {target.view.ref} that another deployment made.",
+        message=f"The twin has an entry for {target.view.ref} that another deployment wrote.",
         remedy="Revoke the device there, or remove the entry from the twin's desired properties.",
     )
 
 
 def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | None:
-    """The connected registry syncs what was asked for, unless the policy lists the repositories.
+    """The connected registry syncs the repositories, unless the policy lists them.
 
-    What the policy lists is allowed, synced or not; a warning says so.
+    The policy allows repositories that are not synced yet; a warning names them.
     """
     synced = target.credential.synced_actions
     if synced is None or target.entry.repositories is not None:

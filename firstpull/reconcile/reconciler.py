@@ -1,4 +1,4 @@
-"""One pass over one device, from its record to its record (docs/onboarding-cycle.md has the steps)."""
+"""One pass over one device. docs/onboarding-cycle.md has its steps, and what a crash leaves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
 from firstpull.model.errors import Conflict, FirstpullError, Transient
-from firstpull.model.history import HistoryEntry, Journal
+from firstpull.model.history import Journal, entry
 from firstpull.model.ports import Records, Stored, WorkQueue
-from firstpull.model.reasons import Reason
+from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier, Guard
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.observe import Observed, Observer
@@ -30,7 +31,6 @@ from firstpull.reconcile.plan import (
     make_plan,
 )
 from firstpull.reconcile.status import (
-    ACKNOWLEDGED,
     after_failure,
     after_pass,
     changes,
@@ -41,15 +41,26 @@ from firstpull.reconcile.warnings import log_new_warnings
 CLAIM = timedelta(seconds=120)
 """How long a worker may write to one device."""
 _QUEUE_LIMIT = timedelta(minutes=10)
-"""A later pass is left to the timer; the queue is for what is soon."""
+"""The timer requeues a device whose next pass is later than this."""
 _TWIN_ONLY = timedelta(minutes=2)
-"""How long after a whole pass a read of the twin may stand for another one."""
+"""How long after a whole pass a read of the twin alone may replace another whole pass."""
 _EARLY = timedelta(seconds=1)
 """A reconcile request may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
-"""To write the outcome, while requests change the record."""
-_LOGGED_AS_WARNINGS = ("device.convergence.blocked", "device.warning.raised")
-"""History entries that the log has as warnings, with their reason as a field."""
+"""Conditional writes of the record after a pass, while requests change it."""
+_LOGGED_AS_WARNINGS = (LogEvent.DEVICE_RECONCILE_BLOCKED, LogEvent.DEVICE_WARNING_RAISED)
+"""`_log` logs these separately, with their reason."""
+_ENDED = {
+    State.PENDING: LogEvent.DEVICE_RECONCILE_PENDING,
+    State.CONVERGING: LogEvent.DEVICE_RECONCILE_CONVERGING,
+    State.WAITING: LogEvent.DEVICE_RECONCILE_WAITING,
+    State.BLOCKED: LogEvent.DEVICE_RECONCILE_BLOCKED,
+    State.DELIVERED: LogEvent.DEVICE_RECONCILE_DELIVERED,
+    State.READY: LogEvent.DEVICE_RECONCILE_READY,
+    State.REVOKING: LogEvent.DEVICE_RECONCILE_REVOKING,
+    State.REVOKED: LogEvent.DEVICE_RECONCILE_REVOKED,
+}
+"""The event of a pass, by the state in which it ended."""
 
 type Outcome = Callable[[DeviceRecord], DeviceRecord]
 
@@ -68,10 +79,10 @@ class Reconciler:
     validity: timedelta
 
     async def reconcile(self, device: DeviceKey) -> None:
-        """Bring one device nearer to what its record asks for, and schedule its next pass.
+        """Run one pass over a device, and schedule the next.
 
-        The record says what went wrong. Raises only what keeps the record itself from being
-        read or written.
+        The record has any error of the pass. Raises only the errors of reading and writing the
+        record itself.
         """
         stored = await self.records.get(device)
         if stored is None or not self._is_free(stored.value):
@@ -94,7 +105,7 @@ class Reconciler:
                 stored, claim = await self._claim(stored, observed, plan)
                 if before.token_to_adopt is not None and await self._is_contested(stored.value):
                     stored = await self._give_up_token(stored, before)
-                    contested = Conflict("Another device asks for the same token just now.")
+                    contested = Conflict("Another device is adopting the same token.")
                     await self._conclude(stored, self._failed(contested), journal)
                     return
                 guard = Guard(until=claim.until, clock=self.clock)
@@ -103,15 +114,15 @@ class Reconciler:
             await self._conclude(stored, self._failed(error), journal)
         except Exception as error:
             emit_crash(
-                "device.convergence.crashed", error, hub=device.hub, device_id=device.device_id
+                LogEvent.DEVICE_RECONCILE_CRASHED, error, hub=device.hub, device_id=device.device_id
             )
-            fault = Transient(Reason.INTERNAL_ERROR, "A fault of firstpull; its log has more.")
-            await self._conclude(stored, self._failed(fault), journal)
+            defect = Transient(Reason.INTERNAL_ERROR, MEANING[Reason.INTERNAL_ERROR])
+            await self._conclude(stored, self._failed(defect), journal)
         else:
             await self._conclude(stored, self._outcome(observed, plan, delivery), journal)
 
     def _outcome(self, observed: Observed, plan: Plan, delivery: Delivery | None) -> Outcome:
-        """What the record becomes. What could not be read is tried again later."""
+        """The record after the pass. A part that could not be read makes the pass a failed one."""
         outcome: Outcome = partial(
             after_pass, observed=observed, plan=plan, delivery=delivery, now=self.clock.now()
         )
@@ -126,10 +137,9 @@ class Reconciler:
         return partial(after_failure, error=error, now=self.clock.now())
 
     def _is_free(self, record: DeviceRecord) -> bool:
-        """Whether the device is due and no worker holds it.
+        """Whether the device is due and no worker has claimed it.
 
-        An expired claim counts for one request's time more: a write of its holder may still be
-        under way.
+        An expired claim counts for the time of one more request: its holder may still be writing.
         """
         now = self.clock.now()
         claim = record.claim
@@ -137,10 +147,10 @@ class Reconciler:
         return record.schedule.due_at <= now + _EARLY and not held
 
     async def _is_still_unacknowledged(self, record: DeviceRecord) -> bool:
-        """Whether one read of the twin says that nothing happened since the last whole pass.
+        """Whether one read of the twin shows that nothing happened since the last whole pass.
 
-        Most passes are over devices that have not answered yet. Reading everything each time
-        would spend Azure Resource Manager's allowance on them.
+        Most passes are over devices that have not logged in yet. Reading everything each time
+        would use up Azure Resource Manager's request limit.
         """
         now, seen = self.clock.now(), record.status.observed_at
         is_delivered = record.status.condition.state is State.DELIVERED
@@ -157,7 +167,7 @@ class Reconciler:
     async def _claim(
         self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
     ) -> tuple[Stored[DeviceRecord], Claim]:
-        """Write the claim, and the names of all that the plan makes, before it makes anything."""
+        """Write the claim, and the names of everything that the plan will make."""
         record, view, credential = stored.value, observed.chosen, observed.credential
         if view is not None and credential is not None:
             record = transitions.granted(
@@ -176,9 +186,10 @@ class Reconciler:
         return await self.records.replace(record, etag=stored.etag), claim
 
     async def _is_contested(self, record: DeviceRecord) -> bool:
-        """Whether another record names the token that this one is about to adopt.
+        """Whether another record names the token that this record is about to adopt.
 
-        Asked after the claim names it: of two that ask at once, at least one sees the other.
+        Called after the claim names the token, so at least one of two concurrent adopters sees
+        the other.
         """
         grant = record.status.grant
         if grant is None:
@@ -221,10 +232,10 @@ class Reconciler:
     async def _conclude(
         self, stored: Stored[DeviceRecord], outcome: Outcome, journal: Journal
     ) -> None:
-        """Write the outcome and give the claim back. A request made meanwhile is due at once.
+        """Write the outcome and release the claim. A request made meanwhile is due at once.
 
-        A pass without a claim has changed nothing: where somebody wrote the record meanwhile,
-        its observation is old, and whoever wrote has scheduled the next pass.
+        A pass without a claim has changed nothing. If another writer changed the record
+        meanwhile, the pass drops its outdated outcome: that writer has scheduled the next pass.
         """
         begun = stored.value
         for _ in range(_ATTEMPTS):
@@ -234,8 +245,9 @@ class Reconciler:
             elif stored.value.schedule.due_at != begun.schedule.due_at:  # woken meanwhile
                 due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
                 record = transitions.woken(record, due_at)
-            found = changes(stored.value, record, at=self.clock.now())
-            record = transitions.with_history(record, [*journal.entries, *found])
+            found = list(changes(stored.value, record))
+            noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
+            record = transitions.with_history(record, [*journal.entries, *noted])
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
@@ -246,23 +258,23 @@ class Reconciler:
                 stored = again
         else:
             return  # the claim expires, and the timer requeues the device
-        self._log(begun, record, found)
+        self._log(begun, record, [event for event, _ in found])
         await self._enqueue(stored.value)
 
-    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[HistoryEntry]) -> None:
+    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[LogEvent]) -> None:
         device = record.device
-        for entry in found:
-            if entry.event not in _LOGGED_AS_WARNINGS:
-                emit(entry.event, hub=device.hub, device_id=device.device_id)
+        for event in found:
+            if event not in _LOGGED_AS_WARNINGS:
+                emit(event, hub=device.hub, device_id=device.device_id)
         log_new_warnings(begun, record)
         since = begun.status.awaits_first_pull_since
-        if since is not None and any(entry.event == ACKNOWLEDGED for entry in found):
+        if since is not None and LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED in found:
             waited = self.clock.now() - since
             telemetry.FIRST_PULL.record(waited.total_seconds())
         condition = record.status.condition
         report = emit_warning if condition.state is State.BLOCKED else emit
         report(
-            f"device.convergence.{condition.state.value.lower()}",
+            _ENDED[condition.state],
             hub=device.hub,
             device_id=device.device_id,
             generation=record.spec.generation,

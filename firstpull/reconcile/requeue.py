@@ -1,4 +1,4 @@
-"""Bringing back devices whose hint was lost: the records are the schedule, the queue is not."""
+"""Requeues overdue devices: the records are the schedule, and the queue may lose requests."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from datetime import timedelta
 from firstpull.model.clock import Clock
 from firstpull.model.ports import Records, WorkQueue
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 GRACE = timedelta(seconds=30)
-"""A hint that is this late may be lost; a younger one is on its way."""
+"""A reconcile request that is this late may be lost; a younger one may still arrive."""
 _AT_ONCE = 1000
-"""Devices per round: a fleet that came due together is brought back in several."""
+"""Devices in one run of the timer; the next runs requeue the others."""
 
 
 async def requeue_overdue(*, records: Records, queue: WorkQueue, clock: Clock) -> int:
-    """Hint every device that is overdue. A hint too many costs one read of a record."""
-    hinted = 0
+    """Requeue overdue devices; returns how many. A surplus request costs one read of a record."""
+    requeued = 0
     async for device in records.due(clock.now() - GRACE):
         await queue.put(device)
-        hinted += 1
-        if hinted == _AT_ONCE:
+        requeued += 1
+        if requeued == _AT_ONCE:
             break
-    if hinted:
-        emit_warning("schedule.overdue.enqueued", devices=hinted)
-    return hinted
+    if requeued:
+        emit_warning(LogEvent.SCHEDULE_OVERDUE_REQUEUED, devices=requeued)
+    return requeued

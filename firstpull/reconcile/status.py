@@ -1,7 +1,7 @@
-"""The record after a pass: a pure function of the record before, the observation, and the time.
+"""The record after a pass: a pure function of the record before, the observation and the time.
 
-A request may have changed the record during the pass. The outcome then notes what was made as
-far as it belongs to the device's grant of now; the next pass finds the rest.
+A request may change the record during the pass. The record after the pass then has what
+belongs to the current grant; the next pass finds the rest.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from datetime import datetime
 from typing import assert_never
 
 from firstpull.model import transitions
+from firstpull.model.azure_resources import HubIdentity
 from firstpull.model.device_record import (
     Condition,
     Delivery,
     DeviceRecord,
     DeviceWarning,
-    RetiringGrant,
     State,
 )
 from firstpull.model.errors import Blocked, FirstpullError
-from firstpull.model.history import HistoryEntry, entry
-from firstpull.model.reasons import Reason
+from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, ResetPlan, TeardownPlan
-from firstpull.reconcile.warnings import awaiting_sync, warnings_for
+from firstpull.reconcile.warnings import awaiting_sync, new_warnings, warnings_for
 
-ACKNOWLEDGED = "device.credential.acknowledged"
-"""The event by which a device is known to have logged in."""
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
 
 
@@ -41,7 +39,7 @@ def after_pass(
     *,
     now: datetime,
 ) -> DeviceRecord:
-    """The record after a pass in which nothing went wrong."""
+    """The record after a pass without an error."""
     record = transitions.unclaimed(record)
     match plan:
         case TeardownPlan():
@@ -70,11 +68,6 @@ def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime)
     return transitions.failed(record, condition, due_at=due_at)
 
 
-def changes(before: DeviceRecord, after: DeviceRecord, *, at: datetime) -> list[HistoryEntry]:
-    """What a pass has found out, beside what it did."""
-    return [entry(event, at=at, detail=detail) for event, detail in _changes(before, after)]
-
-
 def condition_after(
     record: DeviceRecord,
     state: State,
@@ -85,7 +78,7 @@ def condition_after(
     remedy: str | None = None,
     anew: bool = False,
 ) -> Condition:
-    """A condition; it began when the record's did, where state and reason are the same."""
+    """A condition. It keeps its time while state and reason stay the same, unless `anew`."""
     before = record.status.condition
     same = not anew and (before.state, before.reason) == (state, reason)
     return Condition(
@@ -97,18 +90,17 @@ def condition_after(
     )
 
 
-def _changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[str, str]]:
+def changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[LogEvent, str]]:
+    """The events of a pass that no action logs, each with its detail."""
     if after.status.acknowledged_at is not None and before.status.acknowledged_at is None:
-        yield ACKNOWLEDGED, ""
+        yield LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED, ""
     was, is_ = before.status.condition, after.status.condition
     if is_.state is State.BLOCKED and (was.state, was.reason) != (is_.state, is_.reason):
-        yield "device.convergence.blocked", f"{is_.reason.value}: {is_.message}"
+        yield LogEvent.DEVICE_RECONCILE_BLOCKED, f"{is_.reason.value}: {is_.message}"
     if is_.state is State.REVOKED and was.state is not State.REVOKED:
-        yield "device.access.revoked", ""
-    known = {warning.reason for warning in before.status.warnings}
-    for warning in after.status.warnings:
-        if warning.reason not in known:
-            yield "device.warning.raised", f"{warning.reason.value}: {warning.message}"
+        yield LogEvent.DEVICE_ACCESS_REVOKED, ""
+    for warning in new_warnings(before, after):
+        yield LogEvent.DEVICE_WARNING_RAISED, f"{warning.reason.value}: {warning.message}"
 
 
 def _after_teardown(
@@ -125,24 +117,18 @@ def _after_teardown(
         record,
         State.REVOKED,
         Reason.REVOKED,
-        "The device's access was taken away; nothing of it is left.",
+        MEANING[Reason.REVOKED],
         now=now,
     )
     warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
-    is_tombstone = observed.record.is_tombstone
-    _, etag = _identity(observed)
+    identity = _identity(observed)
+    if identity.etag is None or observed.record.is_tombstone:
+        identity = replace(identity, etag=record.status.hub_device_etag)
     return transitions.revoked(
         record,
         generation=observed.record.spec.generation,
         condition=condition,
-        retiring=tuple(
-            RetiringGrant(ref=grant.ref, names=grant.names, at_once=True)
-            for grant in observed.record.status.retiring
-        ),
-        identity=(
-            observed.hub_generation_id,
-            record.status.hub_device_etag if etag is None or is_tombstone else etag,
-        ),
+        identity=identity,
         warnings=warnings,
         due_at=next_check_after_revoke(condition.since, now=now, is_settled=not warnings),
         now=now,
@@ -152,7 +138,7 @@ def _after_teardown(
 def _unsynced_revokes(
     record: DeviceRecord, observed: Observed, *, since: datetime, now: datetime
 ) -> tuple[DeviceWarning, ...]:
-    """One warning for each connected registry that still lets the device in."""
+    """A warning for each connected registry that may still accept the device."""
     known = {warning.reason: warning.since for warning in record.status.warnings}
     warnings: dict[str, DeviceWarning] = {}
     for view in observed.retiring:
@@ -161,19 +147,21 @@ def _unsynced_revokes(
     return tuple(warnings.values())
 
 
-def _identity(observed: Observed) -> tuple[str | None, str | None]:
-    """The generationId and the ETag of the hub's identity."""
-    return observed.hub_generation_id, observed.twin.device_etag if observed.twin else None
+def _identity(observed: Observed) -> HubIdentity:
+    return HubIdentity(
+        generation_id=observed.hub_generation_id,
+        etag=observed.twin.device_etag if observed.twin else None,
+    )
 
 
 def _after_blocked(
     record: DeviceRecord, observed: Observed, plan: BlockedPlan, *, now: datetime
 ) -> DeviceRecord:
-    found = plan.blocker
+    blocker = plan.blocker
     condition = condition_after(
-        record, found.state, found.reason, found.message, remedy=found.remedy, now=now
+        record, blocker.state, blocker.reason, blocker.message, remedy=blocker.remedy, now=now
     )
-    if found.reason in _FULL and _has_nothing_yet(record, observed):
+    if blocker.reason in _FULL and _has_nothing_yet(record, observed):
         record = transitions.without_grant(record)
     lost_its_grant = record.status.grant is None and observed.record.status.grant is not None
     due_at = now if lost_its_grant else next_check(condition, now=now, renew_at=None)
@@ -181,7 +169,7 @@ def _after_blocked(
 
 
 def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
-    """Whether a recorded grant is only a plan: no room is held for it, and no token was made."""
+    """Whether firstpull has made nothing for the recorded grant: no token and no delivery."""
     token = observed.credential.token if observed.credential is not None else None
     grant = record.status.grant
     if grant is None or record.status.delivery is not None:
@@ -249,7 +237,7 @@ def _condition(
             record,
             State.READY,
             Reason.ADOPTED,
-            "The token was taken over; the device keeps the password that it has.",
+            MEANING[Reason.ADOPTED],
             now=now,
         )
     if delivery is not None or answer is None:
@@ -257,7 +245,7 @@ def _condition(
             record,
             State.DELIVERED,
             Reason.DELIVERED,
-            "The credentials are in the twin; the device has not answered yet.",
+            MEANING[Reason.DELIVERED],
             now=now,
             anew=delivery is not None,
         )
@@ -267,7 +255,7 @@ def _condition(
             record,
             State.WAITING,
             Reason.AWAITING_SYNC,
-            "The new password is stored; it is delivered when the connected registry has synced.",
+            "The new password is stored; firstpull delivers it after the connected registry syncs.",
             now=now,
         )
     if answer.logged_in:

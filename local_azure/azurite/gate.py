@@ -1,7 +1,7 @@
-"""A door in front of Azurite, which checks no roles and no token's signature.
+"""A reverse proxy for Azurite that checks roles, which Azurite itself does not.
 
-Requests with a bearer token pass when the token holds and its principal's roles give what they
-need. Everything else is passed on as it is: Azurite knows its key.
+It forwards a request with a bearer token when the token is valid and its principal's roles allow
+the operation. It forwards every other request unchanged: Azurite checks the account key.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from aiohttp import ClientSession, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from local_azure.azurite.operations import Service, StorageRequest, wanted_by
+from local_azure.azurite.operations import Service, StorageRequest, required_by
 from local_azure.kernel import Kernel
 from local_azure.kernel.access import Caller
 from local_azure.kernel.clock import wire_time
+from local_azure.kernel.service import bearer_token
 from local_azure.kernel.tokens import InvalidToken
 
 _AUDIENCES = ("https://storage.azure.com",)
 _LARGEST_BODY = 64 * 2**20
-_OF_THE_CONNECTION = frozenset(
+_HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te", "trailer"}
 )
 _ADDED_BY_THE_CLIENT = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -33,7 +34,7 @@ _ADDED_BY_THE_CLIENT = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent
 
 @dataclass(frozen=True)
 class StorageUrls:
-    """Where the services are that check roles. URLs end with the account, without a slash."""
+    """The URLs of the services that check roles. They end with the account, without a slash."""
 
     blob_url: str
     queue_url: str
@@ -63,19 +64,19 @@ _NOT_AUTHORIZED = _Refusal(
 def create_storage_gate(
     kernel: Kernel, session: ClientSession, *, service: Service, url: str, account_id: str
 ) -> web.Application:
-    """The door of the service at `url`, Azurite's. `account_id` is what roles are assigned on.
+    """The proxy of Azurite's service at `url`. Roles are assigned on `account_id`.
 
-    `session` trusts Azurite's certificate and decompresses nothing.
+    `session` must trust Azurite's certificate and must not decompress.
     """
     target = urlsplit(url)
     origin = f"{target.scheme}://{target.netloc}"
 
     async def serve(request: web.Request) -> web.Response:
         body = await request.read()
-        refusal = _refusal(kernel, request, body, service=service, account_id=account_id)
+        refusal = _refusal(kernel, request, service=service, account_id=account_id)
         if refusal is not None:
             return _render(kernel, refusal, service=service, request=request)
-        return await _pass_on(session, request, body, origin=origin)
+        return await _forward(session, request, body, origin=origin)
 
     application = web.Application(client_max_size=_LARGEST_BODY)
     application.router.add_route("*", "/{path:.*}", serve)
@@ -83,30 +84,29 @@ def create_storage_gate(
 
 
 def _refusal(
-    kernel: Kernel, request: web.Request, body: bytes, *, service: Service, account_id: str
+    kernel: Kernel, request: web.Request, *, service: Service, account_id: str
 ) -> _Refusal | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
+    token = bearer_token(request)
+    if token is None:
         return None
     try:
         caller = Caller.of(kernel.tokens.verify(token, audiences=_AUDIENCES))
     except InvalidToken:
         return _NOT_AUTHENTICATED
-    asked = StorageRequest(
-        method=request.method,
-        path=request.rel_url.raw_path,
-        query=_lowered(request.query),
-        headers=_lowered(request.headers),
-        body=body,
+    required = required_by(
+        service,
+        StorageRequest(
+            method=request.method,
+            path=request.rel_url.raw_path,
+            query=_lowered(request.query),
+            headers=_lowered(request.headers),
+        ),
     )
-    allowed = all(
-        kernel.access.allows(caller, wanted.needs, scope=account_id + wanted.scope)
-        for wanted in wanted_by(service, asked)
-    )
+    allowed = kernel.access.allows(caller, required.needs, scope=account_id + required.scope)
     return None if allowed else _NOT_AUTHORIZED
 
 
-async def _pass_on(
+async def _forward(
     session: ClientSession, request: web.Request, body: bytes, *, origin: str
 ) -> web.Response:
     async with session.request(
@@ -150,7 +150,7 @@ def _render(
 
 def _end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict(
-        (name, value) for name, value in headers.items() if name.lower() not in _OF_THE_CONNECTION
+        (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP
     )
 
 

@@ -1,1 +1,4 @@
-"""Azure Resource Manager for Microsoft.ContainerRegistry: tokens and connected registries."""
+"""Azure Resource Manager's Microsoft.ContainerRegistry, and the sync of connected registries.
+
+Needed by: firstpull (azure-mgmt-containerregistry), `az acr`, and the tests' scenarios.
+"""

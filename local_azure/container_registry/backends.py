@@ -1,4 +1,4 @@
-"""What data planes serve: the cloud registry as it is, a connected registry as it was."""
+"""What the data planes serve: the cloud registry, and connected registries as of their sync."""
 
 from __future__ import annotations
 
@@ -12,23 +12,15 @@ from local_azure.container_registry.resources import (
     ConnectedRegistry,
     ConnectedRegistrySettings,
     LoginServer,
-    Mode,
     ProblemCode,
     Token,
 )
-from local_azure.container_registry.rules import (
-    CONTINUOUS,
-    REPOSITORY_ACTIONS,
-    allows,
-    latest_tick,
-)
+from local_azure.container_registry.rules import CONTINUOUS, latest_tick
+from local_azure.registry.access import Access
 from local_azure.registry.backend import Grant
 from local_azure.registry.images import Image
 
-_SYNC_ACTIONS: dict[Mode, tuple[str, ...]] = {
-    "ReadOnly": ("content/read", "metadata/read"),
-    "ReadWrite": REPOSITORY_ACTIONS,
-}
+_SYNC_ACTIONS = ("content/read", "metadata/read")
 _GATEWAY_ACTIONS = ("config/read", "config/write", "message/read", "message/write")
 
 
@@ -37,11 +29,6 @@ class CloudRegistryBackend:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-
-    @property
-    def read_only(self) -> bool:
-        """Scope maps alone decide who may push."""
-        return False
 
     def authenticate(self, username: str, password: str) -> Grant | None:
         """The grant of a token of the registry, by its exact name."""
@@ -52,13 +39,13 @@ class CloudRegistryBackend:
         return None
 
     def repositories(self) -> Mapping[str, Mapping[str, Image]]:
-        """Everything there is."""
+        """All images of the registry."""
         return self._registry.images
 
 
 @dataclass(frozen=True)
 class KnownToken:
-    """A client token as a connected registry last heard of it."""
+    """A client token as of the last sync."""
 
     token: Token
     actions: frozenset[str]
@@ -66,7 +53,7 @@ class KnownToken:
 
 @dataclass(frozen=True)
 class ConnectedRegistrySnapshot:
-    """What a connected registry took over at a sync; it needs no cloud to serve it."""
+    """The state that a connected registry copied at a sync, and serves without the cloud."""
 
     taken_at: datetime
     tokens: Mapping[str, KnownToken]
@@ -77,7 +64,8 @@ class ConnectedRegistrySnapshot:
         """The client tokens, and the images that the sync token's scope map covers."""
         clients = [registry.token_of(i) for i in connected.settings.client_token_ids]
         sync_token = registry.token_of(connected.sync_token_id)
-        synced = registry.scope_map_of(sync_token).actions
+        actions = registry.scope_map_of(sync_token).actions
+        synced = Access.of(Grant(sync_token.name, frozenset(actions)))
         return cls(
             taken_at=registry.now(),
             tokens={
@@ -87,23 +75,23 @@ class ConnectedRegistrySnapshot:
             repositories={
                 name: dict(images)
                 for name, images in registry.images.items()
-                if allows(synced, repository=name, action="content/read")
+                if synced.allows_pull(name)
             },
         )
 
 
 @dataclass(frozen=True)
 class SyncOverride:
-    """A sync schedule in place of the resource's own: a period, or None for only on request."""
+    """A sync period in place of the resource's schedule; None syncs only when `sync` is called."""
 
     every_seconds: float | None
 
 
 class ConnectedRegistryBackend:
-    """A deployed connected registry: serves its last snapshot, whatever the cloud says by now.
+    """A deployed connected registry, which serves its last snapshot.
 
-    Two things may be set at any time. `override`: None means the cron schedule and window of
-    the resource. `problem`: what keeps it from taking anything over, reported at each sync.
+    Two attributes may be set at any time. `override`: None means the cron schedule and window of
+    the resource. `problem`: makes each sync fail and report this code to the cloud.
     """
 
     def __init__(
@@ -114,14 +102,8 @@ class ConnectedRegistryBackend:
         self.override = override
         self.problem: ProblemCode | None = None
         self.snapshot = ConnectedRegistrySnapshot(registry.now(), {}, {})
-        self._mode = registry.connected_registry(name).mode
         self._online = True
         self._last_attempt: datetime | None = None
-
-    @property
-    def read_only(self) -> bool:
-        """Whether this is a ReadOnly connected registry, which takes no push from anybody."""
-        return self._mode == "ReadOnly"
 
     def authenticate(self, username: str, password: str) -> Grant | None:
         """The grant of a client token as of the last sync. Expiry is by the clock, offline too."""
@@ -136,24 +118,21 @@ class ConnectedRegistryBackend:
 
     @property
     def online(self) -> bool:
-        """Whether the cloud can be reached from here."""
+        """Whether the connected registry reaches the cloud."""
         return self._online
 
     def go_offline(self) -> None:
-        """No more syncs; what is known is served on."""
+        """Stop syncing and serve the last snapshot."""
         self._online = False
         if self._activated() is not None:
             self.registry.note_connection(self.name, "Offline")
 
     def go_online(self) -> None:
-        """Reach the cloud again. The cloud knows of it at the next sync."""
+        """Sync again. The cloud shows the connected registry as online after the next sync."""
         self._online = True
 
     def sync(self) -> bool:
-        """Take a new snapshot. False when the cloud is not reached or does not let this sync.
-
-        Also False, and reported to the cloud, when there is a problem.
-        """
+        """Take a new snapshot. False when offline, cut off by its sync token, or unhealthy."""
         connected = self._reaching_the_cloud()
         if connected is None:
             return False
@@ -169,8 +148,11 @@ class ConnectedRegistryBackend:
         self.registry.note_sync(self.name)
         return True
 
-    def sync_is_due(self, now: datetime) -> bool:
-        """Whether the schedule asks for a sync that has not been tried."""
+    def sync_if_due(self) -> bool:
+        """Sync when the schedule has a sync that was not attempted. Whether it succeeded."""
+        return self._is_due(self.registry.now()) and self.sync()
+
+    def _is_due(self, now: datetime) -> bool:
         connected = self._reaching_the_cloud()
         if connected is None:
             return False
@@ -180,10 +162,6 @@ class ConnectedRegistryBackend:
                 last is None or now - last >= timedelta(seconds=self.override.every_seconds)
             )
         return last is None or _is_due_by_schedule(connected.settings, last=last, now=now)
-
-    def sync_if_due(self) -> bool:
-        """Whether it was due and done."""
-        return self.sync_is_due(self.registry.now()) and self.sync()
 
     def _reaching_the_cloud(self) -> ConnectedRegistry | None:
         return self._activated() if self._online else None
@@ -202,30 +180,23 @@ def deploy_connected_registry(
     *,
     login_server: str | None,
     repositories: Sequence[str],
-    mode: Mode = "ReadOnly",
-    settings: ConnectedRegistrySettings | None = None,
     override: SyncOverride | None = None,
 ) -> ConnectedRegistryBackend:
-    """Sync scope map, sync token, connected registry, its deployment and its first sync.
+    """Create a sync scope map, a sync token and a connected registry; deploy it and sync once.
 
     `login_server` is the host with port that devices use; None leaves the resource without one.
-    `repositories` are synced; `team/*` and `*` are taken as scope maps take them.
+    The `repositories` are synced; `team/*` and `*` are wildcards as in scope maps.
     """
     actions = [
         f"repositories/{repository}/{action}"
         for repository in repositories
-        for action in _SYNC_ACTIONS[mode]
+        for action in _SYNC_ACTIONS
     ]
     gateway = [f"gateway/{name}/{action}" for action in _GATEWAY_ACTIONS]
     registry.put_scope_map(name, actions=[*actions, *gateway])
     scope_map_id = registry.registry_id.child("scopeMaps", name)
     registry.put_token(name, scope_map_id=scope_map_id)
-    registry.put_connected_registry(
-        name,
-        mode=mode,
-        sync_token_id=registry.registry_id.child("tokens", name),
-        settings=settings,
-    )
+    registry.put_connected_registry(name, sync_token_id=registry.registry_id.child("tokens", name))
     registry.activate_connected_registry(
         name, LoginServer(host=login_server, tls=login_server is not None)
     )

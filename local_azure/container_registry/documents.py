@@ -25,9 +25,6 @@ from local_azure.kernel.clock import wire_time
 from local_azure.resource_manager.directory import LOCATION
 from local_azure.resource_manager.links import Document
 
-# Learn, "Azure Container Registry service tiers", Premium.
-_LIMITS = {"ScopeMaps": 50_000, "Tokens": 50_000}
-
 # Azure/acr, docs/preview/connected-registry/connected-registry-error-codes.md.
 _PROBLEMS: dict[ProblemCode, str] = {
     "DISK_ERROR": "Files on the local disk could not be created, written or deleted.",
@@ -46,28 +43,17 @@ def registry_document(registry: Registry) -> Document:
         "location": LOCATION,
         "tags": {},
         "systemData": _system_data(registry.system_data),
-        "sku": {"name": registry.sku, "tier": registry.sku},
+        "sku": {"name": "Premium", "tier": "Premium"},
         "properties": {
             "loginServer": registry.login_server,
             "creationDate": wire_time(registry.system_data.at),
             "provisioningState": "Succeeded",
             "adminUserEnabled": False,
             "anonymousPullEnabled": False,
-            "dataEndpointEnabled": registry.data_endpoint_enabled,
-            "dataEndpointHostNames": _data_endpoints(registry),
+            "dataEndpointEnabled": True,
+            "dataEndpointHostNames": [_data_endpoint(registry)],
             "publicNetworkAccess": "Enabled",
         },
-    }
-
-
-def usages_document(registry: Registry) -> Document:
-    """How many scope maps and tokens there are, and may be."""
-    counts = {"ScopeMaps": len(registry.scope_maps()), "Tokens": len(registry.tokens())}
-    return {
-        "value": [
-            {"name": name, "limit": limit, "currentValue": counts[name], "unit": "Count"}
-            for name, limit in _LIMITS.items()
-        ]
     }
 
 
@@ -86,7 +72,7 @@ def scope_map_document(registry: Registry, scope_map: ScopeMap) -> Document:
 
 
 def token_document(registry: Registry, token: Token) -> Document:
-    """A token, with its passwords' names and times and never a value."""
+    """A token with the names and times of its passwords and never their values."""
     properties = {
         "creationDate": wire_time(token.creation_date),
         "provisioningState": token.provisioning.state(registry.now()),
@@ -98,7 +84,7 @@ def token_document(registry: Registry, token: Token) -> Document:
 
 
 def credentials_document(credentials: GeneratedCredentials) -> Document:
-    """The answer of generateCredentials: a value only where one was generated."""
+    """The answer of generateCredentials, with the values that were just generated."""
     return {
         "username": credentials.username,
         "passwords": [
@@ -111,11 +97,11 @@ def credentials_document(credentials: GeneratedCredentials) -> Document:
 def connected_registry_document(
     registry: Registry, connected: ConnectedRegistry, *, api_version: str
 ) -> Document:
-    """A connected registry as this api-version shows it. An empty list of clients is left out."""
+    """A connected registry in this api-version, without an empty list of clients, as in Azure."""
     settings = connected.settings
     properties = {
         "provisioningState": "Succeeded",
-        "mode": connected.mode,
+        "mode": "ReadOnly",
         "connectionState": connected.connection_state,
         "activation": {"status": "Active" if connected.active else "Inactive"},
         "parent": {
@@ -179,7 +165,7 @@ def _sync_properties(
             "syncWindow": to_jsonable_python(settings.sync_window),
             "messageTtl": to_jsonable_python(settings.message_ttl),
             "lastSyncTime": _optional_time(connected.last_sync_time),
-            "gatewayEndpoint": _data_endpoints(registry)[0],
+            "gatewayEndpoint": _data_endpoint(registry),
             "authType": "SyncToken" if api_version >= PREVIEW else None,
         }
     )
@@ -195,10 +181,8 @@ def _status_detail(detail: StatusDetail) -> Document:
     }
 
 
-def _data_endpoints(registry: Registry) -> list[str]:
-    if not registry.data_endpoint_enabled:
-        return []
-    return [f"{registry.registry_id.name.lower()}.{LOCATION}.data.azurecr.io"]
+def _data_endpoint(registry: Registry) -> str:
+    return f"{registry.registry_id.name.lower()}.{LOCATION}.data.azurecr.io"
 
 
 def _login_server(login_server: LoginServer) -> Document:

@@ -1,4 +1,4 @@
-"""What Microsoft.ContainerRegistry refuses, with the status and the code it answers.
+"""The refusals of Microsoft.ContainerRegistry, with their status and code.
 
 Codes that no public document settles are marked as assumptions.
 """
@@ -37,13 +37,6 @@ class ScopeMapInUse(ArmError):
     code = "ScopeMapInUse"
 
 
-class AlreadyActivated(ArmError):
-    """A connected registry is deployed a second time without being deactivated."""
-
-    status = 409
-    code = "ALREADY_ACTIVATED"
-
-
 class InvalidResourceName(ArmError):
     """A name that breaks its resource's rule. The code is an assumption."""
 
@@ -52,7 +45,7 @@ class InvalidResourceName(ArmError):
 
 
 class InvalidProperty(ArmError):
-    """A property whose value the provider does not take. The code is an assumption."""
+    """A property with a value that the provider refuses. The code is an assumption."""
 
     status = 400
     code = "InvalidParameter"
@@ -80,14 +73,7 @@ class TokenNotFound(ArmError):
 
 
 class TooManyClientTokens(ArmError):
-    """More client tokens than the connected registry takes. The code is an assumption."""
+    """Too many client tokens for a connected registry. The code is an assumption."""
 
     status = 400
     code = "ClientTokenLimitExceeded"
-
-
-class TooManyConnectedRegistries(ArmError):
-    """More connected registries than the registry takes. The code is an assumption."""
-
-    status = 400
-    code = "ConnectedRegistryLimitExceeded"

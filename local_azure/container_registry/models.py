@@ -1,6 +1,6 @@
 """Registries with their scope maps, tokens and connected registries: state and rules, no HTTP.
 
-What is assumed because no public document settles it:
+Assumptions, which no public document settles:
 a PUT on an existing token drops its passwords unless the body names them, and creates it anew;
 a scope map that a token names, and a token that a connected registry names, cannot be deleted;
 ids in `clientTokenIds` must exist, are kept as they were spelled, and count once;
@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from local_azure.container_registry.exceptions import (
-    AlreadyActivated,
     InvalidProperty,
     ResourceNotFound,
     ScopeMapInUse,
@@ -27,7 +26,6 @@ from local_azure.container_registry.exceptions import (
     TokenNotActive,
     TokenNotFound,
     TooManyClientTokens,
-    TooManyConnectedRegistries,
 )
 from local_azure.container_registry.passwords import (
     PASSWORD_NAMES,
@@ -44,7 +42,6 @@ from local_azure.container_registry.resources import (
     GeneratedCredentials,
     GeneratedPassword,
     LoginServer,
-    Mode,
     ProblemCode,
     Provisioning,
     ScopeMap,
@@ -81,12 +78,12 @@ _SYSTEM_SCOPE_MAPS = {
 
 @dataclass
 class CloudSettings:
-    """How this cloud behaves. May be changed while it runs.
+    """Settings of this cloud, which may be changed while it runs.
 
-    `token_activation_seconds` is the least and the most that a new token takes to become active,
-    and an asynchronous operation to end. What is deleted asynchronously is gone at once; only
-    its operation takes that time. A page of a list holds `page_size` resources. Limits apply to
-    what is created after a change.
+    `token_activation_seconds`: the least and the most time until a new token is active, and until
+    an asynchronous operation ends. An asynchronous deletion takes effect at once; only its
+    operation takes that time. A page of a list holds `page_size` resources. `max_clients` applies
+    to connected registries created after a change.
     """
 
     token_activation_seconds: tuple[float, float] = (0.2, 1.0)
@@ -94,19 +91,18 @@ class CloudSettings:
     delete_asynchronously: bool = False
     page_size: int = 20
     max_clients: int = 50
-    max_connected_registries: int = 50
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Where a registry takes time, chance and settings from."""
+    """The clock, random numbers and settings that all registries share."""
 
     clock: Clock
     random: random.Random
     settings: CloudSettings
 
     def activation_time(self) -> datetime:
-        """When something asynchronous that begins now will have ended."""
+        """The time at which an asynchronous operation that begins now ends."""
         seconds = self.random.uniform(*self.settings.token_activation_seconds)
         return self.clock.now() + timedelta(seconds=seconds)
 
@@ -115,14 +111,12 @@ class Surroundings:
 class Registry:
     """One registry. Methods raise the errors that Azure Resource Manager would answer.
 
-    Names are looked up without case. `caller` is the principal that systemData names.
+    Names are found in any case. `caller` is the principal that systemData names.
     `images` is repository to tag to image.
     """
 
     registry_id: RegistryId
     login_server: str
-    data_endpoint_enabled: bool
-    sku: str
     surroundings: Surroundings
     images: dict[str, dict[str, Image]] = field(default_factory=dict)
     system_data: SystemData = field(init=False)
@@ -256,9 +250,7 @@ class Registry:
             status=status,
             passwords=_keep(existing.passwords if existing else (), keep_passwords),
             creation_date=now,
-            provisioning=Provisioning.creating(
-                since=now, until=self.surroundings.activation_time()
-            ),
+            provisioning=Provisioning(since=now, until=self.surroundings.activation_time()),
             system_data=SystemData(caller, now),
         )
         self._tokens[name.lower()] = token
@@ -273,7 +265,7 @@ class Registry:
         keep_passwords: Collection[PasswordName] | None = None,
         caller: str = "local-azure",
     ) -> Token:
-        """Replace what is given. `keep_passwords` names those that stay; the others are gone."""
+        """Replace what is given. Passwords that `keep_passwords` does not name are deleted."""
         token = self.token(name)
         if scope_map_id is not None:
             self._check_scope_map_id(scope_map_id)
@@ -352,22 +344,15 @@ class Registry:
         name: str,
         *,
         sync_token_id: str,
-        mode: Mode = "ReadOnly",
         settings: ConnectedRegistrySettings | None = None,
         caller: str = "local-azure",
     ) -> ConnectedRegistry:
-        """Create, or replace what can be updated. The mode cannot be changed."""
+        """Create, or replace what can be updated."""
         check_name("connected registry", name)
-        self._check_hosts_connected_registries()
         self.token_of(sync_token_id)
         existing = self._connected_registries.get(name.lower())
-        if existing is None:
-            self._check_room_for_connected_registry()
-        elif existing.mode != mode:
-            raise InvalidProperty("The mode of a connected registry cannot be changed.")
         new = ConnectedRegistry(
             name=name,
-            mode=mode,
             sync_token_id=sync_token_id,
             settings=ConnectedRegistrySettings(),
             max_clients=self.surroundings.settings.max_clients,
@@ -391,28 +376,23 @@ class Registry:
         return self._connected_registries.pop(name.lower(), None) is not None
 
     def activate_connected_registry(self, name: str, login_server: LoginServer) -> None:
-        """A deployment reports for duty. Raises AlreadyActivated when another one has."""
-        connected = self.connected_registry(name)
-        if connected.active:
-            raise AlreadyActivated(f"The connected registry '{name}' is already activated.")
+        """Record that a deployment reported to the cloud, and where devices reach it."""
         self._save(
             replace(
-                connected, active=True, login_server=login_server, last_activity_time=self.now()
+                self.connected_registry(name),
+                active=True,
+                login_server=login_server,
+                last_activity_time=self.now(),
             )
         )
 
-    def deactivate_connected_registry(self, name: str) -> None:
-        """Cut off the deployment, so that another can be activated."""
-        connected = self.connected_registry(name)
-        self._save(replace(connected, active=False, connection_state="Offline", status_details=()))
-
     def note_connection(self, name: str, state: ConnectionState) -> None:
-        """What the cloud sees of the deployment."""
+        """Record whether the deployment is connected to the cloud."""
         connected = self.connected_registry(name)
         self._save(replace(connected, connection_state=state, status_details=()))
 
     def note_sync(self, name: str) -> None:
-        """The deployment has taken over everything as of now, and so it is online."""
+        """Record a sync, which shows that the deployment is online."""
         now = self.now()
         self._save(
             replace(
@@ -425,7 +405,7 @@ class Registry:
         )
 
     def note_problem(self, name: str, code: ProblemCode) -> None:
-        """The deployment reports what keeps it from taking anything over."""
+        """Record a problem that the deployment reported instead of a sync."""
         now = self.now()
         detail = StatusDetail(
             code=code,
@@ -442,7 +422,7 @@ class Registry:
         )
 
     def set_max_clients(self, name: str, max_clients: int) -> None:
-        """From the next update on; tokens that are there stay."""
+        """Limit the client tokens from the next update on."""
         self._save(replace(self.connected_registry(name), max_clients=max_clients))
 
     def _save_settings(
@@ -479,17 +459,6 @@ class Registry:
             )
         return tuple(by_token.values())
 
-    def _check_hosts_connected_registries(self) -> None:
-        if self.sku != "Premium":
-            raise InvalidProperty("Connected registries need a registry of the Premium tier.")
-        if not self.data_endpoint_enabled:
-            raise InvalidProperty("Connected registries need dedicated data endpoints.")
-
-    def _check_room_for_connected_registry(self) -> None:
-        limit = self.surroundings.settings.max_connected_registries
-        if len(self._connected_registries) >= limit:
-            raise TooManyConnectedRegistries(f"A registry has at most {limit}.")
-
     def _save(self, connected: ConnectedRegistry) -> ConnectedRegistry:
         self._connected_registries[connected.name.lower()] = connected
         return connected
@@ -509,43 +478,32 @@ class ContainerRegistryCloud:
         self._surroundings = Surroundings(clock, random, self.settings)
         self._registries: dict[RegistryId, Registry] = {}
 
-    def create_registry(
-        self,
-        registry_id: RegistryId,
-        *,
-        login_server: str,
-        data_endpoint_enabled: bool = True,
-        sku: str = "Premium",
-    ) -> Registry:
-        """A registry with the provider's own scope maps and nothing else."""
+    def create_registry(self, registry_id: RegistryId, *, login_server: str) -> Registry:
+        """A registry of the Premium tier, which has the provider's own scope maps."""
         check_name("registry", registry_id.name)
         registry = Registry(
-            registry_id=registry_id,
-            login_server=login_server,
-            data_endpoint_enabled=data_endpoint_enabled,
-            sku=sku,
-            surroundings=self._surroundings,
+            registry_id=registry_id, login_server=login_server, surroundings=self._surroundings
         )
         self._registries[registry_id.key] = registry
         return registry
 
     def registry(self, registry_id: RegistryId) -> Registry | None:
-        """The registry of this id, whatever its case."""
+        """The registry of this id, in any case."""
         return self._registries.get(registry_id.key)
 
     def registries(self) -> list[Registry]:
-        """All of them, oldest first."""
+        """All registries, the oldest first."""
         return list(self._registries.values())
 
     def resources(self) -> list[Resource]:
-        """The registries as lists over all providers show them."""
+        """The registries, for lists over all providers."""
         return [
             Resource(
                 subscription_id=registry.registry_id.subscription_id,
                 resource_group=registry.registry_id.resource_group,
                 type=f"{PROVIDER}/registries",
                 name=registry.registry_id.name,
-                sku=registry.sku,
+                sku="Premium",
             )
             for registry in self.registries()
         ]

@@ -1,4 +1,4 @@
-"""Asynchronous operations: the status that a client polls, at an address that only it knows."""
+"""Asynchronous operations, whose status a client polls at a signed address."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from local_azure.kernel.clock import Clock
 
 PollHeader = Literal["Azure-AsyncOperation", "Location"]
 
-_KEPT_FOR = timedelta(hours=1)
+_RETENTION = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """`signature` is the part of the address's query that has to come back as it was.
+    """One asynchronous operation.
 
-    `polled_by` is the header that gave the address out, which decides what is answered there.
+    `signature`: the query parameters of its address, which the client must return unchanged.
+    `polled_by`: the header that carried the address, which decides the answer there.
     """
 
     name: str
@@ -66,16 +67,16 @@ class Operations:
         return operation
 
     def find(self, path: str, query: Mapping[str, str]) -> Operation:
-        """Raises ResourceNotFound, also when the address was not echoed as it was given."""
+        """Raises ResourceNotFound, also for a changed address."""
         operation = self._operations.get(path.lower())
         if operation is None or any(query.get(k) != v for k, v in operation.signature.items()):
             raise ResourceNotFound(f"The resource {path.rpartition('/')[2]} could not be found.")
         return operation
 
     def _forget_old(self) -> None:
-        oldest = self._clock.now() - _KEPT_FOR
+        oldest = self._clock.now() - _RETENTION
         self._operations = {
             path: operation
             for path, operation in self._operations.items()
-            if operation.provisioning.stages[0][0] > oldest
+            if operation.provisioning.since > oldest
         }

@@ -1,4 +1,4 @@
-"""Token passwords: made once, handed out once, kept as salted digests."""
+"""Token passwords, kept as salted digests; a value is returned once."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Password:
 
     def accepts(self, value: str, *, now: datetime) -> bool:
         """Whether `value` is this password and has not expired."""
-        alive = self.expiry is None or now < self.expiry
-        return hmac.compare_digest(_digest(value, self.salt), self.digest) and alive
+        unexpired = self.expiry is None or now < self.expiry
+        return hmac.compare_digest(_digest(value, self.salt), self.digest) and unexpired
 
 
 def make_password(
     name: PasswordName, *, now: datetime, expiry: datetime | None
 ) -> tuple[Password, str]:
-    """A new password and its value of 32 characters, which is not kept."""
+    """A new password and its value of 32 characters, which is not stored."""
     value = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
     salt = secrets.token_bytes(_SALT_BYTES)
     password = Password(

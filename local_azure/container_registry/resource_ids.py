@@ -9,7 +9,7 @@ PROVIDER = "Microsoft.ContainerRegistry"
 
 @dataclass(frozen=True)
 class RegistryId:
-    """Where a registry is, spelled as it was created."""
+    """The id of a registry, spelled as it was created."""
 
     subscription_id: str
     resource_group: str
@@ -17,7 +17,7 @@ class RegistryId:
 
     @property
     def key(self) -> RegistryId:
-        """The same id for comparing."""
+        """The same id in lower case, for comparison."""
         return RegistryId(
             self.subscription_id.lower(), self.resource_group.lower(), self.name.lower()
         )

@@ -1,4 +1,4 @@
-"""The values a registry is made of. Nothing here changes; an update makes a new value."""
+"""The immutable values of a registry: scope maps, tokens and connected registries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from local_azure.container_registry.passwords import Password, PasswordName
 from local_azure.container_registry.rules import CONTINUOUS
 
 TokenStatus = Literal["enabled", "disabled"]
-Mode = Literal["ReadOnly", "ReadWrite"]
 ConnectionState = Literal["Online", "Offline", "Unhealthy"]
 ProblemCode = Literal["DISK_ERROR", "DISK_PERMISSION_DENIED", "DISK_STORAGE_FULL"]
 LogLevel = Literal["Debug", "Information", "Warning", "Error", "None"]
@@ -25,30 +24,25 @@ class SystemData:
     at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Provisioning:
-    """The states that a resource or an operation passes through, each with its beginning."""
+    """A resource or an operation that is `Creating` until a time, and then `Succeeded`."""
 
-    stages: tuple[tuple[datetime, str], ...]
-
-    @classmethod
-    def creating(cls, *, since: datetime, until: datetime) -> Provisioning:
-        """`Creating`, then `Succeeded`."""
-        return cls(((since, "Creating"), (until, "Succeeded")))
+    since: datetime
+    until: datetime
 
     def state(self, now: datetime) -> str:
-        """The state of this moment."""
-        begun = [state for since, state in self.stages if since <= now]
-        return begun[-1] if begun else self.stages[0][1]
+        """`Creating` or `Succeeded`."""
+        return "Succeeded" if self.has_succeeded(now) else "Creating"
 
     def has_succeeded(self, now: datetime) -> bool:
-        """Whether the last state of a good end is reached."""
-        return self.state(now) == "Succeeded"
+        """Whether it has ended."""
+        return now >= self.until
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScopeMap:
-    """Repositories and what may be done there. The provider's own are `SystemDefined`."""
+    """Actions on repositories. The provider's own scope maps are `SystemDefined`."""
 
     name: str
     actions: tuple[str, ...]
@@ -72,7 +66,7 @@ class Token:
 
     def accepts(self, password: str, *, now: datetime) -> bool:
         """Whether this password logs in now: status, expiry and value."""
-        # Every password is looked at, so that the time taken tells nothing.
+        # Compare with every password, so that the duration reveals nothing.
         matches = [known.accepts(password, now=now) for known in self.passwords]
         return any(matches) and self.status == "enabled"
 
@@ -103,7 +97,7 @@ class GeneratedCredentials:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistrySettings:
-    """What can be updated of a connected registry. Defaults are azure-cli's."""
+    """The settings of a connected registry that can be updated. Defaults are azure-cli's."""
 
     schedule: str = CONTINUOUS
     sync_window: timedelta | None = None
@@ -118,7 +112,7 @@ class ConnectedRegistrySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistryChanges:
-    """An update: None keeps what is there. Client tokens are replaced as a whole list."""
+    """An update: None keeps the current value. Client tokens are replaced as a whole list."""
 
     schedule: str | None = None
     sync_window: timedelta | None = None
@@ -131,7 +125,7 @@ class ConnectedRegistryChanges:
     garbage_collection_schedule: str | None = None
 
     def applied_to(self, settings: ConnectedRegistrySettings) -> ConnectedRegistrySettings:
-        """The settings with what is given here in place of what was there."""
+        """The settings with these changes."""
         given = {each.name: getattr(self, each.name) for each in fields(self)}
         return replace(settings, **{k: value for k, value in given.items() if value is not None})
 
@@ -146,7 +140,7 @@ class LoginServer:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusDetail:
-    """What keeps a connected registry from working, as it reported it itself."""
+    """A problem that a connected registry reported."""
 
     code: ProblemCode
     timestamp: datetime
@@ -155,14 +149,13 @@ class StatusDetail:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistry:
-    """A registry at a site, as the cloud knows it.
+    """A connected registry as the cloud shows it.
 
-    `status_details` hold something only while it is `Unhealthy`. The last activity is the last
-    time that its deployment was heard of, be it to sync or to report what keeps it from that.
+    `status_details` is empty unless the state is `Unhealthy`. The last activity is the last sync,
+    or the last report of a problem.
     """
 
     name: str
-    mode: Mode
     sync_token_id: str
     settings: ConnectedRegistrySettings
     max_clients: int

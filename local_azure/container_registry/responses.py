@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
-from local_azure.container_registry.bodies import (
+from local_azure.container_registry.documents import (
+    connected_registry_document,
+    credentials_document,
+    registry_document,
+    scope_map_document,
+    token_document,
+)
+from local_azure.container_registry.json_input import (
     ConnectedRegistryBody,
     ConnectedRegistryUpdateBody,
     GenerateCredentialsBody,
@@ -18,14 +24,6 @@ from local_azure.container_registry.bodies import (
     TokenBody,
     TokenUpdateBody,
     parse,
-)
-from local_azure.container_registry.documents import (
-    connected_registry_document,
-    credentials_document,
-    registry_document,
-    scope_map_document,
-    token_document,
-    usages_document,
 )
 from local_azure.container_registry.models import ContainerRegistryCloud, Registry
 from local_azure.container_registry.operations import Operation, Operations
@@ -38,11 +36,10 @@ from local_azure.container_registry.resources import (
 from local_azure.container_registry.versions import SERVED_API_VERSIONS
 from local_azure.kernel import Kernel
 from local_azure.resource_manager.exceptions import (
-    InvalidQueryParameter,
     NotFoundInResourceManager,
     ParentResourceNotFound,
 )
-from local_azure.resource_manager.links import FILTERED, PAGED, Document, Links
+from local_azure.resource_manager.links import PAGED, Document, Links
 from local_azure.resource_manager.routing import ArmCall, Handler, Route
 
 _ASYNC_OPERATION: Final = "Azure-AsyncOperation"
@@ -50,7 +47,6 @@ _LOCATION: Final = "Location"
 _RETRY_AFTER_SECONDS = "1"  # of a 202; token creation sends none, as on Azure
 _SIGNED = frozenset("tcsh")
 _NONE: frozenset[str] = frozenset()
-_FILTER = re.compile(r"(mode|connectionState) eq '([^']*)'")
 
 _IN_SUBSCRIPTION = f"/subscriptions/{{subscription}}/providers/{PROVIDER}/registries"
 _IN_GROUP = (
@@ -58,16 +54,14 @@ _IN_GROUP = (
 )
 _REGISTRY = f"{_IN_GROUP}/{{registry}}"
 _CHILDREN = frozenset({"scopeMaps", "tokens", "connectedRegistries"})
-# What each verb takes, https://learn.microsoft.com/azure/role-based-access-control/permissions/containers
+# The permission of each verb, https://learn.microsoft.com/azure/role-based-access-control/permissions/containers
 _ACTION_VERBS = {
     "get": "read",
     "list": "read",
-    "listUsages": "listUsages/read",
     "createOrUpdate": "write",
     "update": "write",
     "delete": "delete",
     "generateCredentials": "generateCredentials/action",
-    "deactivate": "deactivate/action",
     "operationStatus": "operationStatuses/read",
 }
 
@@ -80,7 +74,7 @@ class RegistryCall(ArmCall):
 
     @property
     def name(self) -> str:
-        """Of the child that the path names, or empty."""
+        """The name of the child in the path, empty for the registry itself."""
         return self.variables.get("name", "")
 
 
@@ -88,7 +82,7 @@ RegistryHandler = Callable[[RegistryCall], Awaitable[web.Response]]
 
 
 class ContainerRegistryService:
-    """The operations of Microsoft.ContainerRegistry that are served here."""
+    """The operations of Microsoft.ContainerRegistry that clients here use."""
 
     def __init__(self, kernel: Kernel, cloud: ContainerRegistryCloud, links: Links) -> None:
         self._cloud = cloud
@@ -97,14 +91,13 @@ class ContainerRegistryService:
         self._operations = Operations(clock=kernel.clock, random=kernel.random)
 
     def routes(self) -> list[Route]:
-        """Method, path below the registry, name below the resource type, handler, query."""
+        """All routes. `_below` takes: method, path, verb, handler, query parameters."""
         scope_map, token = "/scopeMaps/{name}", "/tokens/{name}"
         connected, status = "/connectedRegistries/{name}", "/operationStatuses/{operation}"
         return [
             _route("GET", _IN_SUBSCRIPTION, "registries.list", self.list_registries, PAGED),
             _route("GET", _IN_GROUP, "registries.list", self.list_registries, PAGED),
             self._below("GET", "", "get", self.get_registry),
-            self._below("GET", "/listUsages", "listUsages", self.list_usages),
             self._below(
                 "POST", "/generateCredentials", "generateCredentials", self.generate_credentials
             ),
@@ -122,13 +115,12 @@ class ContainerRegistryService:
             self._below("DELETE", token, "delete", self.delete_token),
             self._below("GET", token + status, "operationStatus", self.show_operation, _SIGNED),
             self._below(
-                "GET", "/connectedRegistries", "list", self.list_connected_registries, FILTERED
+                "GET", "/connectedRegistries", "list", self.list_connected_registries, PAGED
             ),
             self._below("GET", connected, "get", self.get_connected_registry),
             self._below("PUT", connected, "createOrUpdate", self.put_connected_registry),
             self._below("PATCH", connected, "update", self.update_connected_registry),
             self._below("DELETE", connected, "delete", self.delete_connected_registry),
-            self._below("POST", f"{connected}/deactivate", "deactivate", self.deactivate),
             self._below("GET", connected + status, "operationStatus", self.show_operation, _SIGNED),
         ]
 
@@ -140,7 +132,7 @@ class ContainerRegistryService:
         handler: RegistryHandler,
         query: frozenset[str] = _NONE,
     ) -> Route:
-        """The route of an operation on a registry or a child; neither has to exist."""
+        """The route of an operation on a registry or its child. The registry may be missing."""
         kind = path.split("/")[1] if path else ""
         child = kind if kind in _CHILDREN else ""
         operation = f"{child or 'registries'}.{verb}"
@@ -170,7 +162,7 @@ class ContainerRegistryService:
     # Registries
 
     async def list_registries(self, call: ArmCall) -> web.Response:
-        """One page of those in a subscription, or in a resource group of it."""
+        """One page of the registries in a subscription or a resource group."""
         wanted = {name: value.lower() for name, value in call.variables.items()}
         keys = ((registry, registry.registry_id.key) for registry in self._cloud.registries())
         found = [
@@ -185,12 +177,8 @@ class ContainerRegistryService:
         """The registry itself."""
         return web.json_response(registry_document(call.registry))
 
-    async def list_usages(self, call: RegistryCall) -> web.Response:
-        """Counts and limits."""
-        return web.json_response(usages_document(call.registry))
-
     async def generate_credentials(self, call: RegistryCall) -> web.Response:
-        """200 with the credentials, or 202 with the address where they will be."""
+        """200 with the credentials, or 202 with the address of the operation."""
         body = parse(GenerateCredentialsBody, call.content)
         credentials = call.registry.generate_credentials(
             body.token_id, name=body.name, expiry=body.expiry
@@ -235,7 +223,7 @@ class ContainerRegistryService:
         return web.json_response(scope_map_document(call.registry, scope_map))
 
     async def delete_scope_map(self, call: RegistryCall) -> web.Response:
-        """200 or 202, or 204 when there is none."""
+        """200 or 202; 204 when there is nothing to delete."""
         return self._deleted("scopeMaps", call, existed=call.registry.delete_scope_map(call.name))
 
     # Tokens
@@ -251,7 +239,7 @@ class ContainerRegistryService:
         return web.json_response(token_document(call.registry, token))
 
     async def put_token(self, call: RegistryCall) -> web.Response:
-        """201 with the address where the end of the creation can be seen; no Retry-After."""
+        """201 with the address of the operation, without Retry-After as in Azure."""
         given = parse(TokenBody, call.content).properties
         token = call.registry.put_token(
             call.name,
@@ -273,7 +261,7 @@ class ContainerRegistryService:
         )
 
     async def update_token(self, call: RegistryCall) -> web.Response:
-        """Replace what is given; passwords that are not named are dropped."""
+        """Replace what is given. Passwords that the body does not name are deleted."""
         given = parse(TokenUpdateBody, call.content).properties
         token = call.registry.update_token(
             call.name,
@@ -285,20 +273,19 @@ class ContainerRegistryService:
         return web.json_response(token_document(call.registry, token))
 
     async def delete_token(self, call: RegistryCall) -> web.Response:
-        """200 or 202, or 204 when there is none."""
+        """200 or 202; 204 when there is nothing to delete."""
         return self._deleted("tokens", call, existed=call.registry.delete_token(call.name))
 
     # Connected registries
 
     async def list_connected_registries(self, call: RegistryCall) -> web.Response:
-        """One page of those that the filter lets through."""
-        passes = _filter(call.query.get("$filter"))
+        """One page."""
         registry = call.registry
         documents = [
             connected_registry_document(registry, each, api_version=call.api_version)
             for each in registry.connected_registries()
         ]
-        return self._page(call, [document for document in documents if passes(document)])
+        return self._page(call, documents)
 
     async def get_connected_registry(self, call: RegistryCall) -> web.Response:
         """One connected registry."""
@@ -312,14 +299,13 @@ class ContainerRegistryService:
         connected = call.registry.put_connected_registry(
             call.name,
             sync_token_id=sync.token_id,
-            mode=given.mode,
             settings=given.changes_with(sync).applied_to(ConnectedRegistrySettings()),
             caller=call.caller,
         )
         return _connected_registry(call, connected)
 
     async def update_connected_registry(self, call: RegistryCall) -> web.Response:
-        """Replace what is given, the client tokens as a whole list; If-Match means nothing."""
+        """Replace what is given, the client tokens as a whole list. If-Match is ignored."""
         given = parse(
             ConnectedRegistryUpdateBody, call.content, api_version=call.api_version
         ).properties
@@ -329,28 +315,17 @@ class ContainerRegistryService:
         return _connected_registry(call, connected)
 
     async def delete_connected_registry(self, call: RegistryCall) -> web.Response:
-        """200 or 202, or 204 when there is none."""
+        """200 or 202; 204 when there is nothing to delete."""
         return self._deleted(
             "connectedRegistries",
             call,
             existed=call.registry.delete_connected_registry(call.name),
         )
 
-    async def deactivate(self, call: RegistryCall) -> web.Response:
-        """202; done when its operation is."""
-        call.registry.deactivate_connected_registry(call.name)
-        operation = self._operations.start(
-            "connectedregistries",
-            polled_by=_LOCATION,
-            parent_id=call.registry.registry_id.child("connectedRegistries", call.name),
-            provisioning=self._provisioning(call),
-        )
-        return self._accepted(operation, call)
-
     # Asynchronous operations
 
     async def show_operation(self, call: RegistryCall) -> web.Response:
-        """An Azure-AsyncOperation: 200 and its state. A Location: 202, then 200 and the result."""
+        """200 with the state for Azure-AsyncOperation; 202 and then 200 for Location."""
         operation = self._operations.find(call.path, call.query)
         if operation.polled_by == _ASYNC_OPERATION:
             return web.json_response(
@@ -378,7 +353,7 @@ class ContainerRegistryService:
 
     def _provisioning(self, call: RegistryCall) -> Provisioning:
         ends = call.registry.surroundings.activation_time()
-        return Provisioning.creating(since=self._clock.now(), until=ends)
+        return Provisioning(since=self._clock.now(), until=ends)
 
     def _page(self, call: ArmCall, documents: Iterable[Document]) -> web.Response:
         return self._links.page(call, documents, size=self._cloud.settings.page_size)
@@ -424,13 +399,3 @@ def _connected_registry(call: RegistryCall, connected: ConnectedRegistry) -> web
     return web.json_response(
         connected_registry_document(call.registry, connected, api_version=call.api_version)
     )
-
-
-def _filter(expression: str | None) -> Callable[[Document], bool]:
-    if expression is None:
-        return lambda _: True
-    match = _FILTER.fullmatch(expression)
-    if match is None:
-        raise InvalidQueryParameter(f"The filter '{expression}' is not supported.")
-    name, wanted = match[1], match[2]
-    return lambda document: bool(document["properties"][name] == wanted)

@@ -1,9 +1,9 @@
-"""What names, actions and schedules may look like. Raises the provider's errors."""
+"""The rules for names, actions and schedules. Checks raise the provider's errors."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from croniter import croniter
@@ -44,7 +44,7 @@ _SYNC_WINDOW = (timedelta(hours=1), timedelta(days=7))
 
 
 def check_name(kind: str, name: str) -> None:
-    """`kind` is what it is the name of: registry, scope map, token or connected registry."""
+    """`kind` is one of registry, scope map, token and connected registry."""
     if not _NAMES[kind].fullmatch(name):
         raise InvalidResourceName(
             f"The {kind} name '{name}' is invalid. It must match '^{_NAMES[kind].pattern}$'."
@@ -66,23 +66,12 @@ def check_actions(actions: Collection[str]) -> None:
         raise InvalidProperty(f"The action '{wrong}' is invalid.")
 
 
-def allows(actions: Iterable[str], *, repository: str, action: str) -> bool:
-    """Whether these actions, wildcards included, allow `action` (`content/read`) there."""
-    parents = [repository[: match.start()] for match in re.finditer("/", repository)]
-    patterns = {repository, "*", *(f"{parent}/*" for parent in parents)}
-    return not patterns.isdisjoint(
-        granted.removeprefix("repositories/").removesuffix(f"/{action}")
-        for granted in actions
-        if granted.startswith("repositories/") and granted.endswith(f"/{action}")
-    )
-
-
 def check_sync_times(
     *, schedule: str, sync_window: timedelta | None, message_ttl: timedelta
 ) -> None:
     """Five cron fields; a window of 1 hour to 7 days unless always on; a TTL of 1 to 90 days."""
     if len(schedule.split()) != 5 or not croniter.is_valid(schedule):
-        raise InvalidProperty(f"The schedule '{schedule}' is no cron expression of five fields.")
+        raise InvalidProperty(f"The schedule '{schedule}' is not a cron expression of five fields.")
     if schedule != CONTINUOUS and sync_window is None:
         raise InvalidProperty("A syncWindow is required with a schedule that is not continuous.")
     if sync_window is not None and not _SYNC_WINDOW[0] <= sync_window <= _SYNC_WINDOW[1]:

@@ -1,4 +1,4 @@
-"""The api-versions of Microsoft.ContainerRegistry that are served here."""
+"""The api-versions of Microsoft.ContainerRegistry that this emulator serves."""
 
 from __future__ import annotations
 

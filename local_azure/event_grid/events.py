@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from local_azure.kernel.clock import dotnet_time
 
 type Json = dict[str, Any]
 
 
 class Topic(StrEnum):
-    """What events come from: the system topics of a stack."""
+    """The system topics of a stack."""
 
     HUB = "hub"
     VAULT = "vault"
 
 
 class EventSchema(StrEnum):
-    """How a subscriber wants its events, in the words of the resource provider."""
+    """The schema of a subscription's events."""
 
     EVENT_GRID = "EventGridSchema"
     CLOUD_EVENTS = "CloudEventSchemaV1_0"
@@ -26,10 +28,10 @@ class EventSchema(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened. `source` is the ARM id of the topic's resource.
+    """One event. `source` is the ARM id of the topic's resource.
 
-    `about_since` is when what the event is about came to be: a subscription hears only of what
-    is younger than itself. None is always young enough.
+    `about_since`: the creation time of the event's subject. A subscription gets only events about
+    subjects that are younger than itself; None is always young enough.
     """
 
     id: str
@@ -50,7 +52,7 @@ def document(event: Event, schema: EventSchema) -> Json:
             "source": event.source,
             "subject": event.subject,
             "type": event.type,
-            "time": event_time(event.time),
+            "time": dotnet_time(event.time),
             "data": event.data,
             "specversion": "1.0",
         }
@@ -59,13 +61,8 @@ def document(event: Event, schema: EventSchema) -> Json:
         "topic": event.source,
         "subject": event.subject,
         "eventType": event.type,
-        "eventTime": event_time(event.time),
+        "eventTime": dotnet_time(event.time),
         "data": event.data,
         "dataVersion": "1",
         "metadataVersion": "1",
     }
-
-
-def event_time(at: datetime) -> str:
-    """A time with seven digits after the second, as .NET writes them."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

@@ -1,4 +1,4 @@
-"""What Event Grid refuses."""
+"""The refusals of Event Grid."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class SubscriptionNotFound(Exception):
 
 
 class EventNotFound(Exception):
-    """The subscription was not given this event, or so long ago that it is forgotten."""
+    """The subscription never got this event, or too long ago."""
 
 
 class EndpointNotValidated(Exception):
-    """A webhook did not show that it wants events. The text holds no URL."""
+    """A webhook failed the handshake. The text contains no URL."""

@@ -1,22 +1,22 @@
-"""The hub's events. What they say of the twin is a default, not the device's own twin."""
+"""The hub's events, which show a default twin and not the device's own, as in Azure."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from local_azure.event_grid.events import Json, Topic, event_time
+from local_azure.event_grid.events import Json, Topic
 from local_azure.event_grid.models import EventGrid
 from local_azure.iot_hub.models import DeviceCreated, DeviceDeleted, HubEvent, IotHub
-from local_azure.kernel.clock import Clock
+from local_azure.kernel.clock import Clock, dotnet_time
 
 _YEAR_ONE = "0001-01-01T00:00:00"
 
 
 def publish_hub_events(grid: EventGrid, hub: IotHub, *, clock: Clock) -> None:
-    """Publish from now on when devices come and go."""
+    """Publish an event for every device that is created or deleted from now on."""
 
-    def listen(happened: HubEvent) -> None:
-        match happened:
+    def listen(event: HubEvent) -> None:
+        match event:
             case DeviceCreated(identity):
                 event_type = "Microsoft.Devices.DeviceCreated"
             case DeviceDeleted(identity):
@@ -35,8 +35,8 @@ def publish_hub_events(grid: EventGrid, hub: IotHub, *, clock: Clock) -> None:
 
 
 def _default_twin(device_id: str, now: datetime) -> Json:
-    """Without tags and capabilities, whatever the device has."""
-    section = {"$metadata": {"$lastUpdated": event_time(now)}, "$version": 1}
+    """Without the tags and capabilities of the device."""
+    section = {"$metadata": {"$lastUpdated": dotnet_time(now)}, "$version": 1}
     return {
         "deviceId": device_id,
         "etag": "AAAAAAAAAAE=",

@@ -1,4 +1,4 @@
-"""The management port's knobs for Event Grid."""
+"""The management port's routes for Event Grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from local_azure.event_grid.courier import Courier
+from local_azure.event_grid.dispatcher import Dispatcher
 from local_azure.event_grid.events import EventSchema, Json, Topic
 from local_azure.event_grid.exceptions import (
     EndpointNotValidated,
@@ -26,7 +26,9 @@ _DEFAULTS = DeliverySettings()
 
 def _in_order(span: tuple[float, float]) -> tuple[float, float]:
     if not 0 <= span[0] <= span[1]:
-        raise ValueError("the least comes first, then the most; neither is below 0")
+        raise ValueError(
+            "the first number is the minimum, the second the maximum; neither is negative"
+        )
     return span
 
 
@@ -35,7 +37,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class DeliveryBody(Body):
-    """The delivery settings to change, which event_grid.models describes."""
+    """The delivery settings to change; see DeliverySettings."""
 
     delay_seconds: Span = _DEFAULTS.delay_seconds
     duplicate_probability: Annotated[float, Field(ge=0, le=1)] = _DEFAULTS.duplicate_probability
@@ -57,19 +59,19 @@ class SubscriptionBody(Body):
     webhook_url: Annotated[str | None, Field(repr=False)] = None
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _is_valid(self) -> Self:
         self.to_subscription()
         return self
 
     def to_subscription(self) -> EventSubscription:
-        """The subscription. Raises ValueError for what it cannot be."""
+        """The subscription. Raises ValueError for an invalid one."""
         match self.queue_name, self.webhook_url:
             case str(queue), None:
                 destination: StorageQueue | Webhook = StorageQueue(queue)
             case None, str(url):
                 destination = Webhook(url)
             case _:
-                raise ValueError("either queueName or webhookUrl")
+                raise ValueError("needs either queueName or webhookUrl")
         return EventSubscription(
             name=self.name,
             topic=self.topic,
@@ -80,25 +82,25 @@ class SubscriptionBody(Body):
 
 
 class ResendBody(Body):
-    """The events to send again; null is all that are remembered."""
+    """The events to send again; null means all remembered events."""
 
     event_ids: tuple[str, ...] | None = None
 
 
 class EventGridRoutes:
-    """Look at, create, delete, pause and repeat; change how events travel."""
+    """Subscriptions, resending, delivery settings and dead letters."""
 
-    def __init__(self, courier: Courier) -> None:
-        self._courier = courier
-        self._grid = courier.grid
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._grid = dispatcher.grid
 
     def table(self) -> list[web.RouteDef]:
-        """All of them."""
-        all_of_them = "/eventGrid/subscriptions"
-        one = f"{all_of_them}/{{name}}"
+        """All routes."""
+        subscriptions = "/eventGrid/subscriptions"
+        one = f"{subscriptions}/{{name}}"
         return [
-            web.route("GET", all_of_them, self.list),
-            web.route("POST", all_of_them, self.create),
+            web.route("GET", subscriptions, self.list),
+            web.route("POST", subscriptions, self.create),
             web.route("DELETE", one, self.delete),
             web.route("POST", f"{one}/pause", self.pause),
             web.route("POST", f"{one}/continue", self.go_on),
@@ -122,7 +124,7 @@ class EventGridRoutes:
         """Creates one: {"name", "topic": "hub" or "vault", "queueName" or "webhookUrl"}."""
         subscription = (await read_body(request, SubscriptionBody)).to_subscription()
         try:
-            await self._courier.subscribe(subscription)
+            await self._dispatcher.subscribe(subscription)
         except SubscriptionExists as error:
             raise web.HTTPConflict(reason="there is one of this name") from error
         except EndpointNotValidated as error:
@@ -130,7 +132,7 @@ class EventGridRoutes:
         return web.json_response(_view(self._grid.subscription(subscription.name)), status=201)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Deletes one with all that waits for it."""
+        """Deletes one with its waiting events."""
         self._grid.unsubscribe(self._state(request).subscription.name)
         return web.Response(status=204)
 
@@ -141,13 +143,13 @@ class EventGridRoutes:
         return web.json_response(_view(state))
 
     async def go_on(self, request: web.Request) -> web.Response:
-        """Delivers what was held back, and what comes."""
+        """Delivers the events that were held back, and new ones."""
         state = self._state(request)
         state.paused = False
         return web.json_response(_view(state))
 
     async def resend(self, request: web.Request) -> web.Response:
-        """Sends again what it was given: {"eventIds": ["…"]}, or {} for everything."""
+        """Sends events again: {"eventIds": ["…"]}, or {} for all that it got."""
         state = self._state(request)
         body = await read_body(request, ResendBody)
         try:
@@ -157,18 +159,18 @@ class EventGridRoutes:
         return web.json_response({"events": count})
 
     async def events(self, request: web.Request) -> web.Response:
-        """The latest events that it was given, oldest first."""
-        given = self._state(request).given
+        """The latest events that it got, the oldest first."""
+        given = self._state(request).sent
         shown = [{"id": e.id, "eventType": e.type, "subject": e.subject} for e in given]
         return web.json_response({"events": shown})
 
     async def delivery(self, _: web.Request) -> web.Response:
-        """How events travel: delay, duplicates, retries."""
+        """The delivery settings: delay, duplicates, retries."""
         settings = asdict(self._grid.settings)
         return web.json_response({to_camel(name): value for name, value in settings.items()})
 
     async def change_delivery(self, request: web.Request) -> web.Response:
-        """Changes what is named: {"delaySeconds": [0, 5], "duplicateProbability": 0.5}."""
+        """Changes the named settings: {"delaySeconds": [0, 5], "duplicateProbability": 0.5}."""
         body = await read_body(request, DeliveryBody)
         changes = body.model_dump(exclude_unset=True)
         self._grid.settings = replace(self._grid.settings, **changes)

@@ -1,7 +1,7 @@
-"""Event Grid without input or output: what is due for whom, and what a failure leads to.
+"""Subscriptions, due deliveries, retries and dead letters, without input or output.
 
-Deliveries are at least once, in no order, and late. Whoever drives this takes what is due,
-delivers it, and settles each delivery with the answer.
+Deliveries are at least once, in no order, and late. The dispatcher takes due deliveries, makes
+them, and settles each with its answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
-from local_azure.event_grid.events import Event, EventSchema, Json, Topic, document, event_time
+from local_azure.event_grid.events import Event, EventSchema, Json, Topic, document
 from local_azure.event_grid.exceptions import (
     EventNotFound,
     SubscriptionExists,
@@ -28,25 +28,22 @@ from local_azure.event_grid.retries import (
     undeliverable,
 )
 from local_azure.event_grid.subscriptions import EventSubscription
-from local_azure.kernel.clock import Clock
+from local_azure.kernel.clock import Clock, dotnet_time
 
-_EVENTS_KEPT = 1000
+_EVENT_HISTORY = 1000
 _JITTER = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliverySettings:
-    """How events travel. All times are the stack's, except the wait for an answer.
+    """Settings of deliveries. Times follow the stack's clock, except the wait for an answer.
 
-    `retry_scale` is what the waits between attempts and the time to live are multiplied with.
+    `retry_scale` multiplies the waits between attempts and the time to live.
     """
 
     delay_seconds: tuple[float, float] = (0.0, 0.3)  # least and most, drawn for each copy
     duplicate_probability: float = 0.2
-    expiry_noticed_seconds: tuple[float, float] = (
-        0.0,
-        900.0,
-    )  # after the expiry, or 30 days before
+    expiry_noticed_seconds: tuple[float, float] = (0.0, 900.0)  # the delay of expiry events
     retry_scale: float = 1.0
     most_attempts: int = 30
     time_to_live_seconds: float = 24 * 3600.0
@@ -55,7 +52,7 @@ class DeliverySettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One copy of an event on its way to one subscription. `attempts` are those made before."""
+    """One copy of an event for one subscription. `attempts` counts the earlier ones."""
 
     number: int
     event: Event
@@ -70,7 +67,7 @@ class Delivery:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-    """A copy that is not sent again. `attempted_at` is the last time that it was."""
+    """A delivery that was given up. `attempted_at` is the time of the last attempt."""
 
     delivery: Delivery
     reason: str
@@ -78,29 +75,29 @@ class DeadLetter:
     attempted_at: datetime
 
     def document(self) -> Json:
-        """The event in its subscription's schema, with what became of it."""
+        """The event in its subscription's schema, with the reason."""
         schema = self.delivery.subscription.schema
-        fate = {
+        outcome = {
             "deadLetterReason": self.reason,
             "deliveryAttempts": self.delivery.attempts,
             "lastDeliveryOutcome": self.outcome,
-            "publishTime": event_time(self.delivery.published_at),
-            "lastDeliveryAttemptTime": event_time(self.attempted_at),
+            "publishTime": dotnet_time(self.delivery.published_at),
+            "lastDeliveryAttemptTime": dotnet_time(self.attempted_at),
         }
         if schema is EventSchema.CLOUD_EVENTS:  # whose attributes have lower-case names
-            fate = {name.lower(): value for name, value in fate.items()}
-        return document(self.delivery.event, schema) | fate
+            outcome = {name.lower(): value for name, value in outcome.items()}
+        return document(self.delivery.event, schema) | outcome
 
 
 @dataclass
 class SubscriptionState:
-    """A subscription and what it was given. While paused, nothing of it is due."""
+    """A subscription and its latest events. While it is paused, nothing is due."""
 
     subscription: EventSubscription
     created_at: datetime
     paused: bool = False
     waiting: list[Delivery] = field(default_factory=list)
-    given: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENTS_KEPT))
+    sent: deque[Event] = field(default_factory=lambda: deque(maxlen=_EVENT_HISTORY))
     counts: Counter[str] = field(default_factory=Counter)
 
 
@@ -115,10 +112,10 @@ class EventGrid:
         topic_ids: Mapping[Topic, str],
         settings: DeliverySettings | None = None,
     ) -> None:
-        """`topic_ids` are the ARM ids of the resources, spelled as their events do."""
+        """`topic_ids` are the ARM ids of the resources, spelled as in their events."""
         self.settings = settings or DeliverySettings()
         self.published: Counter[str] = Counter()  # by event type
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=_EVENTS_KEPT)
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=_EVENT_HISTORY)
         self._clock = clock
         self._random = random
         self._topic_ids = topic_ids
@@ -126,7 +123,7 @@ class EventGrid:
         self._numbered = 0
 
     def subscribe(self, subscription: EventSubscription) -> SubscriptionState:
-        """Add a subscription, for what happens from now on. Raises SubscriptionExists."""
+        """Add a subscription for future events. Raises SubscriptionExists."""
         if subscription.name in self._states:
             raise SubscriptionExists(subscription.name)
         state = SubscriptionState(subscription, created_at=self._clock.now())
@@ -134,16 +131,16 @@ class EventGrid:
         return state
 
     def unsubscribe(self, name: str) -> None:
-        """Remove a subscription and what waits for it. Raises SubscriptionNotFound."""
+        """Remove a subscription and its waiting deliveries. Raises SubscriptionNotFound."""
         self.subscription(name)
         del self._states[name]
 
     def subscriptions(self) -> list[SubscriptionState]:
-        """All of them, oldest first."""
+        """All subscriptions, the oldest first."""
         return list(self._states.values())
 
     def subscription(self, name: str) -> SubscriptionState:
-        """One of them. Raises SubscriptionNotFound."""
+        """One subscription. Raises SubscriptionNotFound."""
         try:
             return self._states[name]
         except KeyError:
@@ -158,7 +155,7 @@ class EventGrid:
         data: Json,
         about_since: datetime | None = None,
     ) -> Event:
-        """Say that something happened now."""
+        """Publish an event that happens now."""
         event = Event(
             id=self.new_id(),
             topic=topic,
@@ -171,18 +168,18 @@ class EventGrid:
         )
         self.published[event.type] += 1
         for state in self._states.values():
-            if state.subscription.takes(event) and _is_young_enough(event, state):
-                state.given.append(event)
+            if state.subscription.matches(event) and _is_young_enough(event, state):
+                state.sent.append(event)
                 self._send(state, event)
         return event
 
     def resend(self, name: str, event_ids: Collection[str] | None = None) -> int:
-        """Send again what a subscription was given: these events, or all that are remembered.
+        """Send events to a subscription again: these, or all that it remembers. Returns how many.
 
-        Says how many events. Raises SubscriptionNotFound and EventNotFound.
+        Raises SubscriptionNotFound and EventNotFound.
         """
         state = self.subscription(name)
-        events = {event.id: event for event in state.given}
+        events = {event.id: event for event in state.sent}
         wanted = events.keys() if event_ids is None else event_ids
         missing = set(wanted) - events.keys()
         if missing:
@@ -192,7 +189,7 @@ class EventGrid:
         return len(wanted)
 
     def take_due(self) -> list[Delivery]:
-        """What is to be delivered now, in any order. Each is to be settled afterwards."""
+        """All due deliveries, in any order. The caller settles each afterwards."""
         now = self._clock.now()
         due: list[Delivery] = []
         for state in self._states.values():
@@ -201,13 +198,8 @@ class EventGrid:
         self._random.shuffle(due)
         return due
 
-    def next_due_at(self) -> datetime | None:
-        """When something is due next, if anything is; never for a paused subscription."""
-        states = [s for s in self._states.values() if s.waiting and not s.paused]
-        return min((state.waiting[0].due_at for state in states), default=None)
-
     def settle(self, delivery: Delivery, *, status: int | None) -> None:
-        """Note the answer to a delivery; None is no answer. A failed one waits or is given up."""
+        """Record the status of a delivery, None without an answer; retry or give up a failure."""
         state = self._states.get(delivery.subscription.name)
         if state is None or state.subscription is not delivery.subscription:
             return
@@ -234,7 +226,7 @@ class EventGrid:
         return self._topic_ids[topic]
 
     def new_id(self) -> str:
-        """A UUID out of the seeded chance."""
+        """A UUID from the seeded random numbers."""
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def _send(self, state: SubscriptionState, event: Event) -> None:
@@ -272,5 +264,5 @@ class EventGrid:
 
 
 def _is_young_enough(event: Event, state: SubscriptionState) -> bool:
-    """Some services tell the age of things in whole seconds only."""
+    """Compare whole seconds, which is all that some services know."""
     return event.about_since is None or event.about_since >= state.created_at.replace(microsecond=0)

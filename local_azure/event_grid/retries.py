@@ -1,4 +1,4 @@
-"""When Event Grid tries again, and what it calls a failure.
+"""The retries of Event Grid, and its names of failures.
 
 The waits and statuses are those of its page on delivery and retry; the names of outcomes for
 statuses that the page does not name are an assumption.
@@ -10,7 +10,7 @@ from enum import StrEnum
 from http import HTTPStatus
 
 _WAITS_SECONDS = (10, 30, 60, 300, 600, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
-_LEAST_WAIT_SECONDS = {401: 300, 403: 300, 404: 300, 408: 120, 503: 30}
+_MIN_WAIT_SECONDS = {401: 300, 403: 300, 404: 300, 408: 120, 503: 30}
 _OUTCOMES = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -24,30 +24,30 @@ _OUTCOMES = {
 
 
 class DeadLetterReason(StrEnum):
-    """Why an event that could be sent again is not."""
+    """The reason why an event is not retried."""
 
     ATTEMPTS = "MaxDeliveryAttemptsExceeded"
     TIME_TO_LIVE = "TimeToLiveExceeded"
 
 
 def is_success(status: int | None) -> bool:
-    """Whether an answer means that the event arrived: 200 to 204 and nothing else."""
+    """Whether the status means that the event arrived: 200 to 204."""
     return status is not None and 200 <= status <= 204
 
 
 def retry_seconds(attempts: int, status: int | None) -> float:
-    """The wait after so many failed attempts, the last of them with this answer."""
+    """The wait after so many failed attempts, the last one with this status."""
     usual = _WAITS_SECONDS[min(attempts, len(_WAITS_SECONDS)) - 1]
-    return max(usual, _LEAST_WAIT_SECONDS.get(status or 0, 0))
+    return max(usual, _MIN_WAIT_SECONDS.get(status or 0, 0))
 
 
 def undeliverable(status: int) -> str:
-    """The reason of a dead letter whose last answer allows no retry."""
+    """The reason of a dead letter after a final status."""
     return f"UndeliverableDueToHttp{outcome_name(status)}"
 
 
 def outcome_name(status: int | None) -> str:
-    """`lastDeliveryOutcome` for an answer; None is no answer."""
+    """`lastDeliveryOutcome` for a status, None without an answer."""
     if status is None:
         return "TimedOut"
     if status in _OUTCOMES:

@@ -1,4 +1,4 @@
-"""Event subscriptions as values: who hears of what, in which schema, and where."""
+"""Event subscriptions as values: topic, event types, schema and destination."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVENT_TYPES = {
         "Microsoft.KeyVault.SecretExpired",
     ),
 }
-"""The event types that each topic has here."""
+"""The event types of each topic."""
 
 _NAME = re.compile(r"[A-Za-z0-9-]{3,64}")
 _QUEUE_NAME = re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -33,13 +33,13 @@ class StorageQueue:
 
     @property
     def final_statuses(self) -> frozenset[int]:
-        """Answers after which nothing is sent again."""
+        """The statuses after which Event Grid does not retry."""
         return frozenset({400, 403, 413})
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """An HTTP endpoint. Its URL may hold a key."""
+    """An HTTP endpoint. Its URL may contain a key."""
 
     url: str = field(repr=False)
 
@@ -49,13 +49,13 @@ class Webhook:
 
     @property
     def shown_url(self) -> str:
-        """The URL without its query, where keys are."""
+        """The URL without its query, which may contain a key."""
         base, query, _ = self.url.partition("?")
         return f"{base}?****" if query else base
 
     @property
     def final_statuses(self) -> frozenset[int]:
-        """Answers after which nothing is sent again."""
+        """The statuses after which Event Grid does not retry."""
         return frozenset({400, 401, 403, 413})
 
 
@@ -64,7 +64,7 @@ type Destination = StorageQueue | Webhook
 
 @dataclass(frozen=True, kw_only=True)
 class EventSubscription:
-    """One subscription. `event_types` of None are all that the topic has."""
+    """One subscription. `event_types` of None means all types of the topic."""
 
     name: str
     topic: Topic
@@ -79,8 +79,8 @@ class EventSubscription:
         if unknown:
             raise ValueError(f"the {self.topic} has no {', '.join(sorted(unknown))}")
 
-    def takes(self, event: Event) -> bool:
-        """Whether it is for events like this one."""
+    def matches(self, event: Event) -> bool:
+        """Whether the subscription matches an event."""
         return event.topic is self.topic and (
             self.event_types is None or event.type in self.event_types
         )

@@ -1,4 +1,4 @@
-"""The vault's events: new versions at once, expiry when a look at the clock finds it."""
+"""The vault's events: new versions at once, expiry when a periodic check finds it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _TICK_SECONDS = 0.5
 
 
 class VaultEvents:
-    """Publishes what happens to a vault's secrets. Only current versions expire.
+    """Publishes the events of a vault's secrets. Only current versions expire.
 
-    A secret that lives for less than 30 days is near its expiry from its first second.
+    A secret that expires within 30 days of its creation is near its expiry at once.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class VaultEvents:
         self._published: set[tuple[str, str, int]] = set()
         vault.subscribe(lambda version: self._publish(_NEW_VERSION, version))
 
-    def look(self) -> None:
-        """Publish what came near its expiry or expired since the last look."""
+    def publish_expiries(self) -> None:
+        """Publish for every secret that is near its expiry or expired since the last call."""
         now = self._clock.now()
         for version in self._vault.list_secrets().values():
             if version.expires is None:
@@ -58,10 +58,10 @@ class VaultEvents:
                 if at <= now:
                     self._publish_late(event_type, version, at=at)
 
-    async def keep_looking(self) -> None:
-        """Look again and again, until cancelled."""
+    async def keep_publishing(self) -> None:
+        """Publish expiries until cancelled."""
         while True:
-            self.look()
+            self.publish_expiries()
             await asyncio.sleep(_TICK_SECONDS)
 
     def _publish_late(self, event_type: str, version: SecretVersion, *, at: datetime) -> None:
@@ -85,14 +85,14 @@ class VaultEvents:
                 "ObjectType": "Secret",
                 "ObjectName": version.name,
                 "Version": version.version,
-                **self._time("NBF", version.not_before),
+                **self._time("NBF", None),
                 **self._time("EXP", version.expires),
             },
             about_since=_at(version.created),
         )
 
     def _time(self, name: str, seconds: int | None) -> Json:
-        """Samples show text, the schema says number; without a time it is null or left out."""
+        """A text as in the samples or a number as in the schema; null or absent without a time."""
         form = self._random.random() < 0.5
         if seconds is None:
             return {name: None} if form else {}

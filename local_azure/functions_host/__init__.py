@@ -1,6 +1,9 @@
-"""Runs a Python function app (v2 model) as Azure Functions does, on loopback.
+"""Runs firstpull as Azure Functions runs a Python app of the v2 model, on loopback.
 
-Microsoft's own Python worker indexes and invokes the app. This package is the host around it:
-HTTP routes and keys, queue listeners, timers, Event Grid deliveries, output bindings, the
-administrator's endpoints. It reads app settings from the environment, as on Azure.
+Needed by: `make up`, the demo, and the tests that call firstpull's endpoints.
+
+Microsoft's own Python worker indexes and invokes the app. This package is the host around it: HTTP
+routes and keys, queue listeners, timers, Event Grid's webhook, running a function on request. What
+firstpull does not use is refused at start: other triggers, other outputs than HTTP, routes with
+constraints, base64 in queues, a second storage account. Settings come from the environment.
 """

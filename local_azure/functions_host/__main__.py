@@ -22,13 +22,13 @@ from local_azure.functions_host.worker import AppRejected
 from local_azure.kernel.clock import Clock
 
 _LOG = logging.getLogger("functions_host")
-# One line for every request to storage, every token and every invocation: nobody reads that.
+# They log a line for every request to storage, every token and every invocation.
 _CHATTY = ("azure.core.pipeline.policies.http_logging_policy", "azure.identity", "azure.functions")
 _REFUSALS = (AppRejected, HostJsonInvalid, InvalidRoute, InvalidSchedule, SettingMissing, OSError)
 
 
 def main() -> int:
-    """Runs an app until SIGTERM or SIGINT. 1 when it cannot start; else the process ends inside."""
+    """Run an app until SIGTERM or SIGINT; 1 when it cannot start. Else the process ends inside."""
     options = _options()
     _log_to_stderr()
     os.chdir(options.app_folder)
@@ -40,21 +40,20 @@ def main() -> int:
 async def _run(options: HostOptions) -> int:
     try:
         host = await FunctionsHost.load(options, AppSettings(os.environ), clock=Clock())
-        ready = await host.start()
+        address = await host.start()
     except _REFUSALS as refusal:
         _LOG.critical("the app cannot be started: %s", refusal)
         if stack_trace := getattr(refusal, "stack_trace", ""):
             _LOG.critical("%s", stack_trace)
         return 1
-    print(json.dumps(ready), flush=True)  # noqa: T201 - what callers wait for
-    for function in ready["functions"]:
+    print(json.dumps({"listening": address}), flush=True)  # noqa: T201 - callers wait for it
+    for function in host.describe():
         _LOG.info("serves %s", json.dumps(function))
-    _LOG.info("Functions host listening on %s", ready["listening"])
     code = await _serve(host)
     if not await host.stop():
         _LOG.warning("functions are still running after %g s", options.grace_seconds)
-    # As on Azure, where a worker has no hook for clean-up: threads cannot be ended, and the
-    # app's open connections would each complain.
+    # As on Azure, where an app has no hook for clean-up: threads cannot be ended, and each open
+    # connection of the app would log a warning.
     logging.shutdown()
     os._exit(code)
 
@@ -63,10 +62,10 @@ async def _serve(host: FunctionsHost) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    told = asyncio.create_task(stop.wait())
+    stopped = asyncio.create_task(stop.wait())
     broken = asyncio.create_task(host.until_a_listener_breaks())
-    await asyncio.wait({told, broken}, return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
     if not broken.cancel() and (error := broken.exception()) is not None:
         _LOG.critical("a listener broke", exc_info=error)
         return 1

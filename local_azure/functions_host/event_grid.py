@@ -27,7 +27,7 @@ class EventGridWebhook:
         self._invoker = invoker
 
     async def handle(self, request: web.Request) -> web.Response:
-        """202 when every event was taken, 500 when a function failed: Event Grid sends again."""
+        """202 when the function took every event, 500 when it failed: Event Grid sends again."""
         if not self._keys.allow(AuthLevel.SYSTEM, request):
             return web.Response(status=401)
         function = self._functions.get(request.query.get("functionName", "").lower())

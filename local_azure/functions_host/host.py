@@ -1,4 +1,4 @@
-"""A host: one app with everything around it, from start to stop."""
+"""A host: one app with its listeners and endpoints, from start to stop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, Self
-from uuid import uuid4
 
 from aiohttp import web
 
-from local_azure.functions_host.admin import AdminEndpoints, HostIdentity
+from local_azure.functions_host.admin import AdminEndpoint
 from local_azure.functions_host.event_grid import EventGridWebhook
 from local_azure.functions_host.host_json import HostJson, read_host_json
 from local_azure.functions_host.host_storage import HostStorage
@@ -24,28 +23,27 @@ from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.keys import HostKeys
 from local_azure.functions_host.queue_listener import QueueListener
 from local_azure.functions_host.settings import HOST_STORAGE, AppSettings
-from local_azure.functions_host.storage import StorageAccounts
+from local_azure.functions_host.storage import StorageAccount
 from local_azure.functions_host.timers import Schedule, TimerListener
 from local_azure.functions_host.worker import AppRejected, Function, PythonWorker
 from local_azure.kernel.clock import Clock
 
 _LOG = logging.getLogger("functions_host")
 _LARGEST_BODY = 100 * 2**20  # bytes; Azure's limit of a request
-_TRIGGERS = ("httpTrigger", "queueTrigger", "timerTrigger", "eventGridTrigger")
-_OUTPUTS = ("http", "queue")
+_BINDINGS = ("httpTrigger", "queueTrigger", "timerTrigger", "eventGridTrigger", "http")
 
 
 class Listener(Protocol):
-    """Something that starts functions by itself."""
+    """Starts functions by itself."""
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Works until told to stop. An exception is a defect and ends the host."""
+        """Work until `stopping` is set. An exception is a defect and ends the host."""
         ...
 
 
 @dataclass(frozen=True)
 class HostOptions:
-    """Where an app is and how it is to be run."""
+    """Where an app is and how to run it."""
 
     app_folder: Path
     address: str
@@ -55,7 +53,7 @@ class HostOptions:
 
 
 class FunctionsHost:
-    """Runs one app. Start it once; a process can hold no second one."""
+    """Runs one app. It is started once; a process can hold no second one."""
 
     def __init__(
         self,
@@ -71,16 +69,9 @@ class FunctionsHost:
         self._host_json = host_json
         self._worker = worker
         self._clock = clock
-        self._random = Random()  # noqa: S311 - chance, not secrets
-        self._storage = StorageAccounts(settings)
+        self._storage = StorageAccount(settings)
         self._running = RunningTasks()
-        self._invoker = Invoker(
-            worker=worker,
-            storage=self._storage,
-            queue_options=host_json.extensions.queues,
-            new_id=lambda: str(uuid4()),
-        )
-        self._check_connections()
+        self._invoker = Invoker(worker)
         self._listeners = self._create_listeners()
         self._listening: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -90,7 +81,7 @@ class FunctionsHost:
 
     @classmethod
     async def load(cls, options: HostOptions, settings: AppSettings, *, clock: Clock) -> Self:
-        """Reads host.json and has the worker index the app. Nothing of it runs yet.
+        """Read host.json and have the worker index the app. Nothing of it runs yet.
 
         Raises AppRejected, HostJsonInvalid, SettingMissing, InvalidRoute, InvalidSchedule.
         """
@@ -102,18 +93,16 @@ class FunctionsHost:
             options=options, settings=settings, host_json=host_json, worker=worker, clock=clock
         )
 
-    async def start(self) -> dict[str, Any]:
-        """Serves the app. The answer is what the host prints when it is ready.
-
-        Raises OSError when the port is taken.
-        """
+    async def start(self) -> str:
+        """Serve the app; the address. Raises OSError when the port is taken."""
         await self._runner.setup()
         await web.TCPSite(self._runner, self._options.address, self._options.port).start()
         self._listening = [asyncio.create_task(x.run(self._stopping)) for x in self._listeners]
-        return {"listening": self._url(), "functions": self._describe()}
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
 
     async def until_a_listener_breaks(self) -> None:
-        """Returns never, or raises what ended a listener."""
+        """Never return, or raise what ended a listener."""
         if not self._listening:
             await asyncio.Event().wait()
         done, _ = await asyncio.wait(self._listening, return_when=asyncio.FIRST_EXCEPTION)
@@ -121,7 +110,7 @@ class FunctionsHost:
             listener.result()
 
     async def stop(self) -> bool:
-        """Takes no more work and lets what runs come to its end. False when time ran out."""
+        """Take no more work and let what runs end. False when the grace time was too short."""
         self._stopping.set()
         async with asyncio.TaskGroup() as closing:
             closing.create_task(self._runner.cleanup())
@@ -131,6 +120,17 @@ class FunctionsHost:
             self._worker.stop()
         return drained.result()
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Each function with its trigger and, for HTTP, its route and methods."""
+        described: list[dict[str, Any]] = []
+        for function in self._worker.functions:
+            one: dict[str, Any] = {"name": function.name, "trigger": function.trigger.type}
+            if function.trigger.type == "httpTrigger":
+                one["route"] = f"/{route_of(function, self._route_prefix)}"
+                one["methods"] = sorted(methods_of(function)) or "any"
+            described.append(one)
+        return described
+
     async def _drain(self) -> bool:
         deadline = time.monotonic() + self._options.grace_seconds
         if self._listening:
@@ -138,6 +138,10 @@ class FunctionsHost:
             for listener in late:
                 listener.cancel()
         return await self._running.drain(max(0.0, deadline - time.monotonic()))
+
+    @property
+    def _route_prefix(self) -> str:
+        return self._host_json.extensions.http.route_prefix
 
     def _of(self, trigger_type: str) -> list[Function]:
         return [
@@ -147,62 +151,49 @@ class FunctionsHost:
             and not self._settings.is_disabled(function.name)
         ]
 
-    def _check_connections(self) -> None:
-        """Raises SettingMissing now rather than in the first invocation."""
-        for function in self._worker.functions:
-            for binding in function.outputs("queue"):
-                self._storage.queue(binding)
-
     def _create_listeners(self) -> list[Listener]:
-        listeners: list[Listener] = [self._queue_listener(f) for f in self._of("queueTrigger")]
-        if timers := self._of("timerTrigger"):
-            storage = HostStorage(
-                service=self._storage.blobs(HOST_STORAGE), host_id=self._host_id()
+        chance = Random()  # noqa: S311 - chance, not secrets
+        listeners: list[Listener] = [
+            QueueListener(
+                function=function,
+                queue_name=function.trigger.settings["queueName"],
+                service=self._storage.queues,
+                options=self._host_json.extensions.queues,
+                invoker=self._invoker,
+                running=self._running,
+                random=chance,
             )
-            listeners.extend(self._timer_listener(function, storage) for function in timers)
+            for function in self._of("queueTrigger")
+        ]
+        if timers := self._of("timerTrigger"):
+            storage = HostStorage(service=self._storage.blobs, host_id=self._host_id())
+            listeners.extend(
+                TimerListener(
+                    function=function,
+                    schedule=Schedule(function.trigger.settings["schedule"]),
+                    storage=storage,
+                    options=self._host_json.singleton,
+                    invoker=self._invoker,
+                    running=self._running,
+                    clock=self._clock,
+                )
+                for function in timers
+            )
         return listeners
-
-    def _queue_listener(self, function: Function) -> QueueListener:
-        return QueueListener(
-            function=function,
-            queue_name=self._storage.queue(function.trigger).queue_name,
-            service=self._storage.queues(
-                function.trigger.settings.get("connection") or HOST_STORAGE
-            ),
-            options=self._host_json.extensions.queues,
-            invoker=self._invoker,
-            running=self._running,
-            random=self._random,
-        )
-
-    def _timer_listener(self, function: Function, storage: HostStorage) -> TimerListener:
-        return TimerListener(
-            function=function,
-            schedule=Schedule(self._settings.resolve(function.trigger.settings["schedule"])),
-            storage=storage,
-            options=self._host_json.singleton,
-            invoker=self._invoker,
-            running=self._running,
-            clock=self._clock,
-        )
 
     def _create_application(self) -> web.Application:
         keys = HostKeys.from_settings(self._settings)
-        route_prefix = self._host_json.extensions.http.route_prefix
         http = HttpTriggers(
             functions=self._of("httpTrigger"),
-            route_prefix=route_prefix,
+            route_prefix=self._route_prefix,
             keys=keys,
             invoker=self._invoker,
         )
         event_grid = EventGridWebhook(
             functions=self._of("eventGridTrigger"), keys=keys, invoker=self._invoker
         )
-        admin = AdminEndpoints(
-            identity=HostIdentity(self._host_id(), self._options.instance_id, time.monotonic()),
+        admin = AdminEndpoint(
             functions=self._worker.functions,
-            route_prefix=route_prefix,
-            settings=self._settings,
             keys=keys,
             invoker=self._invoker,
             running=self._running,
@@ -223,48 +214,19 @@ class FunctionsHost:
     def _host_id(self) -> str:
         """Hosts with the same id share their timers. Unless it is set, one for each folder."""
         folder = hashlib.sha256(str(self._options.app_folder).encode()).hexdigest()
-        given = (
-            self._settings.get("AzureFunctionsWebHost__hostid")
-            or self._settings.get("WEBSITE_SITE_NAME")
-            or f"local-{folder[:16]}"
-        )
+        given = self._settings.get("AzureFunctionsWebHost__hostid") or f"local-{folder[:16]}"
         return re.sub(r"[^a-z0-9-]", "-", given.lower())[:32]
-
-    def _url(self) -> str:
-        host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
-
-    def _describe(self) -> list[dict[str, Any]]:
-        return [
-            _description(function, self._host_json, self._settings)
-            for function in self._worker.functions
-        ]
 
 
 def check_served(function: Function) -> None:
-    """Refuses what this host would have to leave out silently. Raises AppRejected."""
-    unknown = [
-        binding.type
-        for binding in function.bindings
-        if binding.type not in (_OUTPUTS if binding.is_output else _TRIGGERS)
-    ]
-    if unknown:
-        served = ", ".join((*_TRIGGERS, *_OUTPUTS))
-        raise AppRejected(f"{function.name} uses {', '.join(unknown)}; this host serves {served}")
-    if function.has_retry_policy:
-        _LOG.warning("%s has a retry policy, which this host does not apply", function.name)
-
-
-def _description(function: Function, host_json: HostJson, settings: AppSettings) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": function.name, "trigger": function.trigger.type}
-    trigger = function.trigger.settings
-    if settings.is_disabled(function.name):
-        described["disabled"] = True
-    if function.trigger.type == "httpTrigger":
-        described["route"] = f"/{route_of(function, host_json.extensions.http.route_prefix)}"
-        described["methods"] = sorted(methods_of(function)) or "any"
-    if function.trigger.type == "queueTrigger":
-        described["queue"] = settings.resolve(trigger["queueName"])
-    if function.trigger.type == "timerTrigger":
-        described["schedule"] = settings.resolve(trigger["schedule"])
-    return described
+    """Refuse what this host would have to leave out silently. Raises AppRejected."""
+    for binding in function.bindings:
+        if binding.type not in _BINDINGS:
+            served = ", ".join(_BINDINGS)
+            raise AppRejected(f"{function.name} uses {binding.type}; this host serves {served}")
+        if (connection := binding.settings.get("connection", HOST_STORAGE)) != HOST_STORAGE:
+            raise AppRejected(
+                f"{function.name} uses the connection {connection}; this host serves {HOST_STORAGE}"
+            )
+        if any("%" in str(binding.settings.get(name)) for name in ("queueName", "schedule")):
+            raise AppRejected(f"{function.name} has a placeholder, which this host does not fill")

@@ -1,4 +1,4 @@
-"""host.json: the part of it that this host acts upon, with Azure's defaults.
+"""host.json: the part that this host acts upon, with Azure's defaults.
 
 App settings named `AzureFunctionsJobHost__path__to__value` replace values of the file.
 """
@@ -15,9 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.alias_generators import to_camel
 
 from local_azure.functions_host.settings import AppSettings
+from local_azure.kernel.service import describe
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
-_DEVELOPMENT_POLLING = timedelta(seconds=2)  # the queue extension's own default there
 
 
 class HostJsonInvalid(Exception):
@@ -35,10 +35,6 @@ def _time_span(value: object) -> object:
     return timedelta(days=int(days), hours=int(hours), minutes=int(minutes), seconds=float(seconds))
 
 
-def _lower_case(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 TimeSpan = Annotated[timedelta, BeforeValidator(_time_span)]
 
 
@@ -47,7 +43,7 @@ class _Section(BaseModel):
 
 
 class QueueOptions(_Section):
-    """`extensions.queues`."""
+    """`extensions.queues`. Text is passed as stored: base64, Azure's default, is not served."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,11 +54,11 @@ class QueueOptions(_Section):
     )
     visibility_timeout: TimeSpan = timedelta()
     max_dequeue_count: int = Field(default=5, ge=1)
-    message_encoding: Annotated[Literal["base64", "none"], BeforeValidator(_lower_case)] = "base64"
+    message_encoding: Literal["none"]
 
     @property
     def threshold(self) -> int:
-        """At how many messages in work the next batch is fetched: half a batch unless set."""
+        """The number of messages under way at which the next batch is fetched."""
         if self.new_batch_threshold is not None:
             return self.new_batch_threshold
         return self.batch_size // 2
@@ -83,14 +79,14 @@ class _HttpOptions(_Section):
 
 class _Extensions(_Section):
     http: _HttpOptions = _HttpOptions()
-    queues: QueueOptions = QueueOptions()
+    queues: QueueOptions
 
 
 class HostJson(_Section):
     """The host's configuration."""
 
     version: Literal["2.0"]
-    extensions: _Extensions = _Extensions()
+    extensions: _Extensions
     singleton: SingletonOptions = SingletonOptions()
 
 
@@ -105,22 +101,17 @@ def read_host_json(app_folder: Path, settings: AppSettings) -> HostJson:
         raise HostJsonInvalid(f"{path} is not JSON: {error}") from error
     for name, value in settings.below("AzureFunctionsJobHost__").items():
         _put(document, name.split("__"), value)
-    if (settings.get("AZURE_FUNCTIONS_ENVIRONMENT") or "").lower() == "development":
-        path_of_interval = ["extensions", "queues", "maxPollingInterval"]
-        _put(document, path_of_interval, _DEVELOPMENT_POLLING, replace=False)
     try:
         return HostJson.model_validate(document)
     except ValidationError as error:
-        places = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise HostJsonInvalid(f"{path}: {'; '.join(places)}") from error
+        raise HostJsonInvalid(f"{path}: {describe(error)}") from error
 
 
-def _put(document: object, path: list[str], value: object, *, replace: bool = True) -> None:
+def _put(document: object, path: list[str], value: str) -> None:
     *sections, name = path
     for section in sections:
         document = _object(document).setdefault(section, {})
-    if replace or name not in _object(document):
-        _object(document)[name] = value
+    _object(document)[name] = value
 
 
 def _object(document: object) -> dict[str, Any]:

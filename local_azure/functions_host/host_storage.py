@@ -1,4 +1,4 @@
-"""What hosts of one app share in its storage account: timer locks and timer schedules.
+"""State that the hosts of one app share in its storage account: timer locks and schedules.
 
 The blobs are those of Azure: container `azure-webjobs-hosts`, `locks/<host id>/…` with a lease,
 `timers/<host id>/…/status` with the last and the next occurrence.
@@ -41,7 +41,7 @@ class Lock:
         self._period = period.total_seconds()
 
     async def keep(self) -> None:
-        """Renews the lease at half its time. Returns when it is lost."""
+        """Renew the lease at half its time. Return when it is lost."""
         time = asyncio.get_running_loop().time
         lasts_until = time() + self._period
         pause = self._period / 2
@@ -60,7 +60,7 @@ class Lock:
                 pause = self._period / 2
 
     async def release(self) -> None:
-        """Lets another host have it at once; a lease that is gone is no error."""
+        """Give the lock up at once; a lease that is gone is no error."""
         with suppress(*STORAGE_ERRORS):
             await self._lease.release()
 
@@ -73,7 +73,7 @@ class HostStorage:
         self._host_id = host_id
 
     async def try_lock(self, timer: str, period: timedelta) -> Lock | None:
-        """The lock of a timer, or None when another host has it or storage is away."""
+        """The lock of a timer; None when another host has it or storage does not answer."""
         blob = self._container.get_blob_client(f"locks/{self._host_id}/{timer}.Listener")
         lease = BlobLeaseClient(blob)
         seconds = int(period.total_seconds())
@@ -108,7 +108,7 @@ class HostStorage:
         )
 
     async def write_status(self, timer: str, status: ScheduleStatus) -> None:
-        """Records the schedule; as on Azure, best effort."""
+        """Record the schedule, with best effort as on Azure."""
         try:
             await self._status_blob(timer).upload_blob(json.dumps(document(status)), overwrite=True)
         except STORAGE_ERRORS as error:
@@ -125,7 +125,7 @@ class HostStorage:
 
 
 def document(status: ScheduleStatus) -> dict[str, str | None]:
-    """A schedule in the words of Azure's timer extension."""
+    """A schedule as Azure's timer extension stores it."""
     return {
         "Last": None if status.last is None else status.last.isoformat(),
         "Next": status.next.isoformat(),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from typing import Literal, cast
 
 from aiohttp import web
 
-from local_azure.functions_host.http_routes import Route, RouteTable, RouteTemplate
+from local_azure.functions_host.http_routes import Route, RouteTable
 from local_azure.functions_host.invocations import Invoker
 from local_azure.functions_host.keys import AuthLevel, HostKeys
-from local_azure.functions_host.protos import RpcHttp, RpcHttpCookie, TypedData
+from local_azure.functions_host.protos import RpcHttp, TypedData
 from local_azure.functions_host.worker import Failed, Function
 
 _LOG = logging.getLogger("functions_host")
-# What the server sets itself.
+# Headers that the server sets itself.
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "connection", "date", "server"})
 
 
@@ -27,23 +24,19 @@ class HttpTriggers:
         self, *, functions: list[Function], route_prefix: str, keys: HostKeys, invoker: Invoker
     ) -> None:
         self._routes = RouteTable(
-            Route(
-                template=RouteTemplate.parse(route_of(function, route_prefix)),
-                methods=methods_of(function),
-                target=function,
-            )
+            Route(route_of(function, route_prefix), methods_of(function), function)
             for function in functions
         )
         self._keys = keys
         self._invoker = invoker
 
     async def handle(self, request: web.Request) -> web.Response:
-        """404 for what no function serves, 401 without the key it asks for."""
+        """404 where no function has the route, 401 without the key that the function asks for."""
         found = self._routes.find(request.method, request.raw_path.partition("?")[0])
         if found is None:
             return web.Response(status=404)
         function, params = found
-        if not self._keys.allow(auth_level_of(function), request):
+        if not self._keys.allow(_auth_level(function), request):
             return web.Response(status=401)
         result = await self._invoker.invoke(
             function,
@@ -52,10 +45,8 @@ class HttpTriggers:
         )
         if isinstance(result, Failed):
             return web.Response(status=500)
-        outputs = [binding.name for binding in function.outputs("http")]
-        value = next((result.outputs[name] for name in outputs if name in result.outputs), None)
         try:
-            return _response(value)
+            return _response(result.value)
         except ValueError:
             _LOG.exception("%s returned what is no HTTP response", function.name)
             return web.Response(status=500)
@@ -72,8 +63,8 @@ def methods_of(function: Function) -> frozenset[str]:
     return frozenset(str(name).upper() for name in function.trigger.settings.get("methods") or ())
 
 
-def auth_level_of(function: Function) -> AuthLevel:
-    """Which key a caller needs; a function key unless the app says otherwise."""
+def _auth_level(function: Function) -> AuthLevel:
+    """A function key unless the app says otherwise."""
     return AuthLevel(str(function.trigger.settings.get("authLevel") or "function").lower())
 
 
@@ -90,37 +81,10 @@ async def _rpc_request(request: web.Request, params: dict[str, str]) -> RpcHttp:
 
 
 def _response(value: TypedData | None) -> web.Response:
-    if value is None:
-        return web.Response(status=200)
-    if value.http is None:
-        text = value.string if value.string is not None else value.json
-        kind = "text/plain" if value.string is not None else "application/json"
-        return web.Response(text=text, content_type=kind, charset="utf-8")
-    http = value.http
-    headers = {
-        name: text for name, text in http.headers.items() if name.lower() not in _OWN_HEADERS
-    }
-    response = web.Response(status=int(http.status_code), headers=headers, body=_body(http))
-    for cookie in http.cookies or ():
-        _set_cookie(response, cookie)
-    return response
-
-
-def _body(http: RpcHttp) -> bytes:
-    return http.body.bytes if http.body.bytes is not None else (http.body.string or "").encode()
-
-
-def _set_cookie(response: web.Response, cookie: RpcHttpCookie) -> None:
-    expires = cookie.expires and datetime.fromtimestamp(cookie.expires.value.seconds, UTC)
-    same_site = {1: "Lax", 2: "Strict", 3: "None"}.get(cookie.same_site)
-    response.set_cookie(
-        cookie.name,
-        cookie.value,
-        domain=cookie.domain.value if cookie.domain else None,
-        path=cookie.path.value if cookie.path else "/",
-        expires=format_datetime(expires, usegmt=True) if expires else None,
-        max_age=int(cookie.max_age.value) if cookie.max_age else None,
-        secure=bool(cookie.secure and cookie.secure.value),
-        httponly=bool(cookie.http_only and cookie.http_only.value),
-        samesite=cast("Literal['Lax', 'Strict', 'None'] | None", same_site),
-    )
+    """Raises ValueError for anything but an HttpResponse with a number as its status."""
+    http = value.http if value is not None else None
+    if http is None:
+        raise ValueError("not an HttpResponse")
+    headers = {n: text for n, text in http.headers.items() if n.lower() not in _OWN_HEADERS}
+    body = http.body.bytes if http.body.bytes is not None else (http.body.string or "").encode()
+    return web.Response(status=int(http.status_code), headers=headers, body=body)

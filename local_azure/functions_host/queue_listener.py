@@ -2,8 +2,7 @@
 
 A message is invisible for ten minutes while its function runs, and the time is renewed. It is
 deleted on success; on failure it becomes visible again after `visibilityTimeout`, and after
-`maxDequeueCount` attempts it moves to `<queue>-poison`. Messages that cannot be decoded move
-there at once.
+`maxDequeueCount` attempts it moves to `<queue>-poison`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from local_azure.functions_host.host_json import QueueOptions
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.protos import TypedData
-from local_azure.functions_host.queue_messages import UndecodableMessage, decode
 from local_azure.functions_host.storage import STORAGE_ERRORS
 from local_azure.functions_host.worker import Function, Succeeded
 
@@ -36,8 +34,8 @@ _LONGEST_NAME = 63
 
 class _Outcome(Enum):
     SUCCEEDED = auto()
-    FAILED = auto()  # and is tried again
-    HOPELESS = auto()  # tried often enough, or not readable at all
+    RETRY = auto()
+    POISON = auto()  # it has failed maxDequeueCount times
 
 
 class PollingInterval:
@@ -85,7 +83,7 @@ class QueueListener:
         self._queue_is_there = False
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Polls until told to stop. Storage that is away is waited for."""
+        """Poll until `stopping` is set, also while storage does not answer."""
         while not stopping.is_set():
             batch = await self._receive()
             for message in batch:
@@ -122,7 +120,7 @@ class QueueListener:
         return []
 
     async def _wait_for_room(self, stopping: asyncio.Event) -> None:
-        """Until no more than the threshold's number of messages are in work."""
+        """Wait until no more messages are under way than the threshold."""
         stopped = asyncio.ensure_future(stopping.wait())
         try:
             while len(self._processing) > self._options.threshold and not stopping.is_set():
@@ -152,25 +150,22 @@ class QueueListener:
 
     async def _try(self, message: QueueMessage) -> _Outcome:
         if _attempts(message) > self._options.max_dequeue_count:
-            return _Outcome.HOPELESS
-        try:
-            text = decode(_stored(message), encoding=self._options.message_encoding)
-        except UndecodableMessage:
-            return _Outcome.HOPELESS
+            return _Outcome.POISON
+        text = _text(message)
         result = await self._invoker.invoke(
             self._function, TypedData(string=text), _metadata(message, text)
         )
         if isinstance(result, Succeeded):
             return _Outcome.SUCCEEDED
         last = _attempts(message) >= self._options.max_dequeue_count
-        return _Outcome.HOPELESS if last else _Outcome.FAILED
+        return _Outcome.POISON if last else _Outcome.RETRY
 
     async def _settle(self, message: QueueMessage, outcome: _Outcome) -> None:
         if outcome is _Outcome.SUCCEEDED:
             await self._queue.delete_message(message)
         elif self._poison_queue is None:
-            pass  # stays invisible for its ten minutes, so that it does not come back at once
-        elif outcome is _Outcome.FAILED:
+            pass  # a failed poison message stays invisible for its ten minutes
+        elif outcome is _Outcome.RETRY:
             again = int(self._options.visibility_timeout.total_seconds())
             await self._queue.update_message(message, visibility_timeout=again)
         else:
@@ -185,10 +180,10 @@ class QueueListener:
             _attempts(message),
         )
         try:
-            await poison_queue.send_message(_stored(message))
+            await poison_queue.send_message(_text(message))
         except ResourceNotFoundError:
             await _create(poison_queue)
-            await poison_queue.send_message(_stored(message))
+            await poison_queue.send_message(_text(message))
         await self._queue.delete_message(message)
 
     async def _keep_invisible(self, message: QueueMessage) -> None:
@@ -205,7 +200,7 @@ class QueueListener:
 
 
 def _poison_queue(service: QueueServiceClient, queue_name: str) -> QueueClient | None:
-    """None for a queue that is a poison queue itself, or whose name leaves no room."""
+    """None for a queue that is a poison queue itself, or whose name is too long to have one."""
     if queue_name.endswith(_POISON) or len(queue_name + _POISON) > _LONGEST_NAME:
         return None
     return service.get_queue_client(queue_name + _POISON)
@@ -216,7 +211,7 @@ async def _create(queue: QueueClient) -> None:
         await queue.create_queue()
 
 
-def _stored(message: QueueMessage) -> str:
+def _text(message: QueueMessage) -> str:
     return message.content or ""  # the SDK has None for a message without text
 
 
@@ -225,7 +220,7 @@ def _attempts(message: QueueMessage) -> int:
 
 
 def _is_someone_elses(error: Exception) -> bool:
-    """The message was taken over, deleted, or went with its queue: nothing is left to do."""
+    """Whether the message was received by another host, or deleted alone or with its queue."""
     if not isinstance(error, HttpResponseError):
         return False
     code = getattr(error, "error_code", None)

@@ -67,12 +67,9 @@ class TimerListener:
         running: RunningTasks,
         clock: Clock,
     ) -> None:
-        trigger = function.trigger.settings
         self._function = function
         self._name = f"Host.Functions.{function.name}"
         self._schedule = schedule
-        self._run_on_startup = bool(trigger.get("runOnStartup"))
-        self._wants_monitor = trigger.get("useMonitor") is not False
         self._storage = storage
         self._options = options
         self._invoker = invoker
@@ -81,7 +78,7 @@ class TimerListener:
         self._invocation: asyncio.Task[ScheduleStatus] | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Waits for the lock, runs the schedule while it lasts, until told to stop."""
+        """Acquire the lock, follow the schedule while it lasts, until `stopping` is set."""
         pause = self._options.listener_lock_recovery_polling_interval.total_seconds()
         while not stopping.is_set():
             lock = await self._storage.try_lock(self._name, self._options.listener_lock_period)
@@ -102,10 +99,10 @@ class TimerListener:
 
     async def _follow_schedule(self) -> None:
         now = self._clock.now()
-        monitored = self._wants_monitor and not self._schedule.is_frequent(now)
+        monitored = not self._schedule.is_frequent(now)
         status, past_due = await self._initial_status(now, monitored=monitored)
-        if past_due or self._run_on_startup:
-            status = await self._run_once(status, monitored=monitored, past_due=past_due)
+        if past_due:
+            status = await self._run_once(status, monitored=monitored, past_due=True)
         while True:
             await self._sleep_until(status.next)
             status = await self._run_once(status, monitored=monitored, past_due=False)
@@ -113,7 +110,7 @@ class TimerListener:
     async def _initial_status(
         self, now: datetime, *, monitored: bool
     ) -> tuple[ScheduleStatus, bool]:
-        """Where the schedule stands, and whether an occurrence was missed while no host ran."""
+        """The recorded schedule, and whether an occurrence was missed while no host ran."""
         recorded = await self._storage.read_status(self._name) if monitored else None
         fresh = ScheduleStatus(last=None, next=self._schedule.next_after(now), updated=now)
         if recorded is None:
@@ -133,7 +130,7 @@ class TimerListener:
     async def _run_once(
         self, status: ScheduleStatus, *, monitored: bool, past_due: bool
     ) -> ScheduleStatus:
-        """Invokes the function and says when the next time is. Survives its caller."""
+        """Invoke the function; the schedule afterwards. It outlives a cancelled caller."""
         occurrence = self._invoke(status, monitored=monitored, past_due=past_due)
         self._invocation = self._running.start(occurrence)
         return await asyncio.shield(self._invocation)

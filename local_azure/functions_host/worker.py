@@ -1,4 +1,4 @@
-"""Microsoft's Python worker, called as Azure's host calls it. The only module that knows it.
+"""Microsoft's Python worker, called as Azure's host calls it. Only this module imports it.
 
 The worker's registry of functions is global to the process: one app per process.
 """
@@ -19,7 +19,7 @@ from local_azure.functions_host.protos import ParameterBinding, StatusResult, Ty
 
 
 class AppRejected(Exception):
-    """The worker refused the app. Carries its message and, where it has one, the stack."""
+    """An app that cannot be served, with the stack trace where the worker gave one."""
 
     def __init__(self, message: str, stack_trace: str = "") -> None:
         super().__init__(message)
@@ -35,11 +35,6 @@ class Binding:
     settings: Mapping[str, Any]
 
     @property
-    def is_output(self) -> bool:
-        """Whether values leave the function here."""
-        return str(self.settings["direction"]).upper() == "OUT"
-
-    @property
     def is_trigger(self) -> bool:
         """Whether this starts the function."""
         return self.type.lower().endswith("trigger")
@@ -52,23 +47,18 @@ class Function:
     name: str
     id: str
     bindings: tuple[Binding, ...]
-    has_retry_policy: bool
 
     @property
     def trigger(self) -> Binding:
         """What starts it. The programming model lets no function have none or two."""
         return next(binding for binding in self.bindings if binding.is_trigger)
 
-    def outputs(self, binding_type: str) -> tuple[Binding, ...]:
-        """Its output bindings of one type."""
-        return tuple(b for b in self.bindings if b.is_output and b.type == binding_type)
-
 
 @dataclass(frozen=True)
 class Succeeded:
-    """What a function returned, by the name of the output; `$return` for the return value."""
+    """The return value of a function, None without one."""
 
-    outputs: Mapping[str, TypedData]
+    value: TypedData | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ class PythonWorker:
 
     @classmethod
     async def start(cls, app_folder: Path) -> Self:
-        """Indexes and loads the app, whose folder must be on sys.path. Raises AppRejected."""
+        """Index and load the app, whose folder must be on sys.path. Raises AppRejected."""
         runtime.start_threadpool_executor()
         answer = await runtime.worker_init_request(
             _request(
@@ -119,7 +109,7 @@ class PythonWorker:
         data: TypedData,
         metadata: Mapping[str, TypedData],
     ) -> Succeeded | Failed:
-        """Runs a function once. `data` is the trigger's value, `metadata` what came with it."""
+        """Run a function once. `data` is the trigger's value, `metadata` what came with it."""
         invocation = SimpleNamespace(
             invocation_id=invocation_id,
             function_id=function.id,
@@ -132,13 +122,10 @@ class PythonWorker:
         if answer.result.status != StatusResult.Success:
             raised = answer.result.exception
             return Failed(raised.message, raised.stack_trace)
-        outputs = {binding.name: binding.data for binding in answer.output_data}
-        if answer.return_value is not None:
-            outputs["$return"] = answer.return_value
-        return Succeeded({name: value for name, value in outputs.items() if value is not None})
+        return Succeeded(answer.return_value)
 
     def stop(self) -> None:
-        """Ends the threads of functions that are not coroutines, after what they are doing."""
+        """End the threads of functions that are not coroutines, after what they are doing."""
         runtime.stop_threadpool_executor()
 
 
@@ -151,7 +138,7 @@ def _request(**parts: SimpleNamespace) -> SimpleNamespace:
 def _raise_if_failed(result: StatusResult) -> None:
     if result.status == StatusResult.Success:
         return
-    raised = result.exception or protos.RpcException("the worker gave no reason")
+    raised = result.exception or SimpleNamespace(message="no reason given", stack_trace="")
     raise AppRejected(raised.message, raised.stack_trace)
 
 
@@ -161,5 +148,4 @@ def _function(metadata: protos.RpcFunctionMetadata) -> Function:
         name=metadata.name,
         id=metadata.function_id,
         bindings=tuple(Binding(d["name"], d["type"], d) for d in documents),
-        has_retry_policy=metadata.retry_options is not None,
     )

@@ -1,3 +1,4 @@
-"""The managed identity of a function app."""
+"""The token endpoint of managed identities.
 
-from __future__ import annotations
+Needed by: firstpull, the Functions host and `az login --identity` (azure-identity).
+"""

@@ -1,4 +1,7 @@
-"""A local IoT Hub: the identity registry and twins over HTTPS, devices over MQTT."""
+"""IoT Hub: the identity registry, twins and queries over HTTPS, devices over MQTT.
+
+Needed by: firstpull (twins, queries), the device agent (MQTT), the operator in demo and tests.
+"""
 
 from __future__ import annotations
 

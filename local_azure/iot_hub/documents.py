@@ -15,9 +15,10 @@ from local_azure.iot_hub.identities import (
     DeviceSettings,
     DeviceStatus,
     Identity,
+    ModuleIdentity,
 )
-from local_azure.iot_hub.modules import ModuleIdentity
 from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
+from local_azure.kernel.service import describe
 
 
 def parse_object(body: bytes) -> JsonObject:
@@ -34,10 +35,10 @@ def parse_object(body: bytes) -> JsonObject:
 def device_settings(
     body: bytes, *, device_id: str, current_scope: str | None = None
 ) -> DeviceSettings:
-    """What a PUT of `/devices/{device_id}` asks for. Raises IotHubError 400.
+    """The settings in a PUT of `/devices/{device_id}`. Raises IotHubError 400.
 
-    `current_scope` is the device's own scope, which writers that read the identity before
-    send back. Parents and children of edge devices are not served.
+    `current_scope` is the device's own scope, which a writer that has read the identity sends back.
+    Parents and children of Edge devices are not served.
     """
     document = _parse(_DeviceDocument, body)
     _check_same_device(document.device_id, device_id)
@@ -53,10 +54,10 @@ def device_settings(
 
 
 def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> TwinPatch:
-    """What a PATCH or PUT of a device's or module's twin asks for. Raises IotHubError 400.
+    """The change in a PATCH of a device's or module's twin. Raises IotHubError 400.
 
-    What only the hub or the device writes is passed over, as writers that read the twin
-    before send it back.
+    Fields that only the hub or the device writes are ignored: a writer that has read the twin sends
+    them back.
     """
     document = _parse(_TwinDocument, body)
     if document.device_id is not None:
@@ -70,7 +71,7 @@ def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> 
 
 
 def query_text(body: bytes) -> str:
-    """The query that a POST of `/devices/query` asks. Raises IotHubError 400."""
+    """The query in a POST of `/devices/query`. Raises IotHubError 400."""
     return _parse(_QueryDocument, body).query
 
 
@@ -112,23 +113,6 @@ def twin_document(identity: Identity, twin: Twin) -> JsonObject:
         **_twin_content(twin),
         "capabilities": {"iotEdge": identity.settings.iot_edge},
         **_scope(identity),
-    }
-
-
-def module_document(module: ModuleIdentity) -> JsonObject:
-    """A module as the registry answers it, keys included."""
-    never = hub_time(None)
-    return {
-        "moduleId": module.module_id,
-        "managedBy": module.managed_by,
-        "deviceId": module.device_id,
-        "generationId": module.generation_id,
-        "etag": module.etag,
-        "connectionState": "Disconnected",
-        "connectionStateUpdatedTime": never,
-        "lastActivityTime": never,
-        "cloudToDeviceMessageCount": 0,
-        "authentication": _authentication_document(module.authentication),
     }
 
 
@@ -187,7 +171,7 @@ class _CapabilitiesDocument(_Document):
 
 
 class _ReadOnly(_Document):
-    """What the hub writes into identities and twins, and takes back without reading it."""
+    """Fields that the hub writes into identities and twins, and ignores when they come back."""
 
     etag: Any = None
     connection_state: Any = None
@@ -239,9 +223,7 @@ def _parse[D: _Document](model: type[D], body: bytes) -> D:
     try:
         return model.model_validate(parse_object(body))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise IotHubError(ARGUMENT_INVALID, f"{where}: {first['msg']}") from None
+        raise IotHubError(ARGUMENT_INVALID, describe(error)) from None
 
 
 def _authentication(document: _AuthenticationDocument) -> Authentication:

@@ -23,7 +23,6 @@ UNAUTHORIZED = ErrorKind("IotHubUnauthorized", 401, 401003)
 GENERIC_FORBIDDEN = ErrorKind("GenericForbidden", 403, 403000)
 GENERIC_NOT_FOUND = ErrorKind("GenericNotFound", 404, 404000)
 DEVICE_NOT_FOUND = ErrorKind("DeviceNotFound", 404, 404001)
-MODULE_NOT_FOUND = ErrorKind("ModuleNotFound", 404, 404010)
 GENERIC_METHOD_NOT_ALLOWED = ErrorKind("GenericMethodNotAllowed", 405, 405000)
 GENERIC_CONFLICT = ErrorKind("GenericConflict", 409, 409000)
 DEVICE_ALREADY_EXISTS = ErrorKind("DeviceAlreadyExists", 409, 409001)
@@ -71,13 +70,8 @@ def device_not_found(device_id: str) -> IotHubError:
     return IotHubError(DEVICE_NOT_FOUND, device_id)
 
 
-def module_not_found(device_id: str, module_id: str) -> IotHubError:
-    """404 for a module identity that a known device does not have; its twin is another matter."""
-    return IotHubError(MODULE_NOT_FOUND, f"{device_id}/{module_id}")
-
-
 def no_permission(principal: str, *, method: str, path: str) -> IotHubError:
-    """401 for a bearer token whose principal's roles do not give what the operation needs."""
+    """401 for a bearer token whose principal lacks the role that the operation needs."""
     return IotHubError(
         UNAUTHORIZED,
         f"Principal {principal} is not authorized for {method} on {path} "
@@ -86,5 +80,5 @@ def no_permission(principal: str, *, method: str, path: str) -> IotHubError:
 
 
 def unauthorized() -> IotHubError:
-    """401. IoT Hub does not tell a wrong key from a missing right."""
+    """401. IoT Hub answers a wrong key and an unknown device alike."""
     return IotHubError(UNAUTHORIZED_ACCESS, "Unauthorized")

@@ -1,16 +1,19 @@
-"""Device identities as values, and the rules for their ids, keys and thumbprints."""
+"""Device and module identities as values, and the rules for ids, keys and thumbprints."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-import secrets
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from local_azure.iot_hub.exceptions import ARGUMENT_INVALID, IotHubError
+from local_azure.iot_hub.shared_access import new_key
+
+EDGE_MODULES = ("$edgeAgent", "$edgeHub")
+"""The modules that every IoT Edge device has."""
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@$']{1,128}")
 _THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}")
@@ -50,11 +53,11 @@ class Authentication:
 
     @property
     def thumbprints(self) -> tuple[str, ...]:
-        """The certificates that a device may show."""
+        """The certificates that a device may present."""
         return tuple(t for t in (self.primary_thumbprint, self.secondary_thumbprint) if t)
 
     def completed(self) -> Authentication:
-        """The same with what its type needs: new keys where SAS was asked for without any.
+        """The same without what its type does not use, and with new keys for SAS without any.
 
         Raises IotHubError 400 for keys and thumbprints that cannot be used.
         """
@@ -72,7 +75,7 @@ class Authentication:
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """What whoever registers a device decides."""
+    """What the operator that registers a device decides."""
 
     device_id: str
     authentication: Authentication = field(default_factory=Authentication)
@@ -119,18 +122,33 @@ class Identity:
     @property
     def etag(self) -> str:
         """Without quotes."""
-        return revision_etag(self.revision)
+        return _revision_etag(self.revision)
 
     @property
     def device_scope(self) -> str | None:
-        """What child devices of an edge device name; None for other devices."""
+        """What child devices of an Edge device name; None for other devices."""
         if not self.settings.iot_edge:
             return None
         return f"ms-azure-iot-edge://{self.device_id}-{self.generation_id}"
 
 
-def revision_etag(revision: int) -> str:
-    """An identity's ETag: base64 of the revision's decimal digits."""
+@dataclass(frozen=True)
+class ModuleIdentity:
+    """A module of an Edge device, with keys of its own."""
+
+    device_id: str
+    module_id: str
+    revision: int
+    authentication: Authentication = field(default_factory=lambda: Authentication().completed())
+
+    @property
+    def etag(self) -> str:
+        """Without quotes."""
+        return _revision_etag(self.revision)
+
+
+def _revision_etag(revision: int) -> str:
+    """Base64 of the revision's decimal digits."""
     return base64.b64encode(str(revision).encode()).decode()
 
 
@@ -139,11 +157,7 @@ def _key_pair(primary: str | None, secondary: str | None) -> tuple[str, str]:
         return _checked_key(primary), _checked_key(secondary)
     if primary or secondary:
         raise IotHubError(ARGUMENT_INVALID, "Either no keys or both keys can be set")
-    return _new_key(), _new_key()
-
-
-def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
+    return new_key(), new_key()
 
 
 def _checked_key(key: str) -> str:

@@ -12,14 +12,17 @@ from local_azure.iot_hub.exceptions import (
     PRECONDITION_FAILED,
     IotHubError,
     device_not_found,
-    module_not_found,
 )
-from local_azure.iot_hub.identities import DeviceSettings, Identity
-from local_azure.iot_hub.modules import EDGE_MODULES, ModuleIdentity
+from local_azure.iot_hub.identities import (
+    EDGE_MODULES,
+    DeviceSettings,
+    Identity,
+    ModuleIdentity,
+)
+from local_azure.iot_hub.queries import MAX_ROWS, QueryPage, query_page
 from local_azure.iot_hub.query_index import IndexedDevice, QueryIndex
-from local_azure.iot_hub.query_pages import MOST_ROWS, QueryPage, query_page
-from local_azure.iot_hub.shared_access import default_policies
-from local_azure.iot_hub.throttles import Limit, Throttle, Throttles, s1_limits
+from local_azure.iot_hub.shared_access import SharedAccessPolicy
+from local_azure.iot_hub.throttles import Throttle, Throttles, s1_limits
 from local_azure.iot_hub.twins import (
     JsonObject,
     Section,
@@ -28,8 +31,8 @@ from local_azure.iot_hub.twins import (
     merge_desired,
     merge_reported,
     merge_tags,
-    replacement,
 )
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.clock import Clock
 
 _YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
@@ -75,7 +78,7 @@ class IotHub:
     A `module_id` of None means the device's own twin. Edge devices have the modules of the Edge
     runtime from the start; other modules are not served.
 
-    JSON documents are values here: whoever hands one in or takes one out leaves it unchanged.
+    JSON documents are values: a caller changes neither what it passes nor what it gets.
     """
 
     def __init__(
@@ -84,11 +87,12 @@ class IotHub:
         name: str,
         clock: Clock,
         random: Random,
-        throttle_limits: Mapping[Throttle, Limit] | None = None,
+        throttle_limits: Mapping[Throttle, BucketSize] | None = None,
     ) -> None:
         """`throttle_limits` of None are those of S1 with one unit; `{}` switches them off."""
         self.name = name
-        self.policies = default_policies()
+        owner = SharedAccessPolicy()
+        self.policies = {owner.name: owner}
         self.throttles = Throttles(
             clock=clock, limits=s1_limits() if throttle_limits is None else throttle_limits
         )
@@ -163,7 +167,7 @@ class IotHub:
         self._emit(DeviceDeleted(identity))
 
     def set_connected(self, device_id: str, *, connected: bool) -> None:
-        """Note that a device came or went. ETags stay. Nothing happens for an unknown device."""
+        """Record that a device connected or disconnected; ETags stay. An unknown one is ignored."""
         identity = self._identities.get(device_id)
         if identity is None or identity.connected is connected:
             return
@@ -173,21 +177,12 @@ class IotHub:
         )
         self._note(device_id)
 
-    def modules(self, device_id: str) -> list[ModuleIdentity]:
-        """A device's modules, in the order of their names."""
-        self.device(device_id)
-        return list(self._modules[device_id].values())
-
     def module(self, device_id: str, module_id: str) -> ModuleIdentity:
-        """One module. Raises IotHubError 404, with a code of its own for an unknown module."""
-        self.device(device_id)
-        try:
-            return self._modules[device_id][module_id]
-        except KeyError:
-            raise module_not_found(device_id, module_id) from None
+        """One module of a device, which has it."""
+        return self._modules[device_id][module_id]
 
     def twin(self, device_id: str, module_id: str | None = None) -> Twin:
-        """One twin. A module that is not there is reported as its device is."""
+        """One twin. A missing module is reported as a missing device."""
         self.device(device_id)
         try:
             return self._twins[device_id, module_id]
@@ -199,8 +194,8 @@ class IotHub:
     ) -> Twin:
         """Merge a patch of the service side into a twin. `etag` of None is any.
 
-        A section that the patch names moves on even when nothing in it changes (an
-        assumption). Raises IotHubError 400, 404 and 412; then nothing took effect.
+        The version of a section that the patch names moves even when nothing in it changes: an
+        assumption. Raises IotHubError 400, 404 and 412; then nothing took effect.
         """
         current = self.twin(device_id, module_id)
         if etag is not None and etag != current.etag:
@@ -219,20 +214,6 @@ class IotHub:
             self._emit(DesiredPropertiesChanged(device_id, patch.desired, twin.desired.version))
         return twin
 
-    def replace_twin(
-        self, device_id: str, wanted: TwinPatch, *, etag: str | None, module_id: str | None = None
-    ) -> Twin:
-        """Put these tags and desired properties in place of all there are; None empties.
-
-        The device is told the merge patch that leads there (an assumption).
-        """
-        current = self.twin(device_id, module_id)
-        patch = TwinPatch(
-            tags=replacement(current.tags, wanted.tags or {}),
-            desired=replacement(current.desired.values, wanted.desired or {}),
-        )
-        return self.patch_twin(device_id, patch, etag=etag, module_id=module_id)
-
     def report(self, device_id: str, patch: JsonObject, *, module_id: str | None = None) -> Section:
         """Merge a patch of the device's own into its reported properties. Raises 400 and 404."""
         twin = self.twin(device_id, module_id)
@@ -244,40 +225,33 @@ class IotHub:
         return reported
 
     def query(
-        self, text: str, *, most: int = MOST_ROWS, continuation: str | None = None
+        self, text: str, *, most: int = MAX_ROWS, continuation: str | None = None
     ) -> QueryPage:
         """One page of a query on device twins, from the index. Raises IotHubError 400."""
         return query_page(self.index.devices(), text, most=most, continuation=continuation)
 
     def _note(self, device_id: str) -> None:
-        """Let the index see what a device is now."""
+        """Give the index the present state of a device."""
         identity = self._identities.get(device_id)
         twin = self._twins.get((device_id, None))
         device = IndexedDevice(identity, twin) if identity and twin else None
         self.index.note(device_id, device)
 
     def _fit_edge_modules(self, identity: Identity) -> None:
-        """Edge devices have the runtime's modules.
-
-        A device that stops being one loses them: an assumption.
-        """
+        """Give an Edge device the runtime's modules; a device that stops being one loses them."""
         device_id = identity.device_id
         if not identity.settings.iot_edge:
             self._remove_modules(device_id)
             self._modules[device_id] = {}
         elif not self._modules.get(device_id):
-            now = self._clock.now()
             self._modules[device_id] = {
-                module_id: ModuleIdentity.create(
-                    device_id,
-                    module_id,
-                    generation_id=self._new_generation(),
-                    revision=self._random.randrange(10**8, 10**9),
+                module_id: ModuleIdentity(
+                    device_id, module_id, self._random.randrange(10**8, 10**9)
                 )
                 for module_id in EDGE_MODULES
             }
             for module_id in EDGE_MODULES:
-                self._twins[device_id, module_id] = Twin.empty(now)
+                self._twins[device_id, module_id] = Twin.empty(self._clock.now())
 
     def _remove_modules(self, device_id: str) -> None:
         for module_id in self._modules.pop(device_id, {}):

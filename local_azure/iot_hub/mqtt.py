@@ -1,4 +1,4 @@
-"""The hub's MQTT endpoint: what devices connect to, read their twins from and report to."""
+"""The hub's MQTT endpoint: devices connect to it, read their twins and report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class BrokenOnRequest(Exception):
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a call comes to, before it is worded as a packet."""
+    """The answer to a call, before it is encoded as a packet."""
 
     status: int
     properties: str = ""
@@ -81,8 +81,8 @@ class _Answer:
 class MqttEndpoint:
     """One hub's MQTT 3.1.1 server. It runs in the event loop in which the hub is used.
 
-    Certificates of devices must come from the kernel's authority, also those that are
-    registered by thumbprint: TLS here cannot ask for a certificate and take any.
+    Certificates of devices come from the kernel's authority, also those that are registered by
+    thumbprint: TLS in Python cannot ask for a certificate and accept any.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class MqttEndpoint:
         except BrokenOnRequest:
             writer.transport.abort()
         except (Dropped, MalformedPacket, EOFError, OSError):
-            pass  # nobody is left to tell: MQTT 3.1.1 has no packet to end a connection with
+            pass  # MQTT 3.1.1 has no packet by which a server ends a connection
         finally:
             connection.drop()
 
@@ -220,7 +220,7 @@ class _Connection:
                     packet = await self._read()
                 if packet.type is PacketType.DISCONNECT:
                     return
-                self._check_still_welcome()
+                self._check_admitted()
                 await self._handle(packet)
         finally:
             self._endpoint.close_session(self, connect.client_id)
@@ -231,7 +231,7 @@ class _Connection:
         self._writer.close()
 
     def push_desired(self, patch: JsonObject, version: int) -> None:
-        """Tell the device what changed in its desired properties, if it subscribed to that."""
+        """Send the device a change of its desired properties, if it subscribed to them."""
         if self._access.expired(self._kernel.clock.now()):
             self.drop()
             return
@@ -278,7 +278,7 @@ class _Connection:
             raise Dropped("refused")
         await self._send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
 
-    def _check_still_welcome(self) -> None:
+    def _check_admitted(self) -> None:
         if not self._open or self._access.expired(self._kernel.clock.now()):
             raise Dropped("ended by the hub, or the signature has expired")
 
@@ -298,7 +298,7 @@ class _Connection:
             case PacketType.PINGREQ:
                 await self._send(encode_pingresp())
             case PacketType.PUBACK:
-                pass  # nothing is sent twice in a connection, so there is nothing to tick off
+                pass  # nothing is sent twice in a connection, so no message waits for this
             case _:
                 raise Dropped("not a packet that a connected device sends")
 
@@ -346,7 +346,7 @@ class _Connection:
         raise Dropped("not a topic of IoT Hub")
 
     async def _take_telemetry(self) -> None:
-        """Telemetry is accepted and counted; nothing here reads it."""
+        """Count telemetry, which nothing reads."""
         path = f"/devices/{self._access.device_id}"
         await self._call("mqtt.telemetry", path, lambda: _Answer(200))
 
@@ -369,12 +369,10 @@ class _Connection:
         return _Answer(204, properties=f"&$version={reported.version}")
 
     async def _call(self, operation: str, path: str, serve: Callable[[], _Answer]) -> _Answer:
-        """One call with the kernel's latency, faults and count around it."""
+        """One call with the kernel's latency, faults and call count."""
         status = 0  # of a call that was never answered
         try:
-            least, most = self._kernel.faults.latency_seconds
-            if most > 0:
-                await asyncio.sleep(self._kernel.random.uniform(least, most))
+            await self._kernel.delay()
             answer = await self._serve_or_fail(operation, serve)
             status = answer.status
             return answer
@@ -390,8 +388,8 @@ class _Connection:
                 raise BrokenOnRequest
             elif fault.kind is FaultKind.STATUS:
                 kind = kind_for(status=fault.status, code=fault.code)
-                return self._refused(IotHubError(kind, "Refused on request of a fault rule."))
-        self._check_still_welcome()
+                return self._refused(IotHubError(kind, "Refused by a fault rule."))
+        self._check_admitted()
         try:
             answer = serve()
         except IotHubError as error:
@@ -425,13 +423,13 @@ class _Connection:
         await self._drain()
 
     async def _drain(self) -> None:
-        # What a device sent before it hung up still takes effect, so hanging up is no error here.
+        # What a device sent before it disconnected still takes effect: that is no error here.
         if not self._writer.is_closing():
             await self._writer.drain()
 
 
 def _request_id(query: str) -> str:
-    """`$rid` as it came, since it goes back the same way. Without it there is no answer."""
+    """`$rid` still encoded, as the answer repeats it. Raises Dropped without one."""
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if unquote(name) == "$rid" and value:

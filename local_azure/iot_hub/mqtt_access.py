@@ -1,4 +1,4 @@
-"""Which device a CONNECT is from, and whether it may come in."""
+"""Authentication of a device that connects by MQTT."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ _API_VERSION = re.compile(r"(?:^|&)api-version=\d{4}-\d{2}-\d{2}(?:-preview)?(?:
 
 @dataclass(frozen=True)
 class Access:
-    """A device that proved who it is. A signature ends at `expires_at`, seconds since 1970."""
+    """An authenticated device. Its signature ends at `expires_at`, seconds since 1970."""
 
     device_id: str
     expires_at: int | None = None
 
     def expired(self, now: datetime) -> bool:
-        """Whether the connection has outlived the signature it was opened with."""
+        """Whether the signature of the connection has expired."""
         return self.expires_at is not None and now.timestamp() >= self.expires_at
 
 
 def authenticate(
     hub: IotHub, connect: Connect, *, host_name: str, certificate: bytes | None, now: datetime
 ) -> Access:
-    """Check a CONNECT. `certificate` is the client's, DER, of a chain that TLS has verified.
+    """Authenticate a CONNECT. `certificate` is the client's, DER, which TLS has verified.
 
     Raises IotHubError 401, whatever the reason.
     """

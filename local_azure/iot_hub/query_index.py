@@ -1,7 +1,6 @@
-"""What queries see: the twins as they were a while ago.
+"""The index that answers queries, which may lag behind the twins.
 
-On Azure queries are answered from an index that follows the twins within seconds as a rule, and
-up to 30 minutes late. Devices that were deleted may still be found.
+On Azure it lags by seconds as a rule and by up to 30 minutes, and still finds deleted devices.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from local_azure.kernel.clock import Clock
 
 @dataclass(frozen=True)
 class IndexedDevice:
-    """A device with its twin, as they were together at one time."""
+    """The state of a device and its twin at one time."""
 
     identity: Identity
     twin: Twin
 
     @property
     def created(self) -> int:
-        """Its place in the order in which devices were created, this device's own for ever."""
+        """When it was created, unique and increasing."""
         return int(self.identity.generation_id)
 
 
@@ -34,7 +33,7 @@ class _Change:
 
 
 class QueryIndex:
-    """The changes of every device that are not yet seen, and the latest that is."""
+    """Per device: the latest change that queries see, and those they do not see yet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -48,28 +47,28 @@ class QueryIndex:
 
     @lag.setter
     def lag(self, lag: timedelta) -> None:
-        """For the changes from now on. Raises ValueError for one below zero."""
+        """Set it for later changes. Raises ValueError for a negative lag."""
         if lag < timedelta():
-            raise ValueError("an index does not run ahead")
+            raise ValueError("a lag is not negative")
         self._lag = lag
 
     def note(self, device_id: str, device: IndexedDevice | None) -> None:
-        """Take in what a device became; None is deleted."""
+        """Record the new state of a device; None is a deletion."""
         changes = self._changes.setdefault(device_id, [])
         changes.append(_Change(self._clock.now() + self._lag, device))
-        self._forget_what_is_past(device_id)
+        self._drop_superseded(device_id)
 
     def devices(self) -> list[IndexedDevice]:
         """What queries see now, oldest first."""
         for device_id in list(self._changes):
-            self._forget_what_is_past(device_id)
+            self._drop_superseded(device_id)
         now = self._clock.now()
         first = (changes[0] for changes in self._changes.values())
         seen = (c.device for c in first if c.device is not None and c.visible_at <= now)
         return sorted(seen, key=lambda device: device.created)
 
-    def _forget_what_is_past(self, device_id: str) -> None:
-        """Leave the latest visible change, unless it is a deletion, and all that follow."""
+    def _drop_superseded(self, device_id: str) -> None:
+        """Keep the latest visible change, unless it is a deletion, and all later ones."""
         changes = self._changes[device_id]
         now = self._clock.now()
         visible = [place for place, change in enumerate(changes) if change.visible_at <= now]

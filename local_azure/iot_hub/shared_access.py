@@ -1,4 +1,4 @@
-"""Shared access policies and signatures, as services and devices sign them."""
+"""Shared access signatures, as services with the owner's policy and devices sign them."""
 
 from __future__ import annotations
 
@@ -10,52 +10,26 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from urllib.parse import unquote
 
 _SCHEME = "SharedAccessSignature "
 
 
-class Right(StrEnum):
-    """What a policy may allow. Writing to the registry includes reading it."""
-
-    REGISTRY_READ = "RegistryRead"
-    REGISTRY_WRITE = "RegistryWrite"
-    SERVICE_CONNECT = "ServiceConnect"
-    DEVICE_CONNECT = "DeviceConnect"
+def new_key() -> str:
+    """32 random bytes in base64."""
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @dataclass(frozen=True)
 class SharedAccessPolicy:
-    """A hub's policy: a name, two keys, and what they open."""
+    """A hub's policy that allows everything. A hub's four narrower policies are not served."""
 
-    name: str
-    rights: frozenset[Right]
-    primary_key: str = field(repr=False)
-    secondary_key: str = field(repr=False)
+    name: str = "iothubowner"
+    key: str = field(default_factory=new_key, repr=False)
 
     def connection_string(self, host_name: str) -> str:
-        """What a service is given to connect as this policy."""
-        return (
-            f"HostName={host_name};SharedAccessKeyName={self.name};"
-            f"SharedAccessKey={self.primary_key}"
-        )
-
-
-def default_policies() -> dict[str, SharedAccessPolicy]:
-    """The five policies of a new hub, by name, with new keys."""
-    read, write = Right.REGISTRY_READ, Right.REGISTRY_WRITE
-    rights = {
-        "iothubowner": frozenset(Right),
-        "service": frozenset({Right.SERVICE_CONNECT}),
-        "device": frozenset({Right.DEVICE_CONNECT}),
-        "registryRead": frozenset({read}),
-        "registryReadWrite": frozenset({read, write}),
-    }
-    return {
-        name: SharedAccessPolicy(name, allowed, primary_key=_new_key(), secondary_key=_new_key())
-        for name, allowed in rights.items()
-    }
+        """What a service is given to connect with this policy."""
+        return f"HostName={host_name};SharedAccessKeyName={self.name};SharedAccessKey={self.key}"
 
 
 class InvalidSignature(Exception):
@@ -94,7 +68,7 @@ class SharedAccessSignature:
         return tuple(unquote(self.encoded_resource).rstrip("/").split("/"))
 
     def expired(self, now: datetime) -> bool:
-        """Whether it no longer holds at this time."""
+        """Whether it has expired by this time."""
         return now.timestamp() >= self.expires_at
 
     def signed_with(self, keys: Iterable[str]) -> bool:
@@ -110,12 +84,4 @@ class SharedAccessSignature:
 
 def same_host(one: str, other: str) -> bool:
     """Whether two host names are one hub's: ports and case do not count."""
-    return _bare(one) == _bare(other)
-
-
-def _bare(host_name: str) -> str:
-    return host_name.lower().partition(":")[0]
-
-
-def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
+    return one.lower().partition(":")[0] == other.lower().partition(":")[0]

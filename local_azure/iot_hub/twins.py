@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from local_azure.iot_hub.exceptions import ARGUMENT_INVALID, IotHubError
+from local_azure.kernel.clock import dotnet_time
 
 type Json = bool | int | float | str | list[Json] | dict[str, Json] | None
 type JsonObject = dict[str, Json]
@@ -85,10 +86,8 @@ class Twin:
 
 
 def hub_time(at: datetime | None) -> str:
-    """A time as IoT Hub writes it, with seven digits; None is the year 1."""
-    if at is None:
-        return "0001-01-01T00:00:00Z"
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")
+    """A time as IoT Hub writes it; None is the year 1."""
+    return "0001-01-01T00:00:00Z" if at is None else dotnet_time(at)
 
 
 def merge_tags(tags: JsonObject, patch: JsonObject) -> JsonObject:
@@ -111,18 +110,6 @@ def merge_desired(section: Section, patch: JsonObject, *, at: datetime) -> Secti
 def merge_reported(section: Section, patch: JsonObject, *, at: datetime) -> Section:
     """Reported properties after a merge patch, stamped with the time."""
     return _merge_section(REPORTED, section, patch, {"$lastUpdated": hub_time(at)})
-
-
-def replacement(current: JsonObject, wanted: JsonObject) -> JsonObject:
-    """The merge patch that makes `wanted` out of `current`: nulls for what is to go."""
-    patch: JsonObject = dict.fromkeys(current.keys() - wanted.keys())
-    for key, value in wanted.items():
-        old = current.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            patch[key] = replacement(old, value)
-        else:
-            patch[key] = value
-    return patch
 
 
 def size_of(value: Json) -> int:

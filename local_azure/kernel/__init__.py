@@ -1,7 +1,11 @@
-"""What every local service shares: time, chance, certificates, tokens, roles, faults and counts."""
+"""What every service shares: time, seeded chance, certificates, tokens, roles, faults and counts.
+
+Needed by: every other part.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 
@@ -17,7 +21,7 @@ __all__ = ["Kernel"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One set per stack. Services keep their own state and take everything else from here."""
+    """One per stack. Services keep their own state and take everything else from here."""
 
     clock: Clock
     random: random.Random
@@ -33,19 +37,24 @@ class Kernel:
         *,
         seed: int,
         addresses: tuple[str, ...],
-        clock: Clock | None = None,
         certificates: CertificateAuthority | None = None,
     ) -> Kernel:
-        """A kernel whose chance is `seed`'s and whose certificates name `addresses`.
+        """A kernel whose random numbers follow `seed` and whose certificates name `addresses`.
 
-        Keys and passwords are new at each start whatever the seed: nothing that was
-        leaked from one run opens another. `certificates` are for who must know the
-        authority before the kernel starts; they name the same addresses.
+        Keys and passwords are new at each start whatever the seed, so that what leaked from one run
+        opens no other. `certificates` are for a caller that needs the authority before the kernel
+        starts; they name the same addresses.
         """
-        clock = clock or Clock()
+        clock = Clock()
         return cls(
             clock=clock,
             random=random.Random(seed),  # noqa: S311 - chance, not secrets
             certificates=certificates or CertificateAuthority(addresses=addresses),
             tokens=TokenAuthority(clock=clock),
         )
+
+    async def delay(self) -> None:
+        """Wait for the latency that is set for every call."""
+        least, most = self.faults.latency_seconds
+        if most > 0:
+            await asyncio.sleep(self.random.uniform(least, most))

@@ -1,4 +1,4 @@
-"""Who may do what: role definitions, where they are assigned, and what was decided.
+"""Role-based access control: role definitions, assignments and decisions.
 
 The model is Azure RBAC's, https://learn.microsoft.com/azure/role-based-access-control/role-definitions
 """
@@ -19,44 +19,44 @@ class UnknownRole(Exception):
 
 @dataclass(frozen=True, order=True)
 class Action:
-    """`Microsoft.Provider/type/verb`. Only a role's data actions give a data action."""
+    """`Microsoft.Provider/type/verb`. Only a role's data actions grant a data action."""
 
     name: str
     is_data: bool = False
 
 
 type Needs = tuple[tuple[Action, ...], ...]
-"""What an operation needs: all actions of one of these alternatives."""
+"""The alternatives of an operation: a caller needs all actions of one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Permission:
-    """What is given, less what is left out. `*` stands for anything; case does not count."""
+    """Granted actions, less the excluded ones. `*` matches anything; case is ignored."""
 
     actions: tuple[str, ...] = ()
     not_actions: tuple[str, ...] = ()
     data_actions: tuple[str, ...] = ()
     not_data_actions: tuple[str, ...] = ()
 
-    def gives(self, action: Action) -> bool:
-        """Whether an action is given and not left out."""
+    def grants(self, action: Action) -> bool:
+        """Whether an action is granted and not excluded."""
         if action.is_data:
-            given, left_out = self.data_actions, self.not_data_actions
+            granted, excluded = self.data_actions, self.not_data_actions
         else:
-            given, left_out = self.actions, self.not_actions
-        return _match(given, action) and not _match(left_out, action)
+            granted, excluded = self.actions, self.not_actions
+        return _match(granted, action) and not _match(excluded, action)
 
 
 @dataclass(frozen=True)
 class RoleDefinition:
-    """A role. What one of its permissions leaves out, another one may give."""
+    """A role. One of its permissions may grant what another one excludes."""
 
     name: str
     permissions: tuple[Permission, ...]
 
-    def gives(self, action: Action) -> bool:
-        """Whether one of its permissions gives the action."""
-        return any(permission.gives(action) for permission in self.permissions)
+    def grants(self, action: Action) -> bool:
+        """Whether one of its permissions grants the action."""
+        return any(permission.grants(action) for permission in self.permissions)
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Assignment:
     scope: str
 
     def covers(self, scope: str) -> bool:
-        """Whether a resource is this one or below it."""
+        """Whether a resource is the scope or below it."""
         mine, other = self.scope.lower().rstrip("/"), scope.lower()
         return other == mine or other.startswith(f"{mine}/")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whose bearer token a request has."""
+    """The principal of a bearer token."""
 
     principal_id: str
     client_id: str = ""
@@ -92,7 +92,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Decision:
-    """One request that needed a role: the actions that let it pass, or that were missing."""
+    """The decision on one request, with the actions that allowed it or that were missing."""
 
     principal_id: str
     actions: tuple[Action, ...]
@@ -103,8 +103,8 @@ class Decision:
 class Access:
     """Roles and their assignments.
 
-    Once somebody has assignments here, be they none, principals may do what theirs give, and
-    those that are not known may do nothing. Before that nobody is held to roles.
+    Before the first `assign` everything is allowed. After it a principal may do what its roles
+    grant, and a principal without roles nothing.
     """
 
     def __init__(self, keep: int = 20_000) -> None:
@@ -112,22 +112,22 @@ class Access:
         self._assignments: dict[str, tuple[Assignment, ...]] = {}
         self._owners: set[str] = set()
         self.decisions: deque[Decision] = deque(maxlen=keep)
-        """The latest, whoever they were on, oldest first."""
+        """The latest decisions on all principals, the oldest first."""
 
     def define(self, *roles: RoleDefinition) -> None:
-        """Add roles, or replace those of the same names; their assignments stay."""
+        """Add roles, or replace those of the same names without changing their assignments."""
         self._roles |= {role.name.lower(): role for role in roles}
 
     def roles(self) -> list[RoleDefinition]:
-        """All that are defined."""
+        """All defined roles."""
         return list(self._roles.values())
 
     def own_everything(self, principal_id: str) -> None:
-        """Let a principal do whatever there is to do, as who runs the stack may."""
+        """Allow a principal everything."""
         self._owners.add(principal_id)
 
     def assign(self, principal_id: str, assignments: Iterable[Assignment]) -> None:
-        """Hold a principal to these roles from now on. Raises UnknownRole."""
+        """Replace the roles of a principal. Raises UnknownRole."""
         wanted = tuple(assignments)
         for assignment in wanted:
             if assignment.role.lower() not in self._roles:
@@ -135,34 +135,34 @@ class Access:
         self._assignments[principal_id] = wanted
 
     def assignments(self, principal_id: str) -> tuple[Assignment, ...]:
-        """What a principal is held to."""
+        """The roles of a principal."""
         return self._assignments.get(principal_id, ())
 
     def allows(self, caller: Caller, needs: Needs, *, scope: str) -> bool:
-        """Whether the caller's roles give what an operation needs on a resource."""
-        given = self._given(caller.principal_id, needs, scope=scope)
+        """Whether the caller's roles grant what an operation needs on a resource."""
+        granted = self._granted(caller.principal_id, needs, scope=scope)
         missing = needs[0] if needs else ()
         self.decisions.append(
-            Decision(caller.principal_id, given or missing, scope, allowed=given is not None)
+            Decision(caller.principal_id, granted or missing, scope, allowed=granted is not None)
         )
-        return given is not None
+        return granted is not None
 
-    def _given(self, principal_id: str, needs: Needs, *, scope: str) -> tuple[Action, ...] | None:
-        """What lets an operation pass; None where nothing does."""
+    def _granted(self, principal_id: str, needs: Needs, *, scope: str) -> tuple[Action, ...] | None:
+        """The first alternative that the roles grant, None without one."""
         if principal_id in self._owners or not self._assignments:
             return needs[0] if needs else ()
         assignments = self._assignments.get(principal_id, ())
         roles = [self._roles[a.role.lower()] for a in assignments if a.covers(scope)]
-        return next((n for n in needs if all(any(r.gives(a) for r in roles) for a in n)), None)
+        return next((n for n in needs if all(any(r.grants(a) for r in roles) for a in n)), None)
 
 
 def action(name: str) -> Needs:
-    """What an operation needs that needs one management action."""
+    """The needs of an operation that needs one management action."""
     return ((Action(name),),)
 
 
 def data_action(name: str) -> Needs:
-    """What an operation needs that needs one data action."""
+    """The needs of an operation that needs one data action."""
     return ((Action(name, is_data=True),),)
 
 

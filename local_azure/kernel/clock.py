@@ -40,3 +40,8 @@ class Clock:
 def wire_time(at: datetime) -> str:
     """ISO 8601 with microseconds and `+00:00`, as Azure Resource Manager writes times."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def dotnet_time(at: datetime) -> str:
+    """ISO 8601 with seven digits after the second and `Z`, as IoT Hub and Event Grid have it."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

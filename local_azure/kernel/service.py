@@ -1,4 +1,4 @@
-"""An aiohttp application per service, with the kernel's latency, faults and counts around it."""
+"""An aiohttp application per service, with the kernel's latency, faults and call counts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
+from pydantic import ValidationError
 
 from local_azure.kernel import Kernel
 from local_azure.kernel.calls import Call
@@ -16,32 +17,43 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ErrorRenderer(Protocol):
-    """How a service words an error: ARM, Key Vault, IoT Hub and the registries each differ."""
+    """The error body of a service: ARM, Key Vault, IoT Hub and the registries each differ."""
 
     def __call__(self, *, status: int, code: str | None, message: str) -> web.Response:
-        """An answer with this status; a `code` of None means the service's own for it."""
+        """An answer with this status; a `code` of None means the service's default for it."""
         ...
 
 
-class OperationNamer(Protocol):
-    """Names what a request asks for."""
+def route_name(request: web.Request) -> str:
+    """The name of the route that a request matched; `unknown` for a path that is not served."""
+    return request.match_info.route.name or "unknown"
 
-    def __call__(self, request: web.Request) -> str:
-        """`tokens.createOrUpdate`, say; `unknown` for what the service does not have."""
-        ...
+
+def bearer_token(request: web.Request) -> str | None:
+    """The bearer token of a request, None without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def describe(error: ValidationError) -> str:
+    """Every wrong field with its rule, and no value: a value may be a secret."""
+    return "; ".join(
+        f"{'.'.join(str(step) for step in each['loc']) or 'body'}: {each['msg']}"
+        for each in error.errors(include_input=False, include_context=False, include_url=False)
+    )
 
 
 def create_application(
     kernel: Kernel,
     *,
     service: str,
-    name_operation: OperationNamer,
     render_error: ErrorRenderer,
+    name_operation: Callable[[web.Request], str] = route_name,
 ) -> web.Application:
     """An application without routes whose middleware applies faults and counts every call.
 
     `service` is the prefix of its operations in counts and fault rules (`arm`, `keyVault`, …).
-    Unknown paths and methods are refused in the service's own words.
+    Unknown paths and methods are answered with the service's own error body.
     """
 
     @web.middleware
@@ -49,7 +61,7 @@ def create_application(
         operation = name_operation(request)
         status = 0  # of a call that was never answered
         try:
-            await _latency(kernel)
+            await kernel.delay()
             response = await _serve(
                 kernel, f"{service}.{operation}", request, handler, render_error
             )
@@ -58,14 +70,8 @@ def create_application(
         finally:
             kernel.calls.add(Call(service, operation, request.method, request.raw_path, status))
 
-    # 16 MiB: larger than any body these services take, so that the limit is theirs to state.
+    # 16 MiB: larger than any body that these services take, so that each states its own limit.
     return web.Application(middlewares=[around], client_max_size=16 * 2**20)
-
-
-async def _latency(kernel: Kernel) -> None:
-    least, most = kernel.faults.latency_seconds
-    if most > 0:
-        await asyncio.sleep(kernel.random.uniform(least, most))
 
 
 async def _serve(
@@ -84,7 +90,7 @@ async def _serve(
         elif fault.kind is FaultKind.STATUS:
             await request.read()
             refused = render_error(
-                status=fault.status, code=fault.code, message="Refused on request of a fault rule."
+                status=fault.status, code=fault.code, message="Refused by a fault rule."
             )
             if fault.retry_after is not None:
                 refused.headers["Retry-After"] = fault.retry_after
@@ -107,4 +113,4 @@ async def _serve(
 def _break_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
-    return web.Response(status=500)  # never leaves: the transport is gone
+    return web.Response(status=500)  # never sent: the transport is gone

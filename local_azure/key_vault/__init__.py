@@ -1,3 +1,4 @@
-"""Key Vault's secrets, as the Azure SDKs see them."""
+"""The secrets of a Key Vault.
 
-from __future__ import annotations
+Needed by: firstpull, and the operators of the tests (azure-keyvault-secrets).
+"""

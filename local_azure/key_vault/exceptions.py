@@ -1,4 +1,4 @@
-"""Key Vault's refusals, each with the status and codes that the service answers with."""
+"""Key Vault's refusals, with their status and codes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from local_azure.kernel.access import Caller
 
 
 class KeyVaultError(Exception):
-    """A request that the vault refuses. Its text goes to the caller and names no value."""
+    """A refused request. Its text goes to the caller and contains no value."""
 
     status: int
     code: str
@@ -14,14 +14,14 @@ class KeyVaultError(Exception):
 
 
 class Unauthorized(KeyVaultError):
-    """No token, or one that does not hold here and now."""
+    """No bearer token, or an invalid one."""
 
     status = 401
     code = "Unauthorized"
 
 
 class ForbiddenByRbac(KeyVaultError):
-    """The caller's roles do not give the data action that the operation needs."""
+    """The caller's roles do not grant the data action of the operation."""
 
     status = 403
     code = "Forbidden"
@@ -43,7 +43,7 @@ class ForbiddenByRbac(KeyVaultError):
 
 
 class BadParameter(KeyVaultError):
-    """A name, field, query parameter or api-version that the vault does not take."""
+    """An invalid name, field, query parameter or api-version."""
 
     status = 400
     code = "BadParameter"
@@ -57,7 +57,7 @@ class SecretNotFound(KeyVaultError):
 
 
 class SecretDisabled(KeyVaultError):
-    """The value of a disabled version was asked for."""
+    """A request for the value of a disabled version."""
 
     status = 403
     code = "Forbidden"
@@ -68,7 +68,7 @@ class SecretDisabled(KeyVaultError):
 
 
 class SecretIsDeletedButRecoverable(KeyVaultError):
-    """The name belongs to a secret that was deleted and not yet purged."""
+    """The name of a secret that was deleted and is not purged."""
 
     status = 409
     code = "Conflict"
@@ -82,14 +82,14 @@ class SecretIsDeletedButRecoverable(KeyVaultError):
 
 
 class SecretIsMoving(KeyVaultError):
-    """The secret is being deleted, recovered or purged, which takes the vault a while."""
+    """The secret is being deleted, recovered or purged."""
 
     status = 409
     code = "Conflict"
 
 
 class SecretIsBeingDeleted(SecretIsMoving):
-    """The secret is on its way to those that are deleted, or is being purged."""
+    """The secret is being deleted or purged."""
 
     inner_code = "ObjectIsBeingDeleted"
 
@@ -98,7 +98,7 @@ class SecretIsBeingDeleted(SecretIsMoving):
 
 
 class SecretIsBeingRecovered(SecretIsMoving):
-    """The secret is on its way back. The inner code is an assumption."""
+    """The secret is being recovered. The inner code is an assumption."""
 
     inner_code = "ObjectIsBeingRecovered"
 

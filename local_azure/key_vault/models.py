@@ -1,4 +1,4 @@
-"""A vault's secrets: versions, attributes, soft delete. Rules only, no HTTP."""
+"""A vault's secrets, with versions, attributes and soft delete: rules without HTTP."""
 
 from __future__ import annotations
 
@@ -25,21 +25,20 @@ RECOVERY_LEVEL = "Recoverable+Purgeable"
 RECOVERABLE_DAYS = 90
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
-_MOST_VALUE_BYTES = 25 * 1024
-_MOST_CONTENT_TYPE_CHARACTERS = 255
-_MOST_TAGS = 15
-_MOST_TAG_CHARACTERS = 256
+_MAX_VALUE_BYTES = 25 * 1024
+_MAX_CONTENT_TYPE_CHARACTERS = 255
+_MAX_TAGS = 15
+_MAX_TAG_CHARACTERS = 256
 
 
 @dataclass(frozen=True)
 class Properties:
-    """What a caller says about a version besides its value; None where nothing is said."""
+    """The properties of a version in a request; None leaves one as it is."""
 
     content_type: str | None = None
     tags: Mapping[str, str] | None = None
     enabled: bool | None = None
-    not_before: int | None = None  # seconds since 1970, as are all times here
-    expires: int | None = None
+    expires: int | None = None  # in seconds since 1970, like all times of this module
 
 
 @dataclass(frozen=True)
@@ -52,32 +51,31 @@ class SecretVersion:
     created: int
     updated: int
     enabled: bool = True
-    not_before: int | None = None
     expires: int | None = None
     content_type: str | None = None
     tags: Mapping[str, str] | None = None
 
     def with_properties(self, properties: Properties, *, at: int) -> SecretVersion:
-        """This version with what `properties` say in place of what it had."""
-        said = {name: value for name, value in vars(properties).items() if value is not None}
-        return replace(self, updated=at, **said)
+        """This version with the given properties."""
+        given = {name: value for name, value in vars(properties).items() if value is not None}
+        return replace(self, updated=at, **given)
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A name and its versions, oldest first; the last one is the current one."""
+    """A secret's versions, the oldest first; the last one is the current one."""
 
     versions: tuple[SecretVersion, ...]
 
     @property
     def current(self) -> SecretVersion:
-        """The version that a request without a version means."""
+        """The version that a request without a version gets."""
         return self.versions[-1]
 
 
 @dataclass(frozen=True)
 class DeletedSecret:
-    """A secret that can still be recovered, until it is purged."""
+    """A secret that can be recovered until it is purged."""
 
     secret: Secret
     deleted: int
@@ -86,10 +84,10 @@ class DeletedSecret:
 
 @dataclass
 class VaultSettings:
-    """How the vault behaves. May be changed while it runs.
+    """Settings of the vault, which may be changed while it runs.
 
-    `moving_seconds` is the least and the most that a deletion, a recovery and a purge take.
-    Until then the secret is found nowhere, and its name cannot be used.
+    `moving_seconds`: the least and the most time of a deletion, a recovery and a purge. Meanwhile
+    the secret is found nowhere, and its name cannot be used.
     """
 
     moving_seconds: tuple[float, float] = (0.0, 0.0)
@@ -97,14 +95,14 @@ class VaultSettings:
 
 @dataclass(frozen=True)
 class Move:
-    """A deletion, recovery or purge, and the refusal of what would interfere with it."""
+    """A deletion, recovery or purge in progress, and the refusal of requests meanwhile."""
 
     until: datetime
     refusal: Callable[[], SecretIsMoving]
 
 
 class Vault:
-    """The secrets of one vault, in memory. Names are case-insensitive, as in Key Vault."""
+    """The secrets of one vault, in memory. Names have no case, as in Key Vault."""
 
     def __init__(
         self, *, clock: Clock, random: random.Random, settings: VaultSettings | None = None
@@ -129,8 +127,8 @@ class Vault:
         """
         key = _key(name)
         _check_properties(properties)
-        if len(value.get_secret_value().encode()) > _MOST_VALUE_BYTES:
-            raise BadParameter(f"A secret's value has at most {_MOST_VALUE_BYTES} bytes.")
+        if len(value.get_secret_value().encode()) > _MAX_VALUE_BYTES:
+            raise BadParameter(f"A secret's value has at most {_MAX_VALUE_BYTES} bytes.")
         self._check_settled(key)
         if self._find_deleted(key) is not None:
             raise SecretIsDeletedButRecoverable(name)
@@ -151,8 +149,7 @@ class Vault:
     def get(self, name: str, version: str | None = None) -> SecretVersion:
         """A version with its value; without `version` the current one.
 
-        A version outside its nbf and exp is served: Key Vault keeps both for information only.
-        Raises SecretNotFound and SecretDisabled.
+        An expired version is served, as in Key Vault. Raises SecretNotFound and SecretDisabled.
         """
         found = self._find_version(name, version)
         if not found.enabled:
@@ -170,7 +167,7 @@ class Vault:
         return new
 
     def delete(self, name: str) -> DeletedSecret:
-        """Put a secret with all its versions aside. Raises SecretNotFound."""
+        """Delete a secret, which can be recovered. Raises SecretNotFound."""
         key = _key(name)
         secret = self._find(name)
         now = self._now()
@@ -182,15 +179,12 @@ class Vault:
         return deleted
 
     def list_secrets(self) -> dict[str, SecretVersion]:
-        """The current versions, disabled ones too, by lower-case name, in that order."""
+        """The current versions, disabled ones included, sorted by their lower-case names."""
         settled = (key for key in sorted(self._secrets) if not self._is_moving(key))
         return {key: self._secrets[key].current for key in settled}
 
     def list_versions(self, name: str) -> dict[str, SecretVersion]:
-        """All versions by their id, in that order, which is not that of their age.
-
-        Empty for a name that is not there.
-        """
+        """All versions, sorted by id and not by age as in Key Vault. Empty for an unknown name."""
         key = _key(name)
         secret = None if self._is_moving(key) else self._secrets.get(key)
         versions = secret.versions if secret else ()
@@ -204,15 +198,12 @@ class Vault:
         return deleted
 
     def list_deleted(self) -> dict[str, DeletedSecret]:
-        """What can be recovered, by lower-case name, in that order."""
+        """The deleted secrets, sorted by their lower-case names."""
         found = {key: self._find_deleted(key) for key in sorted(self._deleted)}
         return {key: deleted for key, deleted in found.items() if deleted is not None}
 
     def recover(self, name: str) -> SecretVersion:
-        """Bring a deleted secret back with all its versions.
-
-        Raises SecretNotFound and SecretIsMoving.
-        """
+        """Recover a deleted secret with all its versions. Raises SecretNotFound, SecretIsMoving."""
         key = _key(name)
         self._check_settled(key)
         secret = self.get_deleted(name).secret
@@ -222,7 +213,7 @@ class Vault:
         return secret.current
 
     def purge(self, name: str) -> None:
-        """Forget a deleted secret for good. Raises SecretNotFound and SecretIsMoving."""
+        """Remove a deleted secret for good. Raises SecretNotFound and SecretIsMoving."""
         key = _key(name)
         self._check_settled(key)
         self.get_deleted(name)
@@ -277,15 +268,13 @@ def _key(name: str) -> str:
 
 
 def _check_properties(properties: Properties) -> None:
-    if len(properties.content_type or "") > _MOST_CONTENT_TYPE_CHARACTERS:
-        raise BadParameter(f"contentType has at most {_MOST_CONTENT_TYPE_CHARACTERS} characters.")
+    if len(properties.content_type or "") > _MAX_CONTENT_TYPE_CHARACTERS:
+        raise BadParameter(f"contentType has at most {_MAX_CONTENT_TYPE_CHARACTERS} characters.")
     tags = properties.tags or {}
-    if len(tags) > _MOST_TAGS:
-        raise BadParameter(f"A secret has at most {_MOST_TAGS} tags.")
-    if any(len(text) > _MOST_TAG_CHARACTERS for tag in tags.items() for text in tag):
-        raise BadParameter(
-            f"A tag's name and value have at most {_MOST_TAG_CHARACTERS} characters."
-        )
+    if len(tags) > _MAX_TAGS:
+        raise BadParameter(f"A secret has at most {_MAX_TAGS} tags.")
+    if any(len(text) > _MAX_TAG_CHARACTERS for tag in tags.items() for text in tag):
+        raise BadParameter(f"A tag's name and value have at most {_MAX_TAG_CHARACTERS} characters.")
 
 
 def _not_found(name: str) -> SecretNotFound:

@@ -1,8 +1,7 @@
-"""Key Vault's data plane over HTTP: the challenge, api-versions, bodies and serve."""
+"""Key Vault's data plane over HTTP."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from local_azure.kernel import Kernel
 from local_azure.kernel.access import Caller, data_action
-from local_azure.kernel.service import Handler, create_application
+from local_azure.kernel.service import (
+    Handler,
+    bearer_token,
+    create_application,
+    describe,
+    route_name,
+)
 from local_azure.kernel.tokens import InvalidToken
 from local_azure.key_vault.exceptions import (
     BadParameter,
@@ -30,23 +35,10 @@ from local_azure.key_vault.models import (
 )
 from local_azure.resource_manager.directory import LOCATION
 
-# The stable versions that azure-keyvault-secrets 4.12.0 speaks, its default first.
-API_VERSIONS = (
-    "2026-04-01",
-    "2025-07-01",
-    "7.6",
-    "7.5",
-    "7.4",
-    "7.3",
-    "7.2",
-    "7.1",
-    "7.0",
-    "2016-10-01",
-)
+API_VERSION = "2026-04-01"  # the default of azure-keyvault-secrets 4.12.0
 
-# The SDK asks for the current version with a trailing slash, a person without.
-_VERSION = "{version:(?:/[^/]*)?}"
-_MOST_RESULTS = 25  # of a page, and the default
+_VERSION = "{version:(?:/[^/]*)?}"  # the SDK ends the path of the current version with a slash
+_PAGE_SIZE = 25
 _DEFAULT_CODES = {
     400: "BadParameter",
     401: "Unauthorized",
@@ -58,8 +50,8 @@ _DEFAULT_CODES = {
     503: "ServiceUnavailable",
 }
 
-# Data actions below Microsoft.KeyVault/vaults/secrets. That looking at a deleted secret, which
-# shows no value, is reading metadata is an assumption.
+# Data actions below Microsoft.KeyVault/vaults/secrets. An assumption: to get a deleted secret,
+# which shows no value, is to read metadata.
 # https://learn.microsoft.com/azure/role-based-access-control/permissions/security
 _READ_METADATA = "readMetadata/action"
 _ACTIONS = {
@@ -69,7 +61,6 @@ _ACTIONS = {
     "secrets.delete": "delete",
     "secrets.get": "getSecret/action",
     "secrets.update": "update/action",
-    "deletedSecrets.list": _READ_METADATA,
     "deletedSecrets.get": _READ_METADATA,
     "deletedSecrets.recover": "recover/action",
     "deletedSecrets.purge": "purge/action",
@@ -89,16 +80,15 @@ def create_key_vault_application(
 ) -> web.Application:
     """Serve `vault` at `vault_url`.
 
-    `authority` (the login address with the tenant) and `resource` (the audience that tokens
-    must have) are what the challenge to a request without a token names. A client verifies
-    that the host of its vault ends with "." and the host and port of `resource`. `vault_id` is
-    the vault's resource id, on which roles are assigned.
+    The challenge names `authority`, the login address with the tenant, and `resource`, the
+    audience of tokens. A client verifies that the host of its vault ends with "." and the host
+    and port of `resource`. Roles are assigned on `vault_id`.
     """
     application = create_application(
         kernel, service="keyVault", name_operation=_name_operation, render_error=_render_error
     )
     application.middlewares.append(
-        _admission(kernel, authority=authority, resource=resource, vault_id=vault_id)
+        _authorization(kernel, authority=authority, resource=resource, vault_id=vault_id)
     )
     serve = _Operations(vault, vault_url.rstrip("/"))
     for method, path, operation, handler in (
@@ -108,7 +98,6 @@ def create_key_vault_application(
         ("DELETE", "/secrets/{name}", "secrets.delete", serve.delete_secret),
         ("GET", f"/secrets/{{name}}{_VERSION}", "secrets.get", serve.get_secret),
         ("PATCH", f"/secrets/{{name}}{_VERSION}", "secrets.update", serve.update_secret),
-        ("GET", "/deletedsecrets", "deletedSecrets.list", serve.list_deleted),
         ("GET", "/deletedsecrets/{name}", "deletedSecrets.get", serve.get_deleted),
         ("POST", "/deletedsecrets/{name}/recover", "deletedSecrets.recover", serve.recover),
         ("DELETE", "/deletedsecrets/{name}", "deletedSecrets.purge", serve.purge),
@@ -123,7 +112,6 @@ class _Body(BaseModel):
 
 class _AttributesBody(_Body):
     enabled: bool | None = None
-    nbf: int | None = None
     exp: int | None = None
 
 
@@ -137,7 +125,6 @@ class _UpdateBody(_Body):
             content_type=self.content_type,
             tags=self.tags,
             enabled=self.attributes.enabled,
-            not_before=self.attributes.nbf,
             expires=self.attributes.exp,
         )
 
@@ -170,7 +157,7 @@ class _Operations:
 
     async def delete_secret(self, request: web.Request) -> web.Response:
         deleted = self._vault.delete(request.match_info["name"])
-        return web.json_response(self._deleted(deleted, versioned=True))
+        return web.json_response(self._deleted(deleted))
 
     async def list_secrets(self, request: web.Request) -> web.Response:
         return self._page(request, self._vault.list_secrets(), self._item)
@@ -179,12 +166,9 @@ class _Operations:
         versions = self._vault.list_versions(request.match_info["name"])
         return self._page(request, versions, self._bundle)
 
-    async def list_deleted(self, request: web.Request) -> web.Response:
-        return self._page(request, self._vault.list_deleted(), self._deleted)
-
     async def get_deleted(self, request: web.Request) -> web.Response:
         deleted = self._vault.get_deleted(request.match_info["name"])
-        return web.json_response(self._deleted(deleted, versioned=True))
+        return web.json_response(self._deleted(deleted))
 
     async def recover(self, request: web.Request) -> web.Response:
         current = self._vault.recover(request.match_info["name"])
@@ -201,7 +185,6 @@ class _Operations:
     def _item(self, version: SecretVersion) -> Json:
         attributes = {
             "enabled": version.enabled,
-            "nbf": version.not_before,
             "exp": version.expires,
             "created": version.created,
             "updated": version.updated,
@@ -218,10 +201,9 @@ class _Operations:
             item["tags"] = dict(version.tags)
         return item
 
-    def _deleted(self, deleted: DeletedSecret, *, versioned: bool = False) -> Json:
+    def _deleted(self, deleted: DeletedSecret) -> Json:
         current = deleted.secret.current
-        return self._item(current) | {
-            "id": self._id(current, versioned=versioned),
+        return self._bundle(current) | {
             "recoveryId": f"{self._url}/deletedsecrets/{current.name}",
             "deletedDate": deleted.deleted,
             "scheduledPurgeDate": deleted.scheduled_purge,
@@ -234,28 +216,23 @@ class _Operations:
     def _page[Item](
         self, request: web.Request, items: Mapping[str, Item], show: Callable[[Item], Json]
     ) -> web.Response:
-        """One page of `items`, which are in the order of their keys."""
-        size = _page_size(request)
-        after = _decode_skip_token(request.query.get("$skiptoken", ""))
+        """One page of `items`, which are sorted by their keys."""
+        after = request.query.get("$skiptoken", "")
         keys = [key for key in items if key > after]
         link = None
-        if len(keys) > size:
-            query = {
-                "api-version": request.query["api-version"],
-                "$skiptoken": _encode_skip_token(keys[size - 1]),
-                "maxresults": str(size),
-            }
-            link = f"{self._url}{request.path}?" + "&".join(f"{k}={v}" for k, v in query.items())
-        value = [show(items[key]) for key in keys[:size]]
+        if len(keys) > _PAGE_SIZE:
+            query = f"api-version={API_VERSION}&$skiptoken={keys[_PAGE_SIZE - 1]}"
+            link = f"{self._url}{request.path}?{query}"
+        value = [show(items[key]) for key in keys[:_PAGE_SIZE]]
         return web.json_response({"value": value, "nextLink": link})
 
 
-def _admission(kernel: Kernel, *, authority: str, resource: str, vault_id: str) -> Middleware:
-    """Lets in who has a token for `resource` and the role for it, and words every refusal."""
+def _authorization(kernel: Kernel, *, authority: str, resource: str, vault_id: str) -> Middleware:
+    """The middleware that checks token, query and roles, and renders every refusal."""
     challenge = f'Bearer authorization="{authority}", resource="{resource}"'
 
     @web.middleware
-    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             caller = _authenticate(kernel, request, resource)
             _check_query(request)
@@ -272,12 +249,12 @@ def _admission(kernel: Kernel, *, authority: str, resource: str, vault_id: str) 
                 refused.headers["WWW-Authenticate"] = challenge
             return refused
 
-    return admit
+    return authorize
 
 
 def _authenticate(kernel: Kernel, request: web.Request, resource: str) -> Caller:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
+    token = bearer_token(request)
+    if not token:
         raise Unauthorized("AKV10000: Request is missing a Bearer or PoP token.")
     try:
         return Caller.of(kernel.tokens.verify(token, audiences=[resource]))
@@ -286,9 +263,9 @@ def _authenticate(kernel: Kernel, request: web.Request, resource: str) -> Caller
 
 
 def _check_roles(kernel: Kernel, request: web.Request, caller: Caller, vault_id: str) -> None:
-    verb = _ACTIONS.get(_name_operation(request))
+    verb = _ACTIONS.get(route_name(request))
     if verb is None:
-        return  # no path of the vault: there is nothing to be kept from
+        return  # an unknown path: 404
     needed = f"Microsoft.KeyVault/vaults/secrets/{verb}"
     name = request.match_info.get("name")
     scope = f"{vault_id}/secrets/{name}" if name else vault_id
@@ -301,55 +278,30 @@ def _check_query(request: web.Request) -> None:
     version = request.query.get("api-version")
     if version is None:
         raise BadParameter("api-version must be specified")
-    if version not in API_VERSIONS:
+    if version != API_VERSION:
         raise BadParameter(
             f"The specified version ({version}) is not recognized. Consider using the latest"
-            f" supported version ({API_VERSIONS[0]})."
+            f" supported version ({API_VERSION})."
         )
-    unknown = sorted(set(request.query) - {"api-version", "maxresults", "$skiptoken"})
+    unknown = sorted(set(request.query) - {"api-version", "$skiptoken"})
     if unknown:
-        raise BadParameter(f"Query parameters that are not served here: {', '.join(unknown)}")
+        raise BadParameter(f"Unknown query parameters: {', '.join(unknown)}")
 
 
 async def _read[Body: _Body](request: web.Request, shape: type[Body]) -> Body:
     try:
         return shape.model_validate_json(await request.read())
     except ValidationError as error:
-        # Places and rules only: what was sent may be a secret.
-        places = (
-            f"{'.'.join(str(step) for step in each['loc']) or 'body'}: {each['msg']}"
-            for each in error.errors(include_input=False, include_context=False, include_url=False)
-        )
-        raise BadParameter("; ".join(places)) from None
+        raise BadParameter(describe(error)) from None
 
 
 def _version(request: web.Request) -> str | None:
     return request.match_info["version"].removeprefix("/") or None
 
 
-def _page_size(request: web.Request) -> int:
-    said = request.query.get("maxresults", str(_MOST_RESULTS))
-    if not said.isdecimal() or not 1 <= int(said) <= _MOST_RESULTS:
-        raise BadParameter(f"maxresults is a number from 1 to {_MOST_RESULTS}.")
-    return int(said)
-
-
-def _encode_skip_token(last_key: str) -> str:
-    return base64.urlsafe_b64encode(last_key.encode()).decode().rstrip("=")
-
-
-def _decode_skip_token(token: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    except ValueError as error:
-        raise BadParameter("$skiptoken is none that this vault gave out.") from error
-
-
 def _name_operation(request: web.Request) -> str:
-    # Apart from the operation that the client is after: it is asked for again with a token.
-    if "Authorization" not in request.headers:
-        return "challenge"
-    return request.match_info.route.name or "unknown"
+    # A client repeats a challenged request with a token: only the repetition counts.
+    return route_name(request) if "Authorization" in request.headers else "challenge"
 
 
 def _render_error(

@@ -1,4 +1,7 @@
-"""A local Device Provisioning Service: enrollments whose webhook decides about each device."""
+"""A Device Provisioning Service whose enrollments call a webhook to allocate each device.
+
+Needed by: the management port, to try firstpull's endpoint for DPS by hand.
+"""
 
 from __future__ import annotations
 

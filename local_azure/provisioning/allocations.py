@@ -1,4 +1,4 @@
-"""What a webhook decided: its answer, checked as strictly as devices will depend on it."""
+"""The answer of a webhook, strictly checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _InitialTwin(_Answer):
 
 
 class Allocation(_Answer):
-    """The hub of a device, its first twin, and what the device itself is told."""
+    """The hub of a device, its initial twin, and the payload for the device."""
 
     iot_hub_host_name: str
     initial_twin: _InitialTwin | None = None
@@ -41,16 +41,16 @@ class Allocation(_Answer):
 
     @property
     def twin_patch(self) -> TwinPatch:
-        """What the initial twin holds."""
+        """The initial twin as a patch of an empty one."""
         twin = self.initial_twin or _InitialTwin()
         desired = twin.properties.desired if twin.properties is not None else None
         return TwinPatch(tags=twin.tags, desired=desired)
 
 
 def parse_allocation(*, status: int, body: bytes, linked_hubs: Collection[str]) -> Allocation:
-    """A webhook's answer. Raises AllocationFailed, with words for the device.
+    """A webhook's answer. Raises AllocationFailed with a message for the device.
 
-    The words are the service's for a status, and an assumption for everything else.
+    The message is the service's for a status, and an assumption for everything else.
     """
     if status != 200:
         raise AllocationFailed(f"Custom allocation failed with status code: {status}")

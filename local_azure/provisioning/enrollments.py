@@ -1,4 +1,4 @@
-"""Enrollments as values: a group of devices, or one, with the webhook that decides about it."""
+"""Enrollments as values: a group of devices or one device, with the webhook that allocates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from local_azure.kernel.clock import dotnet_time
+
 type Json = dict[str, Any]
 
 API_VERSION = "2021-10-01"
@@ -20,22 +22,22 @@ _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9\-._:]{0,126}[A-Za-z0-9])?")
 
 
 class EnrollmentKind(StrEnum):
-    """The two kinds, as the webhook's request names them."""
+    """The kinds of enrollments, spelled as in the webhook's request."""
 
     GROUP = "enrollmentGroup"
     INDIVIDUAL = "individualEnrollment"
 
 
 class ReprovisionPolicy(StrEnum):
-    """What happens when the webhook names another hub for a device than it has."""
+    """The policy that the webhook's request shows. It has no effect: there is only one hub."""
 
-    MIGRATE = "migrate"  # moves with its twin
-    RESET = "reset"  # moves and starts with the initial twin
-    NEVER = "never"  # stays
+    MIGRATE = "migrate"
+    RESET = "reset"
+    NEVER = "never"
 
     @property
     def document(self) -> Json:
-        """As enrollments spell it."""
+        """The policy in an enrollment."""
         return {
             "updateHubAssignment": self is not ReprovisionPolicy.NEVER,
             "migrateDeviceData": self is ReprovisionPolicy.MIGRATE,
@@ -50,7 +52,7 @@ def _new_key() -> str:
 class Enrollment:
     """One enrollment with symmetric keys. `id` is the group's id or the device's registration id.
 
-    The keys are base64 of 64 bytes. A group's devices have keys that are derived from them.
+    The keys are base64 of 64 bytes. The keys of a group's devices are derived from them.
     """
 
     kind: EnrollmentKind
@@ -59,7 +61,7 @@ class Enrollment:
     enabled: bool = True
     iot_edge: bool = False
     reprovision_policy: ReprovisionPolicy = ReprovisionPolicy.MIGRATE
-    device_id: str | None = None  # of an individual enrollment; the registration id when not said
+    device_id: str | None = None  # of an individual enrollment; the default is `id`
     primary_key: str = field(default_factory=_new_key, repr=False)
     secondary_key: str = field(default_factory=_new_key, repr=False)
 
@@ -71,7 +73,7 @@ class Enrollment:
             raise ValueError("a group has no deviceId")
 
     def device_keys(self, registration_id: str) -> tuple[str, str]:
-        """The primary and secondary key that a device of this enrollment signs with."""
+        """The primary and secondary key of a device of this enrollment."""
         if self.kind is EnrollmentKind.INDIVIDUAL:
             return self.primary_key, self.secondary_key
         return (
@@ -80,10 +82,10 @@ class Enrollment:
         )
 
     def document(self, *, etag: str, created_at: datetime, linked_hubs: list[str]) -> Json:
-        """The enrollment as the webhook is told of it: no keys, and no query in its own URL."""
+        """The enrollment in the webhook's request, without keys and without the URL's query."""
         id_name = "enrollmentGroupId" if self.kind is EnrollmentKind.GROUP else "registrationId"
         device_id = {"deviceId": self.device_id} if self.device_id is not None else {}
-        created = _dps_time(created_at)
+        created = dotnet_time(created_at)
         return {
             id_name: self.id,
             **device_id,
@@ -104,7 +106,7 @@ class Enrollment:
 
     @property
     def shown_url(self) -> str:
-        """The webhook's URL without its query, where the key is."""
+        """The webhook's URL without its query, which may contain a key."""
         return f"{self.webhook_url.partition('?')[0]}?****"
 
 
@@ -121,7 +123,3 @@ def derived_key(group_key: str, registration_id: str) -> str:
     """The key of a group's device: HMAC-SHA256 of its registration id, in base64."""
     digest = hmac.digest(base64.b64decode(group_key), registration_id.encode(), hashlib.sha256)
     return base64.b64encode(digest).decode()
-
-
-def _dps_time(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%f0Z")

@@ -1,13 +1,13 @@
-"""What the provisioning service refuses."""
+"""The refusals of the provisioning service."""
 
 from __future__ import annotations
 
 CUSTOM_ALLOCATION_FAILED = 400207
-"""The device's `errorCode` when its webhook did not answer as it has to."""
+"""The device's `errorCode` after an invalid answer of its webhook."""
 
 
 class EnrollmentExists(Exception):
-    """There is an enrollment of this id."""
+    """An enrollment of this id exists."""
 
 
 class EnrollmentNotFound(Exception):
@@ -15,4 +15,4 @@ class EnrollmentNotFound(Exception):
 
 
 class AllocationFailed(Exception):
-    """The webhook's answer allows no assignment. The text holds nothing of the answer."""
+    """An invalid answer of the webhook. The text repeats nothing of the answer."""

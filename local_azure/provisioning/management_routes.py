@@ -1,4 +1,4 @@
-"""The management port's way to enroll devices and to register them."""
+"""The management port's routes for the provisioning service."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class EnrollmentBody(Body):
     reprovision_policy: ReprovisionPolicy = ReprovisionPolicy.MIGRATE
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _is_valid(self) -> Self:
         self.to_enrollment()
         return self
 
     def to_enrollment(self) -> Enrollment:
-        """The enrollment with new keys. Raises ValueError for what it cannot be."""
+        """The enrollment with new keys. Raises ValueError for an invalid one."""
         match self.enrollment_group_id, self.registration_id:
             case str(group), None:
                 kind, enrollment_id = EnrollmentKind.GROUP, group
             case None, str(registration):
                 kind, enrollment_id = EnrollmentKind.INDIVIDUAL, registration
             case _:
-                raise ValueError("either enrollmentGroupId or registrationId")
+                raise ValueError("needs either enrollmentGroupId or registrationId")
         return Enrollment(
             kind=kind,
             id=enrollment_id,
@@ -56,7 +56,7 @@ class EnrollmentBody(Body):
 
 
 class RegistrationBody(Body):
-    """A device that registers; without enrollmentGroupId under its own enrollment."""
+    """A device that registers, without enrollmentGroupId with its own enrollment."""
 
     registration_id: str
     enrollment_group_id: str | None = None
@@ -64,24 +64,24 @@ class RegistrationBody(Body):
 
 
 class TimeoutBody(Body):
-    """How long a webhook may take."""
+    """The timeout of the webhook."""
 
     timeout_seconds: Annotated[float, Field(gt=0, le=300)]
 
 
 class ProvisioningRoutes:
-    """Enroll, register, look."""
+    """Enrollments and registrations."""
 
     def __init__(self, webhook: AllocationWebhook) -> None:
         self._webhook = webhook
         self._service = webhook.service
 
     def table(self) -> list[web.RouteDef]:
-        """All of them."""
+        """All routes."""
         return [
             web.route("GET", "/provisioning/enrollments", self.enrollments),
             web.route("POST", "/provisioning/enrollments", self.enroll),
-            web.route("DELETE", "/provisioning/enrollments/{kind}/{id}", self.withdraw),
+            web.route("DELETE", "/provisioning/enrollments/{kind}/{id}", self.delete),
             web.route("GET", "/provisioning/registrations", self.registrations),
             web.route("POST", "/provisioning/registrations", self.register),
             web.route("PUT", "/provisioning/webhookTimeout", self.set_timeout),
@@ -101,17 +101,17 @@ class ProvisioningRoutes:
             raise web.HTTPConflict(reason="there is one of this id") from error
         return web.json_response(_enrollment_view(enrollment), status=201)
 
-    async def withdraw(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> web.Response:
         """Removes one; the kind is enrollmentGroup or individualEnrollment."""
         try:
             kind = EnrollmentKind(request.match_info["kind"])
-            self._service.withdraw(kind, request.match_info["id"])
+            self._service.delete(kind, request.match_info["id"])
         except (ValueError, EnrollmentNotFound) as error:
             raise web.HTTPNotFound(reason="there is no such enrollment") from error
         return web.Response(status=204)
 
     async def registrations(self, _: web.Request) -> web.Response:
-        """What every device was told last, without keys."""
+        """The latest registration of every device, without keys."""
         shown = [_registration_view(each) for each in self._service.registrations()]
         return web.json_response({"registrations": shown})
 
@@ -119,24 +119,24 @@ class ProvisioningRoutes:
         """Registers a device as it would itself: {"registrationId", "enrollmentGroupId"}."""
         body = await read_body(request, RegistrationBody)
         try:
-            applicant = self._service.applicant(
+            registering = self._service.request(
                 body.registration_id, group_id=body.enrollment_group_id, payload=body.payload
             )
         except EnrollmentNotFound as error:
             raise web.HTTPNotFound(reason="there is no enrollment for it") from error
         except ValueError as error:
             raise web.HTTPBadRequest(reason=str(error)) from error
-        registration = await self._webhook.register(applicant)
+        registration = await self._webhook.register(registering)
         return web.json_response({**_registration_view(registration), **self._keys(registration)})
 
     async def set_timeout(self, request: web.Request) -> web.Response:
-        """Sets how long a webhook may take: {"timeoutSeconds": 5}."""
+        """Sets the timeout of the webhook: {"timeoutSeconds": 5}."""
         body = await read_body(request, TimeoutBody)
         self._webhook.timeout_seconds = body.timeout_seconds
         return web.json_response(body.model_dump(by_alias=True))
 
     def _keys(self, registration: Registration) -> Json:
-        """What a device knows from its attestation, for whoever plays the device."""
+        """The connection string that a real device makes from its own key."""
         identity = self._service.identity(registration)
         if identity is None or registration.status is not Status.ASSIGNED:
             return {}
@@ -160,7 +160,7 @@ def _enrollment_view(enrollment: Enrollment) -> Json:
 
 
 def _registration_view(registration: Registration) -> Json:
-    """As a device that polls for the end of its registration sees it."""
+    """The answer to a device that polls its registration."""
     state: Json = {
         "registrationId": registration.registration_id,
         "createdDateTimeUtc": registration.created_at.isoformat(),

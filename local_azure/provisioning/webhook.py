@@ -1,4 +1,4 @@
-"""Asks an enrollment's webhook about a device, and does what it says."""
+"""Registers devices as an enrollment's webhook allocates them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from yarl import URL
 
 from local_azure.provisioning.allocations import Allocation, parse_allocation
 from local_azure.provisioning.exceptions import AllocationFailed
-from local_azure.provisioning.models import Applicant, ProvisioningService, Registration
+from local_azure.provisioning.models import ProvisioningService, Registration, RegistrationRequest
 
 
 class AllocationWebhook:
     """Registers devices.
 
-    `timeout_seconds`, of the machine's time, is how long a webhook may take. No document says
-    how long the service waits: the default is an assumption.
+    `timeout_seconds` limits the webhook in real time. Its default is an assumption: no document
+    says how long the service waits.
     """
 
     def __init__(
@@ -28,20 +28,20 @@ class AllocationWebhook:
         self.timeout_seconds = timeout_seconds
         self._session = session
 
-    async def register(self, applicant: Applicant) -> Registration:
-        """Ask the webhook, every time anew, and note what became of it."""
-        if not applicant.enrollment.enabled:
-            return self.service.refuse(applicant)
+    async def register(self, request: RegistrationRequest) -> Registration:
+        """Call the webhook, as the service does at every registration, and follow its answer."""
+        if not request.enrollment.enabled:
+            return self.service.refuse(request)
         try:
-            return self.service.assign(applicant, await self._ask(applicant))
+            return self.service.assign(request, await self._call(request))
         except AllocationFailed as reason:
-            return self.service.fail(applicant, reason)
+            return self.service.fail(request, reason)
 
-    async def _ask(self, applicant: Applicant) -> Allocation:
+    async def _call(self, request: RegistrationRequest) -> Allocation:
         try:
             async with self._session.post(
-                URL(applicant.enrollment.webhook_url, encoded=True),
-                json=self.service.webhook_request(applicant),
+                URL(request.enrollment.webhook_url, encoded=True),
+                json=self.service.webhook_request(request),
                 timeout=ClientTimeout(total=self.timeout_seconds),
                 allow_redirects=False,
             ) as response:

@@ -1,1 +1,5 @@
-"""The data plane of a registry: what docker, podman and skopeo log in at and pull from."""
+"""The data plane of a registry, for pulls.
+
+Needed by: docker, podman, containerd and skopeo, the device agent's check of its password, and the
+demo.
+"""

@@ -1,4 +1,4 @@
-"""What a data plane asks of the registry behind it: the cloud's, or a connected registry's."""
+"""What a data plane needs of the registry behind it: the cloud's, or a connected registry's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Grant:
     """Who logged in, and the registry actions that its scope map lists.
 
     Actions are the registry's own strings, `repositories/hello-world/content/read`, with
-    wildcards as scope maps take them: `repositories/samples/*/content/read`, `repositories/*/…`.
+    the wildcards that scope maps allow: `repositories/samples/*/content/read`, `repositories/*/…`.
     """
 
     token_name: str
@@ -23,11 +23,6 @@ class Grant:
 
 class RegistryBackend(Protocol):
     """The state that a data plane serves. A connected registry's is as of its last sync."""
-
-    @property
-    def read_only(self) -> bool:
-        """Whether every push is refused, whatever the token may do."""
-        ...
 
     def authenticate(self, username: str, password: str) -> Grant | None:
         """The grant of this token name and password as they are known here, or None."""

@@ -35,12 +35,12 @@ def error_response(error: RegistryError) -> web.Response:
 
 
 def no_credentials() -> RegistryError:
-    """A token was asked for by nobody: nothing here is for anonymous callers."""
+    """A request for a token without credentials: no repository allows anonymous pulls."""
     return RegistryError(401, "UNAUTHORIZED", "authentication required")
 
 
 def incorrect_password() -> RegistryError:
-    """Unknown token, wrong, expired or superseded password: Azure does not tell them apart."""
+    """Unknown token, wrong, expired or superseded password: Azure answers all of them alike."""
     return RegistryError(
         401,
         "UNAUTHORIZED",
@@ -50,19 +50,19 @@ def incorrect_password() -> RegistryError:
 
 
 def invalid_repository_name(name: str) -> RegistryError:
-    """A name that no repository can have: upper case, say."""
+    """A name that no repository can have, such as one in upper case."""
     return RegistryError(400, "NAME_INVALID", "invalid repository name", detail={"name": name})
 
 
 def unknown_repository(name: str) -> RegistryError:
-    """A repository that does not exist, or has not been synchronized to here."""
+    """A repository that does not exist, or has not been synced to this registry."""
     return RegistryError(
         404, "NAME_UNKNOWN", f'repository "{name}" is not found', detail={"name": name}
     )
 
 
 def unknown_manifest(reference: str) -> RegistryError:
-    """A tag or digest that is not here; also what a pull of an unknown repository is told."""
+    """An unknown tag or digest; also the answer to a pull of an unknown repository."""
     if reference.startswith("sha256:"):
         message, detail = f"manifest {reference} is not found", {"Digest": reference}
     else:

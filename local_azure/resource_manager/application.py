@@ -8,9 +8,14 @@ from aiohttp import web
 
 from local_azure.kernel import Kernel
 from local_azure.kernel.service import create_application
+from local_azure.resource_manager.checks import (
+    RequestChecks,
+    add_headers,
+    render_error,
+    render_refusal,
+)
 from local_azure.resource_manager.directory import Directory
 from local_azure.resource_manager.exceptions import ArmError
-from local_azure.resource_manager.gate import Gate, add_headers, render_error, render_refusal
 from local_azure.resource_manager.routing import Route, Router
 from local_azure.resource_manager.throttling import RateLimits, Throttle
 
@@ -26,11 +31,11 @@ def create_arm_application(
 ) -> web.Application:
     """The service `arm`.
 
-    `audiences` are those of the bearer tokens it takes, `authority` where a 401 sends for one.
-    Without `throttle` the documented rate limits hold.
+    `audiences`: of the bearer tokens that it accepts. `authority`: the address in a 401 where
+    clients get one. Without `throttle` the documented rate limits apply.
     """
     router = Router(routes)
-    gate = Gate(
+    checks = RequestChecks(
         directory=directory,
         tokens=kernel.tokens,
         access=kernel.access,
@@ -45,7 +50,7 @@ def create_arm_application(
 
     async def serve(request: web.Request) -> web.Response:
         try:
-            route, call = await gate.admit(request)
+            route, call = await checks.admit(request)
             return await route.handler(call)
         except ArmError as error:
             return render_refusal(error, authority=authority)

@@ -1,4 +1,4 @@
-"""What there is, whoever provides it: by subscription, resource group and type."""
+"""All resources of all providers, by subscription and resource group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOCATION = "westeurope"
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A resource as lists over all providers show it. `sku` is name and tier."""
+    """A resource in the lists over all providers. `sku` is both name and tier."""
 
     subscription_id: str
     resource_group: str
@@ -28,30 +28,30 @@ class Resource:
 
 
 class Directory:
-    """A subscription, as a resource group, is there as soon as it holds a resource.
+    """The subscriptions and resource groups that hold a resource.
 
-    Ids and names are compared without case and given as the first resource spells them.
+    Ids and names are compared without case and spelled as in the first resource.
     """
 
     def __init__(self, resources: Callable[[], Iterable[Resource]]) -> None:
         self._resources = resources
 
     def resources(self, subscription_id: str) -> list[Resource]:
-        """Those of a subscription."""
+        """The resources of a subscription."""
         wanted = subscription_id.lower()
         return [each for each in self._resources() if each.subscription_id.lower() == wanted]
 
     def subscriptions(self) -> list[str]:
-        """The ids of all of them."""
+        """The ids of all subscriptions."""
         return _spelled_once(each.subscription_id for each in self._resources())
 
     def resource_groups(self, subscription_id: str) -> list[str]:
-        """The names of those in a subscription."""
+        """The names of the resource groups in a subscription."""
         return _spelled_once(each.resource_group for each in self.resources(subscription_id))
 
 
 def find(names: Iterable[str], wanted: str) -> str | None:
-    """A name as it is spelled there, whatever its case."""
+    """The spelling in `names` of a name in any case, None when it is missing."""
     return next((name for name in names if name.lower() == wanted.lower()), None)
 
 

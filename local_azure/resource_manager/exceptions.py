@@ -1,4 +1,4 @@
-"""What Azure Resource Manager refuses before a provider sees it, with status and code.
+"""The refusals of Azure Resource Manager itself, with their status and code.
 
 Codes that no public document settles are marked as assumptions.
 """
@@ -28,7 +28,7 @@ class AuthenticationFailed(ArmError):
 
 
 class InvalidAuthenticationToken(ArmError):
-    """A bearer token that does not hold."""
+    """An invalid bearer token."""
 
     status = 401
     code = "InvalidAuthenticationToken"
@@ -42,7 +42,7 @@ class AuthorizationFailed(ArmError):
 
 
 class InvalidSubscriptionId(ArmError):
-    """A subscription id that is no UUID."""
+    """A subscription id that is not a UUID."""
 
     status = 400
     code = "InvalidSubscriptionId"
@@ -63,21 +63,21 @@ class ResourceGroupNotFound(ArmError):
 
 
 class NotFoundInResourceManager(ArmError):
-    """No such path, or no such resource that is a child of nothing."""
+    """An unknown path or top-level resource."""
 
     status = 404
     code = "ResourceNotFound"
 
 
 class ParentResourceNotFound(ArmError):
-    """A child was asked for whose parent does not exist."""
+    """A child of a resource that does not exist."""
 
     status = 404
     code = "ParentResourceNotFound"
 
 
 class InvalidResourceNamespace(ArmError):
-    """A resource provider that is not served here."""
+    """An unknown resource provider."""
 
     status = 404
     code = "InvalidResourceNamespace"
@@ -91,7 +91,7 @@ class InvalidResourceType(ArmError):
 
 
 class MethodNotAllowed(ArmError):
-    """A path that is served, with another method. The code is an assumption."""
+    """A known path with another method. The code is an assumption."""
 
     status = 405
     code = "MethodNotAllowed"
@@ -105,7 +105,7 @@ class MissingApiVersionParameter(ArmError):
 
 
 class InvalidApiVersionParameter(ArmError):
-    """An api-version that is no date."""
+    """A malformed api-version."""
 
     status = 400
     code = "InvalidApiVersionParameter"
@@ -126,7 +126,7 @@ class UnsupportedMediaType(ArmError):
 
 
 class InvalidRequestContent(ArmError):
-    """A body that is no JSON, or has a field that is unknown or of the wrong type."""
+    """Invalid JSON, or a field that is unknown or of the wrong type."""
 
     status = 400
     code = "InvalidRequestContent"
@@ -140,7 +140,7 @@ class InvalidQueryParameter(ArmError):
 
 
 class SubscriptionRequestsThrottled(ArmError):
-    """The token bucket of a principal in a subscription is empty. Says when to come again."""
+    """The token bucket of a principal in a subscription is empty."""
 
     status = 429
     code = "SubscriptionRequestsThrottled"

@@ -1,4 +1,4 @@
-"""Addresses in answers, and lists in pages."""
+"""The addresses in answers, and pages of lists."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ FILTERED = PAGED | {"$filter"}
 
 
 class Links:
-    """`endpoint` is what addresses begin with.
-
-    A page holds up to `page_size` documents, unless its provider has a size of its own.
-    """
+    """Makes addresses that start with `endpoint`, and pages of `page_size` documents."""
 
     def __init__(self, *, endpoint: str, page_size: int) -> None:
         self._endpoint = endpoint.rstrip("/")
@@ -34,9 +31,8 @@ class Links:
     def page(
         self, call: ArmCall, documents: Iterable[Document], *, size: int | None = None
     ) -> web.Response:
-        """The page that the call asks for, with the address of the next one."""
-        # Pages go on after a name and not at a number, so that a resource that is removed
-        # meanwhile makes no other one skipped.
+        """The requested page, with the address of the next one. `size` overrides `page_size`."""
+        # A page starts after a name and not at an index: after a deletion nothing is skipped.
         after = call.query.get("$skiptoken", "")
         rest = [each for each in sorted(documents, key=_place) if _place(each) > after]
         page = rest[: size or self._page_size]
@@ -49,5 +45,5 @@ class Links:
 
 
 def _place(document: Document) -> str:
-    """The last part of its id: the name, or a subscription's id."""
+    """The sort key: the name, or the id of a subscription."""
     return str(document["id"]).rpartition("/")[2].lower()

@@ -1,4 +1,4 @@
-"""Which operation a request asks for. Azure Resource Manager's paths have no case."""
+"""The routes of Azure Resource Manager, whose paths have no case."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from aiohttp import web
 
 @dataclass(frozen=True)
 class ArmCall:
-    """A request that has passed every check that is not the operation's own.
+    """The input of an operation, after the checks that all operations share.
 
-    `variables` are what the route's `{names}` stand for; `caller` is empty for an anonymous one.
+    `variables`: the values of the route's `{names}`. `caller` is empty for an anonymous request.
     """
 
     path: str
@@ -24,7 +24,7 @@ class ArmCall:
 
     @property
     def api_version(self) -> str:
-        """One of the route's."""
+        """One of the route's api-versions."""
         return self.query["api-version"]
 
 
@@ -33,11 +33,11 @@ Handler = Callable[[ArmCall], Awaitable[web.Response]]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """`query` are the parameters that it has besides api-version.
+    """One operation.
 
-    `{subscription}` and `{group}` in a path have to exist. An empty `resource_type` is for what
-    is Azure Resource Manager's own; `registries/tokens`, say, is a provider's. `action` is what
-    the caller's roles have to give; one without asks for nothing that is anybody's.
+    `query`: its parameters besides api-version. `{subscription}` and `{group}` in a path must
+    exist. `resource_type`: `registries/tokens`, say; empty for Azure Resource Manager's own
+    operations. `action`: the permission that it needs, empty for none.
     """
 
     method: str
@@ -54,7 +54,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Match:
-    """A route, with what its path's variables stand for."""
+    """A route and the values of the variables in its path."""
 
     route: Route
     variables: Mapping[str, str]
@@ -71,11 +71,11 @@ class Router:
         return next((m for m in self._all(raw_path) if m.route.method == method), None)
 
     def knows_path(self, raw_path: str) -> bool:
-        """Whether the path is served with any method."""
+        """Whether any method is served at the path."""
         return bool(self._all(raw_path))
 
     def api_versions_of(self, namespace: str) -> list[str]:
-        """All that a provider is served in; none for a provider that is not served."""
+        """The api-versions of a provider; none for an unknown provider."""
         return sorted(
             {
                 version

@@ -1,18 +1,16 @@
-"""Azure Resource Manager's own: where a cloud's endpoints are, subscriptions, resource groups.
+"""The operations that azure-cli calls first: endpoints, subscriptions and the list of resources.
 
-What a client such as azure-cli asks for before it turns to a resource provider.
 https://learn.microsoft.com/rest/api/resources/
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from local_azure.resource_manager.directory import LOCATION, Directory, Resource, find
+from local_azure.resource_manager.directory import LOCATION, Directory, Resource
 from local_azure.resource_manager.exceptions import InvalidQueryParameter
 from local_azure.resource_manager.links import FILTERED, PAGED, Document, Links
 from local_azure.resource_manager.routing import ArmCall, Route
@@ -22,17 +20,12 @@ _SUBSCRIPTION_VERSIONS = ("2022-12-01",)
 _RESOURCE_VERSIONS = ("2022-09-01", "2024-11-01")
 _SUBSCRIPTIONS = "Microsoft.Resources/subscriptions"
 
-_FILTER = re.compile(r"(resourceType|resourceGroup|name) eq '([^']*)'")
-_FILTERED_BY: dict[str, Callable[[Resource], str]] = {
-    "resourceType": lambda resource: resource.type,
-    "resourceGroup": lambda resource: resource.resource_group,
-    "name": lambda resource: resource.name,
-}
+_FILTER = re.compile(r"resourceType eq '([^']*)'")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CloudIdentity:
-    """What a cloud says of itself. Its bearer tokens have one of `audiences`, best the first."""
+    """The names of a cloud. Its bearer tokens have one of `audiences`, preferably the first."""
 
     name: str
     endpoint: str
@@ -41,7 +34,7 @@ class CloudIdentity:
 
 
 class SubscriptionService:
-    """The operations that belong to no provider."""
+    """The operations of no provider."""
 
     def __init__(self, identity: CloudIdentity, directory: Directory, links: Links) -> None:
         self._identity = identity
@@ -49,8 +42,7 @@ class SubscriptionService:
         self._links = links
 
     def routes(self) -> list[Route]:
-        """All of them; what the path names is checked before they are called."""
-        one = "/subscriptions/{subscription}"
+        """All routes."""
         return [
             Route(
                 method="GET",
@@ -70,42 +62,17 @@ class SubscriptionService:
             ),
             Route(
                 method="GET",
-                path=one,
-                operation="subscriptions.get",
-                action=f"{_SUBSCRIPTIONS}/read",
-                handler=self.get_subscription,
-                api_versions=_SUBSCRIPTION_VERSIONS,
-            ),
-            Route(
-                method="GET",
-                path=f"{one}/resources",
+                path="/subscriptions/{subscription}/resources",
                 operation="resources.list",
                 action=f"{_SUBSCRIPTIONS}/resources/read",
                 handler=self.list_resources,
                 api_versions=_RESOURCE_VERSIONS,
                 query=FILTERED,
             ),
-            Route(
-                method="GET",
-                path=f"{one}/resourceGroups",
-                operation="resourceGroups.list",
-                action=f"{_SUBSCRIPTIONS}/resourceGroups/read",
-                handler=self.list_resource_groups,
-                api_versions=_RESOURCE_VERSIONS,
-                query=PAGED,
-            ),
-            Route(
-                method="GET",
-                path=f"{one}/resourceGroups/{{group}}",
-                operation="resourceGroups.get",
-                action=f"{_SUBSCRIPTIONS}/resourceGroups/read",
-                handler=self.get_resource_group,
-                api_versions=_RESOURCE_VERSIONS,
-            ),
         ]
 
     async def endpoints(self, _: ArmCall) -> web.Response:
-        """Where everything of this cloud is: all that a client needs to know it."""
+        """The endpoints of this cloud, which `az cloud register` reads."""
         identity = self._identity
         return web.json_response(
             {
@@ -132,29 +99,16 @@ class SubscriptionService:
         """One page."""
         return self._links.page(call, map(self._subscription, self._directory.subscriptions()))
 
-    async def get_subscription(self, call: ArmCall) -> web.Response:
-        """One subscription."""
-        wanted = call.variables["subscription"]
-        subscription = find(self._directory.subscriptions(), wanted)
-        return web.json_response(self._subscription(subscription or wanted))
-
     async def list_resources(self, call: ArmCall) -> web.Response:
-        """One page of the resources of a subscription that the filter lets through."""
-        passes = _filter(call.query.get("$filter"))
+        """One page of the resources of a subscription, of one type with a filter."""
         resources = self._directory.resources(call.variables["subscription"])
-        return self._links.page(call, map(_resource, filter(passes, resources)))
-
-    async def list_resource_groups(self, call: ArmCall) -> web.Response:
-        """One page."""
-        subscription = call.variables["subscription"]
-        groups = self._directory.resource_groups(subscription)
-        return self._links.page(call, (_resource_group(subscription, group) for group in groups))
-
-    async def get_resource_group(self, call: ArmCall) -> web.Response:
-        """One resource group."""
-        subscription, wanted = call.variables["subscription"], call.variables["group"]
-        group = find(self._directory.resource_groups(subscription), wanted)
-        return web.json_response(_resource_group(subscription, group or wanted))
+        expression = call.query.get("$filter")
+        if expression is not None:
+            match = _FILTER.fullmatch(expression)
+            if match is None:
+                raise InvalidQueryParameter(f"The filter '{expression}' is not supported.")
+            resources = [each for each in resources if each.type.lower() == match[1].lower()]
+        return self._links.page(call, map(_resource, resources))
 
     def _subscription(self, subscription_id: str) -> Document:
         return {
@@ -182,23 +136,3 @@ def _resource(resource: Resource) -> Document:
         "sku": {"name": resource.sku, "tier": resource.sku},
         "tags": {},
     }
-
-
-def _resource_group(subscription_id: str, name: str) -> Document:
-    return {
-        "id": f"/subscriptions/{subscription_id}/resourceGroups/{name}",
-        "name": name,
-        "type": "Microsoft.Resources/resourceGroups",
-        "location": LOCATION,
-        "properties": {"provisioningState": "Succeeded"},
-    }
-
-
-def _filter(expression: str | None) -> Callable[[Resource], bool]:
-    if expression is None:
-        return lambda _: True
-    match = _FILTER.fullmatch(expression)
-    if match is None:
-        raise InvalidQueryParameter(f"The filter '{expression}' is not supported.")
-    value_of, wanted = _FILTERED_BY[match[1]], match[2].lower()
-    return lambda resource: value_of(resource).lower() == wanted

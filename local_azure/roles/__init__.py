@@ -1,4 +1,7 @@
-"""Role definitions: Azure's own that are of use here, and custom ones from files."""
+"""Role definitions and assignments, read from the files that infra/ deploys.
+
+Needed by: the tests of least privilege, which hold firstpull to the roles that it gets in Azure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that says which roles an app's identity is given, on what, and why."""
+"""The role assignments of the app, read from infra/roles.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _APP = "app"
 
 
 class _Entry(BaseModel):
-    """A built-in role by its name, or a custom one by its `file`, which lies beside this one."""
+    """A built-in role by its name, or a custom one by its `file` in the same folder."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -27,10 +27,10 @@ class _Entry(BaseModel):
 def assign_roles(
     access: Access, file: Path, *, principal_id: str, scopes: Mapping[str, str]
 ) -> None:
-    """Define Azure's roles and the custom ones, and give the principal those of the app.
+    """Define Azure's roles and the custom ones, and assign the app's roles to the principal.
 
-    `scopes` are the resource ids of what a role is given on; what is not among them does not
-    exist here. Raises InvalidRole, UnknownRole, and OSError where a file cannot be read.
+    `scopes`: the resource ids behind the file's `on`; entries with another `on` are skipped.
+    Raises InvalidRole, UnknownRole, and OSError where a file cannot be read.
     """
     access.define(*built_in_roles())
     assignments = []

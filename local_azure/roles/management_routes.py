@@ -1,4 +1,4 @@
-"""The management port's knobs for the roles that the app's identity is held to."""
+"""The management port's routes for the app's roles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LATEST = 100
 
 
 class RoleBody(Body):
-    """What a role gives, less what it leaves out."""
+    """The permissions of a role."""
 
     actions: tuple[str, ...] = ()
     not_actions: tuple[str, ...] = ()
@@ -36,14 +36,14 @@ class AssignmentsBody(Body):
 
 
 class RoleRoutes:
-    """Look at roles, define them, and give them to the app. `principal_id` is the app's."""
+    """Show, define and assign roles. `principal_id` is the app's."""
 
     def __init__(self, access: Access, *, principal_id: str) -> None:
         self._access = access
         self._principal_id = principal_id
 
     def table(self) -> list[web.RouteDef]:
-        """All of them."""
+        """All routes."""
         return [
             web.route("GET", "/roles", self.list),
             web.route("PUT", "/roles/{name}", self.define),

@@ -1,4 +1,4 @@
-"""Role definitions in JSON, as azure-cli takes them and as Azure publishes them."""
+"""Role definitions in JSON, in the formats of azure-cli and of Azure's documentation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BUILT_IN = Path(__file__).with_name("built_in.json")
 
 
 class InvalidRole(Exception):
-    """A file that holds no role definition."""
+    """A file without a valid role definition."""
 
 
 class _Permission(BaseModel):
-    # azure-cli takes the names in any case; they are read in lower case.
+    # azure-cli accepts the names in any case; `_lowered` makes them lower case.
     model_config = ConfigDict(strict=True, frozen=True)
 
     actions: list[str] = []
@@ -36,7 +36,7 @@ class _Permission(BaseModel):
 
 
 class _Role(_Permission):
-    """`name` is that of a custom role, and the id of a published one, whose name is `roleName`."""
+    """`name` is the name of a custom role, and the id of a published one, named by `roleName`."""
 
     name: str = ""
     rolename: str = ""
@@ -48,7 +48,7 @@ def parse_role(document: object) -> RoleDefinition:
     try:
         found = TypeAdapter(_Role).validate_python(_lowered(document))
     except ValidationError as error:
-        raise InvalidRole(f"this is no role definition: {error.errors()[0]['msg']}") from error
+        raise InvalidRole(f"this is not a role definition: {error.errors()[0]['msg']}") from error
     name = found.rolename or found.name
     if not name:
         raise InvalidRole("this role definition has no name")
@@ -61,16 +61,13 @@ def read_role(path: Path) -> RoleDefinition:
     try:
         return parse_role(json.loads(path.read_text()))
     except ValueError as error:
-        raise InvalidRole(f"{path} is no JSON") from error
+        raise InvalidRole(f"{path} is not JSON") from error
     except InvalidRole as error:
         raise InvalidRole(f"{path}: {error}") from error
 
 
 def built_in_roles() -> tuple[RoleDefinition, ...]:
-    """Azure's own: for secrets, IoT Hub's and storage's data, and telemetry; Owner and Reader.
-
-    They are as "Azure built-in roles" of learn.microsoft.com lists them.
-    """
+    """The roles of infra/roles.json, as "Azure built-in roles" of learn.microsoft.com has them."""
     return tuple(parse_role(document) for document in json.loads(_BUILT_IN.read_text()))
 
 

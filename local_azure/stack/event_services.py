@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from random import Random
 
 from aiohttp import ClientSession, TCPConnector
 
-from local_azure.event_grid import Courier, EventGrid, Topic, run_courier
+from local_azure.event_grid import Dispatcher, EventGrid, Topic, run_dispatcher
 from local_azure.event_grid.hub_events import publish_hub_events
 from local_azure.event_grid.vault_events import VaultEvents
 from local_azure.iot_hub.models import IotHub
 from local_azure.kernel import Kernel
+from local_azure.kernel.background import in_background
 from local_azure.key_vault.models import Vault
 from local_azure.provisioning import AllocationWebhook, ProvisioningService
 from local_azure.stack.options import (
@@ -40,11 +40,11 @@ async def run_event_grid(
     vault: Vault,
     vault_url: str,
     queue_connection_string: str,
-) -> AsyncIterator[Courier]:
-    """The stack's system topics with the subscriptions of its options, delivering."""
+) -> AsyncIterator[Dispatcher]:
+    """The system topics with the subscriptions of the options, with a running dispatcher."""
     grid = EventGrid(
         clock=kernel.clock,
-        # Its own, so that how deliveries happen to interleave changes nothing elsewhere.
+        # Its own random numbers: the order of deliveries must not change other services.
         random=Random(kernel.random.getrandbits(64)),  # noqa: S311 - chance, not secrets
         topic_ids=_TOPIC_IDS,
         settings=options.event_delivery,
@@ -58,30 +58,25 @@ async def run_event_grid(
         clock=kernel.clock,
         random=Random(kernel.random.getrandbits(64)),  # noqa: S311 - chance, not secrets
     )
-    async with run_courier(
+    async with run_dispatcher(
         grid,
         clock=kernel.clock,
         trust=kernel.certificates.client_context(),
         queue_connection_string=queue_connection_string,
-    ) as courier:
+    ) as dispatcher:
         for subscription in options.event_subscriptions:
-            await courier.subscribe(subscription)
-        looking = asyncio.create_task(vault_events.keep_looking())
-        try:
-            yield courier
-        finally:
-            looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+            await dispatcher.subscribe(subscription)
+        async with in_background(vault_events.keep_publishing()):
+            yield dispatcher
 
 
 @asynccontextmanager
 async def run_provisioning(
     kernel: Kernel, *, hub: IotHub, hub_host_name: str
 ) -> AsyncIterator[AllocationWebhook]:
-    """A provisioning service with the stack's hub linked to it, without enrollments."""
+    """A provisioning service with the stack's hub and no enrollments."""
     service = ProvisioningService(
-        clock=kernel.clock, random=kernel.random, hubs={hub_host_name: hub}
+        clock=kernel.clock, random=kernel.random, hub=hub, hub_host_name=hub_host_name
     )
     trust = kernel.certificates.client_context()
     async with ClientSession(connector=TCPConnector(ssl=trust)) as session:

@@ -15,7 +15,7 @@ from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
 from local_azure.container_registry.resource_ids import RegistryId
 from local_azure.container_registry.responses import ContainerRegistryService
-from local_azure.event_grid import Courier
+from local_azure.event_grid import Dispatcher
 from local_azure.event_grid.management_routes import EventGridRoutes
 from local_azure.identity.responses import PATH as IDENTITY_PATH
 from local_azure.identity.responses import create_identity_application
@@ -85,7 +85,7 @@ class Stack:
     hub: IotHub
     vault: Vault
     sites: Sites
-    events: Courier
+    events: Dispatcher
     provisioning: AllocationWebhook
     storage: AzuriteEndpoints = field(repr=False)
     storage_urls: StorageUrls

@@ -1,4 +1,4 @@
-"""Doors in front of a storage account, so that who comes with an identity needs roles on it."""
+"""The proxies of a storage account that check the roles of managed identities."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ from local_azure.stack.listeners import Listeners
 async def run_storage_gates(
     kernel: Kernel, storage: AzuriteEndpoints, *, address: str
 ) -> AsyncIterator[StorageUrls]:
-    """Where the account's services ask for roles: those that are held on the app's storage.
-
-    Whatever account it is, to the app it is the one that its roles are on.
-    """
+    """Proxies that check the roles on the app's storage account, in front of any account."""
     listeners = Listeners(address=address, certificates=kernel.certificates)
-    # Azurite's answers are passed on as they are, and no request waits for another one.
+    # Without a limit, so that no request waits for another one.
     connector = TCPConnector(ssl=kernel.certificates.client_context(), limit=0)
     async with ClientSession(connector=connector, auto_decompress=False) as session:
         try:

@@ -1,4 +1,4 @@
-"""Trouble between firstpull and its ports, at a call of the test's choice."""
+"""Faults between firstpull and its ports, at a call of the test's choice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALL = ("registries", "secrets", "hubs", *STORAGE)
 
 
 class Kind(StrEnum):
-    """What becomes of a call."""
+    """What happens to a call."""
 
     REFUSED = "refused before any effect"
     ANSWER_LOST = "took effect, and the answer was lost"
@@ -26,12 +26,12 @@ class Kind(StrEnum):
 
 
 class Crashed(BaseException):
-    """The process is dead: no code of it runs on, whatever it catches."""
+    """The process died: none of its code continues, whatever it catches."""
 
 
 @dataclass
 class Line:
-    """Counts the calls through it. The call of number `at`, from 1, goes wrong."""
+    """Counts calls. The one with the number `at`, from 1, fails."""
 
     kind: Kind
     at: int
@@ -40,23 +40,23 @@ class Line:
 
     @property
     def was_reached(self) -> bool:
-        """Whether there were calls enough for something to go wrong."""
+        """Whether there were enough calls for the fault."""
         return self.calls >= self.at
 
     async def call[**P](
         self, function: Callable[P, Coroutine[Any, Any, Any]], *args: P.args, **kwargs: P.kwargs
     ) -> Any:  # noqa: ANN401 - any port's
-        """One call. Answers do not reach a process that has died meanwhile."""
+        """One call. Answers do not reach a process that has died."""
         self._check_alive()
         self.calls += 1
-        goes_wrong = self.calls == self.at
-        if goes_wrong and self.kind is Kind.REFUSED:
+        fails = self.calls == self.at
+        if fails and self.kind is Kind.REFUSED:
             raise _unavailable()
         result = await function(*args, **kwargs)
-        if goes_wrong and self.kind is Kind.CRASH:
+        if fails and self.kind is Kind.CRASH:
             self.dead = True
         self._check_alive()
-        if goes_wrong:
+        if fails:
             raise _unavailable()
         return _through(self, result) if hasattr(result, "renew") else result
 
@@ -65,8 +65,8 @@ class Line:
             raise Crashed
 
 
-def troubled(ports: Ports, line: Line, names: tuple[str, ...]) -> Ports:
-    """These ports, those of `names` through the line."""
+def with_faults(ports: Ports, line: Line, names: tuple[str, ...]) -> Ports:
+    """These ports, with the calls to those of `names` through the line."""
     return replace(ports, **{name: _through(line, getattr(ports, name)) for name in names})
 
 

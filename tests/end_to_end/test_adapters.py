@@ -18,7 +18,13 @@ from pydantic import SecretStr
 
 from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
 from firstpull.adapters.storage import BlobSweeps, StorageServices, TableRecords
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, StoredSecret
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMapId,
+    Slot,
+    StoredSecret,
+)
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant, Intent
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
@@ -28,6 +34,7 @@ from firstpull.model.ports import ContainerRegistries, Query
 from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import Kind, Orphan, SweepReport
 from firstpull.model.transitions import new_record
+from firstpull.observability.log_events import LogEvent
 from local_azure.container_registry.models import Registry
 from local_azure.iot_hub.identities import DeviceStatus
 from local_azure.iot_hub.twins import TwinPatch
@@ -460,13 +467,13 @@ async def test_a_record_comes_back_with_its_history_however_long_both_are(
     storage: StorageServices,
 ) -> None:
     records = TableRecords(storage)
-    long = [entry("device.revoke.recorded", at=_NOW, by="ö" * 60, detail="ö" * 999)] * LENGTH
+    long = [entry(LogEvent.DEVICE_REVOKE_RECORDED, at=_NOW, by="ö" * 60, detail="ö" * 999)] * LENGTH
     sites = tuple(f"repository-{number:04}/{'x' * 40}" for number in range(400))
     record = _record("long", history=extended((), long))
     record = changed(record, intent=replace(record.spec.intent, repositories=sites))
     stored = await records.insert(record)
     assert await records.get(record.device) == stored
-    longer = replace(record, history=extended(record.history, [entry("last", at=_NOW)]))
+    longer = replace(record, history=extended(record.history, [entry(LogEvent.DEVICE_DRIFT_FOUND, at=_NOW)]))
     await records.replace(longer, etag=stored.etag)
     page = await records.page(Query(hub=record.device.hub))
     assert page.records == (longer,)
@@ -477,8 +484,8 @@ async def test_a_record_is_found_by_the_name_of_its_token(
     storage: StorageServices,
 ) -> None:
     records = TableRecords(storage)
-    one = _record("one", grant=_grant("fp-one"))  # noqa: S106 - names
-    other = _record("other", grant=_grant("fp-other"))  # noqa: S106 - names
+    one = _record("one", grant=_grant("fp-one"))
+    other = _record("other", grant=_grant("fp-other"))
     nameless = _record("nameless")
     for record in (one, other, nameless):
         await records.insert(record)

@@ -213,9 +213,9 @@ async def test_the_scope_map_goes_when_nothing_has_referred_to_it_for_a_day(
 ) -> None:
     await case.revoke(subject.device_id)
     noted = await case.application.sweeper.run()
-    assert [*noted.scope_maps_unreferenced] == [
+    assert [str(each) for each in noted.scope_maps_unreferenced] == [
         f"{stack.registry_id}/scopeMaps/{subject.scope_map}"
-    ]
+    ], noted
     (since,) = noted.scope_maps_unreferenced.values()
     case.firstpull.clock.advance_to(since + SCOPE_MAP_REST)
     done = await case.application.sweeper.run()

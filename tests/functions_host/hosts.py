@@ -1,21 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-from azure.core.exceptions import ResourceNotFoundError
+import aiohttp
 from azure.storage.blob.aio import BlobServiceClient
-from azure.storage.queue.aio import QueueClient, QueueServiceClient
+from azure.storage.queue.aio import QueueServiceClient
 
 from local_azure.azurite import AzuriteEndpoints
 
@@ -29,14 +27,14 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Storage:
-    """The session's Azurite and what a client of it has to trust."""
+    """The session's Azurite, and the authority that its clients have to trust."""
 
     endpoints: AzuriteEndpoints
     ca_file: str
 
     @property
     def settings(self) -> dict[str, str]:
-        """The app settings of a host that keeps its own state here."""
+        """The app settings of a host that keeps its state here."""
         return {
             "AzureWebJobsStorage": self.endpoints.connection_string,
             "SSL_CERT_FILE": self.ca_file,
@@ -58,13 +56,18 @@ class RunningHost:
     """A functions host in a process of its own."""
 
     process: asyncio.subprocess.Process
-    ready: dict[str, Any]
+    address: str
 
     def url(self, path: str) -> str:
-        return f"{self.ready['listening']}{path}"
+        return f"{self.address}{path}"
+
+    async def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """The JSON that a GET answers."""
+        async with aiohttp.ClientSession() as client, client.get(self.url(path)) as response:
+            return json.loads(await response.text())
 
     async def end(self) -> tuple[int, str]:
-        """The exit code after SIGTERM, and what stood in the log."""
+        """The exit code after SIGTERM, and the log."""
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         _, log = await self.process.communicate()
@@ -73,49 +76,37 @@ class RunningHost:
 
 
 async def spawn_host(
-    app: str, settings: dict[str, str], *arguments: str
+    folder: Path, settings: dict[str, str], *arguments: str
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local_azure.functions_host", "--port", "0"),
-        *("--app-dir", str(APPS / app), *arguments),
+        *("--app-dir", str(folder), *arguments),
         env=os.environ | KEYS | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def start_host(app: str, settings: dict[str, str], *arguments: str) -> RunningHost:
-    process = await spawn_host(app, settings, *arguments)
-    assert process.stdout is not None
-    line = await process.stdout.readline()
-    if not line:
-        _, log = await process.communicate()
-        raise AssertionError(f"the host did not start: {log.decode()}")
-    return RunningHost(process, json.loads(line))
-
-
 @asynccontextmanager
 async def host_running(
     app: str, settings: dict[str, str], *arguments: str
 ) -> AsyncIterator[RunningHost]:
-    host = await start_host(app, settings, *arguments)
+    process = await spawn_host(APPS / app, settings, *arguments)
     try:
-        yield host
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        if not line:
+            _, log = await process.communicate()
+            raise AssertionError(f"the host did not start: {log.decode()}")
+        yield RunningHost(process, json.loads(line)["listening"])
     finally:
-        if host.process.returncode is None:
-            host.process.kill()
-        await host.process.communicate()
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
-async def take(queue: QueueClient, *, decoded: bool = True) -> str:
-    """The next message, waited for, and removed."""
-    for _ in range(500):
-        try:
-            message = await queue.receive_message()
-        except ResourceNotFoundError:
-            message = None
-        if message is not None:
-            await queue.delete_message(message)
-            return base64.b64decode(message.content).decode() if decoded else message.content
-        await asyncio.sleep(0.02)
-    pytest.fail(f"nothing came to {queue.queue_name}")
+async def until(holds: Callable[[], Awaitable[object]]) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(60):
+        while not await holds():  # noqa: ASYNC110 - another process changes it
+            await asyncio.sleep(0.02)

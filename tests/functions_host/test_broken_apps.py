@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,22 +11,32 @@ from local_azure.functions_host.worker import AppRejected, Binding, Function
 
 from .hosts import APPS, spawn_host
 
+HTTP = Binding("req", "httpTrigger", {})
+UNBOUND_PARAMETER = """
+import azure.functions as func
+app = func.FunctionApp()
+@app.route("hello")
+def hello(req: func.HttpRequest, database: str) -> func.HttpResponse: ...
+"""
 
-@pytest.mark.parametrize(
-    ("app", "diagnosis"),
-    [
-        ("unbound_parameter", "{'database'}"),
-        ("plain_output", "not a subclass of azure.functions.Out"),
-        ("two_apps", "More than one FunctionApp"),
-        ("queues", "set Orders to a connection string or Orders__queueServiceUri"),
-    ],
-)
-async def test_a_wrong_app_ends_the_host_with_the_reason(app: str, diagnosis: str) -> None:
-    process = await spawn_host(app, {})
+
+async def test_an_app_that_the_worker_rejects_ends_the_host_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "function_app.py").write_text(UNBOUND_PARAMETER)
+    (tmp_path / "host.json").write_text((APPS / "web" / "host.json").read_text())
+    await expect_refusal(tmp_path, "{'database'}")
+
+
+async def test_an_app_without_its_storage_ends_the_host_with_the_settings_name() -> None:
+    await expect_refusal(APPS / "queues", "set AzureWebJobsStorage to a connection string, or")
+
+
+async def expect_refusal(folder: Path, reason: str) -> None:
+    process = await spawn_host(folder, {})
     printed, log = await process.communicate()
-    assert process.returncode == 1
-    assert printed == b""
-    assert diagnosis in log.decode()
+    assert (process.returncode, printed) == (1, b"")
+    assert reason in log.decode()
 
 
 @pytest.mark.parametrize(
@@ -48,9 +59,14 @@ def test_wrong_arguments_are_refused_with_the_reason(
     assert reason in capsys.readouterr().err
 
 
-def test_a_binding_that_this_host_does_not_serve_is_refused() -> None:
-    trigger = Binding("req", "httpTrigger", {"direction": "IN"})
-    picture = Binding("picture", "blob", {"direction": "IN"})
-    function = Function("show", "1", (trigger, picture), has_retry_policy=False)
-    with pytest.raises(AppRejected, match="show uses blob"):
-        check_served(function)
+@pytest.mark.parametrize(
+    ("binding", "reason"),
+    [
+        (Binding("picture", "blob", {}), "show uses blob"),
+        (Binding("message", "queueTrigger", {"connection": "Orders"}), "the connection Orders"),
+        (Binding("message", "queueTrigger", {"queueName": "%QUEUE%"}), "a placeholder"),
+    ],
+)
+def test_a_binding_that_is_not_served_is_refused(binding: Binding, reason: str) -> None:
+    with pytest.raises(AppRejected, match=reason):
+        check_served(Function("show", "1", (HTTP, binding)))

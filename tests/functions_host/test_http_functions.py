@@ -13,7 +13,7 @@ OFF = {"AzureWebJobs__switched_off__Disabled": "true"}
 
 @pytest.fixture(scope="module")
 async def host() -> AsyncIterator[RunningHost]:
-    async with host_running("web", OFF, "--instance-id", "first") as running:
+    async with host_running("web", OFF) as running:
         yield running
 
 
@@ -35,15 +35,6 @@ async def call(
         return response.status, await response.read()
 
 
-async def test_the_ready_line_lists_functions_with_their_routes(host: RunningHost) -> None:
-    assert {
-        "name": "device",
-        "trigger": "httpTrigger",
-        "route": "/v1/devices/{deviceId}",
-        "methods": ["GET", "PUT"],
-    } in host.ready["functions"]
-
-
 async def test_a_function_receives_the_request_as_it_was_sent(
     host: RunningHost, client: aiohttp.ClientSession
 ) -> None:
@@ -59,21 +50,12 @@ async def test_a_function_receives_the_request_as_it_was_sent(
     assert seen["body"] == "körper"
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "function"),
-    [
-        ("GET", "/v1/devices/mine", "my_device"),
-        ("PUT", "/v1/devices/mine", "device"),
-        ("PATCH", "/v1/numbers/7", "number"),
-        ("GET", "/v1/numbers/7/more", "number"),
-        ("GET", "/v1/files/a/b", "file"),
-    ],
-)
 async def test_a_request_reaches_the_most_literal_route_that_takes_its_method(
-    host: RunningHost, client: aiohttp.ClientSession, method: str, path: str, function: str
+    host: RunningHost, client: aiohttp.ClientSession
 ) -> None:
-    async with client.request(method, host.url(path)) as response:
-        assert (await response.json())["function"] == function
+    for method, function in (("GET", "my_device"), ("PUT", "device")):
+        async with client.request(method, host.url("/v1/devices/mine")) as response:
+            assert (await response.json())["function"] == function
 
 
 @pytest.mark.parametrize(
@@ -83,7 +65,6 @@ async def test_a_request_reaches_the_most_literal_route_that_takes_its_method(
         ("GET", "/v1/unknown"),
         ("GET", "/api/devices/mine"),
         ("DELETE", "/v1/devices/mine"),
-        ("GET", "/v1/numbers/x"),
         ("GET", "/v1/off"),
     ],
 )
@@ -103,10 +84,9 @@ async def test_what_no_function_serves_is_404_without_a_body(
         ("/v1/keyed", "key-of-the-master", 200),
         ("/v1/guarded", "key-of-functions", 401),
         ("/v1/guarded", "key-of-the-master", 200),
-        ("/v1/devices/mine", "wrong", 404),
     ],
 )
-async def test_a_function_opens_to_the_keys_of_its_level(
+async def test_a_function_needs_a_key_of_its_level(
     host: RunningHost, client: aiohttp.ClientSession, path: str, key: str | None, status: int
 ) -> None:
     headers = {} if key is None else {"x-functions-key": key}
@@ -117,55 +97,37 @@ async def test_a_function_opens_to_the_keys_of_its_level(
     assert status == 200 or body == b""
 
 
-async def test_an_answer_leaves_with_its_status_headers_cookies_and_bytes(
+async def test_an_answer_has_the_status_headers_and_bytes_of_the_function(
     host: RunningHost, client: aiohttp.ClientSession
 ) -> None:
     async with client.get(host.url("/v1/answers/created")) as response:
         assert response.status == 201
         assert response.headers["Location"] == "/elsewhere"
-        assert response.cookies["a"].value == "b"
-        assert response.cookies["a"]["samesite"] == "Lax"
-        assert response.cookies["a"]["httponly"]
         assert await response.read() == b"\x00\xff"
 
 
-async def test_a_returned_text_is_answered_as_plain_text(
-    host: RunningHost, client: aiohttp.ClientSession
-) -> None:
-    async with client.get(host.url("/v1/text")) as response:
-        assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert await response.text() == "instance first"
-
-
-@pytest.mark.parametrize("kind", ["unknown", "no-number"])
-async def test_a_failure_is_500_without_a_body(
+@pytest.mark.parametrize("kind", ["unknown", "no-number", "nothing"])
+async def test_a_failure_or_what_is_no_http_answer_is_500_without_a_body(
     host: RunningHost, client: aiohttp.ClientSession, kind: str
 ) -> None:
     assert await call(client, host.url(f"/v1/answers/{kind}")) == (500, b"")
 
 
-async def test_the_log_names_the_failure_its_stack_and_what_the_app_logged(
+async def test_a_running_invocation_ends_before_the_host_which_has_logged_failures(
     client: aiohttp.ClientSession,
 ) -> None:
     async with host_running("web", {}) as host:
         await call(client, host.url("/v1/answers/unknown"))
+        answer = asyncio.create_task(call(client, host.url("/v1/slow")))
+        assert host.process.stdout is not None
+        assert await host.process.stdout.readline() == b"slow began\n"
         code, log = await host.end()
-    assert code == 0
+        assert (code, await answer) == (0, (200, b"done"))
+    assert 'serves {"name": "device", "trigger": "httpTrigger", "route": "/v1/devices/' in log
     assert "WARNING my.app: about to fail" in log
     assert "answer failed: LookupError: nothing of that kind" in log
     assert 'raise LookupError("nothing of that kind")' in log
     assert "key-of-functions" not in log
-
-
-async def test_a_running_invocation_ends_before_the_host_does(
-    client: aiohttp.ClientSession,
-) -> None:
-    async with host_running("web", {}) as host:
-        answer = asyncio.create_task(call(client, host.url("/v1/slow")))
-        assert host.process.stdout is not None
-        assert await host.process.stdout.readline() == b"slow began\n"
-        code, _ = await host.end()
-        assert (code, await answer) == (0, (200, b"done"))
 
 
 async def test_a_host_whose_invocation_outlasts_the_grace_time_ends_anyway(
@@ -175,7 +137,6 @@ async def test_a_host_whose_invocation_outlasts_the_grace_time_ends_anyway(
         answer = asyncio.create_task(call(client, host.url("/v1/slow")))
         assert host.process.stdout is not None
         assert await host.process.stdout.readline() == b"slow began\n"
-        code, _ = await host.end()
-        assert code == 0
+        assert (await host.end())[0] == 0
         with pytest.raises(aiohttp.ClientError):
             await answer

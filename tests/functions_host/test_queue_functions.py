@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import Self, cast
+from typing import Any, Self, cast
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -19,15 +17,19 @@ from local_azure.functions_host import queue_listener
 from local_azure.functions_host.host_json import QueueOptions
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.protos import TypedData
-from local_azure.functions_host.queue_listener import QueueListener
-from local_azure.functions_host.queue_messages import messages
+from local_azure.functions_host.queue_listener import PollingInterval, QueueListener
 from local_azure.functions_host.worker import Failed, Function, Succeeded
 from local_azure.kernel import Kernel
 
-from .hosts import RunningHost, Storage, host_running, take
+from .hosts import Storage, host_running, until
 
-FUNCTION = Function(name="work", id="1", bindings=(), has_retry_policy=False)
-QUICK = QueueOptions.model_validate({"maxPollingInterval": timedelta(milliseconds=100)})
+FUNCTION = Function(name="work", id="1", bindings=())
+FAILED = Failed("ValueError: no", "")
+
+
+def options(**given: object) -> QueueOptions:
+    quick = {"maxPollingInterval": timedelta(milliseconds=100), "messageEncoding": "none"}
+    return QueueOptions.model_validate(quick | given)
 
 
 @pytest.fixture(scope="module")
@@ -36,91 +38,53 @@ async def queues(storage: Storage) -> AsyncIterator[QueueServiceClient]:
         yield service
 
 
-@pytest.fixture(scope="module")
-async def host(storage: Storage) -> AsyncIterator[RunningHost]:
-    settings = {
-        "ORDERS_QUEUE": "orders",
-        "Orders": storage.endpoints.connection_string,
-        "SSL_CERT_FILE": storage.ca_file,
-    }
-    async with host_running("queues", settings) as running:
-        yield running
-
-
 async def send(queue: QueueClient, text: str) -> None:
-    encoded = base64.b64encode(text.encode()).decode()
-    for _ in range(200):
+    """Send to a queue that the host creates."""
+
+    async def sent() -> bool:
         try:
-            await queue.send_message(encoded)
-        except ResourceNotFoundError:  # the host makes its queues as it starts
-            await asyncio.sleep(0.02)
-        else:
-            return
-    pytest.fail(f"{queue.queue_name} was not made")
+            await queue.send_message(text)
+        except ResourceNotFoundError:
+            return False
+        return True
+
+    await until(sent)
 
 
-@pytest.mark.usefixtures("host")
-async def test_a_message_runs_its_function_once_and_is_deleted(
-    queues: QueueServiceClient,
+async def is_empty(queue: QueueClient) -> bool:
+    return (await queue.get_queue_properties()).approximate_message_count == 0
+
+
+async def received(queue: QueueClient) -> list[Any]:
+    """The texts of the messages that are visible."""
+    try:
+        return [message.content async for message in queue.receive_messages()]
+    except ResourceNotFoundError:
+        return []
+
+
+async def test_a_message_runs_its_function_once_or_moves_to_the_poison_queue_after_three_failures(
+    storage: Storage, queues: QueueServiceClient
 ) -> None:
     orders = queues.get_queue_client("orders")
-    await send(orders, "größe 1")
-    seen = json.loads(await take(queues.get_queue_client("orders-seen")))
-    assert seen["content"] == "größe 1"
-    assert seen["attempts"] == 1
-    assert seen["hidden_seconds"] == pytest.approx(600, abs=5)
-    assert (seen["expires"], seen["receipt"], bool(seen["id"])) == (True, True, True)
-    await no_message_left(orders)
-
-
-@pytest.mark.usefixtures("host")
-async def test_a_message_that_fails_three_times_moves_to_the_poison_queue(
-    queues: QueueServiceClient,
-) -> None:
-    orders = queues.get_queue_client("orders")
-    await send(orders, "fail please")
-    assert await take(queues.get_queue_client("orders-poison")) == "fail please"
-    await no_message_left(orders)
-
-
-@pytest.mark.usefixtures("host")
-async def test_a_message_that_is_no_base64_moves_to_the_poison_queue_as_it_is(
-    queues: QueueServiceClient,
-) -> None:
-    await queues.get_queue_client("orders").send_message("{plain text}")
-    poison = queues.get_queue_client("orders-poison")
-    assert await take(poison, decoded=False) == "{plain text}"
-
-
-async def test_a_list_set_as_output_becomes_one_message_each_and_a_return_value_one(
-    host: RunningHost, queues: QueueServiceClient
-) -> None:
-    async with (
-        aiohttp.ClientSession() as client,
-        client.post(host.url("/api/many"), json=["a", "b"]) as response,
-    ):
-        assert response.status == 202
-    seen = queues.get_queue_client("orders-seen")
-    assert {await take(seen), await take(seen)} == {"forwarded a", "forwarded b"}
-
-
-@pytest.mark.parametrize(
-    ("value", "texts"),
-    [
-        (TypedData(string="ä"), ["ä"]),
-        (TypedData(bytes=b"a"), ["a"]),
-        (TypedData(json='["a", {"b": 1}]'), ["a", '{"b": 1}']),
-        (TypedData(json='{"b": 1}'), ['{"b": 1}']),
-        (TypedData(json="[]"), []),
-        (TypedData(json="null"), []),
-    ],
-)
-def test_what_an_output_value_writes(value: TypedData, texts: list[str]) -> None:
-    assert messages(value) == [text.encode() for text in texts]
+    async with host_running("queues", storage.settings) as host:
+        await send(orders, "größe 1")
+        await until(lambda: host.get("/api/seen"))
+        (seen,) = await host.get("/api/seen")
+        assert (seen["content"], seen["attempts"]) == ("größe 1", 1)
+        assert seen["hidden_seconds"] == pytest.approx(600, abs=5)
+        assert (seen["expires"], seen["receipt"], bool(seen["id"])) == (True, True, True)
+        await send(orders, "fail please")
+        poison = queues.get_queue_client("orders-poison")
+        found: list[str] = []
+        while not found:
+            found = await received(poison)
+        assert found == ["fail please"]
+        await until(lambda: is_empty(orders))
 
 
 class ScriptedInvoker:
-    """Stands for the app: does what it is told, and remembers the messages."""
+    """Stands for the app: returns what it is told to, and records the attempts."""
 
     def __init__(self, *results: Succeeded | Failed, seconds: float = 0.0) -> None:
         self._results = list(results)
@@ -137,29 +101,29 @@ class ScriptedInvoker:
         self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(self._seconds)
         self._at_once -= 1
-        return self._results.pop(0) if self._results else Succeeded({})
+        return self._results.pop(0) if self._results else Succeeded()
 
 
 class Listening:
-    """A listener at work within the test's own process."""
+    """A listener within the test's own process."""
 
     def __init__(
         self,
         service: QueueServiceClient,
         name: str,
         invoker: ScriptedInvoker,
-        options: QueueOptions = QUICK,
+        **given: object,
     ) -> None:
         self.queue = service.get_queue_client(name)
-        self.running = RunningTasks()
+        self._running = RunningTasks()
         self._stopping = asyncio.Event()
         self._listener = QueueListener(
             function=FUNCTION,
             queue_name=name,
             service=service,
-            options=options,
+            options=options(**given),
             invoker=cast("Invoker", invoker),
-            running=self.running,
+            running=self._running,
             random=Random(1),  # noqa: S311 - chance, not secrets
         )
 
@@ -170,95 +134,74 @@ class Listening:
     async def __aexit__(self, *_exception: object) -> None:
         self._stopping.set()
         await self._task
-        assert await self.running.drain(10)
+        assert await self._running.drain(60)
+
+    async def work_off(self, text: str) -> None:
+        """Send a message and wait until it is deleted."""
+        await send(self.queue, text)
+        await until(lambda: is_empty(self.queue))
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail("it did not come about")
-
-
-async def no_message_left(queue: QueueClient) -> None:
-    for _ in range(200):
-        properties = await queue.get_queue_properties()
-        if properties.approximate_message_count == 0:
-            return
-        await asyncio.sleep(0.02)
-    pytest.fail(f"{queue.queue_name} is not empty")
-
-
-async def test_a_failed_message_comes_back_after_the_visibility_timeout(
+async def test_a_failed_message_is_retried_after_the_visibility_timeout(
     queues: QueueServiceClient,
 ) -> None:
-    invoker = ScriptedInvoker(Failed("ValueError: no", ""))
-    options = QUICK.model_copy(update={"visibility_timeout": timedelta(seconds=1)})
-    async with Listening(queues, "come-back", invoker, options) as listening:
-        await send(listening.queue, "x")
-        await no_message_left(listening.queue)
+    invoker = ScriptedInvoker(FAILED)
+    timeout = {"visibilityTimeout": timedelta(seconds=1)}
+    async with Listening(queues, "come-back", invoker, **timeout) as listening:
+        await listening.work_off("x")
     assert invoker.attempts == [1, 2]
 
 
 async def test_a_function_that_runs_longer_than_the_invisibility_keeps_its_message(
     queues: QueueServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_listener, "_INVISIBLE", timedelta(seconds=1))
-    invoker = ScriptedInvoker(seconds=1.4)
+    monkeypatch.setattr(queue_listener, "_INVISIBLE", timedelta(seconds=2))
+    invoker = ScriptedInvoker(seconds=2.4)
     async with Listening(queues, "long-work", invoker) as listening:
-        await send(listening.queue, "x")
-        await no_message_left(listening.queue)
+        await listening.work_off("x")
     assert invoker.attempts == [1]
 
 
-async def test_no_more_messages_are_in_work_than_a_batch_and_the_threshold(
+async def test_no_more_messages_are_under_way_than_a_batch_and_the_threshold(
     queues: QueueServiceClient,
 ) -> None:
     invoker = ScriptedInvoker(seconds=0.05)
-    options = QUICK.model_copy(update={"batch_size": 2, "new_batch_threshold": 1})
-    async with Listening(queues, "crowd", invoker, options) as listening:
+    limits = {"batchSize": 2, "newBatchThreshold": 1}
+    async with Listening(queues, "crowd", invoker, **limits) as listening:
         for _ in range(9):
             await send(listening.queue, "x")
-        await no_message_left(listening.queue)
+        await until(lambda: is_empty(listening.queue))
     assert len(invoker.attempts) == 9
     assert invoker.most_at_once <= 3
 
 
-async def test_a_queue_that_is_deleted_under_the_listener_is_made_again(
+async def test_a_deleted_queue_is_created_again_and_an_empty_message_is_a_message(
     queues: QueueServiceClient,
 ) -> None:
     invoker = ScriptedInvoker()
     async with Listening(queues, "deleted", invoker) as listening:
-        await send(listening.queue, "x")
-        await no_message_left(listening.queue)
+        await listening.work_off("")
         await listening.queue.delete_queue()
-        await send(listening.queue, "y")
-        await no_message_left(listening.queue)
+        await listening.work_off("y")
     assert invoker.attempts == [1, 1]
-
-
-async def test_a_message_without_text_is_a_message(queues: QueueServiceClient) -> None:
-    invoker = ScriptedInvoker()
-    async with Listening(queues, "silence", invoker) as listening:
-        await send(listening.queue, "")
-        await no_message_left(listening.queue)
-    assert invoker.attempts == [1]
 
 
 async def test_a_failed_message_of_a_poison_queue_stays_invisible(
     queues: QueueServiceClient,
 ) -> None:
-    invoker = ScriptedInvoker(Failed("ValueError: no", ""))
+    invoker = ScriptedInvoker(FAILED)
     async with Listening(queues, "dead-poison", invoker) as listening:
         await send(listening.queue, "x")
-        await until(lambda: len(invoker.attempts) == 1)
-    assert await listening.queue.receive_message() is None
-    properties = await listening.queue.get_queue_properties()
-    assert properties.approximate_message_count == 1
+
+        async def tried() -> bool:
+            return len(invoker.attempts) == 1
+
+        await until(tried)
+    assert await received(listening.queue) == []
+    assert not await is_empty(listening.queue)
 
 
-async def test_a_storage_that_is_away_for_a_while_does_not_stop_the_listener(
+async def test_a_storage_that_does_not_answer_for_a_while_does_not_stop_the_listener(
     storage: Storage,
 ) -> None:
     refusals = 3
@@ -268,6 +211,9 @@ async def test_a_storage_that_is_away_for_a_while_does_not_stop_the_listener(
         if refusals:
             refusals -= 1
             raise ServiceRequestError("away")
+
+    async def over() -> bool:
+        return refusals == 0
 
     invoker = ScriptedInvoker()
     async with (
@@ -279,40 +225,47 @@ async def test_a_storage_that_is_away_for_a_while_does_not_stop_the_listener(
         ) as service,
         Listening(service, "away", invoker) as listening,
     ):
-        await until(lambda: refusals == 0)
-        await send(listening.queue, "x")
-        await no_message_left(listening.queue)
+        await until(over)
+        await listening.work_off("x")
     assert invoker.attempts == [1]
 
 
-async def test_a_connection_may_be_a_managed_identity(
+async def test_storage_may_be_reached_with_a_managed_identity(
     storage: Storage, queues: QueueServiceClient
 ) -> None:
     tokens = Kernel.create(seed=1, addresses=("127.0.0.1",)).tokens
 
-    async def give_token(request: web.Request) -> web.Response:
+    async def issue(request: web.Request) -> web.Response:
+        resource = request.query["resource"]
         token = tokens.issue(
             issuer="https://sts.windows.net/11111111-2222-3333-4444-555555555555/",
-            audience=request.query["resource"],
+            audience=resource,
             lifetime=timedelta(hours=1),
             claims={},
         )
         expires = int((datetime.now(UTC) + timedelta(hours=1)).timestamp())
         answer = {"access_token": token, "expires_on": str(expires), "token_type": "Bearer"}
-        return web.json_response(answer | {"resource": request.query["resource"]})
+        return web.json_response(answer | {"resource": resource})
 
     identity = web.Application()
-    identity.router.add_get("/msi/token", give_token)
+    identity.router.add_get("/msi/token", issue)
     async with TestServer(identity) as server:
         settings = {
             "IDENTITY_ENDPOINT": str(server.make_url("/msi/token")),
             "IDENTITY_HEADER": "x",
-            "ORDERS_QUEUE": "by-identity",
-            "Orders__queueServiceUri": storage.endpoints.queue_url,
-            "Orders__credential": "managedidentity",
+            "AzureWebJobsStorage__queueServiceUri": storage.endpoints.queue_url,
             "SSL_CERT_FILE": storage.ca_file,
         }
-        async with host_running("queues", settings):
-            await send(queues.get_queue_client("by-identity"), "fail as well")
-            poison = queues.get_queue_client("by-identity-poison")
-            assert await take(poison) == "fail as well"
+        async with host_running("queues", settings) as host:
+            await send(queues.get_queue_client("orders"), "by identity")
+            await until(lambda: host.get("/api/seen"))
+
+
+def test_polling_an_empty_queue_slows_down_to_the_longest_interval() -> None:
+    polling = PollingInterval(most=timedelta(seconds=2), random=Random(1))  # noqa: S311 - chance
+    pauses = [polling.next_seconds() for _ in range(8)]
+    assert 0.08 <= pauses[0] <= 0.12
+    assert 0.16 <= pauses[1] <= 0.24
+    assert all(1.6 <= pause <= 2 for pause in pauses[6:])
+    polling.reset()
+    assert polling.next_seconds() <= 0.12

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from random import Random
 
 import pytest
 
-from local_azure.functions_host.queue_listener import PollingInterval
 from local_azure.functions_host.timers import InvalidSchedule, Schedule
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)  # a Monday
@@ -42,13 +40,3 @@ def test_what_is_no_ncrontab_expression_is_refused(expression: str) -> None:
 def test_a_schedule_within_the_minute_is_frequent() -> None:
     assert Schedule("*/30 * * * * *").is_frequent(NOON)
     assert not Schedule("0 * * * * *").is_frequent(NOON)
-
-
-def test_polling_an_empty_queue_slows_down_to_the_longest_interval() -> None:
-    polling = PollingInterval(most=timedelta(seconds=2), random=Random(1))  # noqa: S311
-    pauses = [polling.next_seconds() for _ in range(8)]
-    assert 0.08 <= pauses[0] <= 0.12
-    assert 0.16 <= pauses[1] <= 0.24
-    assert all(1.6 <= pause <= 2 for pause in pauses[6:])
-    polling.reset()
-    assert polling.next_seconds() <= 0.12

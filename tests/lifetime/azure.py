@@ -41,17 +41,17 @@ CAPACITY = {
     )
 }
 """The connected registries, and how many clients each takes by firstpull's policy."""
-PLACES = tuple(CAPACITY)
+REFS = tuple(CAPACITY)
 SERVICE_LIMIT = 5
-"""What the service itself takes: more, so that it does not keep firstpull's promise for it."""
+"""How many clients the service takes: more, so that firstpull has to keep its promise itself."""
 SITES = {"plant": ("plantone", "planttwo"), "coast": ("planttwo", "portone")}
 HAND_MADE = "hand-"
-"""How the names of tokens begin that may be adopted."""
+"""The prefix of tokens that may be adopted."""
 
 
 def ref_of(connected_registry: str) -> ConnectedRegistryRef:
-    """The place of a connected registry; their names differ here."""
-    return next(p for p in PLACES if p.name == connected_registry)
+    """The connected registry of a name; no two have the same name here."""
+    return next(p for p in REFS if p.name == connected_registry)
 
 
 def make_policy() -> Policy:
@@ -98,7 +98,7 @@ class Azure:
                 repositories=["plant/*"],
                 override=SyncOverride(every_seconds=None),
             )
-            for ref in PLACES
+            for ref in REFS
         }
         self.vault = Vault(clock=time, random=chance)
         self.hub = IotHub(
@@ -131,7 +131,7 @@ class Azure:
             return None
 
     def entries(self, device_id: str) -> Iterator[tuple[ConnectedRegistryRef, dict[str, Any]]]:
-        """What the twin of a device holds for connected registries; nothing without a twin."""
+        """The entries of a device's twin, by connected registry; none without a twin."""
         if self.identity(device_id) is None:
             return
         found = entries_below(self.hub.twin(device_id).desired.values)
@@ -139,10 +139,10 @@ class Azure:
             yield ref_of(key), entry
 
     def state(self) -> object:
-        """Everything that firstpull could write, to be compared."""
+        """Everything in Azure that firstpull could write, for a comparison."""
         return (
             [(r.tokens(), r.scope_maps()) for r in self._registries.values()],
-            [self.clients(ref) for ref in PLACES],
+            [self.clients(ref) for ref in REFS],
             [self.vault.list_versions(name) for name in self.vault.list_secrets()],
             [(i, self.hub.twin(i.device_id).desired) for i in self.hub.devices()],
         )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from itertools import count
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from local_azure.container_registry.passwords import PASSWORD_NAMES, PasswordName
@@ -18,7 +18,6 @@ from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.key_vault.exceptions import KeyVaultError
 from local_azure.key_vault.models import Properties
 from local_azure.resource_manager.exceptions import ArmError
-from tests.firstpull.records import grant_of
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.lifetime.azure import HAND_MADE, Azure
 from tests.lifetime.device import Device, Login
@@ -27,34 +26,34 @@ from tests.lifetime.watch import Watch
 _OTHERS = "somebody"
 _ACTIVATION = timedelta(seconds=2)
 _VALIDITY = timedelta(days=60)
-"""Of a password that somebody makes anew. Who gives it no end has to delete it, too."""
+"""Of a password that somebody generates. Nobody leaves one without an expiry."""
 
 
-class ToList(Enum):
+class ListChange(Enum):
     """What somebody does to a list of clients."""
 
-    ADDS_A_TOKEN = "adds a token"  # noqa: S105 - what somebody does
-    TAKES_ONE_OFF = "takes one off"
-    CLEARS_IT = "clears it"
-    KEEPS_ONLY_THEIRS = "keeps only theirs"
+    ADD_TOKEN = "add a token"  # noqa: S105 - what somebody does
+    REMOVE_ONE = "remove one"
+    CLEAR = "clear"
+    KEEP_ONLY_THEIRS = "keep only theirs"
 
 
-class ToDevice(Enum):
+class DeviceChange(Enum):
     """What somebody does to what a device has."""
 
-    DELETES_THE_TOKEN = "deletes the token"  # noqa: S105 - what somebody does
-    DISABLES_THE_TOKEN = "disables the token"  # noqa: S105 - what somebody does
-    GIVES_IT_ANOTHER_SCOPE_MAP = "gives it another scope map"
-    EDITS_THE_SCOPE_MAP = "edits the scope map"
-    MAKES_A_PASSWORD = "makes password1 anew"  # noqa: S105 - what somebody does
-    MAKES_BOTH_PASSWORDS = "makes both passwords anew"
-    DELETES_THE_PASSWORDS = "deletes the passwords"
-    DISABLES_THE_SECRET = "disables the secret"  # noqa: S105 - what somebody does
-    DELETES_THE_SECRET = "deletes the secret"  # noqa: S105 - what somebody does
-    PURGES_THE_SECRET = "purges the secret"  # noqa: S105 - what somebody does
-    EDITS_THE_ADDRESS = "edits the address"
-    EDITS_THE_PASSWORD = "edits the password"  # noqa: S105 - what somebody does
-    REMOVES_THE_ENTRY = "removes the entry"
+    DELETE_TOKEN = "delete the token"  # noqa: S105 - what somebody does
+    DISABLE_TOKEN = "disable the token"  # noqa: S105 - what somebody does
+    CHANGE_SCOPE_MAP = "give the token another scope map"
+    EDIT_SCOPE_MAP = "edit the scope map"
+    GENERATE_PASSWORD = "generate password1"  # noqa: S105 - what somebody does
+    GENERATE_BOTH_PASSWORDS = "generate both passwords"
+    DELETE_PASSWORDS = "delete the passwords"
+    DISABLE_SECRET = "disable the secret"  # noqa: S105 - what somebody does
+    DELETE_SECRET = "delete the secret"  # noqa: S105 - what somebody does
+    PURGE_SECRET = "purge the secret"  # noqa: S105 - what somebody does
+    EDIT_ADDRESS = "edit the address"
+    EDIT_PASSWORD = "edit the password"  # noqa: S105 - what somebody does
+    REMOVE_ENTRY = "remove the entry"
 
 
 @dataclass(frozen=True)
@@ -66,22 +65,21 @@ class ExternalActor:
     clock: VirtualClock
     _numbers: Iterator[int] = field(default_factory=count)
 
-    def changes_list(self, ref: ConnectedRegistryRef, what: ToList) -> None:
+    def change_list(self, ref: ConnectedRegistryRef, change: ListChange) -> None:
         """Change a list of clients."""
         clients = self.azure.clients(ref)
-        theirs = tuple(name for name in clients if name.startswith(_OTHERS))
-        match what:
-            case ToList.ADDS_A_TOKEN:
+        match change:
+            case ListChange.ADD_TOKEN:
                 self._put_list(ref, (*clients, self._new_token(ref)))
-            case ToList.TAKES_ONE_OFF:
+            case ListChange.REMOVE_ONE:
                 self._put_list(ref, clients[1:])
-            case ToList.CLEARS_IT:
+            case ListChange.CLEAR:
                 self._put_list(ref, ())
-            case ToList.KEEPS_ONLY_THEIRS:
-                self._put_list(ref, theirs)
+            case ListChange.KEEP_ONLY_THEIRS:
+                self._put_list(ref, tuple(n for n in clients if n.startswith(_OTHERS)))
 
-    def makes_by_hand(self, device: Device, ref: ConnectedRegistryRef) -> str:
-        """A token of a device's own, which a person gave it; it has no expiry."""
+    def make_by_hand(self, device: Device, ref: ConnectedRegistryRef) -> str:
+        """A token that a person made for a device; its password has no expiry."""
         name = f"{HAND_MADE}{device.key.device_id}-{ref.name}"
         registry = self.azure.registry(ref.registry)
         if self.azure.token(ref.registry, name) is not None or name in self.azure.clients(ref):
@@ -90,94 +88,86 @@ class ExternalActor:
         registry.put_token(name, scope_map_id=scope_map_id)
         self.watch.token_was_made_by_hand(ref.registry, name)
         self.clock.advance(_ACTIVATION)
-        token_id = registry.registry_id.child("tokens", name)
-        made = registry.generate_credentials(token_id, name="password1")
-        self.watch.password_was_made(ref.registry, name, made.value_of("password1"))
+        password = self._generate(ref.registry, name, PASSWORD_NAMES[0], validity=None)
         self._put_list(ref, (*self.azure.clients(ref), name))
-        device.logins[ref] = Login(name, made.value_of("password1"))
+        device.logins[ref] = Login(name, password)
         return name
 
-    def meddles(self, record: DeviceRecord, what: ToDevice) -> None:
+    def change_device(self, record: DeviceRecord, change: DeviceChange) -> None:
         """Change what a device has."""
-        if grant_of(record).ref is None or grant_of(record).names is None:
-            return
-        grant = Grant(ref=grant_of(record).ref, names=grant_of(record).names)
-        with suppress(ArmError, KeyVaultError):
-            match what:
-                case (
-                    ToDevice.DELETES_THE_TOKEN
-                    | ToDevice.DISABLES_THE_TOKEN
-                    | ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP
-                    | ToDevice.EDITS_THE_SCOPE_MAP
-                    | ToDevice.MAKES_A_PASSWORD
-                    | ToDevice.MAKES_BOTH_PASSWORDS
-                    | ToDevice.DELETES_THE_PASSWORDS
-                ):
-                    self._meddles_with_token(grant, what)
-                case (
-                    ToDevice.DISABLES_THE_SECRET
-                    | ToDevice.DELETES_THE_SECRET
-                    | ToDevice.PURGES_THE_SECRET
-                ):
-                    self._meddles_with_secret(grant.names.secret, what)
-                case _:
-                    self._meddles_with_twin(record.device, grant.ref, what)
+        if record.status.grant is not None:
+            with suppress(ArmError, KeyVaultError):
+                self._changes(record.device, record.status.grant)[change]()
 
-    def _meddles_with_token(self, grant: Grant, what: ToDevice) -> None:
-        registry, name = self.azure.registry(grant.ref.registry), grant.names.token
-        match what:
-            case ToDevice.DELETES_THE_TOKEN:
-                for ref in self.azure.sites:
-                    if ref.registry == grant.ref.registry:
-                        clients = self.azure.clients(ref)
-                        self._put_list(ref, tuple(c for c in clients if c != name))
-                registry.delete_token(name)
-            case ToDevice.DISABLES_THE_TOKEN:
-                registry.update_token(name, status="disabled")
-            case ToDevice.GIVES_IT_ANOTHER_SCOPE_MAP:
-                other = registry.registry_id.child("scopeMaps", "_repositories_push")
-                registry.update_token(name, scope_map_id=other)
-            case ToDevice.MAKES_A_PASSWORD | ToDevice.MAKES_BOTH_PASSWORDS:
-                slot: PasswordName | None = PASSWORD_NAMES[0]
-                if what is ToDevice.MAKES_BOTH_PASSWORDS:
-                    slot = None
-                self._makes_passwords(grant.ref.registry, name, slot)
-            case ToDevice.DELETES_THE_PASSWORDS:
-                registry.update_token(name, keep_passwords=())
-            case _:
-                scope_map = ScopeMapId(registry.token(name).scope_map_id).name
-                registry.update_scope_map(scope_map, actions=["repositories/theirs/content/read"])
+    def _changes(self, device: DeviceKey, grant: Grant) -> dict[DeviceChange, Callable[[], object]]:
+        """How each change is made."""
+        registry, vault = self.azure.registry(grant.ref.registry), self.azure.vault
+        token, secret = grant.names.token, grant.names.secret
+        push = registry.registry_id.child("scopeMaps", "_repositories_push")
 
-    def _makes_passwords(self, registry: RegistryId, token: str, slot: PasswordName | None) -> None:
-        """As `az acr token credential generate --expiration` does: without a slot both."""
+        def generate(slot: PasswordName | None) -> str:
+            return self._generate(grant.ref.registry, token, slot, validity=_VALIDITY)
+
+        def edit_scope_map() -> None:
+            name = ScopeMapId(registry.token(token).scope_map_id).name
+            registry.update_scope_map(name, actions=["repositories/theirs/content/read"])
+
+        def purge() -> None:
+            vault.delete(secret)
+            vault.purge(secret)
+
+        def patch(entry: JsonObject | None) -> None:
+            self._patch_entry(device, grant.ref, entry)
+
+        return {
+            DeviceChange.DELETE_TOKEN: lambda: self._delete_token(grant),
+            DeviceChange.DISABLE_TOKEN: lambda: registry.update_token(token, status="disabled"),
+            DeviceChange.CHANGE_SCOPE_MAP: lambda: registry.update_token(token, scope_map_id=push),
+            DeviceChange.EDIT_SCOPE_MAP: edit_scope_map,
+            DeviceChange.GENERATE_PASSWORD: lambda: generate(PASSWORD_NAMES[0]),
+            DeviceChange.GENERATE_BOTH_PASSWORDS: lambda: generate(None),
+            DeviceChange.DELETE_PASSWORDS: lambda: registry.update_token(token, keep_passwords=()),
+            DeviceChange.DISABLE_SECRET: lambda: vault.update(
+                secret, None, Properties(enabled=False)
+            ),
+            DeviceChange.DELETE_SECRET: lambda: vault.delete(secret),
+            DeviceChange.PURGE_SECRET: purge,
+            DeviceChange.EDIT_ADDRESS: lambda: patch({"address": "elsewhere:8000", "added": True}),
+            DeviceChange.EDIT_PASSWORD: lambda: patch({"password": "mistyped"}),
+            DeviceChange.REMOVE_ENTRY: lambda: patch(None),
+        }
+
+    def _delete_token(self, grant: Grant) -> None:
+        for ref in self.azure.sites:
+            if ref.registry == grant.ref.registry:
+                clients = self.azure.clients(ref)
+                self._put_list(ref, tuple(c for c in clients if c != grant.names.token))
+        self.azure.registry(grant.ref.registry).delete_token(grant.names.token)
+
+    def _generate(
+        self,
+        registry: RegistryId,
+        token: str,
+        slot: PasswordName | None,
+        *,
+        validity: timedelta | None,
+    ) -> str:
+        """As `az acr token credential generate` does: without a slot both. Returns the last."""
         cloud = self.azure.registry(registry)
         token_id = cloud.registry_id.child("tokens", token)
-        expiry = self.clock.now() + _VALIDITY
+        expiry = self.clock.now() + validity if validity is not None else None
         made = cloud.generate_credentials(token_id, name=slot, expiry=expiry)
-        for each in (slot,) if slot else PASSWORD_NAMES:
+        slots = (slot,) if slot else PASSWORD_NAMES
+        for each in slots:
             self.watch.password_was_made(registry, token, made.value_of(each))
+        return made.value_of(slots[-1])
 
-    def _meddles_with_secret(self, name: str, what: ToDevice) -> None:
-        vault = self.azure.vault
-        if what is ToDevice.DISABLES_THE_SECRET:
-            vault.update(name, None, Properties(enabled=False))
-            return
-        vault.delete(name)
-        if what is ToDevice.PURGES_THE_SECRET:
-            vault.purge(name)
-
-    def _meddles_with_twin(
-        self, device: DeviceKey, ref: ConnectedRegistryRef, what: ToDevice
+    def _patch_entry(
+        self, device: DeviceKey, ref: ConnectedRegistryRef, entry: JsonObject | None
     ) -> None:
-        if ref not in dict(self.azure.entries(device.device_id)):
-            return
-        entry: JsonObject | None = None
-        if what is ToDevice.EDITS_THE_ADDRESS:
-            entry = {"address": "elsewhere.example:8000", "added": True}
-        elif what is ToDevice.EDITS_THE_PASSWORD:
-            entry = {"password": "mistyped"}
-        change: JsonObject = {"firstpull": {"registryCredentials": {ref.name: entry}}}
-        self.azure.hub.patch_twin(device.device_id, TwinPatch(desired=change), etag=None)
+        if ref in dict(self.azure.entries(device.device_id)):
+            change: JsonObject = {"firstpull": {"registryCredentials": {ref.name: entry}}}
+            self.azure.hub.patch_twin(device.device_id, TwinPatch(desired=change), etag=None)
 
     def _new_token(self, ref: ConnectedRegistryRef) -> str:
         registry = self.azure.registry(ref.registry)

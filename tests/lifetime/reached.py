@@ -1,20 +1,19 @@
-"""What the courses of events came by, so that a promise is not kept for want of an occasion."""
+"""Counts the situations that scenarios reach: a promise is tested only where it could break."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.firstpull.records import grant_of
-from tests.lifetime.azure import CAPACITY, PLACES
+from tests.lifetime.azure import CAPACITY, REFS
 from tests.lifetime.world import World
 
 REACHED: Counter[str] = Counter()
-"""Steps after which something was so, in all courses of this process."""
+"""The steps after which each situation was there, in all scenarios of this process."""
 
 
 def note(world: World) -> None:
-    """Count what is so now."""
+    """Count the situations that are there now."""
     REACHED.update(set(_situations(world)))
 
 
@@ -25,18 +24,16 @@ def _situations(world: World) -> Iterator[str]:
             yield "a device moves"
         if record.spec.rotation is not None:
             yield "a rotation was asked for"
-        if (
-            record.status.delivery is not None
-            and grant_of(record).names is not None
-            and grant_of(record).ref is not None
-        ):
-            token = world.azure.token(grant_of(record).ref.registry, grant_of(record).names.token)
+        grant = record.status.grant
+        if record.status.delivery is not None and grant is not None:
+            token = world.azure.token(grant.ref.registry, grant.names.token)
             if token is not None and len(token.passwords) > 1:
                 yield "a token has two passwords"
-    for ref in PLACES:
-        names = world.azure.clients(ref)
-        if len(names) >= CAPACITY[ref]:
+    for ref in REFS:
+        clients = {name.casefold() for name in world.azure.clients(ref)}
+        if len(clients) >= CAPACITY[ref]:
             yield "a list is full"
-            ours = {token_id.name for token_id in world.cloud.ledger(ref).entries}
-            if {name.casefold() for name in names} <= {name.casefold() for name in ours}:
+            if clients <= {
+                token_id.name.casefold() for token_id in world.cloud.ledger(ref).entries
+            }:
                 yield "a list is full of ours"

@@ -1,4 +1,4 @@
-"""Requests, as the machine draws them and as records keep them."""
+"""Requests, as the state machine makes them and as records hold them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def request_of(
 
 
 def asks_for(request: OnboardingRequest, record: DeviceRecord) -> bool:
-    """Whether a request is the one that the record holds: a device may have asked by its tag."""
+    """Whether the record holds this request, and not one that a tag made since."""
     target = f"site {request.site}" if request.site else request.connected_registry
     return (
         record.spec.intent.target == target

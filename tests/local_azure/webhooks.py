@@ -1,4 +1,4 @@
-"""A web server on loopback that remembers what it was asked and answers as it is told."""
+"""A web server on loopback that records its requests and answers as its test decides."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from aiohttp.test_utils import TestServer
 
 
 @dataclass(frozen=True)
-class Asked:
+class Received:
     method: str
     path: str
     headers: dict[str, str]
     body: Any
 
 
-type Answer = Callable[[Asked], web.Response | Awaitable[web.Response]]
+type Answer = Callable[[Received], web.Response | Awaitable[web.Response]]
 
 
 @dataclass
 class WebhookServer:
     answer: Answer
-    asked: list[Asked] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     url: str = ""
 
     async def start(self) -> TestServer:
@@ -40,12 +40,13 @@ class WebhookServer:
     async def _serve(self, request: web.Request) -> web.Response:
         text = await request.text()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Asked(request.method, request.path_qs, headers, json.loads(text) if text else None)
-        self.asked.append(asked)
-        answer = self.answer(asked)
+        body = json.loads(text) if text else None
+        received = Received(request.method, request.path_qs, headers, body)
+        self.received.append(received)
+        answer = self.answer(received)
         return await answer if isinstance(answer, Awaitable) else answer
 
 
-async def never(_: Asked) -> web.Response:
+async def no_answer(_: Received) -> web.Response:
     await asyncio.Event().wait()
     return web.Response()

@@ -1,9 +1,9 @@
-"""The port `ContainerRegistries` on the management SDK."""
+"""Implements the port `ContainerRegistries` with the management SDK."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from datetime import datetime
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -21,7 +21,7 @@ from azure.mgmt.containerregistry.models import (
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
-from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
+from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
@@ -45,15 +45,15 @@ from firstpull.model.errors import Blocked, Transient
 from firstpull.model.reasons import Reason
 
 _ACTIVATION_DEADLINE = 30.0
-"""Seconds for a new token to become active; about five on Azure."""
+"""Seconds for a new token to become active; Azure needs about five."""
 _LIST_DEADLINE = 240.0
-"""Seconds for a whole list, however many pages it has: 2,500 tokens are 128 of 20."""
+"""Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _REFUSALS = (400, 409)
-"""No document says with which status and code a token in use is refused; the lists are asked."""
+"""No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
 
 class ContainerRegistryAdapter:
-    """The port `ContainerRegistries`."""
+    """Implements `ContainerRegistries`, which has the contract of each method."""
 
     def __init__(self, create_client: ClientFactory) -> None:
         self._clients = Clients(create_client)
@@ -61,7 +61,7 @@ class ContainerRegistryAdapter:
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 return scope_map_from(await client.scope_maps.get(group, account, name))
             except ResourceNotFoundError:
@@ -70,7 +70,7 @@ class ContainerRegistryAdapter:
     async def put_scope_map(
         self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
     ) -> None:
-        """Make the scope map, or set its actions."""
+        """Create the scope map, or set its actions."""
         client, group, account = self._clients.of(registry)
         wanted = ScopeMapResource(
             properties=ScopeMapProperties(
@@ -84,7 +84,7 @@ class ContainerRegistryAdapter:
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a scope map; one that is gone is gone."""
+        """Delete a scope map. A missing scope map is no error."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
@@ -101,7 +101,7 @@ class ContainerRegistryAdapter:
     async def get_token(self, registry: RegistryId, name: str) -> Token | None:
         """The token, None where there is none."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 return token_from(await client.tokens.get(group, account, name))
             except ResourceNotFoundError:
@@ -110,7 +110,7 @@ class ContainerRegistryAdapter:
     async def create_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> Token:
-        """Make an enabled token without a password and wait until it is active."""
+        """Create an enabled token without a password, and wait until it is active."""
         client, group, account = self._clients.of(registry)
         wanted = TokenResource(
             properties=TokenProperties(scope_map_id=str(scope_map), status="enabled")
@@ -128,7 +128,7 @@ class ContainerRegistryAdapter:
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> None:
-        """Enable a token and point it at a scope map; its passwords stay."""
+        """Enable a token and set its scope map; its passwords stay."""
         change = TokenUpdateProperties(scope_map_id=str(scope_map), status="enabled")
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             await self._update_token(registry, name, change)
@@ -136,7 +136,7 @@ class ContainerRegistryAdapter:
     async def keep_passwords(
         self, registry: RegistryId, token: str, *, slots: Collection[Slot], deadline_seconds: float
     ) -> None:
-        """Take all passwords from a token but those in these slots."""
+        """Remove a token's passwords except those in these slots."""
         kept = [TokenPassword(name=slot.value) for slot in Slot if slot in slots]
         change = TokenUpdateProperties(credentials=TokenCredentialsProperties(passwords=kept))
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
@@ -145,7 +145,7 @@ class ContainerRegistryAdapter:
     async def disable_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Have the token let nobody in; one that is gone does not."""
+        """Disable a token. A missing token is no error."""
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
                 await self._update_token(registry, name, TokenUpdateProperties(status="disabled"))
@@ -153,7 +153,7 @@ class ContainerRegistryAdapter:
     async def delete_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a token. Raises Blocked while it stands in a list; one that is gone is gone."""
+        """Delete a token. Raises Blocked while a list has it. A missing token is no error."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             try:
@@ -167,13 +167,13 @@ class ContainerRegistryAdapter:
                     raise Blocked(
                         Reason.TOKEN_IN_USE,
                         f"The token {name} is used by {users}.",
-                        remedy="Take it off that list, by az acr connected-registry update "
-                        "--remove-client-tokens; deleting it is tried again by itself.",
+                        remedy="Take the token off that list, by az acr connected-registry update "
+                        "--remove-client-tokens; firstpull then deletes it by itself.",
                     ) from None
                 raise
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
-        """All tokens of the container registry, whosever they are."""
+        """All tokens of the container registry, foreign ones included."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=_LIST_DEADLINE):
             listed = client.tokens.list(group, account)
@@ -188,7 +188,7 @@ class ContainerRegistryAdapter:
         expires_at: datetime,
         deadline_seconds: float,
     ) -> NewPassword:
-        """A new password in this one slot: without a name both would be made anew."""
+        """A new password in this slot only: without a name, Azure would replace both."""
         client, group, account = self._clients.of(registry)
         asked = GenerateCredentialsParameters(
             token_id=str(registry.token(token)), name=slot.value, expiry=expires_at
@@ -202,7 +202,7 @@ class ContainerRegistryAdapter:
         """The connected registry, None where there is none."""
         client, group, account = self._clients.of(ref.registry)
         name = ref.name
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 found = await client.connected_registries.get(group, account, name)
             except ResourceNotFoundError:
@@ -221,7 +221,7 @@ class ContainerRegistryAdapter:
     async def replace_client_tokens(
         self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
     ) -> ConnectedRegistry:
-        """Set the whole list of clients; nothing else of the connected registry is sent."""
+        """Set the whole list of clients; the request has no other property."""
         client, group, account = self._clients.of(ref.registry)
         change = ConnectedRegistryUpdateParameters(
             properties=ConnectedRegistryUpdateProperties(
@@ -235,9 +235,9 @@ class ContainerRegistryAdapter:
             return connected_registry_from(await poller.result())
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
-        """The scope actions of a sync token: what its connected registry syncs."""
+        """The scope actions of a sync token, which its connected registry syncs."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 token = await client.tokens.get(group, account, sync_token_id.name)
                 scope_map = token_from(token).scope_map_id
@@ -260,7 +260,7 @@ class ContainerRegistryAdapter:
         await poller.result()
 
     async def _users(self, registry: RegistryId, token: str) -> str:
-        """The connected registries that list a token, or sync with it, for a message."""
+        """The names of the connected registries that list a token or sync with it."""
         token_id = registry.token(token)
         found = await self.list_connected_registries(registry)
         return ", ".join(
@@ -268,7 +268,3 @@ class ContainerRegistryAdapter:
             for connected in found
             if connected.lists(token_id) or connected.sync_token_id == token_id
         )
-
-
-def _reading() -> AbstractAsyncContextManager[None]:
-    return azure_errors(SERVICE, deadline_seconds=READ_DEADLINE)

@@ -1,4 +1,4 @@
-"""Resources of Azure Resource Manager, as firstpull's own values."""
+"""Converts resources of Azure Resource Manager into firstpull's values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
 
 
 def token_from(resource: TokenResource) -> Token:
-    """A token; passwords are without their values."""
+    """A token; its passwords have no values."""
     properties = given(resource.properties)
     credentials = properties.credentials
     return Token(
@@ -53,7 +53,7 @@ def token_from(resource: TokenResource) -> Token:
 
 
 def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedRegistry:
-    """A connected registry. Its list of clients is left out of an answer when it is empty."""
+    """A connected registry. An answer has no list of clients if the list is empty."""
     properties = given(resource.properties)
     sync = properties.parent.sync_properties
     state = properties.connection_state
@@ -68,19 +68,19 @@ def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedReg
 
 
 def new_password_from(answer: GenerateCredentialsResult, slot: Slot) -> NewPassword:
-    """The one that was asked for, by its name: the answer lists both and their order varies."""
+    """The password of a slot in an answer, which lists both slots in any order."""
     for password in answer.passwords or ():
         if password.name == slot.value and password.value:
             return _with_value(password, slot)
     raise Transient(
-        Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without the password it was asked for."
+        Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without the requested password."
     )
 
 
 def given[T](value: T | None) -> T:
-    """A field that the service always sends. Raises Transient when it did not."""
+    """A field that the service always sends. Raises Transient if it is missing."""
     if value is None:
-        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} left out a field of its answer.")
+        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without a required field.")
     return value
 
 

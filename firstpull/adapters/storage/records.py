@@ -33,22 +33,22 @@ from firstpull.model.ports import Page, Query, Stored
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
 _TEXT = "record"
 _CHARACTERS = 16_000
-"""Of a column: each takes two bytes, and some take four."""
+"""Characters in a column: most take two bytes, some four."""
 
 
 class TableRecords:
-    """The port `Records`: PartitionKey is the hub, RowKey a hash of the device id.
+    """Implements `Records`: PartitionKey is the hub, RowKey a hash of the device.
 
-    Ids hold characters that keys may not. Beside the record there are the columns that
-    queries need. A column holds 64 KiB and an entity 1 MiB (understanding-the-table-service-
-    data-model): the text of a record stands in as many columns as it needs, the history in one.
+    Device ids may have characters that keys may not. The text of a record takes as many columns
+    as it needs, its history one: a column has at most 64 KiB, an entity 1 MiB
+    (understanding-the-table-service-data-model). The other columns are for queries.
     """
 
     def __init__(self, services: StorageServices) -> None:
         self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
-        """The record of a device."""
+        """The record of a device, None if there is none."""
         async with azure_errors(SERVICE):
             try:
                 entity = await self._table.get_entity(**_key(device))
@@ -57,7 +57,7 @@ class TableRecords:
         return Stored(value=self._record(entity), etag=str(entity.metadata["etag"]))
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
-        """Store a record where there is none."""
+        """Store the first record of a device. Raises Conflict if there is one."""
         async with azure_errors(SERVICE):
             try:
                 written = await self._table.create_entity(_entity(record))
@@ -66,7 +66,7 @@ class TableRecords:
         return Stored(value=record, etag=written["etag"])
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
-        """Store a record over the one of this ETag."""
+        """Replace the record that has this ETag. Raises Conflict if the record has changed."""
         async with azure_errors(SERVICE):
             try:
                 written = await self._table.update_entity(
@@ -80,7 +80,7 @@ class TableRecords:
         return Stored(value=record, etag=written["etag"])
 
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
-        """The devices whose time has come."""
+        """The devices that are due."""
         async with azure_errors(SERVICE, deadline_seconds=60):
             async for entity in self._table.query_entities(
                 "dueAt le @now", parameters={"now": now}, select=["hub", "deviceId"]
@@ -88,7 +88,7 @@ class TableRecords:
                 yield _device(entity)
 
     async def page(self, query: Query) -> Page:
-        """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        """A page of records. Raises Invalid for an `after` that no page of this query gave."""
         columns = {
             "PartitionKey": query.hub,
             "deviceId": query.device_id,
@@ -98,7 +98,7 @@ class TableRecords:
             "token": query.token,
         }
         wanted = {name: value for name, value in columns.items() if value is not None}
-        # An empty filter is no filter; "PartitionKey gt ''" matches everything.
+        # "PartitionKey gt ''" matches every record.
         condition = " and ".join(f"{name} eq @{name}" for name in wanted) or "PartitionKey gt ''"
         async with azure_errors(SERVICE):
             pages = self._table.query_entities(
@@ -172,4 +172,4 @@ def _continuation(after: str | None) -> Any:  # noqa: ANN401 - the SDK says str 
         return {key: str(token[key]) for key in ("PartitionKey", "RowKey")}
     except (ValueError, TypeError, KeyError, binascii.Error):
         error = FieldError("after", "is not a `next` of this listing")
-        raise Invalid("The listing cannot be continued.", errors=(error,)) from None
+        raise Invalid("The listing cannot continue there.", errors=(error,)) from None

@@ -195,14 +195,14 @@ def test_a_grant_that_is_torn_down_is_named_no_longer_but_for_its_secret() -> No
 
 def test_the_history_has_each_change_once() -> None:
     def events(before: DeviceRecord, later: DeviceRecord) -> list[str]:
-        return [entry.event for entry in changes(before, later, at=NOW)]
+        return [event.value for event, _ in changes(before, later)]
 
     blocked = after_failure(record(), DENIED, now=NOW)
     warning = DeviceWarning(reason=Reason.PASSWORD_EXPIRES_SOON, message="Soon.", since=NOW)
     warned = record(warnings=(warning,))
     assert events(record(), record()) == []
     assert events(record(acknowledged_at=None), record()) == ["device.credential.acknowledged"]
-    assert events(record(), blocked) == ["device.convergence.blocked"]
+    assert events(record(), blocked) == ["device.reconcile.blocked"]
     assert events(blocked, after_failure(blocked, DENIED, now=NOW)) == []
     assert events(record(), warned) == ["device.warning.raised"]
     assert events(warned, warned) == events(warned, record()) == []
@@ -220,7 +220,7 @@ async def test_an_error_that_comes_back_began_when_it_first_came() -> None:
     await harness.run_for(timedelta(hours=8))
     later = harness.cloud.record(device)
     assert later.status.condition.since == first.status.condition.since
-    assert [e.event for e in later.history].count("device.convergence.blocked") == 1
+    assert [e.event for e in later.history].count("device.reconcile.blocked") == 1
 
 
 async def test_a_pass_without_a_claim_does_not_overwrite_a_newer_record() -> None:

@@ -10,7 +10,7 @@ from local_azure.event_grid.models import DeliverySettings
 from local_azure.kernel.clock import Clock
 
 TOPIC_IDS = {Topic.HUB: "/SUBSCRIPTIONS/S/HUB", Topic.VAULT: "/subscriptions/s/vault"}
-PLAIN = DeliverySettings(delay_seconds=(0, 0), duplicate_probability=0)
+AT_ONCE_AND_ONCE = DeliverySettings(delay_seconds=(0, 0), duplicate_probability=0)
 
 
 @pytest.fixture
@@ -20,8 +20,12 @@ def clock() -> Clock:
 
 @pytest.fixture
 def grid(clock: Clock) -> EventGrid:
-    """A grid that delivers at once and once only, until a test asks for worse."""
-    return EventGrid(clock=clock, random=Random(5), topic_ids=TOPIC_IDS, settings=PLAIN)  # noqa: S311 - chance
+    return EventGrid(
+        clock=clock,
+        random=Random(5),  # noqa: S311 - chance
+        topic_ids=TOPIC_IDS,
+        settings=AT_ONCE_AND_ONCE,
+    )
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp import web
 from azure.iot.hub import IoTHubRegistryManager
+from yarl import URL
 
 from local_azure.iot_hub import IotHub, MqttEndpoint, create_iot_hub_application
 from local_azure.iot_hub.identities import Identity
@@ -73,12 +74,12 @@ class HubHttp:
     def host_name(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def policy_signature(self, policy: str = "iothubowner", *, resource: str | None = None) -> str:
+    def owner_signature(self, *, resource: str | None = None, key: str | None = None) -> str:
         return signature(
             resource=resource or self.host_name,
-            key=self.hub.policies[policy].primary_key,
+            key=key or self.hub.policies["iothubowner"].key,
             expires_at=int(self.kernel.clock.now().timestamp()) + 60,
-            policy=policy,
+            policy="iothubowner",
         )
 
     async def request(
@@ -87,17 +88,19 @@ class HubHttp:
         path: str,
         *,
         json: object = None,
+        data: bytes | None = None,
         headers: dict[str, str] | None = None,
         params: dict[str, str] | None = None,
     ) -> Answer:
         """One call as `iothubowner`, unless `headers` say otherwise."""
-        headers = {"Authorization": self.policy_signature(), **(headers or {})}
+        headers = {"Authorization": self.owner_signature(), **(headers or {})}
         async with (
             aiohttp.ClientSession() as session,
             session.request(
                 method,
-                f"https://{self.host_name}{path}",
+                URL(f"https://{self.host_name}{path}", encoded=True),
                 json=json,
+                data=data,
                 headers=headers,
                 params=API if params is None else params,
                 ssl=self.kernel.certificates.client_context(),
@@ -106,9 +109,9 @@ class HubHttp:
             body = await response.json() if response.content_length else None
             return Answer(response.status, response.headers, body)
 
-    def manager(self, ca_file: str, *, policy: str = "iothubowner") -> IoTHubRegistryManager:
-        """Microsoft's client, told which authority to trust and otherwise as it comes."""
-        text = self.hub.policies[policy].connection_string(self.host_name)
+    def manager(self, ca_file: str) -> IoTHubRegistryManager:
+        """Microsoft's client with its defaults, but for the authority that it trusts."""
+        text = self.hub.policies["iothubowner"].connection_string(self.host_name)
         manager = IoTHubRegistryManager.from_connection_string(text)
         manager.protocol.config.connection.verify = ca_file
         return manager

@@ -1,14 +1,11 @@
-"""The endpoint's rules, tried with packets that no SDK would send."""
+"""The endpoint's rules, tested with packets that no SDK would send."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from local_azure.iot_hub import IotHub
 from local_azure.iot_hub.identities import DeviceSettings, Identity
@@ -18,20 +15,17 @@ from local_azure.iot_hub.mqtt_packets import (
     Packet,
     PacketType,
     Publish,
-    UnacceptableProtocol,
     decode_connect,
     decode_publish,
-    decode_subscribe,
-    decode_unsubscribe,
     encode_publish,
-    read_packet,
 )
-from local_azure.iot_hub.throttles import Limit, Throttle
+from local_azure.iot_hub.throttles import Throttle
 from local_azure.iot_hub.twins import TwinPatch
 from local_azure.kernel import Kernel
+from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.faults import Fault, FaultKind
 
-from .hub_stack import HubMqtt, packet, signature, text, until
+from .hub_stack import HubMqtt, RawDevice, packet, signature, text, until
 
 ANSWERS = "$iothub/twin/res/#"
 DESIRED = "$iothub/twin/PATCH/properties/desired/#"
@@ -44,11 +38,17 @@ def identity(hub: IotHub) -> Identity:
     return hub.create_device(DeviceSettings("d"))
 
 
-async def attempt(mqtt: HubMqtt, *, user_name: str, password: str, client_id: str = "d") -> int:
+async def connect(mqtt: HubMqtt, *, user_name: str, password: str, client_id: str = "d") -> int:
+    """The code of the CONNACK."""
     device = await mqtt.raw()
     code = await device.connect(client_id, user_name=user_name, password=password)
     device.close()
     return code
+
+
+async def still_connected(device: RawDevice) -> bool:
+    device.send(packet(PacketType.PINGREQ))
+    return (await device.read()).type is PacketType.PINGRESP
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,8 @@ async def attempt(mqtt: HubMqtt, *, user_name: str, password: str, client_id: st
     [
         ("{host}/d/?api-version=2021-04-12", 0),
         ("{host}/d/api-version=2021-04-12", 0),
-        ("{host}:8883/d/?api-version=2021-04-12", 0),
-        ("{host}/d/?DeviceClientType=x&api-version=2020-05-31-preview", 0),
+        ("{host}:8883/d/?DeviceClientType=x&api-version=2020-05-31-preview", 0),
         ("{host}/d/", 5),
-        ("{host}/d", 5),
         ("{host}/d/?api-version=", 5),
         ("{host}/e/?api-version=2021-04-12", 5),
         ("127.0.0.1/d/?api-version=2021-04-12", 5),
@@ -70,90 +68,78 @@ async def test_the_user_name_names_the_hub_the_device_and_an_api_version(
     mqtt: HubMqtt, identity: Identity, user_name: str, code: int
 ) -> None:
     user_name = user_name.format(host=mqtt.address)
-    assert await attempt(mqtt, user_name=user_name, password=mqtt.password(identity)) == code
+    assert await connect(mqtt, user_name=user_name, password=mqtt.password(identity)) == code
 
 
 @pytest.mark.parametrize(
-    ("resource", "code"),
+    ("resource", "policy", "code"),
     [
-        ("{host}/devices/d", 0),
-        ("{host}:8883/devices/d", 0),
-        ("{host}/devices/%64", 0),
-        ("{host}/devices/e", 5),
-        ("{host}", 5),
-        ("127.0.0.1/devices/d", 5),
-        ("{host}/devices/d/modules/m", 5),
+        ("{host}/devices/d", None, 0),
+        ("{host}:8883/devices/%64", None, 0),
+        ("{host}/devices/e", None, 5),
+        ("{host}", None, 5),
+        ("127.0.0.1/devices/d", None, 5),
+        ("{host}/devices/d/modules/m", None, 5),
+        ("{host}/devices/d", "iothubowner", 5),
     ],
 )
-async def test_a_device_signs_for_itself(
-    mqtt: HubMqtt, identity: Identity, resource: str, code: int
+async def test_a_device_signs_for_itself_with_its_own_key(
+    mqtt: HubMqtt, identity: Identity, resource: str, policy: str | None, code: int
 ) -> None:
     password = signature(
         resource=resource.format(host=mqtt.address),
         key=identity.settings.authentication.keys[0],
         expires_at=int(mqtt.kernel.clock.now().timestamp()) + 60,
+        policy=policy,
     )
-    assert await attempt(mqtt, user_name=mqtt.user_name("d"), password=password) == code
+    assert await connect(mqtt, user_name=mqtt.user_name("d"), password=password) == code
 
 
-async def test_no_hub_policy_and_no_stranger_connects_as_a_device(
+async def test_a_device_that_is_not_registered_is_refused(
     mqtt: HubMqtt, identity: Identity
 ) -> None:
-    at = int(mqtt.kernel.clock.now().timestamp()) + 60
-    user_name = mqtt.user_name("d")
-    for key in (
-        mqtt.hub.policies["iothubowner"].primary_key,
-        identity.settings.authentication.keys[0],
-    ):
-        as_policy = signature(
-            resource=f"{mqtt.address}/devices/d", key=key, expires_at=at, policy="iothubowner"
-        )
-        assert await attempt(mqtt, user_name=user_name, password=as_policy) == 5
-    assert await attempt(mqtt, user_name=user_name, password="") == 5
-    stranger = mqtt.user_name("stranger")
-    password = mqtt.password(identity)
-    assert await attempt(mqtt, user_name=stranger, password=password, client_id="stranger") == 5
+    user_name, password = mqtt.user_name("stranger"), mqtt.password(identity)
+    assert await connect(mqtt, user_name=user_name, password=password, client_id="stranger") == 5
 
 
-async def test_a_signature_ends_the_connection_with_it(mqtt: HubMqtt, identity: Identity) -> None:
+async def test_a_connection_ends_when_its_signature_expires(
+    mqtt: HubMqtt, identity: Identity
+) -> None:
     device = await mqtt.connected(identity)
-    mqtt.kernel.clock.advance(timedelta(seconds=59))
-    device.send(packet(PacketType.PINGREQ))
-    assert (await device.read()).type is PacketType.PINGRESP
-    old = mqtt.password(identity, valid_for=0)
-    mqtt.kernel.clock.advance(timedelta(seconds=2))
+    mqtt.kernel.clock.advance(timedelta(seconds=30))
+    assert await still_connected(device)
+    expired = mqtt.password(identity, valid_for=0)
+    mqtt.kernel.clock.advance(timedelta(seconds=31))
     device.send(packet(PacketType.PINGREQ))
     assert await device.is_dropped()
-    assert await attempt(mqtt, user_name=mqtt.user_name("d"), password=old) == 5
+    assert await connect(mqtt, user_name=mqtt.user_name("d"), password=expired) == 5
+    listening = await mqtt.connected(identity)
+    await listening.subscribe(DESIRED)
+    mqtt.kernel.clock.advance(timedelta(minutes=2))
+    mqtt.hub.patch_twin("d", TwinPatch(desired={"a": 1}), etag=None)
+    assert await listening.is_dropped()
 
 
-async def test_another_version_of_mqtt_has_its_own_answer(
-    mqtt: HubMqtt, identity: Identity
+@pytest.mark.parametrize("protocol", [("MQIsdp", 3), ("MQTT", 5)])
+async def test_another_version_of_mqtt_is_refused_with_its_own_code(
+    mqtt: HubMqtt, identity: Identity, protocol: tuple[str, int]
 ) -> None:
-    for protocol in (("MQIsdp", 3), ("MQTT", 5)):
-        device = await mqtt.raw()
-        code = await device.connect(
-            "d",
-            user_name=mqtt.user_name("d"),
-            password=mqtt.password(identity),
-            protocol=protocol,
-        )
-        assert code == 1
-        assert await device.is_dropped()
+    device = await mqtt.raw()
+    user_name, password = mqtt.user_name("d"), mqtt.password(identity)
+    code = await device.connect("d", user_name=user_name, password=password, protocol=protocol)
+    assert code == 1
+    assert await device.is_dropped()
 
 
-async def test_a_new_connection_takes_the_place_of_the_old_one(
-    mqtt: HubMqtt, identity: Identity
-) -> None:
+async def test_a_new_connection_replaces_the_old_one(mqtt: HubMqtt, identity: Identity) -> None:
     old = await mqtt.connected(identity)
     new = await mqtt.connected(identity)
     assert await old.is_dropped()
-    new.send(packet(PacketType.PINGREQ))
-    assert (await new.read()).type is PacketType.PINGRESP
+    assert await still_connected(new)
     assert mqtt.hub.device("d").connected
 
 
-async def test_subscriptions_outlive_a_connection_unless_the_session_is_clean(
+async def test_subscriptions_outlive_a_connection_unless_the_session_is_clean_or_the_device_new(
     mqtt: HubMqtt, identity: Identity
 ) -> None:
     first = await mqtt.connected(identity, clean=False)
@@ -165,23 +151,16 @@ async def test_subscriptions_outlive_a_connection_unless_the_session_is_clean(
     assert topic == "$iothub/twin/res/200/?$rid=1"
     third = await mqtt.connected(identity, clean=True)
     third.publish(GET)
-    third.send(packet(PacketType.PINGREQ))
-    assert (await third.read()).type is PacketType.PINGRESP
+    assert await still_connected(third)  # and got no answer before
     fourth = await mqtt.connected(identity, clean=False)
     assert not fourth.session_present
-
-
-async def test_a_device_that_is_made_again_inherits_no_session(
-    mqtt: HubMqtt, identity: Identity
-) -> None:
-    old = await mqtt.connected(identity, clean=False)
     mqtt.hub.delete_device("d", etag=None)
-    assert await old.is_dropped()
+    assert await fourth.is_dropped()
     again = mqtt.hub.create_device(DeviceSettings("d"))
     assert not (await mqtt.connected(again, clean=False)).session_present
 
 
-async def test_only_who_subscribes_is_told(mqtt: HubMqtt, identity: Identity) -> None:
+async def test_a_device_receives_what_it_subscribes_to(mqtt: HubMqtt, identity: Identity) -> None:
     device = await mqtt.connected(identity)
     mqtt.hub.patch_twin("d", TwinPatch(desired={"a": 1}), etag=None)
     assert await device.subscribe(DESIRED) == [0]
@@ -192,8 +171,7 @@ async def test_only_who_subscribes_is_told(mqtt: HubMqtt, identity: Identity) ->
     device.send(packet(PacketType.UNSUBSCRIBE, b"\x00\x02" + text(DESIRED), flags=2))
     assert (await device.read()).type is PacketType.UNSUBACK
     mqtt.hub.patch_twin("d", TwinPatch(desired={"a": 3}), etag=None)
-    device.send(packet(PacketType.PINGREQ))
-    assert (await device.read()).type is PacketType.PINGRESP
+    assert await still_connected(device)
 
 
 async def test_qos_1_is_granted_and_used_both_ways(mqtt: HubMqtt, identity: Identity) -> None:
@@ -211,9 +189,7 @@ async def test_qos_1_is_granted_and_used_both_ways(mqtt: HubMqtt, identity: Iden
     assert pushed.packet_id not in (None, answer.packet_id)
 
 
-@pytest.mark.parametrize(
-    "payload", [b"", b"{", b"[]", b"null", b'{"a":NaN}', b"\xff", b'{"a.b":1}', b'{"a":[null]}']
-)
+@pytest.mark.parametrize("payload", [b"", b"[]", b'{"a":NaN}', b"\xff", b'{"a.b":1}'])
 async def test_a_bad_report_is_answered_400_and_changes_nothing(
     mqtt: HubMqtt, identity: Identity, payload: bytes
 ) -> None:
@@ -223,19 +199,12 @@ async def test_a_bad_report_is_answered_400_and_changes_nothing(
     assert topic == "$iothub/twin/res/400/?$rid=1"
     assert set(json.loads(body)) == {"errorCode", "message", "trackingId", "timestampUtc"}
     assert mqtt.hub.twin("d").reported.version == 1
-    topic, _ = await device.twin_request(REPORT, b'{"a": 1}')
-    assert topic == "$iothub/twin/res/204/?$rid=1&$version=2"
-
-
-async def test_a_request_id_comes_back_as_it_was_sent(mqtt: HubMqtt, identity: Identity) -> None:
-    device = await mqtt.connected(identity)
-    await device.subscribe(ANSWERS)
-    topic, _ = await device.twin_request("$iothub/twin/GET/?$rid=a%2Fb%20c")
-    assert topic == "$iothub/twin/res/200/?$rid=a%2Fb%20c"
+    topic, _ = await device.twin_request(REPORT.replace("rid=1", "rid=a%2Fb%20c"), b'{"a": 1}')
+    assert topic == "$iothub/twin/res/204/?$rid=a%2Fb%20c&$version=2"
 
 
 async def test_twin_calls_of_devices_are_throttled(kernel: Kernel, mqtt_address: str) -> None:
-    limits = dict.fromkeys(Throttle, Limit(per_second=1, burst=1))
+    limits = dict.fromkeys(Throttle, BucketSize(capacity=1, per_second=0.001))
     hub = IotHub(name="hub", clock=kernel.clock, random=kernel.random, throttle_limits=limits)
     identity = hub.create_device(DeviceSettings("d"))
     mqtt = await HubMqtt(kernel, hub, mqtt_address).start()
@@ -247,70 +216,38 @@ async def test_twin_calls_of_devices_are_throttled(kernel: Kernel, mqtt_address:
         ]
     finally:
         await mqtt.close()
-    statuses = [topic.split("/")[3] for topic in topics]
-    assert statuses == ["200", "429", "204", "429"]
+    assert [topic.split("/")[3] for topic in topics] == ["200", "429", "204", "429"]
 
 
-async def test_telemetry_is_taken(mqtt: HubMqtt, identity: Identity) -> None:
+async def test_telemetry_is_accepted_and_counted(mqtt: HubMqtt, identity: Identity) -> None:
     device = await mqtt.connected(identity)
     device.publish("devices/d/messages/events/%24.ct=json", b"{}", qos=1)
     assert (await device.read()).type is PacketType.PUBACK
-    device.publish("devices/d/messages/events/", b"kept by nobody", flags=1)
-    device.send(packet(PacketType.PINGREQ))
-    assert (await device.read()).type is PacketType.PINGRESP
-    assert mqtt.kernel.calls.counts()["iotHub.mqtt.telemetry"] == 2
-
-
-@pytest.mark.parametrize(
-    "topic",
-    [
-        "$iothub/twin/GET/",
-        "$iothub/twin/GET/?$rid=",
-        "$iothub/twin/DELETE/?$rid=1",
-        "$iothub/methods/res/200/?$rid=1",
-        "$SYS/uptime",
-        "devices/other/messages/events/",
-        "anything",
-    ],
-)
-async def test_a_message_to_a_topic_that_iot_hub_does_not_have_ends_the_connection(
-    mqtt: HubMqtt, identity: Identity, topic: str
-) -> None:
-    device = await mqtt.connected(identity)
-    device.publish(topic, b"{}")
-    assert await device.is_dropped()
-
-
-@pytest.mark.parametrize("topic", ["#", "$iothub/#", "devices/other/messages/devicebound/#"])
-async def test_a_subscription_that_iot_hub_does_not_have_ends_the_connection(
-    mqtt: HubMqtt, identity: Identity, topic: str
-) -> None:
-    device = await mqtt.connected(identity)
-    device.send(packet(PacketType.SUBSCRIBE, b"\x00\x01" + text(topic) + b"\x00", flags=2))
-    assert await device.is_dropped()
+    assert await still_connected(device)
+    assert mqtt.kernel.calls.counts()["iotHub.mqtt.telemetry"] == 1
 
 
 @pytest.mark.parametrize(
     "data",
     [
+        packet(PacketType.PUBLISH, text("$iothub/twin/GET/?$rid=")),
+        packet(PacketType.PUBLISH, text("$iothub/twin/DELETE/?$rid=1")),
+        packet(PacketType.PUBLISH, text("devices/other/messages/events/")),
+        packet(PacketType.PUBLISH, text("a/+")),
         packet(PacketType.PUBLISH, text(GET) + b"\x00\x01", flags=4),  # QoS 2
         packet(PacketType.PUBLISH, text(GET) + b"\x00\x01", flags=6),  # QoS 3
         packet(PacketType.PUBLISH, text(GET) + b"\x00\x00", flags=2),  # packet id 0
-        packet(PacketType.PUBLISH, text("a/+")),
         packet(PacketType.PUBLISH, b"\x00\xff" + b"a"),
+        packet(PacketType.SUBSCRIBE, b"\x00\x01" + text("$iothub/#") + b"\x00", flags=2),
         packet(PacketType.SUBSCRIBE, b"\x00\x01" + text(ANSWERS) + b"\x00"),  # no flags
         packet(PacketType.SUBSCRIBE, b"\x00\x01", flags=2),
         packet(PacketType.SUBSCRIBE, b"\x00\x01" + text(ANSWERS) + b"\x03", flags=2),
-        packet(PacketType.UNSUBSCRIBE, b"\x00\x01", flags=2),
-        packet(PacketType.CONNACK, b"\x00\x00"),
         packet(PacketType.CONNECT, b""),
-        b"\x00\x00",
         b"\xf0\x00",
-        b"\x30\xff\xff\xff\xff\x7f",
         b"\x30\xff\xff\xff\x7f",
     ],
 )
-async def test_a_packet_that_breaks_the_rules_ends_the_connection_and_nothing_else(
+async def test_what_the_protocol_or_iot_hub_does_not_have_ends_the_connection_and_nothing_else(
     mqtt: HubMqtt, identity: Identity, data: bytes
 ) -> None:
     device = await mqtt.connected(identity)
@@ -325,13 +262,12 @@ async def test_the_first_packet_must_be_a_connect(mqtt: HubMqtt) -> None:
     assert await device.is_dropped()
 
 
-async def test_a_message_larger_than_iot_hub_takes_is_not_even_read(
+async def test_a_packet_larger_than_iot_hub_takes_is_not_even_read(
     mqtt: HubMqtt, identity: Identity
 ) -> None:
     device = await mqtt.connected(identity)
     await device.subscribe(ANSWERS)
-    largest = encode_publish(Publish(REPORT, b" " * (MAX_PACKET_BYTES - 2 - len(REPORT))))
-    device.send(largest)
+    device.send(encode_publish(Publish(REPORT, b" " * (MAX_PACKET_BYTES - 2 - len(REPORT)))))
     assert (await device.message())[0] == "$iothub/twin/res/400/?$rid=1"
     device.send(encode_publish(Publish(REPORT, b" " * MAX_PACKET_BYTES)))
     assert await device.is_dropped()
@@ -342,9 +278,7 @@ async def test_a_silent_device_is_dropped_after_its_keep_alive(
 ) -> None:
     mqtt = await HubMqtt(kernel, hub, mqtt_address).start(keep_alive_grace=0.01)
     try:
-        for_ever = await mqtt.connected(identity, keep_alive=0)
-        for_ever.send(packet(PacketType.PINGREQ))
-        assert (await for_ever.read()).type is PacketType.PINGRESP
+        assert await still_connected(await mqtt.connected(identity, keep_alive=0))
         silent = await mqtt.connected(identity, keep_alive=1)
         assert await silent.is_dropped()
         assert not hub.device("d").connected
@@ -352,7 +286,7 @@ async def test_a_silent_device_is_dropped_after_its_keep_alive(
         await mqtt.close()
 
 
-async def test_what_a_device_sends_before_it_hangs_up_takes_effect(
+async def test_what_a_device_sends_before_it_disconnects_takes_effect(
     mqtt: HubMqtt, identity: Identity
 ) -> None:
     device = await mqtt.connected(identity)
@@ -364,43 +298,33 @@ async def test_what_a_device_sends_before_it_hangs_up_takes_effect(
     assert mqtt.hub.twin("d").reported.values == {"a": 1, "b": 1}
 
 
-@pytest.mark.parametrize(("status", "code"), [(401, 5), (403, 5), (429, 3), (500, 3), (503, 3)])
+@pytest.mark.parametrize(("status", "code"), [(401, 5), (403, 5), (429, 3), (503, 3)])
 async def test_a_fault_rule_refuses_a_connect(
     mqtt: HubMqtt, identity: Identity, status: int, code: int
 ) -> None:
     mqtt.kernel.faults.add(Fault("iotHub.mqtt.connect", FaultKind.STATUS, status=status))
-    refused = await attempt(mqtt, user_name=mqtt.user_name("d"), password=mqtt.password(identity))
-    assert refused == code
+    login = {"user_name": mqtt.user_name("d"), "password": mqtt.password(identity)}
+    assert await connect(mqtt, **login) == code
     await mqtt.connected(identity)
     assert mqtt.kernel.calls.counts() == {"iotHub.mqtt.connect": 2}
 
 
-@pytest.mark.parametrize(("request_topic", "operation"), [(GET, "get"), (REPORT, "reported")])
-async def test_a_fault_rule_answers_a_twin_call(
-    mqtt: HubMqtt, identity: Identity, request_topic: str, operation: str
-) -> None:
-    device = await mqtt.connected(identity)
-    await device.subscribe(ANSWERS)
-    rule = Fault(f"iotHub.mqtt.twin.{operation}", FaultKind.STATUS, status=503)
-    mqtt.kernel.faults.add(rule)
-    topic, _ = await device.twin_request(request_topic, b'{"a": 1}')
-    assert topic == "$iothub/twin/res/503/?$rid=1"
-    assert mqtt.hub.twin("d").reported.values == {}
-
-
 @pytest.mark.parametrize(
-    ("kind", "reported"), [(FaultKind.RESET, {}), (FaultKind.ANSWER_LOST, {"a": 1})]
+    ("kind", "reported"),
+    [(FaultKind.STATUS, {}), (FaultKind.RESET, {}), (FaultKind.ANSWER_LOST, {"a": 1})],
 )
-async def test_a_fault_rule_breaks_the_connection_before_or_after_the_effect(
+async def test_a_fault_rule_fails_a_twin_call_before_or_after_its_effect(
     mqtt: HubMqtt, identity: Identity, kind: FaultKind, reported: dict[str, int]
 ) -> None:
     device = await mqtt.connected(identity)
     await device.subscribe(ANSWERS)
     mqtt.kernel.faults.add(Fault("iotHub.mqtt.twin.reported", kind))
     device.publish(REPORT, b'{"a": 1}')
-    assert await device.is_dropped()
+    if kind is FaultKind.STATUS:
+        assert (await device.message())[0] == "$iothub/twin/res/503/?$rid=1"
+    else:
+        assert await device.is_dropped()
     assert mqtt.hub.twin("d").reported.values == reported
-    assert mqtt.kernel.calls.latest()[-1].status == 0
 
 
 async def test_a_delayed_call_of_a_dropped_device_has_no_effect(
@@ -418,17 +342,7 @@ async def test_a_delayed_call_of_a_dropped_device_has_no_effect(
     assert mqtt.hub.twin("d").reported.values == {}
 
 
-async def test_a_device_whose_signature_has_expired_is_told_nothing(
-    mqtt: HubMqtt, identity: Identity
-) -> None:
-    device = await mqtt.connected(identity)
-    await device.subscribe(DESIRED)
-    mqtt.kernel.clock.advance(timedelta(minutes=2))
-    mqtt.hub.patch_twin("d", TwinPatch(desired={"a": 1}), etag=None)
-    assert await device.is_dropped()
-
-
-async def test_closing_the_endpoint_drops_everybody(mqtt: HubMqtt, identity: Identity) -> None:
+async def test_closing_the_endpoint_drops_all_devices(mqtt: HubMqtt, identity: Identity) -> None:
     device = await mqtt.connected(identity)
     waiting = await mqtt.raw()
     await mqtt.close()
@@ -437,32 +351,7 @@ async def test_closing_the_endpoint_drops_everybody(mqtt: HubMqtt, identity: Ide
     assert not mqtt.hub.device("d").connected
 
 
-async def read_from(data: bytes) -> Packet:
-    reader = asyncio.StreamReader()
-    reader.feed_data(data)
-    reader.feed_eof()
-    return await read_packet(reader, max_bytes=10**9)
-
-
-@pytest.mark.parametrize("length", [0, 1, 120, 16_380, 2_097_148])
-@pytest.mark.parametrize("qos", [0, 1])
-async def test_a_message_reads_as_it_was_written(length: int, qos: int) -> None:
-    message = Publish("t/ü", b"x" * length, qos, 5 if qos else None)
-    assert decode_publish(await read_from(encode_publish(message))) == message
-
-
-@given(kind=st.sampled_from(PacketType), flags=st.integers(0, 15), body=st.binary(max_size=40))
-def test_whatever_bytes_come_they_are_a_packet_or_malformed(
-    kind: PacketType, flags: int, body: bytes
-) -> None:
-    for decode in (decode_connect, decode_publish, decode_subscribe, decode_unsubscribe):
-        try:
-            decode(Packet(kind, flags, body))
-        except (MalformedPacket, UnacceptableProtocol):
-            continue
-
-
-def test_a_connect_with_a_will_is_read_past_it() -> None:
+def test_the_will_of_a_connect_is_skipped() -> None:
     fields = [text("d"), text("devices/d/messages/events/"), text("bye"), text("user"), text("p")]
     body = text("MQTT") + b"\x04\xc6\x00\x3c" + b"".join(fields)
     connect = decode_connect(Packet(PacketType.CONNECT, 0, body))

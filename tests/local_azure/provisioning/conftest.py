@@ -17,7 +17,7 @@ from local_azure.provisioning import (
 )
 from tests.local_azure.webhooks import WebhookServer
 
-FIRST, SECOND = "a.azure-devices.net", "b.azure-devices.net"
+HUB = "a.azure-devices.net"
 
 
 @pytest.fixture
@@ -26,22 +26,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def hubs(clock: Clock) -> dict[str, IotHub]:
-    return {
-        name: IotHub(name=name, clock=clock, random=Random(4))  # noqa: S311 - chance
-        for name in (FIRST, SECOND)
-    }
+def hub(clock: Clock) -> IotHub:
+    return IotHub(name=HUB, clock=clock, random=Random(4))  # noqa: S311 - chance
 
 
 @pytest.fixture
-def service(clock: Clock, hubs: dict[str, IotHub]) -> ProvisioningService:
-    return ProvisioningService(clock=clock, random=Random(4), hubs=hubs)  # noqa: S311 - chance
+def service(clock: Clock, hub: IotHub) -> ProvisioningService:
+    return ProvisioningService(clock=clock, random=Random(4), hub=hub, hub_host_name=HUB)  # noqa: S311 - chance
 
 
 @pytest.fixture
 async def webhook() -> AsyncIterator[WebhookServer]:
-    """A webhook that gives every device to the first hub."""
-    webhook = WebhookServer(lambda _: web.json_response({"iotHubHostName": FIRST}))
+    """A webhook that allocates every device to the hub."""
+    webhook = WebhookServer(lambda _: web.json_response({"iotHubHostName": HUB}))
     server = await webhook.start()
     yield webhook
     await server.close()
@@ -57,6 +54,6 @@ def group(webhook: WebhookServer, service: ProvisioningService) -> Enrollment:
 
 
 @pytest.fixture
-async def door(service: ProvisioningService) -> AsyncIterator[AllocationWebhook]:
+async def client(service: ProvisioningService) -> AsyncIterator[AllocationWebhook]:
     async with ClientSession() as session:
         yield AllocationWebhook(service, session)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,12 +20,12 @@ GATEWAY = sensor_gateway()
 
 
 @dataclass
-class Shelf:
-    """A registry in memory: what is there, and who may do what."""
+class MemoryBackend:
+    """A registry in memory: its images, and the actions of each token."""
 
     images: dict[str, Mapping[str, Image]] = field(
         default_factory=lambda: {
-            "hello-world": {"latest": HELLO, "v1": HELLO, "v2": GATEWAY},
+            "hello-world": {"latest": HELLO, "v1": HELLO},
             "samples/sensors/gateway": {"1.0": GATEWAY},
             "secret": {"latest": HELLO},
         }
@@ -36,15 +35,12 @@ class Shelf:
             (DEVICE, PASSWORD): frozenset(
                 {
                     "repositories/hello-world/content/read",
-                    "repositories/hello-world/metadata/read",
                     "repositories/samples/*/content/read",
                     "repositories/not-synced/content/read",
-                    "gateway/site1/config/read",
                 }
             )
         }
     )
-    read_only: bool = True
 
     def authenticate(self, username: str, password: str) -> Grant | None:
         actions = self.tokens.get((username, password))
@@ -55,15 +51,15 @@ class Shelf:
 
 
 @asynccontextmanager
-async def listening(
-    kernel: Kernel, shelf: Shelf, *, token_path: str = CONNECTED_REGISTRY_TOKEN_PATH
+async def registry_listening(
+    kernel: Kernel, backend: MemoryBackend, *, token_path: str = CONNECTED_REGISTRY_TOKEN_PATH
 ) -> AsyncIterator[str]:
-    """Serve `shelf` over TLS on loopback; the value is `host:port`."""
+    """Serve the backend over TLS on loopback; the value is `host:port`."""
     listener = socket.create_server(("127.0.0.1", 0))
     host = f"127.0.0.1:{listener.getsockname()[1]}"
     application = create_registry_application(
         kernel,
-        shelf,
+        backend,
         service="connectedRegistry",
         host=host,
         scheme="https",
@@ -77,17 +73,3 @@ async def listening(
         yield host
     finally:
         await runner.cleanup()
-
-
-async def run(*command: str, stdin: str = "", **environment: str) -> tuple[int, str]:
-    """Run a container engine; its exit code and all that it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=environment,
-    )
-    output, _ = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return process.returncode, output.decode()

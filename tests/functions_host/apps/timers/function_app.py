@@ -1,21 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
 
 import azure.functions as func
 
-app = func.FunctionApp()
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+runs: list[dict[str, object]] = []
 
 
 @app.timer_trigger("timer", "* * * * * *")
-@app.queue_output("tick", "%SITE%-ticks", "AzureWebJobsStorage")
-def every_second(timer: func.TimerRequest, tick: func.Out[str]) -> None:  # noqa: ARG001 - the trigger
-    tick.set(os.environ["WEBSITE_INSTANCE_ID"])
+def every_second(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the trigger
+    runs.append({"timer": "every_second"})
 
 
-@app.timer_trigger("timer", "%YEARLY%", run_on_startup=True)
-@app.queue_output("start", "%SITE%-starts", "AzureWebJobsStorage")
-def yearly(timer: func.TimerRequest, start: func.Out[str]) -> None:
+@app.timer_trigger("timer", "0 * * * * *")
+def every_minute(timer: func.TimerRequest) -> None:
     status = timer.schedule_status  # type: ignore[attr-defined]
-    start.set(json.dumps({"past_due": timer.past_due, "status": status}))
+    runs.append({"timer": "every_minute", "past_due": timer.past_due, "status": status})
+
+
+@app.route("runs")
+def show_runs(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the trigger
+    return func.HttpResponse(json.dumps(runs))

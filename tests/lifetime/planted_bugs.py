@@ -20,7 +20,7 @@ from firstpull.model.device_record import Claim, Condition, DeviceRecord, Grant,
 from firstpull.model.ledger import Ledger
 from firstpull.model.password_slots import Credential
 from firstpull.observability.log_events import LogEvent
-from firstpull.reconcile import apply, plan
+from firstpull.reconcile import apply, plan_passwords
 from firstpull.reconcile.observe import Observed
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -37,7 +37,7 @@ def _forget_grant(patch: pytest.MonkeyPatch) -> None:
 
 
 def _end_every_rotated_password(patch: pytest.MonkeyPatch) -> None:
-    ends_at_once = plan._ends_at_once
+    ends_at_once = plan_passwords.ends_at_once
 
     def ends(record: DeviceRecord) -> bool:
         rotation = record.spec.rotation
@@ -46,7 +46,8 @@ def _end_every_rotated_password(patch: pytest.MonkeyPatch) -> None:
         spec = replace(record.spec, rotation=replace(rotation, immediately=True))
         return ends_at_once(replace(record, spec=spec))
 
-    patch.setattr(plan, "_ends_at_once", ends)
+    patch.setattr(plan_passwords, "ends_at_once", ends)
+    patch.setattr("firstpull.reconcile.plan.ends_at_once", ends)
 
 
 def _claim_for_good(patch: pytest.MonkeyPatch) -> None:

@@ -13,14 +13,17 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from local_azure.commands.processes import inherited, running
+from local_azure.commands.processes import inherited
+from local_azure.commands.processes import running as running_process
 from local_azure.iot_hub.identities import Authentication, AuthenticationType, DeviceSettings
 from local_azure.stack import Stack
+
+from .cloud import entry_of, eventually
 
 
 @dataclass(frozen=True)
 class Agent:
-    """Where a device keeps its files, and how it shows its hub who it is."""
+    """A device's files, and how it authenticates at its hub."""
 
     stack: Stack
     device_id: str
@@ -28,10 +31,10 @@ class Agent:
     identity: tuple[str, ...]
 
     @asynccontextmanager
-    async def following_its_twin(self) -> AsyncIterator[list[str]]:
-        """The agent runs; yields the lines that it writes."""
+    async def running(self) -> AsyncIterator[list[str]]:
+        """The agent follows its twin; yields the lines that it writes."""
         lines: list[str] = []
-        async with running(
+        async with running_process(
             *self._command("run"),
             *self.identity,
             environment=self._environment(),
@@ -51,12 +54,26 @@ class Agent:
         output, _ = await process.communicate()
         return process.returncode or 0, output.decode().strip().splitlines()[-1]
 
-    def said(self, plant: str) -> dict[str, Any]:
-        """What the device reports of a connected registry, empty where it says nothing."""
+    def report(self, plant: str) -> dict[str, Any]:
+        """What the device reports about a connected registry; empty for no report."""
         found: Any = self.stack.hub.twin(self.device_id).reported.values
         for name in ("firstpull", "registryCredentials", plant):
             found = (found or {}).get(name)
         return found or {}
+
+    async def reports(self, plant: str, state: str) -> None:
+        """Wait until the device reports this state of its current delivery."""
+
+        def reported() -> bool:
+            delivery_id = entry_of(self.stack, self.device_id, plant).get("deliveryId")
+            report = self.report(plant)
+            return (report.get("deliveryId"), report.get("state")) == (delivery_id, state)
+
+        await eventually(reported, f"{self.device_id} does not report {state} at {plant}")
+
+    async def reports_nothing(self, plant: str) -> None:
+        """Wait until the device has logged out of a connected registry."""
+        await eventually(lambda: self.report(plant) == {}, f"{self.device_id} does not log out")
 
     def _command(self, command: str) -> tuple[str, ...]:
         state = ("--state-dir", str(self.folder / "state"))
@@ -67,7 +84,7 @@ class Agent:
 
 
 def agent_with_key(stack: Stack, ca_file: Path, folder: Path, device_id: str) -> Agent:
-    """A device that has a symmetric key."""
+    """A device with a symmetric key."""
     identity = stack.hub.create_device(DeviceSettings(device_id))
     key = identity.settings.authentication.primary_key
     file = folder / "connection-string"
@@ -77,7 +94,7 @@ def agent_with_key(stack: Stack, ca_file: Path, folder: Path, device_id: str) ->
 
 
 def agent_with_certificate(stack: Stack, ca_file: Path, folder: Path, device_id: str) -> Agent:
-    """A device that has a certificate, which the hub knows by its thumbprint."""
+    """A device with a certificate, which the hub knows by its thumbprint."""
     certificate, key = stack.kernel.certificates.issue_client(device_id)
     loaded = x509.load_pem_x509_certificate(certificate.encode())
     thumbprint = loaded.fingerprint(hashes.SHA256()).hex().upper()

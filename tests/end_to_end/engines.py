@@ -1,7 +1,7 @@
-"""docker, podman and skopeo as a device has them: with logins, images and certificates of its own.
+"""docker, podman and skopeo, each with logins, images and certificates in a folder of its own.
 
-Nothing of the machine's engines is used or changed: what they write to in fixed places, they
-find as folders of the device.
+The machine's own engines are neither used nor changed: the fixed places that engines write to
+are mounted from that folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pytest
 
 from local_azure.commands.processes import inherited, running
 
-from .cloud import Entry
+from .cloud import GIVE_UP_SECONDS, Entry
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _ACCEPT_ANY_IMAGE = '{"default": [{"type": "insecureAcceptAnything"}]}'
@@ -32,19 +32,18 @@ _MOUNT_AND_RUN = f"""
 for name in {" ".join(_OWN_FOLDERS)}; do mount --bind "$0/$name" "/$name" || exit; done
 exec "$@"
 """
-_DAEMON_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a command: its exit code and all that it wrote."""
+    """The exit code of a command, and all that it wrote."""
 
     code: int
     output: str
 
     @property
     def succeeded(self) -> bool:
-        """Whether the command says so."""
+        """Whether the exit code says so."""
         return self.code == 0
 
     def refused(self, *reasons: str) -> bool:
@@ -54,7 +53,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Engine(ABC):
-    """A program that pulls with what is in a twin's entry. `folder` is all that it writes to."""
+    """A program that pulls with a twin's entry. It writes to `folder` only."""
 
     entry: Entry
     folder: Path
@@ -63,7 +62,7 @@ class Engine(ABC):
     login_options: tuple[str, ...] = ()
 
     async def log_in(self, password: str | None = None) -> Outcome:
-        """As the entry says, or with another password."""
+        """Log in as the entry says, or with another password."""
         options = ("--username", self.entry["username"], "--password-stdin", *self.login_options)
         return await self.run(
             "login", *options, self.entry["address"], stdin=password or self.entry["password"]
@@ -75,18 +74,18 @@ class Engine(ABC):
 
     @abstractmethod
     async def digest_of(self, repository: str) -> str:
-        """The digest of what was pulled, as this device keeps it. Raises AssertionError."""
+        """The digest of a pulled image. Raises AssertionError."""
 
     @abstractmethod
     async def push(self, repository: str) -> Outcome:
-        """Push an image that this device has pulled."""
+        """Push a pulled image."""
 
     def image(self, repository: str) -> str:
-        """Its name for this device."""
+        """An image's name."""
         return f"{self.entry['address']}/{repository}:latest"
 
     async def run(self, *arguments: str, stdin: str = "") -> Outcome:
-        """One command of the program."""
+        """Run one command of the program."""
         process = await asyncio.create_subprocess_exec(
             *self.command,
             *arguments,
@@ -178,7 +177,7 @@ async def podman(entry: Entry, folder: Path) -> AsyncIterator[Engine]:
 async def docker(entry: Entry, folder: Path) -> AsyncIterator[Engine]:
     """docker with a daemon of its own. Skips the test where that cannot run.
 
-    The daemon takes every loopback address for insecure: it speaks TLS there, and looks at no CA.
+    The daemon treats every loopback address as insecure: it speaks TLS there and checks no CA.
     """
     _skip_without("docker", "dockerd")
     _skip_without_privileges()
@@ -197,7 +196,7 @@ async def docker(entry: Entry, folder: Path) -> AsyncIterator[Engine]:
         environment={**inherited("PATH"), "HOME": str(folder)},
         on_line=lines.append,
     ) as daemon:
-        give_up = time.monotonic() + _DAEMON_SECONDS
+        give_up = time.monotonic() + GIVE_UP_SECONDS
         while not (await engine.run("version")).succeeded:
             if daemon.returncode is not None or time.monotonic() > give_up:
                 pytest.skip(f"dockerd does not start: {lines[-1] if lines else 'it says nothing'}")
@@ -232,7 +231,7 @@ def _make_own_folders(folder: Path) -> None:
 
 
 def _in_own_folders(folder: Path, *command: str) -> tuple[str, ...]:
-    """The command in a mount namespace, which takes its mounts away with its last process."""
+    """The command in a mount namespace, whose mounts end with its last process."""
     return ("unshare", "--mount", "sh", "-c", _MOUNT_AND_RUN, str(folder), *command)
 
 
@@ -247,7 +246,7 @@ def _skopeo_transport(entry: Entry, folder: Path, *, prefix: str = "") -> tuple[
 
 
 def _trust(entry: Entry, certificates: Path) -> None:
-    """Put the CA where an engine looks for it. It stands in the entry in pieces, or not at all."""
+    """Put the CA, which the entry has in pieces or not at all, where an engine looks for it."""
     certificates.mkdir(parents=True, exist_ok=True)
     if "ca" in entry:
         (certificates / "ca.crt").write_text("".join(entry["ca"]))

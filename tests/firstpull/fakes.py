@@ -169,9 +169,6 @@ class ReconcileRequest:
     dequeued: int = 0
 
 
-Hint = ReconcileRequest
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeldCall:
     """A call that waits until it is released."""
@@ -327,8 +324,6 @@ class FakeCloud:
             yield held
         finally:
             held.release.set()
-
-    grant = hold_call
 
     def unavailable(self, *operations: str) -> AbstractContextManager[None]:
         """Let all calls fail whose names begin with one of these."""

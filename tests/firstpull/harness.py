@@ -312,8 +312,6 @@ class Harness:
         _, process = self._next_process()
         await process.worker.reconcile(device)
 
-    look = reconcile
-
     def make_due(self, device: DeviceKey) -> None:
         """Make the device due now."""
         text, version = self.cloud.records[device]

@@ -1,4 +1,4 @@
-"""A clock whose time passes when nothing else happens: hours of waiting take no real time."""
+"""A clock that moves when everybody waits: hours of waiting take no real time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 _IDLE_ROUNDS = 12
-"""Rounds of the event loop without any call to the cloud before everybody is taken to wait."""
+"""After so many rounds of the event loop without a call to the cloud, everybody waits."""
 
 
 class VirtualClock:
-    """Fits `firstpull.model.clock.Clock`. `stir` tells it that something happened."""
+    """Fits `firstpull.model.clock.Clock`."""
 
     def __init__(self) -> None:
         self._now = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -22,7 +22,7 @@ class VirtualClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds` of this clock; the earliest sleeper moves it when all wait."""
+        """Return after `seconds` of this clock. When all wait, the earliest sleeper moves it."""
         wake_at = self._now + timedelta(seconds=seconds)
         self._sleepers.append(wake_at)
         try:
@@ -37,7 +37,7 @@ class VirtualClock:
             self.stir()
 
     def stir(self) -> None:
-        """Note that somebody is at work: those who sleep wait on."""
+        """Note that something happened: the clock does not move yet."""
         self._stirred += 1
 
     def advance(self, by: timedelta) -> None:

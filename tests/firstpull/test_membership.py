@@ -14,7 +14,7 @@ from firstpull.model.azure_resources import ScopeMapId, TokenId
 from firstpull.model.errors import Blocked, Conflict, Transient
 from firstpull.model.ledger import Standing, to_json
 from firstpull.model.reasons import Reason
-from tests.firstpull.fakes import Crashed, FakeCloud, FakeToken, Fault, FaultKind
+from tests.firstpull.fakes import ANSWER_LOST, UNAVAILABLE, Crashed, FakeCloud, FakeToken, Fault
 from tests.firstpull.harness import (
     PLANT_ONE,
     REGISTRY,
@@ -46,7 +46,7 @@ def cloud() -> FakeCloud:
     """Five clients of others are in the list."""
     made = make_cloud(VirtualClock())
     for foreign in FOREIGN:
-        add_foreign(made, foreign)
+        made.add_foreign_client(PLANT_ONE, foreign)
     return made
 
 
@@ -58,11 +58,6 @@ def process(cloud: FakeCloud) -> Process:
 @pytest.fixture
 def processes(cloud: FakeCloud) -> list[Process]:
     return [make_process(cloud, make_policy()) for _ in range(3)]
-
-
-def add_foreign(cloud: FakeCloud, foreign: str) -> None:
-    cloud.tokens[foreign] = FakeToken(ScopeMapId("someone's"))
-    cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(foreign))
 
 
 async def reserve(process: Process, number: int, *, capacity: int = 50) -> None:
@@ -158,43 +153,6 @@ async def test_those_who_join_at_once_share_few_writes(
     assert cloud.violations == []
 
 
-async def test_joins_survive_somebody_who_overwrites_the_list(
-    cloud: FakeCloud, processes: list[Process]
-) -> None:
-    """Another writer read the list long ago, adds itself, and writes it whole, twice."""
-    before = [*cloud.connected[PLANT_ONE].clients]
-    overwrite_after = {1, 2}
-
-    def overwrite(_: int, operation: str) -> None:
-        written = cloud.calls.count(WRITE)
-        if operation == "ledgers.get" and written in overwrite_after:
-            overwrite_after.remove(written)
-            cloud.connected[PLANT_ONE].clients = [*before]
-            add_foreign(cloud, "newcomer")
-
-    cloud.before_call = overwrite
-    await asyncio.gather(*(reserve(processes[n % 3], n) for n in range(30)))
-    await asyncio.gather(*(join(processes[n % 3], n) for n in range(30)))
-    assert not overwrite_after
-    for n in range(30):  # what the next pass over each device does
-        if name(n) not in listed(cloud):
-            await join(processes[n % 3], n)
-    assert sorted(listed(cloud)) == sorted(["newcomer", *names(range(30))])
-    assert cloud.calls.count(WRITE) <= 10
-    assert cloud.violations == []
-
-
-async def test_an_overwritten_list_is_repaired_by_the_first_pass_over_any_member(
-    cloud: FakeCloud, process: Process
-) -> None:
-    for n in range(4):
-        await reserve(process, n)
-        await join(process, n)
-    del cloud.connected[PLANT_ONE].clients[5:]
-    await join(process, 2)
-    assert sorted(listed(cloud)) == names(range(4))
-
-
 async def test_a_token_deleted_meanwhile_does_not_hold_up_the_others(
     cloud: FakeCloud, process: Process
 ) -> None:
@@ -236,17 +194,10 @@ async def test_room_that_others_took_meanwhile_is_refused_to_who_reserved_last(
 ) -> None:
     for n in range(3):
         await reserve(process, n, capacity=8)
-    add_foreign(cloud, "newcomer")
+    cloud.add_foreign_client(PLANT_ONE, "newcomer")
     assert await join_all(process, range(3), capacity=8) == [None, None, Blocked]
     assert listed(cloud) == ["newcomer", *names(range(2))]
     assert cloud.lists_refused == 0
-
-
-async def test_a_missing_connected_registry_blocks(cloud: FakeCloud, process: Process) -> None:
-    del cloud.connected[PLANT_ONE]
-    with pytest.raises(Blocked) as raised:
-        await reserve(process, 1)
-    assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
 
 
 async def test_who_never_reserved_does_not_join(cloud: FakeCloud, process: Process) -> None:
@@ -320,20 +271,13 @@ async def test_who_lost_the_lease_does_not_write(
     assert cloud.calls.count(WRITE) == writes
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fault", [UNAVAILABLE, ANSWER_LOST])
 async def test_a_write_whose_answer_is_lost_is_found_by_the_next(
-    cloud: FakeCloud,
-    process: Process,
-    after: bool,  # noqa: FBT001 - a table
+    cloud: FakeCloud, process: Process, fault: Fault
 ) -> None:
     await reserve(process, 1)
-
-    def fail_once(number: int, operation: str) -> None:
-        if operation == WRITE and cloud.calls.count(WRITE) == 1:
-            cloud.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=after)
-
-    cloud.before_call = fail_once
-    await join(process, 1)
+    with cloud.failing(WRITE, fault=fault, times=1):
+        await join(process, 1)
     assert listed(cloud) == ["fp-01"]
     assert standings(cloud) == {Standing.MEMBER: 1}
 

@@ -12,7 +12,6 @@ from firstpull.model.azure_resources import (
     ScopeMap,
     StoredSecret,
     Token,
-    TokenId,
     Twin,
 )
 from firstpull.model.device_record import (
@@ -72,13 +71,12 @@ def in_hub(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - fields of Twin
 def in_registry(
     *tokens: Token,
     scope_map: ScopeMap | None = READY_SCOPE_MAP,
-    clients: tuple[TokenId, ...] | None = (TOKEN_ID,),
     connection_state: str | None = None,
 ) -> dict[str, Any]:
     """An inventory's container registries: one, with these tokens."""
     plant_one = ConnectedRegistry(
         name="plantone",
-        client_token_ids=clients or (),
+        client_token_ids=(TOKEN_ID,),
         sync_token_id=REGISTRY.token("plantone"),
         login_server=None,
         last_sync_at=NOW,
@@ -87,7 +85,7 @@ def in_registry(
     there = RegistryInventory(
         tokens={token.name: token for token in tokens},
         scope_maps={scope_map.name: scope_map} if scope_map is not None else {},
-        connected_registries={"plantone": plant_one} if clients is not None else {},
+        connected_registries={"plantone": plant_one},
     )
     return {"registries": {REGISTRY: there}}
 

@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from firstpull.fleet.sites import NOT_FOUND, UNKNOWN, Room, SitesView
-from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.errors import Transient
-from tests.firstpull.fakes import FakeContainerRegistries, FakeToken
+from tests.firstpull.fakes import FakeContainerRegistries
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
 from tests.firstpull.refusals import NO_ANSWER, OTHER_REGISTRY, over_two_registries, refuse
 
@@ -43,12 +42,6 @@ async def plant_one(harness: Harness) -> Room:
     return (await rooms(harness))["plantone"]
 
 
-def add_foreign_clients(harness: Harness, count: int) -> None:
-    for n in range(count):
-        harness.cloud.tokens[f"foreign{n}"] = FakeToken(ScopeMapId("someone's"))
-        harness.cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(f"foreign{n}"))
-
-
 async def test_sites_are_shown_in_the_policys_order_with_all_their_room(harness: Harness) -> None:
     plant, hall = (await view(harness)).sites
     assert [(site.name, site.free, site.used) for site in (plant, hall)] == [
@@ -60,7 +53,7 @@ async def test_sites_are_shown_in_the_policys_order_with_all_their_room(harness:
 
 
 async def test_devices_and_the_tokens_of_others_are_counted_apart(harness: Harness) -> None:
-    add_foreign_clients(harness, 1)
+    harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     await harness.make_ready()
     one = await plant_one(harness)
     assert (one.ours, one.foreign, one.retiring, one.used, one.free) == (1, 1, 0, 2, 1)
@@ -101,7 +94,8 @@ async def test_a_device_that_moves_takes_room_at_both_connected_registries(
 
 
 async def test_more_clients_than_the_policy_allows_leave_no_room(harness: Harness) -> None:
-    add_foreign_clients(harness, 5)
+    for n in range(5):
+        harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{n}")
     one = await plant_one(harness)
     assert (one.used, one.free) == (5, 0)
 

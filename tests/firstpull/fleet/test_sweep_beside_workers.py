@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -13,9 +12,8 @@ from firstpull.model.azure_resources import ScopeMap
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
-from firstpull.reconcile.checks import Difference
 from tests.firstpull.fleet.test_sweep import UNUSED, UNUSED_MAP
-from tests.firstpull.harness import PLANT_ONE, Harness
+from tests.firstpull.harness import Harness
 from tests.firstpull.records import grant_of
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -25,12 +23,10 @@ Act = Callable[[], Awaitable[object]]
 
 async def check_sweep_while(harness: Harness, act: Act) -> None:
     """A sweep finds nothing of what is done between its first reads and that of the records."""
-    with harness.cloud.hold_call("hubs.list_devices", answer=True) as call:
-        sweeping = asyncio.create_task(harness.sweep())
-        await call.reached.wait()
+    async with harness.while_held("hubs.list_devices", harness.sweep(), answer=True):
         await act()
-        call.release.set()
-        report = await sweeping
+    report = await harness.processes[0].application.sweeper.latest()
+    assert report is not None
     assert (report.drifted, report.orphans) == ({}, ())
 
 
@@ -129,15 +125,3 @@ async def test_a_record_that_cannot_be_read_ends_no_sweep_and_loses_nothing() ->
     assert harness.cloud.record(gone).spec.revocation is not None
     assert set(harness.cloud.scope_maps) == maps
     assert token in harness.cloud.tokens
-
-
-async def test_a_ledger_that_cannot_be_read_is_rebuilt_from_the_records() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    before = harness.cloud.ledger(PLANT_ONE)
-    text, version = harness.cloud.ledgers[PLANT_ONE]
-    harness.cloud.ledgers[PLANT_ONE] = text[:-5], version
-    assert (await harness.sweep()).drifted == {Difference.LEDGER_ENTRY_MISSING: 1}
-    await harness.run_for(HOUR)
-    assert set(harness.cloud.ledger(PLANT_ONE).entries) == set(before.entries)
-    assert harness.state(device) is State.READY

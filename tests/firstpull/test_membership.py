@@ -200,6 +200,13 @@ async def test_room_that_others_took_meanwhile_is_refused_to_who_reserved_last(
     assert cloud.lists_refused == 0
 
 
+async def test_a_missing_connected_registry_blocks(cloud: FakeCloud, process: Process) -> None:
+    del cloud.connected[PLANT_ONE]
+    with pytest.raises(Blocked) as raised:
+        await reserve(process, 1)
+    assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
+
+
 async def test_who_never_reserved_does_not_join(cloud: FakeCloud, process: Process) -> None:
     with pytest.raises(Conflict):
         await join(process, 1)

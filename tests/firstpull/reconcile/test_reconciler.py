@@ -188,8 +188,7 @@ async def test_a_late_worker_does_no_harm(operation: str, *, answer: bool) -> No
 
 
 @pytest.mark.parametrize(
-    "operation",
-    ["hubs.twin", "records.replace", "registries.create_token", "hubs.patch_desired"],
+    "operation", ["hubs.twin", "records.replace", "registries.create_token", "hubs.patch_desired"]
 )
 async def test_an_intent_that_changes_during_a_pass_is_kept_and_reconciled(operation: str) -> None:
     harness = Harness(processes=2)

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableServiceClient
+from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from local_azure.container_registry.models import Registry
@@ -127,7 +128,7 @@ async def _log_in(stack: Stack, url: str, username: str, password: str) -> int:
 
 
 async def forget_devices(stack: Stack) -> None:
-    """Empty firstpull's records and queues.
+    """Empty firstpull's records and queues, and delete the last sweep's report.
 
     Tests share the storage account: a record that a failed test leaves is a device of every later
     deployment there, whose host would reconcile it and whose sweep would keep its scope map.
@@ -138,6 +139,9 @@ async def forget_devices(stack: Stack) -> None:
         with suppress(ResourceNotFoundError):  # no app has made it yet
             async for entity in table.list_entities(select=["PartitionKey", "RowKey"]):
                 await table.delete_entity(entity)
+    async with BlobServiceClient.from_connection_string(text) as blobs:
+        with suppress(ResourceNotFoundError):
+            await blobs.get_blob_client("sweeps", "latest.json").delete_blob()
     async with QueueServiceClient.from_connection_string(text) as queues:
         async for queue in queues.list_queues():
             await queues.get_queue_client(queue.name).clear_messages()

@@ -12,11 +12,9 @@ import pytest
 from local_azure.stack import Stack
 from local_azure.stack.options import REGISTRY_NAME
 from tests.end_to_end.actions import REMEDIES
-from tests.end_to_end.cloud import cloud_registry, forget_devices
-from tests.end_to_end.deployments import settings_of
-from tests.end_to_end.drift_rows import Case, Subject, rows, table_below
-from tests.end_to_end.in_process import connected
-from tests.end_to_end.operators import Operator, operator_of
+from tests.end_to_end.cloud import cloud_registry
+from tests.end_to_end.deployments import Deployment, Subject, deployed
+from tests.end_to_end.drift_rows import check_row, rows, table_below
 
 from .azure_cli import AzureCli
 
@@ -49,24 +47,17 @@ async def az(stack: Stack, ca_file: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-async def case(stack: Stack) -> AsyncIterator[Case]:
-    async with connected(stack, settings_of(stack, "by-az", PLANT)) as firstpull:
-        yield Case(firstpull, firstpull.application(), PLANT)
-    await forget_devices(stack)
-
-
-@pytest.fixture(scope="module")
-async def operator(stack: Stack) -> AsyncIterator[Operator]:
-    async with operator_of(stack) as operator:
-        yield operator
+async def deployment(stack: Stack) -> AsyncIterator[Deployment]:
+    async with deployed(stack, "by-az", PLANT) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-async def subject(case: Case, somebody: str, stack: Stack) -> AsyncIterator[Subject]:
-    """A device that has logged in; afterwards nothing of it is left."""
-    subject = await case.ready_device(f"by-az-{list(COMMANDS).index(somebody)}")
+async def subject(deployment: Deployment, somebody: str, stack: Stack) -> AsyncIterator[Subject]:
+    """A device that has logged in. It is revoked afterwards."""
+    subject = await deployment.ready_device(f"by-az-{list(COMMANDS).index(somebody)}")
     yield subject
-    await case.revoke(subject.device_id)
+    await deployment.revoke(subject.device_id)
     cloud_registry(stack).delete_scope_map("other-map")
 
 
@@ -83,12 +74,13 @@ async def _run(az: AzureCli, command: str, subject: Subject) -> None:
 
 @pytest.mark.parametrize("somebody", list(COMMANDS))
 async def test_what_az_does_is_found_by_the_next_sweep(
-    case: Case, az: AzureCli, operator: Operator, subject: Subject, somebody: str
+    deployment: Deployment, az: AzureCli, subject: Subject, somebody: str
 ) -> None:
     remedy = REMEDIES.get(somebody)
-    await case.goes_through(
+    await check_row(
         ROWS[somebody],
+        deployment,
         subject,
         act=partial(_run, az, COMMANDS[somebody], subject),
-        remedy=partial(remedy, operator, subject) if remedy else None,
+        remedy=partial(remedy, deployment.stack, subject) if remedy else None,
     )

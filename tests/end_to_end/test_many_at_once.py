@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from local_azure.stack.options import (
     SUBSCRIPTION_ID,
 )
 
+from .actions import put_foreign_token
 from .api import Api, running_app
 from .cloud import (
     clients_of,
@@ -38,15 +38,13 @@ from .cloud import (
 )
 
 SAME, CROWD = "plant03", "plant04"
-DEVICES = 30
+HOSTS = 2
 _NEIGHBOUR = "neighbour"
-MOST_LIST_WRITES = 20
-"""For 30 devices. One write a device would be 30; the other writer below makes some necessary."""
 
 
 @pytest.fixture(scope="module")
 async def api(stack: Stack, ca_file: Path) -> AsyncIterator[Api]:
-    async with running_app(stack, ca_file, hosts=3) as api:
+    async with running_app(stack, ca_file, hosts=HOSTS) as api:
         yield api
 
 
@@ -56,51 +54,49 @@ async def test_the_same_request_ten_times_at_once_makes_one_of_everything(
     register(stack, "tenfold")
     stack.kernel.calls.reset()
     answers = await asyncio.gather(
-        *(api.onboard("tenfold", SAME, wait=20, host=number % 3) for number in range(10))
+        *(api.onboard("tenfold", SAME, host=number % HOSTS) for number in range(10))
     )
-
-    assert Counter(answer.status for answer in answers) == {200: 10}
-    assert {answer.document["generation"] for answer in answers} == {1}
+    assert {answer.status for answer in answers} <= {200, 202}
+    view = await api.reaches("tenfold", "Delivered")
+    assert view["generation"] == 1
     (token,) = tokens_like(stack, "tenfold")
     assert [password.name for password in token.passwords] == ["password1"]
-    assert len(secret_versions(stack, answers[0].document["secret"])) == 1
+    assert len(secret_versions(stack, view["secret"])) == 1
     assert clients_of(stack, SAME) == [token.name]
     calls = stack.kernel.calls.counts()
     assert calls["arm.registries.generateCredentials"] == 1
     assert calls["iotHub.twins.update"] == 1
 
 
-async def test_thirty_devices_join_while_somebody_else_rewrites_the_list(
-    api: Api, stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "devices",
+    [10, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+)
+async def test_devices_join_while_somebody_else_rewrites_the_list(
+    api: Api, stack: Stack, monkeypatch: pytest.MonkeyPatch, devices: int
 ) -> None:
-    names = [f"crowd-{number:02}" for number in range(DEVICES)]
+    names = [f"crowd-{devices}-{number:02}" for number in range(devices)]
     register(stack, *names)
     async with _management_client(stack) as client:
         neighbour = _Neighbour(stack, client)
-        history = _History(stack, neighbour, monkeypatch)
+        writes = _Writes(stack, neighbour, monkeypatch)
         writing = asyncio.create_task(neighbour.keep_writing())
-        answers = await asyncio.gather(
-            *(api.onboard(name, CROWD, host=number % 3) for number, name in enumerate(names))
+        await asyncio.gather(
+            *(api.onboard(name, CROWD, host=number % HOSTS) for number, name in enumerate(names))
         )
-        assert {answer.status for answer in answers} <= {200, 202}
-        await asyncio.gather(*(api.reaches(name, "Delivered", within=60) for name in names))
+        await asyncio.gather(*(api.reaches(name, "Delivered") for name in names))
+        await eventually(lambda: neighbour.writes >= 3)
         neighbour.stop()
         await writing
 
     ours = {entry_of(stack, name, CROWD)["username"] for name in names}
     for name in names:
         report_login(stack, name, CROWD)
-    await asyncio.gather(*(api.reaches(name, "Ready", within=60) for name in names))
-    # The neighbour may have overwritten some: the look that found the login has found that, too.
+    await asyncio.gather(*(api.reaches(name, "Ready") for name in names))
+    # The neighbour may have overwritten some: the pass that finds the login finds that, too.
     await eventually(lambda: ours <= set(clients_of(stack, CROWD)))
-
-    listed = clients_of(stack, CROWD)
-    assert sorted(name for name in listed if not name.startswith(_NEIGHBOUR)) == sorted(ours)
-    assert history.foreign_lists_that_never_were() == []
-    assert neighbour.writes >= 3, "the neighbour hardly wrote: nothing was tried"
-    with capsys.disabled():
-        print(f" [{DEVICES} devices joined by {len(history.own)} writes of the list] ", end="")  # noqa: T201
-    assert len(history.own) <= MOST_LIST_WRITES
+    assert len(clients_of(stack, CROWD)) == len(set(clients_of(stack, CROWD)))
+    assert writes.foreign_lists_that_never_were() == []
 
 
 def _management_client(stack: Stack) -> ContainerRegistryManagementClient:
@@ -113,17 +109,17 @@ def _management_client(stack: Stack) -> ContainerRegistryManagementClient:
 
 
 class _Neighbour:
-    """Somebody with the Azure SDK who adds and removes tokens of his own, as `az` does it."""
+    """Somebody with the Azure SDK who adds and removes tokens of their own, as `az` does it."""
 
     def __init__(self, stack: Stack, client: ContainerRegistryManagementClient) -> None:
         self._client = client
         self._stopped = False
-        self._ids = [_token_of_somebody_else(stack, f"{_NEIGHBOUR}-{n}") for n in range(3)]
+        self._ids = [put_foreign_token(stack, f"{_NEIGHBOUR}-{n}") for n in range(3)]
         self.sent: tuple[str, ...] = ()
         self.writes = 0
 
     def stop(self) -> None:
-        """After the write that is under way."""
+        """End after the write that is under way."""
         self._stopped = True
 
     async def keep_writing(self) -> None:
@@ -154,15 +150,8 @@ class _Neighbour:
         self.writes += 1
 
 
-def _token_of_somebody_else(stack: Stack, name: str) -> str:
-    registry = cloud_registry(stack)
-    scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
-    registry.put_token(name, scope_map_id=scope_map_id)
-    return registry.registry_id.child("tokens", name)
-
-
-class _History:
-    """Every write of the list: what stood there before, and what was written."""
+class _Writes:
+    """Every write of the list: the foreign tokens before it, and those that it holds."""
 
     def __init__(
         self, stack: Stack, neighbour: _Neighbour, monkeypatch: pytest.MonkeyPatch
@@ -182,16 +171,11 @@ class _History:
 
         monkeypatch.setattr(registry, "update_connected_registry", recorded)
 
-    @property
-    def own(self) -> list[frozenset[str]]:
-        """What firstpull wrote of the neighbour's tokens, each time."""
-        return [after for is_own, _, after in self._writes if is_own]
-
     def foreign_lists_that_never_were(self) -> list[frozenset[str]]:
-        """Writes of firstpull in which the neighbour's tokens are not as they once were.
+        """The neighbour's tokens in writes of firstpull that hold them as they never were.
 
-        A change that came between firstpull's read and its write is lost, to anybody. So what
-        it writes of them has to be what stood there at some time since its own last write.
+        A change between firstpull's read and its write is lost, to anybody. So what firstpull
+        writes of the neighbour's tokens must have been there since its own last write.
         """
         strange, seen = [], set[frozenset[str]]()
         for is_own, before, after in self._writes:

@@ -1,4 +1,5 @@
-"""A device that moves can pull at any time: at the old place until it has logged in at the new."""
+"""A device that moves can pull at any time: at its old connected registry until it has logged in
+at the new one."""
 
 from __future__ import annotations
 
@@ -6,13 +7,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from firstpull.model.device_record import DeviceRecord, State
-from local_azure.container_registry.backends import SyncOverride
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resource_ids import RegistryId
 from local_azure.registry.images import hello_world
@@ -20,7 +20,6 @@ from local_azure.stack import ConnectedRegistryOptions, Stack
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.options import RESOURCE_GROUP, SUBSCRIPTION_ID
 from local_azure.stack.sites import Site, Sites
-from tests.firstpull.records import grant_of
 
 from .agents import Agent, agent_with_key
 from .cloud import (
@@ -30,12 +29,12 @@ from .cloud import (
     eventually,
     forget_devices,
     pull_answers,
+    report_login,
     secret_versions,
     site_of,
 )
-from .deployments import settings_of
-from .drift_rows import Case
-from .in_process import Firstpull, connected
+from .deployments import Deployment, deployed, settings_of
+from .in_process import connected
 
 OLD, NEW, FAR = "plant13", "plant14", "harborone"
 SECOND = "secondregistry"
@@ -56,15 +55,14 @@ async def second(stack: Stack) -> AsyncIterator[SecondRegistry]:
     registry.images["hello-world"] = {"latest": hello_world()}
     listeners = Listeners(address="127.0.0.1", certificates=stack.kernel.certificates)
     sites = Sites(stack.kernel, registry, listeners)
-    site = await sites.deploy(ConnectedRegistryOptions(name=FAR))
-    site.backend.override = SyncOverride(every_seconds=None)
+    site = await sites.deploy(ConnectedRegistryOptions(name=FAR, sync_every_seconds=3600))
     yield SecondRegistry(registry, site)
     await listeners.close()
     del stack.cloud._registries[resource_id.key]
 
 
 @pytest.fixture(scope="module")
-async def firstpull(stack: Stack, second: SecondRegistry) -> AsyncIterator[Firstpull]:
+async def deployment(stack: Stack, second: SecondRegistry) -> AsyncIterator[Deployment]:
     settings = settings_of(stack, "moving", OLD, NEW)
     policy = json.loads(settings["FIRSTPULL_POLICY"])
     policy["containerRegistries"].append(str(second.registry.registry_id))
@@ -74,147 +72,120 @@ async def firstpull(stack: Stack, second: SecondRegistry) -> AsyncIterator[First
         {"name": FAR, "containerRegistry": SECOND, "ca": stack.ca_pem}
     )
     settings["FIRSTPULL_POLICY"] = json.dumps(policy)
+    await forget_devices(stack)
     async with connected(stack, settings) as firstpull:
-        yield firstpull
+        yield Deployment(firstpull, firstpull.application(), OLD)
     await forget_devices(stack)
 
 
-@pytest.fixture
-def case(firstpull: Firstpull) -> Case:
-    return Case(firstpull, firstpull.application(), OLD)
-
-
-@dataclass
-class Pulls:
-    """A device that pulls all the time, and what it could not pull anywhere."""
-
-    agent: Agent
-    rounds: int = 0
-    failed: list[str] = field(default_factory=list)
-
-    async def go_on(self, *plants: str) -> None:
-        """Pull again and again, in each round at the first of these places that answers."""
-        while True:
-            said = ""
-            for plant in plants:
-                code, said = await self.agent.pull("hello-world", plant)
-                if code == 0:
-                    break
-            else:
-                self.failed.append(said)
-            self.rounds += 1
-
-
 @asynccontextmanager
-async def pulling(agent: Agent, *plants: str) -> AsyncIterator[Pulls]:
-    """Pulls run meanwhile, at least one from the beginning to the end."""
-    pulls = Pulls(agent)
-    task = asyncio.create_task(pulls.go_on(*plants))
+async def pulling(agent: Agent, *plants: str) -> AsyncIterator[None]:
+    """The device pulls again and again, at the first of these that answers. Raises AssertionError.
+
+    At least one pull runs from the beginning to the end.
+    """
+    rounds, failures = 0, list[str]()
+
+    async def pull() -> None:
+        nonlocal rounds
+        while True:
+            answers = [await agent.pull("hello-world", plants[0])]
+            for plant in plants[1:]:
+                if answers[-1][0] != 0:
+                    answers.append(await agent.pull("hello-world", plant))
+            if answers[-1][0] != 0:
+                failures.append(str(answers))
+            rounds += 1
+
+    task = asyncio.create_task(pull())
     try:
-        yield pulls
-        enough = pulls.rounds + 2
-        await eventually(lambda: pulls.rounds >= enough)
+        yield
+        enough = rounds + 2
+        await eventually(lambda: rounds >= enough)
     finally:
         task.cancel()
-    assert pulls.failed == []
+    assert failures == []
 
 
-async def _logged_in_at_the_old_place(case: Case, agent: Agent) -> None:
-    """The agent runs, and has said so."""
-    await case.firstpull.ask(case.application, agent.device_id, OLD)
-    await case.comes_to_rest(agent.device_id)
-    site_of(case.firstpull.stack, OLD).backend.sync()
-    await _says_that_it_logged_in(agent, OLD)
-    await _is_ready(case, agent.device_id)
-
-
-async def _says_that_it_logged_in(agent: Agent, plant: str) -> None:
-    await eventually(lambda: agent.said(plant).get("state") == "LoggedIn", what=f"at {plant}")
-
-
-async def _is_ready(case: Case, device_id: str) -> DeviceRecord:
-    record = await case.comes_to_rest(device_id)
+async def _settled(deployment: Deployment, device_id: str) -> DeviceRecord:
+    """The record of a device that has moved."""
+    record = await deployment.come_to_rest(device_id)
     assert record.status.condition.state is State.READY, record.status.condition
     assert record.status.retiring == ()
     return record
 
 
-async def test_the_agent_never_loses_its_login_on_the_way_to_another_connected_registry(
-    case: Case, stack: Stack, ca_file: Path, tmp_path: Path
+async def test_the_agent_can_always_pull_on_its_way_to_another_connected_registry(
+    deployment: Deployment, stack: Stack, ca_file: Path, tmp_path: Path
 ) -> None:
     agent = agent_with_key(stack, ca_file, tmp_path, "mover-near")
-    async with agent.following_its_twin():
-        await _logged_in_at_the_old_place(case, agent)
+    async with agent.running():
+        await deployment.ask(agent.device_id)
+        await deployment.come_to_rest(agent.device_id)
+        site_of(stack, OLD).backend.sync()
+        await agent.reports(OLD, "LoggedIn")
+        await _settled(deployment, agent.device_id)
         token = entry_of(stack, agent.device_id, OLD)["username"]
         async with pulling(agent, OLD, NEW):
-            await case.firstpull.ask(case.application, agent.device_id, NEW)
-            await case.comes_to_rest(agent.device_id)
-            await eventually(lambda: agent.said(NEW), what="the agent did not try the new place")
+            await deployment.at(NEW).ask(agent.device_id)
+            await deployment.come_to_rest(agent.device_id)
+            await agent.reports(NEW, "Failed")
             assert token in clients_of(stack, OLD)
             assert token in clients_of(stack, NEW)
-            assert agent.said(NEW)["state"] != "LoggedIn"
 
             site_of(stack, NEW).backend.sync()
-            await _says_that_it_logged_in(agent, NEW)
-            await _is_ready(case, agent.device_id)
+            await agent.reports(NEW, "LoggedIn")
+            await _settled(deployment, agent.device_id)
             site_of(stack, OLD).backend.sync()
-            await eventually(lambda: agent.said(OLD) == {}, what="the agent did not log out")
+            await agent.reports_nothing(OLD)
 
     assert token not in clients_of(stack, OLD)
     assert token in clients_of(stack, NEW)
     assert entry_of(stack, agent.device_id, OLD) == {}
-    assert (await agent.pull("hello-world", OLD))[0] == 1
-    await case.nothing_is_left_to_do(agent.device_id)
-    await case.revoke(agent.device_id)
+    await deployment.check_that_nothing_is_left_to_do(agent.device_id)
+    await deployment.revoke(agent.device_id)
 
 
-async def test_the_agent_never_loses_its_login_on_the_way_to_another_container_registry(
-    case: Case, stack: Stack, second: SecondRegistry, ca_file: Path, tmp_path: Path
+async def test_a_move_to_another_container_registry_leaves_nothing_behind(
+    deployment: Deployment, stack: Stack, second: SecondRegistry
 ) -> None:
-    agent = agent_with_key(stack, ca_file, tmp_path, "mover-far")
-    async with agent.following_its_twin():
-        await _logged_in_at_the_old_place(case, agent)
-        before = await case.firstpull.record(agent.device_id)
-        async with pulling(agent, OLD, FAR):
-            await case.firstpull.ask(case.application, agent.device_id, FAR)
-            await case.comes_to_rest(agent.device_id)
-            second.site.backend.sync()
-            await _says_that_it_logged_in(agent, FAR)
-            after = await _is_ready(case, agent.device_id)
-            site_of(stack, OLD).backend.sync()
-            await eventually(lambda: agent.said(OLD) == {}, what="the agent did not log out")
+    before = await deployment.ready_device("mover-far")
+    old_entry = entry_of(stack, before.device_id, OLD)
+    await deployment.at(FAR).ask(before.device_id)
+    await deployment.come_to_rest(before.device_id)
+    second.site.backend.sync()
+    assert await pull_answers(stack, old_entry) == 200
+    assert await pull_answers(stack, entry_of(stack, before.device_id, FAR)) == 200
+    report_login(stack, before.device_id, FAR)
+    record = await _settled(deployment, before.device_id)
 
-    assert grant_of(before).names.token not in {
-        token.name for token in cloud_registry(stack).tokens()
-    }
-    assert [v for v in secret_versions(stack, grant_of(before).names.secret) if v.enabled] == []
-    assert second.registry.token(grant_of(after).names.token).status == "enabled"
+    assert record.status.grant is not None
+    assert second.registry.token(record.status.grant.names.token).status == "enabled"
+    assert before.token not in {token.name for token in cloud_registry(stack).tokens()}
+    assert [v for v in secret_versions(stack, before.secret) if v.enabled] == []
     assert clients_of(stack, OLD) == []
-    assert entry_of(stack, agent.device_id, OLD) == {}
-    await case.nothing_is_left_to_do(agent.device_id)
-    await case.revoke(agent.device_id)
+    assert entry_of(stack, before.device_id, OLD) == {}
+    await deployment.check_that_nothing_is_left_to_do(before.device_id)
+    await deployment.revoke(before.device_id)
 
 
-async def test_a_move_to_a_connected_registry_without_room_leaves_the_device_where_it_is(
+async def test_a_move_to_a_full_connected_registry_leaves_the_device_where_it_is(
     stack: Stack,
 ) -> None:
-    settings = settings_of(stack, "moving", OLD, NEW, capacity=1)
-    async with connected(stack, settings) as firstpull:
-        application = firstpull.application()
-        here, there = (Case(firstpull, application, plant) for plant in (OLD, NEW))
+    async with deployed(stack, "moving", OLD, NEW, capacity=1) as here:
+        there = here.at(NEW)
         neighbour = await there.ready_device("neighbour-there")
         subject = await here.ready_device("mover-stays")
         entry = entry_of(stack, subject.device_id, OLD)
-        await firstpull.ask(application, subject.device_id, NEW)
-        record = await here.comes_to_rest(subject.device_id)
+        await there.ask(subject.device_id)
+        record = await here.come_to_rest(subject.device_id)
         assert record.status.condition.state is State.BLOCKED
         assert entry_of(stack, subject.device_id, OLD) == entry
         assert entry_of(stack, subject.device_id, NEW) == {}
-        site_of(stack, OLD).backend.sync()
         assert await pull_answers(stack, entry) == 200
 
         await there.revoke(neighbour.device_id)
-        await there.comes_to_rest(subject.device_id)
-        await there.logs_in(subject.device_id)
+        await there.come_to_rest(subject.device_id)
+        await there.log_in(subject.device_id)
         assert entry_of(stack, subject.device_id, OLD) == {}
         await there.revoke(subject.device_id)

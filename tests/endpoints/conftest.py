@@ -9,7 +9,7 @@ import pytest
 from local_azure.stack import ConnectedRegistryOptions, Stack
 
 from .documents import ROLES, new_webhook_key
-from .endpoints import Endpoints, open_doors, policy_for
+from .endpoints import Endpoints, open_endpoints, policy_for
 from .ways_in import onboard_by_each
 
 
@@ -33,7 +33,7 @@ async def endpoints(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Endpoint
         defaultOnboarding={"connectedRegistry": "doortwo", "repositories": ["line/default"]},
         enrollments={"line": {"connectedRegistry": "doorone", **ROLES}},
     )
-    async with open_doors(
+    async with open_endpoints(
         doors_stack,
         ca_file=str(ca_file),
         policy=policy,
@@ -53,7 +53,7 @@ async def each_way(endpoints: Endpoints) -> Endpoints:
 @pytest.fixture(scope="package")
 async def reserved_doors(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
     """An app that onboards nobody by default, and takes no webhooks."""
-    async with open_doors(
+    async with open_endpoints(
         doors_stack,
         ca_file=str(ca_file),
         policy=policy_for(doors_stack),

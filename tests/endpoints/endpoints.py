@@ -260,7 +260,7 @@ class Endpoints:
 
 
 @asynccontextmanager
-async def open_doors(
+async def open_endpoints(
     stack: Stack,
     *,
     ca_file: str,

@@ -15,7 +15,7 @@ from local_azure.stack import ConnectedRegistryOptions, Stack
 from tests.end_to_end.cloud import clients_of, entry_of
 
 from .documents import in_base64, request
-from .endpoints import ONBOARDING, WORK, Endpoints, open_doors, policy_for
+from .endpoints import ONBOARDING, WORK, Endpoints, open_endpoints, policy_for
 
 _MANY = 1000
 _FLEET = 60
@@ -25,7 +25,7 @@ _FIRST_HAS_ROOM_FOR = 40
 @pytest.fixture
 async def idle_doors(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
     """An app that writes down what is wanted, and leaves it at that."""
-    async with open_doors(
+    async with open_endpoints(
         stack,
         ca_file=str(ca_file),
         policy=policy_for(stack),
@@ -67,7 +67,7 @@ async def hall_doors(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
         connectedRegistries=connected,
         sites=[{"name": "hall", "connectedRegistries": ["hallone", "halltwo"]}],
     )
-    async with open_doors(
+    async with open_endpoints(
         stack, ca_file=str(ca_file), policy=policy, system_key=secrets.token_urlsafe(32)
     ) as opened:
         yield opened

@@ -13,7 +13,7 @@ from local_azure.stack import Stack
 from tests.end_to_end.cloud import clients_of, cloud_registry
 
 from .documents import Document
-from .endpoints import Endpoints, open_doors, policy_for
+from .endpoints import Endpoints, open_endpoints, policy_for
 
 _SITE = "doorswept"
 _TARGET: Document = {"connectedRegistry": _SITE, "repositories": ["hello-world"]}
@@ -24,7 +24,7 @@ async def swept_doors(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Endpoi
     """An app with a deployment, a connected registry and storage of its own."""
     policy = policy_for(doors_stack, connectedRegistries=[{"name": _SITE}], sites=[])
     deployment = f"swept-{secrets.token_hex(3)}"
-    async with open_doors(
+    async with open_endpoints(
         doors_stack,
         ca_file=str(ca_file),
         policy=policy,

@@ -101,11 +101,7 @@ def token(
 def contents(**changes: Any) -> Contents:  # noqa: ANN401 - fields of Contents
     """The contents of the ready device's delivery."""
     base = Contents(
-        address=ADDRESS,
-        username=NAMES.token,
-        repositories=("plant/app",),
-        ca=None,
-        insecure=False,
+        address=ADDRESS, username=NAMES.token, repositories=("plant/app",), ca=None, insecure=False
     )
     return replace(base, **changes)
 

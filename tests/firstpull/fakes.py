@@ -471,12 +471,7 @@ class FakeContainerRegistries:
         return await self._write("generate_password", registry, deadline_seconds, effect)
 
     async def keep_passwords(
-        self,
-        registry: RegistryId,
-        token: str,
-        *,
-        slots: Collection[Slot],
-        deadline_seconds: float,
+        self, registry: RegistryId, token: str, *, slots: Collection[Slot], deadline_seconds: float
     ) -> None:
         def effect() -> None:
             found = self._token(token)

@@ -194,7 +194,7 @@ async def recreate(harness: Harness, device: DeviceKey) -> None:
 
 async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
     """Change everything that can be repaired, at once."""
-    cloud = harness.cloud
+    cloud, want = harness.cloud, end_state(harness.cloud, device)
     token = grant_of(cloud.record(device)).names.token
     for name, scope_map in cloud.scope_maps.items():
         cloud.scope_maps[name] = ScopeMap(name=scope_map.name, actions=frozenset())
@@ -205,6 +205,7 @@ async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
     cloud.devices[device].twin_version += 1
     harness.make_due(device)
     await harness.run_until_quiet()
+    assert end_state(cloud, device) == want
 
 
 async def overflow(harness: Harness, device: DeviceKey) -> None:

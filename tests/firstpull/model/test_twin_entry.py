@@ -8,12 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstpull.model.secret import Secret
-from firstpull.model.twin_entry import (
-    Acknowledgement,
-    Contents,
-    read_acknowledgement,
-    read_entry,
-)
+from firstpull.model.twin_entry import Acknowledgement, Contents, read_acknowledgement, read_entry
 from tests.firstpull.builders import (
     ADDRESS,
     MADE,

@@ -11,10 +11,7 @@ from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.promises.test_promise_membership import FOREIGN, with_foreign_clients
 
 SMALL = make_policy(
-    connectedRegistries=[
-        {"name": "plantone", "capacity": 8},
-        {"name": "planttwo", "capacity": 4},
-    ]
+    connectedRegistries=[{"name": "plantone", "capacity": 8}, {"name": "planttwo", "capacity": 4}]
 )
 
 

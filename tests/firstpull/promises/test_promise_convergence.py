@@ -8,48 +8,52 @@ from collections.abc import Iterable
 import pytest
 
 from tests.firstpull.fakes import CRASH_AFTER, FAULTS, Fault
-from tests.firstpull.scenarios import ONBOARDING, SCENARIOS, Outcome, Scenario, run, storm
+from tests.firstpull.scenarios import SCENARIOS, Outcome, run, storm
 
-EACH_SCENARIO = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+EACH_SCENARIO = pytest.mark.parametrize("name", SCENARIOS)
 EACH_FAULT = pytest.mark.parametrize(
     "fault", FAULTS, ids=["unavailable", "answer lost", "crash before", "crash after"]
 )
+_smooth: dict[str, Outcome] = {}
 
 
-async def ends_like_none(
-    scenario: Scenario, runs: Iterable[dict[int, Fault]], *, processes: int = 1
-) -> int:
-    """Run a scenario without faults, then with these; returns how many faults were met."""
-    smooth = await run(scenario, {})
-    assert smooth.faults_met == 0
-    met, outcomes = 0, [smooth]
+async def smooth(name: str) -> Outcome:
+    """The outcome of a scenario without faults."""
+    if name not in _smooth:
+        _smooth[name] = await run(SCENARIOS[name], {})
+    return _smooth[name]
+
+
+async def faults_met(name: str, runs: Iterable[dict[int, Fault]], *, processes: int = 1) -> int:
+    """Run a scenario with these faults, and see that it ends as without any."""
+    expected, met = await smooth(name), 0
     for faults in runs:
-        outcomes.append(await run(scenario, faults, processes=processes))
-        met += outcomes[-1].faults_met
-    for outcome in outcomes:
-        check(outcome, like=smooth)
+        outcome = await run(SCENARIOS[name], faults, processes=processes)
+        assert outcome.state == expected.state
+        assert not outcome.writes_of_one_more_pass
+        met += outcome.faults_met
     return met
 
 
-def check(outcome: Outcome, *, like: Outcome) -> None:
-    assert outcome.state == like.state
-    assert not outcome.writes_of_one_more_pass
-
-
 @EACH_SCENARIO
-async def test_a_fault_of_each_kind_at_some_call_ends_like_none(scenario: Scenario) -> None:
-    calls = random.Random(5).sample(range(1, 40), len(FAULTS))  # noqa: S311 - chance, not secrets
-    runs = ({call: fault} for call, fault in zip(calls, FAULTS, strict=True))
-    assert await ends_like_none(scenario, runs) >= 2
+async def test_without_faults_one_more_pass_writes_nothing(name: str) -> None:
+    assert not (await smooth(name)).writes_of_one_more_pass
+
+
+@EACH_FAULT
+@EACH_SCENARIO
+async def test_a_fault_at_some_call_ends_like_none(name: str, fault: Fault) -> None:
+    chance = random.Random(f"{name} {fault}")  # noqa: S311 - chance, not secrets
+    call = chance.randrange(1, (await smooth(name)).calls)
+    await faults_met(name, [{call: fault}])
 
 
 @pytest.mark.slow
 @EACH_FAULT
 @EACH_SCENARIO
-async def test_a_fault_at_any_call_ends_like_none(scenario: Scenario, fault: Fault) -> None:
-    calls = (await run(scenario, {})).calls
-    runs = ({number: fault} for number in range(1, calls + 20))
-    assert await ends_like_none(scenario, runs) > 20
+async def test_a_fault_at_any_call_ends_like_none(name: str, fault: Fault) -> None:
+    calls = (await smooth(name)).calls
+    assert await faults_met(name, ({call: fault} for call in range(1, calls + 20))) > 20
 
 
 @pytest.mark.slow
@@ -59,11 +63,11 @@ async def test_two_crashes_at_any_calls_end_like_none() -> None:
         for first in range(1, 46, 3)
         for second in range(first + 1, first + 50, 7)
     )
-    assert await ends_like_none(ONBOARDING, runs) > 180
+    assert await faults_met("onboarding", runs) > 180
 
 
 @pytest.mark.parametrize("seeds", [1, pytest.param(16, marks=pytest.mark.slow)])
 @EACH_SCENARIO
-async def test_a_storm_of_faults_ends_like_none(scenario: Scenario, seeds: int) -> None:
+async def test_a_storm_of_faults_ends_like_none(name: str, seeds: int) -> None:
     runs = (storm(seed, chance=0.1, calls=150) for seed in range(seeds))
-    assert await ends_like_none(scenario, runs, processes=3) >= 2 * seeds
+    assert await faults_met(name, runs, processes=3) >= 2 * seeds

@@ -25,9 +25,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BY_HAND = "by-hand"
 ADOPTING = make_policy(adoptableTokens=[BY_HAND, "fp-*", "plant*"])
 ONE_CLIENT = make_policy(
-    adoptableTokens=[BY_HAND],
-    connectedRegistries=[{"name": "plantone", "capacity": 1}],
-    sites=[],
+    adoptableTokens=[BY_HAND], connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[]
 )
 
 

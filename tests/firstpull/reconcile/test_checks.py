@@ -50,9 +50,7 @@ def snapshot(world: World = READY, **parts: Any) -> Snapshot:  # noqa: ANN401 - 
         grant=GRANT,
         deployment=DEPLOYMENT,
         registry=RegistrySnapshot(
-            token=world.token,
-            scope_map=world.scope_map,
-            connected_registry=view.connected_registry,
+            token=world.token, scope_map=world.scope_map, connected_registry=view.connected_registry
         ),
         ledger=view.ledger,
         secret=StoredSecretState.READABLE,
@@ -74,10 +72,7 @@ DIFFERENT: list[tuple[Snapshot, Difference]] = [
     (snapshot(ledger=ledger(Standing.JOINING)), Difference.LEDGER_ENTRY_MISSING),
     (snapshot(ledger=ledger(Standing.RESERVED)), Difference.LEDGER_ENTRY_MISSING),
     (of(scope_map=None), Difference.SCOPE_MAP_MISSING),
-    (
-        of(scope_map=ScopeMap(name=SCOPE_MAP, actions=frozenset())),
-        Difference.SCOPE_MAP_CHANGED,
-    ),
+    (of(scope_map=ScopeMap(name=SCOPE_MAP, actions=frozenset())), Difference.SCOPE_MAP_CHANGED),
     (
         of(
             scope_map=ScopeMap(
@@ -88,10 +83,7 @@ DIFFERENT: list[tuple[Snapshot, Difference]] = [
     ),
     (of(token=None), Difference.TOKEN_MISSING),
     (of(token=token(password(), enabled=False)), Difference.TOKEN_DISABLED),
-    (
-        of(token=token(password(), scope_map_id=ScopeMapId("another"))),
-        Difference.OTHER_SCOPE_MAP,
-    ),
+    (of(token=token(password(), scope_map_id=ScopeMapId("another"))), Difference.OTHER_SCOPE_MAP),
     (of(token=token()), Difference.PASSWORD_CHANGED),
     (of(token=token(password(Slot.TWO))), Difference.PASSWORD_CHANGED),
     (of(token=token(password(made=NOW))), Difference.PASSWORD_CHANGED),

@@ -72,12 +72,7 @@ def kinds(world: World, *, now: datetime = NOW, **changes: Any) -> list[str]:  #
 
 
 PRECONDITIONS: dict[str, tuple[World, Change, State, Reason]] = {
-    "not registered": (
-        NEW,
-        {"registered": False},
-        State.WAITING,
-        Reason.DEVICE_NOT_REGISTERED,
-    ),
+    "not registered": (NEW, {"registered": False}, State.WAITING, Reason.DEVICE_NOT_REGISTERED),
     "deleted": (READY, {"registered": False}, State.WAITING, Reason.DEVICE_NOT_REGISTERED),
     "disabled": (READY, {"enabled": False}, State.WAITING, Reason.DEVICE_DISABLED),
     "no connected registry": (
@@ -93,12 +88,7 @@ PRECONDITIONS: dict[str, tuple[World, Change, State, Reason]] = {
         Reason.CONNECTED_REGISTRY_NOT_FOUND,
     ),
     "not in the policy": (NEW, {"policy": NOT_LISTED}, State.BLOCKED, Reason.NOT_ALLOWED),
-    "no longer in the policy": (
-        READY,
-        {"policy": NOT_LISTED},
-        State.BLOCKED,
-        Reason.NOT_ALLOWED,
-    ),
+    "no longer in the policy": (READY, {"policy": NOT_LISTED}, State.BLOCKED, Reason.NOT_ALLOWED),
     "no address": (NEW, {"login_server": None}, State.BLOCKED, Reason.NO_ENDPOINT),
     "address lost": (READY, {"login_server": None}, State.BLOCKED, Reason.NO_ENDPOINT),
     "full": (NEW, {"listed": FOREIGN}, State.BLOCKED, Reason.CONNECTED_REGISTRY_FULL),
@@ -310,10 +300,7 @@ def test_a_device_that_was_away_too_long_gets_a_new_password() -> None:
             Slot.TWO,
         ),
         (
-            {
-                "record": record(delivery=None, slots_requested=frozenset({Slot.ONE})),
-                "desired": {},
-            },
+            {"record": record(delivery=None, slots_requested=frozenset({Slot.ONE})), "desired": {}},
             Slot.ONE,
         ),
         ({"record": record(delivery=None, slots_requested=frozenset({Slot.ONE}))}, Slot.TWO),

@@ -135,15 +135,6 @@ async def test_a_device_that_was_never_there_is_revoked_without_a_write() -> Non
     assert harness.cloud.record(device).schedule.due_at == NEVER
 
 
-async def test_a_caller_that_waits_gets_its_answer_when_the_revoke_is_done() -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    record = await harness.revoke(device)
-    waiting = asyncio.create_task(harness.processes[0].onboarding.wait(record, seconds=20))
-    await harness.run_for(MINUTE)
-    assert (await waiting).status.condition.state is State.REVOKED
-
-
 async def test_the_second_pass_takes_away_what_a_late_writer_left() -> None:
     harness = Harness()
     device = await harness.make_ready()
@@ -326,20 +317,6 @@ async def test_a_device_asked_for_elsewhere_during_its_revoke_loses_the_old_acce
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert harness.state(device) is State.READY
-
-
-async def test_the_room_of_a_revoked_device_goes_to_one_that_waits() -> None:
-    policy = make_policy(connectedRegistries=[{"name": "plantone", "capacity": 1}], sites=[])
-    harness = Harness(policy=policy)
-    first = await harness.make_ready()
-    second = harness.register("press-2")
-    await harness.ask("press-2")
-    await harness.run_for(MINUTE)
-    assert harness.reason(second) is Reason.CONNECTED_REGISTRY_FULL
-    await harness.revoke(first)
-    await harness.run_for(HOUR)
-    assert harness.state(second) is State.READY
-    assert max(harness.cloud.list_sizes) == 1
 
 
 async def test_a_fleet_is_revoked_with_few_writes_of_the_list_and_others_stay_clients() -> None:

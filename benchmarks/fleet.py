@@ -1,4 +1,4 @@
-"""A fleet of devices that have logged in, put into the local Azure without calling it."""
+"""A fleet of devices that have logged in, put into the local Azure's models directly."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from local_azure.stack import Stack
 from local_azure.stack.sites import Site
 
 CLIENTS = 50
-"""Devices at one connected registry: as many as it takes."""
+"""Devices at one connected registry."""
 _TRANSACTION = 100
 """Entities that a table takes in one transaction."""
 _VALIDITY = timedelta(days=90)
@@ -54,7 +54,7 @@ _VALIDITY = timedelta(days=90)
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Devices as a deployment leaves them, half an hour after they have logged in."""
+    """Devices with all that a deployment makes for them, after they have logged in."""
 
     stack: Stack
     deployment: str
@@ -62,7 +62,7 @@ class Fleet:
     now: datetime
 
     async def put_in(self, ledgers: Ledgers) -> None:
-        """Put all of it in: 50 devices at each connected registry, in their order."""
+        """Put in 50 devices at each connected registry, in the order of both."""
         devices = (self._device(number) for number in range(self.size))
         records: list[DeviceRecord] = []
         groups = batched(devices, CLIENTS, strict=False)
@@ -78,7 +78,7 @@ class Fleet:
         await self._store(records)
 
     def _onboarded(self, device: DeviceKey, ref: ConnectedRegistryRef, site: Site) -> DeviceRecord:
-        """Identity, scope map, token, password, secret and twin of one device; its record."""
+        """Put in a device's identity, scope map, token, password, secret and twin; its record."""
         record = new_record(device, self._intent(ref))
         names = names_for(device, deployment=self.deployment, registry=ref.registry)
         password = self._password(names, record.spec.intent.scope_actions)

@@ -1,7 +1,7 @@
-"""What one sweep costs, in calls: `python -m benchmarks.sweep_calls --devices 2500`.
+"""The calls that one sweep makes: `python -m benchmarks.sweep_calls --devices 2500`.
 
-A fleet in good order is put into a local Azure; one sweep has to find nothing. The throttles of
-Azure Resource Manager and of an S1 hub with one unit apply.
+A fleet without drift is put into a local Azure, and one sweep has to find nothing. The throttles
+of Azure Resource Manager and of an S1 hub with one unit apply.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _REQUEST = re.compile(r"Request URL: 'https://[^/]+:(\d+)/.*\nRequest method: '(
 
 
 class FleetNotInOrder(Exception):
-    """The sweep found something, so that what it cost is not what is to be measured."""
+    """The sweep found something, so that its calls are not those of a fleet without drift."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one sweep took: `calls` by service and operation."""
+    """The calls of one sweep, by service and operation."""
 
     devices: int
     seconds: float
@@ -85,8 +85,8 @@ def main() -> int:
         # HTTP clients read what they trust when they are imported, which is in `_measure`.
         os.environ |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(trusted))
         result = asyncio.run(_measure(arguments.devices, address, authority))
-    told = json.dumps(asdict(result)) if arguments.json else _table(result)
-    sys.stdout.write(f"{told}\n")
+    output = json.dumps(asdict(result)) if arguments.json else _table(result)
+    sys.stdout.write(f"{output}\n")
     return 0
 
 

@@ -27,7 +27,7 @@ def names(
     return names_for(device, deployment=deployment, registry=registry)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(device_ids, min_size=10, max_size=40, unique=True))
 def test_different_devices_have_different_names(ids: list[str]) -> None:
     made = [names(device_id) for device_id in ids]
@@ -35,7 +35,7 @@ def test_different_devices_have_different_names(ids: list[str]) -> None:
     assert len({n.secret.casefold() for n in made}) == len(ids)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(device_ids)
 def test_every_name_is_legal_and_no_token_is_named_like_a_sync_token(device_id: str) -> None:
     made = names(device_id)

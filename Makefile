@@ -37,7 +37,7 @@ test-slow: setup ## every fault at every call, and long scenarios (minutes)
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
 
-planted-bugs: setup ## ten bugs planted in copies of firstpull: is each caught? (minutes)
+planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
 
 check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, the tables in docs/

@@ -395,14 +395,14 @@ async def test_a_device_whose_reconcile_request_was_lost_is_brought_back_by_the_
 
     # The minute's own timer may come first, which is the same to the device.
     run = await api.ask(
-        "POST", "/admin/functions/enqueue_overdue", content={}, key=api.app.master_key
+        "POST", "/admin/functions/requeue_overdue", content={}, key=api.app.master_key
     )
     assert run.status == 202
     await api.reaches("hint-lost", "Delivered")
 
 
 async def test_the_timer_is_not_run_for_who_has_a_function_key_only(api: Api) -> None:
-    run = await api.ask("POST", "/admin/functions/enqueue_overdue", content={})
+    run = await api.ask("POST", "/admin/functions/requeue_overdue", content={})
     assert run.status == 401
 
 

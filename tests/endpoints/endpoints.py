@@ -111,7 +111,7 @@ class Endpoints:
             if cloud_event
             else {"aeg-event-type": "Notification"}
         )
-        url = f"{self.app.url}/runtime/webhooks/eventgrid?functionName=hear_event_grid"
+        url = f"{self.app.url}/runtime/webhooks/eventgrid?functionName=handle_event_grid"
         headers = {"x-functions-key": self.system_key, **kind}
         return await self._send("POST", url, body_of(event), headers)
 

@@ -343,7 +343,7 @@ async def test_without_the_right_key_no_endpoint_opens(
 
 
 async def test_event_grid_needs_the_system_key(endpoints: Endpoints) -> None:
-    url = f"{endpoints.app.url}/runtime/webhooks/eventgrid?functionName=hear_event_grid"
+    url = f"{endpoints.app.url}/runtime/webhooks/eventgrid?functionName=handle_event_grid"
     for key in ("", "wrong", endpoints.app.key):
         headers = {"x-functions-key": key, "aeg-event-type": "Notification"}
         async with endpoints.http.post(

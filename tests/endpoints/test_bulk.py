@@ -30,7 +30,7 @@ async def idle_doors(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
         ca_file=str(ca_file),
         policy=policy_for(stack),
         system_key=secrets.token_urlsafe(32),
-        more_settings={"AzureWebJobs__look_at_device__Disabled": "true"},
+        more_settings={"AzureWebJobs__reconcile_device__Disabled": "true"},
     ) as opened:
         yield opened
 

@@ -23,11 +23,6 @@ from .arm_harness import AUDIENCE, REGISTRY_ID, TENANT_ID, Arm, LocalCredential
 
 
 @pytest.fixture
-def kernel() -> Kernel:
-    return Kernel.create(seed=7, addresses=("127.0.0.1",))
-
-
-@pytest.fixture
 def cloud(kernel: Kernel) -> ContainerRegistryCloud:
     """Tokens are active at once, unless a test says otherwise; pages hold three."""
     settings = CloudSettings(token_activation_seconds=(0.0, 0.0), page_size=3)
@@ -41,7 +36,7 @@ def registry(cloud: ContainerRegistryCloud) -> Registry:
 
 @pytest.fixture
 async def arm(
-    kernel: Kernel, cloud: ContainerRegistryCloud, registry: Registry, tmp_path: Path
+    kernel: Kernel, cloud: ContainerRegistryCloud, registry: Registry, kernel_ca: Path
 ) -> AsyncIterator[Arm]:
     port = unused_port()
     endpoint = f"https://127.0.0.1:{port}"
@@ -60,8 +55,6 @@ async def arm(
         audiences=identity.audiences,
         throttle=throttle,
     )
-    ca = tmp_path / "ca.pem"
-    ca.write_text(kernel.certificates.ca_pem)
     clients: list[ContainerRegistryManagementClient] = []
 
     def new_client(
@@ -71,7 +64,7 @@ async def arm(
             credential or LocalCredential(kernel),
             REGISTRY_ID.subscription_id,
             base_url=endpoint,
-            connection_verify=str(ca),
+            connection_verify=str(kernel_ca),
             polling_interval=0.01,
             retry_total=retry_total,
         )

@@ -138,25 +138,6 @@ async def test_a_deleted_connected_registry_releases_its_tokens(
     assert [found.name for found in registry.tokens()] == DEVICES[1:]
 
 
-async def test_a_deletion_in_an_unknown_registry_is_refused(client: Client) -> None:
-    for resources in (client.tokens, client.scope_maps, client.connected_registries):
-        with pytest.raises(ResourceNotFoundError) as refusal:
-            await resources.begin_delete(WHERE[0], "otherfleet", PLANT)
-        assert code_of(refusal.value) == "ParentResourceNotFound"
-
-
-async def test_the_sdk_waits_for_asynchronous_deletions(client: Client, arm: Arm) -> None:
-    arm.cloud.settings.delete_asynchronously = True
-    await (await client.connected_registries.begin_delete(*WHERE, PLANT)).result()
-    await (await client.tokens.begin_delete(*WHERE, DEVICES[0])).result()
-    await (await client.scope_maps.begin_delete(*WHERE, DEVICES[0])).result()
-    assert arm.kernel.calls.counts() == {
-        f"arm.{kind}.{operation}": 1
-        for kind in ("connectedRegistries", "scopeMaps", "tokens")
-        for operation in ("delete", "operationStatus")
-    }
-
-
 async def test_an_asynchronous_deletion_is_202_until_it_ends(arm: Arm, registry: Registry) -> None:
     set_clients(registry)
     arm.cloud.settings.delete_asynchronously = True

@@ -11,8 +11,6 @@ from aiohttp import ClientResponse
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.containerregistry.models import (
-    ScopeMap,
-    ScopeMapProperties,
     ScopeMapPropertiesUpdateParameters,
     ScopeMapUpdateParameters,
 )
@@ -239,15 +237,6 @@ async def test_a_fault_rule_has_the_error_body_of_resource_manager(
     with pytest.raises(HttpResponseError) as refusal:
         await client.scope_maps.get(*WHERE, "hello-readers")
     assert code_of(refusal.value) == "TooManyRequests"
-
-
-async def test_the_sdk_repeats_a_write_after_a_retry_after(arm: Arm) -> None:
-    arm.kernel.faults.add(
-        Fault("arm.scopeMaps.createOrUpdate", FaultKind.STATUS, status=409, retry_after="0.01")
-    )
-    wanted = ScopeMap(properties=ScopeMapProperties(actions=[READ_HELLO]))
-    await arm.new_client(retry_total=1).scope_maps.begin_create(*WHERE, "hello-readers", wanted)
-    assert arm.kernel.calls.counts() == {"arm.scopeMaps.createOrUpdate": 2}
 
 
 @pytest.mark.parametrize(

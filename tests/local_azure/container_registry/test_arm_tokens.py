@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -105,14 +105,6 @@ async def test_the_scope_maps_of_the_provider_cannot_be_changed(client: Client) 
     assert code_of(refusal.value) == "SystemScopeMapReadOnly"
 
 
-async def test_the_sdk_waits_until_a_new_token_is_active(client: Client, arm: Arm) -> None:
-    arm.cloud.settings.token_activation_seconds = (0.05, 0.05)
-    token = await create_token(client)
-    assert token["properties"]["provisioningState"] == "Succeeded"
-    assert token["properties"]["credentials"]["passwords"] == []
-    assert arm.kernel.calls.counts()["arm.tokens.operationStatus"] >= 1
-
-
 async def test_a_token_is_created_with_201_without_retry_after_at_a_signed_address(
     arm: Arm,
 ) -> None:
@@ -188,21 +180,13 @@ async def test_a_new_password_voids_the_old_one_of_its_name(
 
 
 async def test_a_password_expires_at_its_expiry(client: Client, arm: Arm, token: Token) -> None:
-    expiry = datetime.now(UTC).replace(microsecond=0) + timedelta(days=90)
+    expiry = arm.kernel.clock.now().replace(microsecond=0) + timedelta(days=90)
     passwords = await generate(client, token, "password1", expiry)
     assert passwords["password1"].expiry == expiry
     arm.kernel.clock.advance(timedelta(days=89))
     assert logs_in(arm, passwords)
     arm.kernel.clock.advance(timedelta(days=1, seconds=1))
     assert not logs_in(arm, passwords)
-
-
-async def test_the_sdk_waits_for_asynchronous_credentials(
-    client: Client, arm: Arm, token: Token
-) -> None:
-    arm.cloud.settings.generate_credentials_asynchronously = True
-    assert logs_in(arm, await generate(client, token, "password1"))
-    assert arm.kernel.calls.counts()["arm.registries.operationStatus"] == 1
 
 
 async def test_asynchronous_credentials_are_202_until_the_operation_ends(

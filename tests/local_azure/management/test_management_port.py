@@ -36,14 +36,9 @@ async def sync_now(request: web.Request) -> web.Response:
     return web.json_response({"synced": body.connected_registry})
 
 
-@pytest.fixture(scope="module")
-def keys() -> Kernel:
-    return Kernel.create(seed=11, addresses=("127.0.0.1",))
-
-
 @pytest.fixture
-def kernel(keys: Kernel) -> Kernel:
-    return replace(keys, clock=Clock(lambda: NOON), faults=Faults(), calls=CallLog())
+def kernel(shared_kernel: Kernel) -> Kernel:
+    return replace(shared_kernel, clock=Clock(lambda: NOON), faults=Faults(), calls=CallLog())
 
 
 @pytest.fixture

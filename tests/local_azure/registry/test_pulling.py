@@ -29,18 +29,6 @@ def basic(username: str, password: str) -> dict[str, str]:
 LOGIN = basic(DEVICE, PASSWORD)
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Kernel:
-    return Kernel.create(seed=1, addresses=("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def ca_file(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    path.write_text(kernel.certificates.ca_pem)
-    return path
-
-
 @pytest.fixture
 def backend() -> MemoryBackend:
     return MemoryBackend()
@@ -48,7 +36,6 @@ def backend() -> MemoryBackend:
 
 @pytest.fixture
 async def host(kernel: Kernel, backend: MemoryBackend) -> AsyncIterator[str]:
-    kernel.calls.reset()
     async with registry_listening(kernel, backend) as host:
         yield host
 
@@ -60,11 +47,11 @@ async def http(kernel: Kernel) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def device_client(host: str, repository: str, ca_file: Path) -> DXF:
+def device_client(host: str, repository: str, kernel_ca: Path) -> DXF:
     def log_in(client: DXFBase, response: requests.Response) -> None:
         client.authenticate(DEVICE, PASSWORD, response=response)
 
-    return DXF(host, repository, log_in, tlsverify=str(ca_file))
+    return DXF(host, repository, log_in, tlsverify=str(kernel_ca))
 
 
 async def token_for(http: aiohttp.ClientSession, host: str, *scopes: str) -> str:
@@ -86,9 +73,9 @@ async def error_of(response: aiohttp.ClientResponse) -> tuple[int, str]:
     return response.status, error["code"]
 
 
-async def test_a_client_pulls_by_tag_and_by_digest(host: str, ca_file: Path) -> None:
-    hello = device_client(host, "hello-world", ca_file)
-    gateway = device_client(host, "samples/sensors/gateway", ca_file)
+async def test_a_client_pulls_by_tag_and_by_digest(host: str, kernel_ca: Path) -> None:
+    hello = device_client(host, "hello-world", kernel_ca)
+    gateway = device_client(host, "samples/sensors/gateway", kernel_ca)
 
     manifest, response = await asyncio.to_thread(hello.get_manifest_and_response, "latest")
     assert manifest.encode() == HELLO.manifest
@@ -101,8 +88,8 @@ async def test_a_client_pulls_by_tag_and_by_digest(host: str, ca_file: Path) -> 
     assert digest == GATEWAY.digest
 
 
-async def test_login_succeeds_and_only_the_pull_is_refused(host: str, ca_file: Path) -> None:
-    client = device_client(host, "secret", ca_file)
+async def test_login_succeeds_and_only_the_pull_is_refused(host: str, kernel_ca: Path) -> None:
+    client = device_client(host, "secret", kernel_ca)
 
     with pytest.raises(DXFUnauthorizedError):
         await asyncio.to_thread(client.get_manifest, "latest")

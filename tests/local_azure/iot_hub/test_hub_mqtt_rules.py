@@ -11,12 +11,8 @@ from local_azure.iot_hub import IotHub
 from local_azure.iot_hub.identities import DeviceSettings, Identity
 from local_azure.iot_hub.mqtt import MAX_PACKET_BYTES
 from local_azure.iot_hub.mqtt_packets import (
-    MalformedPacket,
-    Packet,
     PacketType,
     Publish,
-    decode_connect,
-    decode_publish,
     encode_publish,
 )
 from local_azure.iot_hub.throttles import Throttle
@@ -165,23 +161,6 @@ async def test_a_device_receives_patches_after_it_subscribes(
     assert json.loads(payload) == {"a": 2, "$version": 3}
 
 
-async def test_qos_1_is_granted_and_used_in_both_directions(
-    mqtt: HubMqtt, identity: Identity
-) -> None:
-    device = await mqtt.connected(identity)
-    assert await device.subscribe(ANSWERS, DESIRED, qos=2) == [1, 1]
-    device.publish(GET, qos=1)
-    puback = await device.read()
-    assert (puback.type, puback.body) == (PacketType.PUBACK, b"\x00\x07")
-    answer = decode_publish(await device.read())
-    assert (answer.qos, answer.topic) == (1, "$iothub/twin/res/200/?$rid=1")
-    assert answer.packet_id is not None
-    device.send(packet(PacketType.PUBACK, answer.packet_id.to_bytes(2)))
-    mqtt.hub.patch_twin("d", TwinPatch(desired={"a": 1}), etag=None)
-    pushed = decode_publish(await device.read())
-    assert pushed.packet_id not in (None, answer.packet_id)
-
-
 @pytest.mark.parametrize("payload", [b"", b"[]", b'{"a":NaN}', b"\xff", b'{"a.b":1}'])
 async def test_an_invalid_report_is_400_and_changes_nothing(
     mqtt: HubMqtt, identity: Identity, payload: bytes
@@ -220,13 +199,9 @@ async def test_twin_calls_of_devices_are_throttled(kernel: Kernel, mqtt_address:
         packet(PacketType.PUBLISH, text("devices/d/messages/events/")),
         packet(PacketType.PUBLISH, text("a/+")),
         packet(PacketType.PUBLISH, text(GET) + b"\x00\x01", flags=4),  # QoS 2
-        packet(PacketType.PUBLISH, text(GET) + b"\x00\x01", flags=6),  # QoS 3
-        packet(PacketType.PUBLISH, text(GET) + b"\x00\x00", flags=2),  # packet id 0
         packet(PacketType.PUBLISH, b"\x00\xff" + b"a"),
         packet(PacketType.SUBSCRIBE, b"\x00\x01" + text("$iothub/#") + b"\x00", flags=2),
         packet(PacketType.SUBSCRIBE, b"\x00\x01" + text(ANSWERS) + b"\x00"),  # no flags
-        packet(PacketType.SUBSCRIBE, b"\x00\x01", flags=2),
-        packet(PacketType.SUBSCRIBE, b"\x00\x01" + text(ANSWERS) + b"\x03", flags=2),
         packet(PacketType.CONNECT, b""),
         b"\xf0\x00",
         b"\x30\xff\xff\xff\x7f",
@@ -264,16 +239,6 @@ async def test_a_silent_device_is_dropped_after_its_keep_alive(
         assert not hub.device("d").connected
     finally:
         await mqtt.close()
-
-
-async def test_reports_before_a_disconnect_take_effect(mqtt: HubMqtt, identity: Identity) -> None:
-    device = await mqtt.connected(identity)
-    mqtt.kernel.faults.add(Fault("iotHub.mqtt.twin.reported", FaultKind.DELAY, seconds=0.05))
-    device.publish(REPORT, b'{"a": 1}', qos=1)
-    device.publish(REPORT, b'{"b": 1}', qos=1)
-    device.close()
-    await until(lambda: not mqtt.hub.device("d").connected)
-    assert mqtt.hub.twin("d").reported.values == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 5), (403, 5), (429, 3), (503, 3)])
@@ -318,22 +283,3 @@ async def test_a_delayed_call_of_a_dropped_device_has_no_effect(
     assert await device.is_dropped()
     await until(lambda: "iotHub.mqtt.twin.reported" in mqtt.kernel.calls.counts())
     assert mqtt.hub.twin("d").reported.values == {}
-
-
-async def test_closing_the_endpoint_drops_all_devices(mqtt: HubMqtt, identity: Identity) -> None:
-    device = await mqtt.connected(identity)
-    waiting = await mqtt.raw()
-    await mqtt.close()
-    assert await device.is_dropped()
-    assert await waiting.is_dropped()
-    assert not mqtt.hub.device("d").connected
-
-
-def test_the_will_of_a_connect_is_skipped() -> None:
-    fields = [text("d"), text("devices/d/messages/events/"), text("bye"), text("user"), text("p")]
-    body = text("MQTT") + b"\x04\xc6\x00\x3c" + b"".join(fields)
-    connect = decode_connect(Packet(PacketType.CONNECT, 0, body))
-    assert (connect.client_id, connect.user_name, connect.password) == ("d", "user", "p")
-    assert (connect.keep_alive, connect.clean_session) == (60, True)
-    with pytest.raises(MalformedPacket):
-        decode_connect(Packet(PacketType.CONNECT, 0, body + b"x"))

@@ -14,7 +14,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from local_azure.kernel import Kernel
-from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.key_vault.models import Properties, Vault
 from local_azure.key_vault.responses import API_VERSION, create_key_vault_application
 
@@ -217,15 +216,6 @@ async def test_challenges_are_counted_apart_from_operations(wire: Wire) -> None:
 
     counts = {"keyVault.challenge": 1, "keyVault.secrets.set": 1, "keyVault.unknown": 1}
     assert wire.kernel.calls.counts() == counts
-
-
-async def test_a_throttled_call_has_no_effect(wire: Wire) -> None:
-    wire.kernel.faults.add(
-        Fault("keyVault.secrets.set", FaultKind.STATUS, status=429, retry_after="7")
-    )
-    answer = await wire.send("PUT", "/secrets/device", json={"value": "x"})
-    assert code_of(answer) == (429, "Throttled")
-    assert (await wire.send("GET", "/secrets/device"))[0] == 404
 
 
 async def test_no_refusal_and_no_log_line_repeats_a_value(

@@ -1,14 +1,16 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format docs lock setup az clean package lifetime planted-bugs
+.PHONY: help demo up unit test test-slow check format docs lock setup az clean package lifetime planted-bugs
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
+# A local Azure for each worker.
+PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 # Pages with tables that are made of the code.
-PAGES := docs/observability.md docs/onboarding-cycle.md docs/settings.md
+PAGES := docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
 
 help: ## what there is
@@ -23,16 +25,22 @@ up: setup ## the local Azure with firstpull on it, until Ctrl-C
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package
 
-test: check ## everything that must hold: the checks, then the tests
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
+unit: setup ## the core's tests, without the local Azure: below 30 seconds
+	@$(BIN)/pytest tests/firstpull -m "not slow" $(PARALLEL)
 
-lifetime: setup ## devices from first request to last revoke, 1,000 courses of events (minutes)
+test: check ## the checks, then all tests but the slow ones: below 6 minutes on two cores
+	@$(BIN)/pytest -m "not slow" $(PARALLEL)
+
+test-slow: setup ## every fault at every call, and long scenarios (minutes)
+	@$(BIN)/pytest -m slow $(PARALLEL)
+
+lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
 
 planted-bugs: setup ## ten bugs planted in copies of firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
 
-check: setup ## ruff, mypy --strict, import-linter, the templates in infra/, the tables in docs/
+check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, the tables in docs/
 	@$(BIN)/ruff check $(PYTHON_CODE)
 	@$(BIN)/ruff format --check $(PYTHON_CODE)
 	@$(BIN)/mypy $(PYTHON_CODE)

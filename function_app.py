@@ -1,4 +1,4 @@
-"""Composes the function app: registers the doors, nothing else."""
+"""The function app: all triggers and endpoints."""
 
 from __future__ import annotations
 

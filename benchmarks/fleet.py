@@ -11,16 +11,32 @@ from pydantic import SecretStr
 
 from firstpull.adapters.storage.account import RECORDS_TABLE
 from firstpull.adapters.storage.records import _entity as entity_of
-from firstpull.cloud import NewPassword, Place, RegistryId, Slot, TokenId
-from firstpull.credentials import tags_for
-from firstpull.delivery import Contents
-from firstpull.devices import DeviceKey
-from firstpull.ledger import Entry, Ledger, Standing
-from firstpull.naming import Names, names_for, scope_map_name
-from firstpull.ports import Ledgers
-from firstpull.reasons import Reason
-from firstpull.records import Condition, Delivery, DeviceRecord, Intent, State, new_record
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    NewPassword,
+    RegistryId,
+    Slot,
+    TokenId,
+)
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import (
+    Condition,
+    Delivery,
+    DeviceRecord,
+    Grant,
+    Intent,
+    Schedule,
+    State,
+    Status,
+)
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import Names, names_for, scope_map_name
+from firstpull.model.password_slots import tags_for
+from firstpull.model.ports import Ledgers
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.model.transitions import new_record
+from firstpull.model.twin_entry import Contents
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.identities import DeviceSettings
@@ -51,58 +67,58 @@ class Fleet:
         records: list[DeviceRecord] = []
         groups = batched(devices, CLIENTS, strict=False)
         for site, clients in zip(self.stack.sites.all(), groups, strict=True):
-            place = Place(registry=self._registry_id, connected_registry=site.options.name)
-            there = [self._onboarded(device, place, site) for device in clients]
-            ids = tuple(self._token_id(record.names) for record in there if record.names)
+            ref = ConnectedRegistryRef(registry=self._registry_id, name=site.options.name)
+            there = [self._onboarded(device, ref, site) for device in clients]
+            ids = tuple(ref.registry.token(grant.names.token) for r in there for grant in r.grants)
             self._registry.update_connected_registry(
-                place.connected_registry, ConnectedRegistryChanges(client_token_ids=ids)
+                ref.name, ConnectedRegistryChanges(client_token_ids=tuple(map(str, ids)))
             )
-            await ledgers.put(place, self._ledger(ids), etag=None)
+            await ledgers.put(ref, self._ledger(ids), etag=None)
             records += there
         await self._store(records)
 
-    def _onboarded(self, device: DeviceKey, place: Place, site: Site) -> DeviceRecord:
+    def _onboarded(self, device: DeviceKey, ref: ConnectedRegistryRef, site: Site) -> DeviceRecord:
         """Identity, scope map, token, password, secret and twin of one device; its record."""
-        record = new_record(device, self._intent(place))
-        names = names_for(device, deployment=self.deployment, registry=place.registry)
-        password = self._password(names, record.intent.scope_actions)
+        record = new_record(device, self._intent(ref))
+        names = names_for(device, deployment=self.deployment, registry=ref.registry)
+        password = self._password(names, record.spec.intent.scope_actions)
         version = self._secret(device, names, password)
+        expires_at = password.expires_at or self.now
         contents = Contents(
             address=site.endpoint,
             username=names.token,
-            secret_version=version,
-            expires_at=password.expires_at or self.now,
-            repositories=record.intent.repositories,
+            repositories=record.spec.intent.repositories,
             ca=self.stack.ca_pem,
             insecure=False,
         )
         identity = self.stack.hub.create_device(DeviceSettings(device.device_id))
-        self._deliver(device, place, contents, password)
+        self._deliver(device, ref, contents, password)
         delivery = Delivery(
-            id=contents.delivery_id(password.value),
+            id=contents.delivery_id(password.value, expires_at=expires_at),
             slot=password.slot,
             secret_version=version,
             address=site.endpoint,
-            expires_at=contents.expires_at,
+            expires_at=expires_at,
             at=self.now,
         )
         return replace(
             record,
-            condition=Condition(
-                state=State.READY,
-                reason=Reason.ACKNOWLEDGED,
-                message="The device has logged in.",
-                since=self.now,
+            schedule=Schedule(due_at=self.now + _VALIDITY / 2),
+            status=Status(
+                condition=Condition(
+                    state=State.READY,
+                    reason=Reason.ACKNOWLEDGED,
+                    message="The device has logged in.",
+                    since=self.now,
+                ),
+                observed_generation=record.spec.generation,
+                grant=Grant(ref=ref, names=names),
+                delivery=delivery,
+                acknowledged_at=self.now,
+                observed_at=self.now,
+                hub_generation_id=identity.generation_id,
+                hub_device_etag=identity.etag,
             ),
-            due_at=self.now + _VALIDITY / 2,
-            observed_generation=record.generation,
-            place=place,
-            names=names,
-            delivery=delivery,
-            acknowledged_at=self.now,
-            observed_at=self.now,
-            hub_generation_id=identity.generation_id,
-            hub_device_etag=identity.etag,
         )
 
     def _password(self, names: Names, actions: frozenset[str]) -> NewPassword:
@@ -112,7 +128,7 @@ class Fleet:
         self._registry.put_token(names.token, scope_map_id=scope_map_id)
         expires_at = (self.now + _VALIDITY).replace(microsecond=0)
         made = self._registry.generate_credentials(
-            self._token_id(names), name="password1", expiry=expires_at
+            str(self._token_id(names)), name="password1", expiry=expires_at
         )
         return NewPassword(
             slot=Slot.ONE,
@@ -133,16 +149,19 @@ class Fleet:
         return stored.version
 
     def _deliver(
-        self, device: DeviceKey, place: Place, contents: Contents, password: NewPassword
+        self,
+        device: DeviceKey,
+        ref: ConnectedRegistryRef,
+        contents: Contents,
+        password: NewPassword,
     ) -> None:
+        expires_at = password.expires_at or self.now
         entry = {
-            **contents.without_password(),
+            **contents.without_password(expires_at),
             "password": password.value.reveal(),
-            "deliveryId": contents.delivery_id(password.value),
+            "deliveryId": contents.delivery_id(password.value, expires_at=expires_at),
         }
-        desired: JsonObject = {
-            "firstpull": {"registryCredentials": {place.connected_registry: entry}}
-        }
+        desired: JsonObject = {"firstpull": {"registryCredentials": {ref.name: entry}}}
         self.stack.hub.patch_twin(device.device_id, TwinPatch(desired=desired), etag=None)
 
     def _ledger(self, ids: tuple[TokenId, ...]) -> Ledger:
@@ -159,10 +178,10 @@ class Fleet:
             for batch in batched(records, _TRANSACTION, strict=False):
                 await table.submit_transaction(("create", entity_of(record)) for record in batch)
 
-    def _intent(self, place: Place) -> Intent:
+    def _intent(self, ref: ConnectedRegistryRef) -> Intent:
         return Intent(
-            target=place.connected_registry,
-            candidates=(place,),
+            target=ref.name,
+            candidates=(ref,),
             repositories=("hello-world",),
             actions=("content/read",),
             requested_by="a benchmark",

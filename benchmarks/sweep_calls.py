@@ -114,7 +114,7 @@ async def _measure(devices: int, address: str, authority: CertificateAuthority) 
 async def _sweep(stack: Stack, devices: int) -> Result:
     from benchmarks.fleet import Fleet  # noqa: PLC0415 - see above
     from firstpull.bootstrap import connect, wire  # noqa: PLC0415 - see above
-    from firstpull.settings import read_settings  # noqa: PLC0415 - see above
+    from firstpull.config.settings import read_settings  # noqa: PLC0415 - see above
     from local_azure.commands.function_app import app_settings  # noqa: PLC0415 - see above
 
     variables = app_settings(stack)
@@ -133,7 +133,7 @@ async def _sweep(stack: Stack, devices: int) -> Result:
     started = time.monotonic()
     report = await wire(settings, ports).sweeper.run()
     seconds = time.monotonic() - started
-    if report.devices != devices or report.drifted or report.unexplained or report.unread:
+    if report.devices != devices or report.drifted or report.orphans or report.unread:
         raise FleetNotInOrder(f"the sweep found something: {report}")
     # An app is never closed, so that its wiring offers no way: its connections end with it.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)

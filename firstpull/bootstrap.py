@@ -1,4 +1,4 @@
-"""The one place that wires: settings to adapters to the work."""
+"""Builds the application: settings, adapters, and the code that uses them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,20 @@ from firstpull.adapters.storage import (
     TableRecords,
 )
 from firstpull.adapters.telemetry import export_telemetry
-from firstpull.announcements import Announcements
-from firstpull.apply import Applier
-from firstpull.apply_withdrawal import Withdrawer
-from firstpull.clock import Clock, SystemClock
-from firstpull.cloud import RegistryId
-from firstpull.converge import Worker
-from firstpull.inventory import Stocktaking
-from firstpull.measuring import Measuring
+from firstpull.config.policy import Policy
+from firstpull.config.settings import Settings, read_settings
+from firstpull.fleet.gauges import Gauges
+from firstpull.fleet.inventory import InventoryReader
+from firstpull.fleet.sites import Sites
+from firstpull.fleet.sweep import Sweeper
+from firstpull.intake.event_handler import EventHandler
+from firstpull.intake.onboard import Onboarding
+from firstpull.intake.poison_queue import Poison, PoisonQueues
+from firstpull.intake.revoke import Revoking
+from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
-from firstpull.observation import Observer
-from firstpull.onboarding import Onboarding
-from firstpull.overdue import enqueue_overdue
-from firstpull.poison import Poison, PoisonQueues
-from firstpull.policy import Policy
-from firstpull.ports import (
+from firstpull.model.clock import Clock, SystemClock
+from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
     Ledgers,
@@ -48,18 +47,18 @@ from firstpull.ports import (
     Sweeps,
     WorkQueue,
 )
-from firstpull.preview import Preview
-from firstpull.revoking import Revoking
-from firstpull.rotating import Rotating
-from firstpull.secret import Secret
-from firstpull.settings import Settings, read_settings
-from firstpull.sites import Sites
-from firstpull.sweep import Sweeper
+from firstpull.model.secret import Secret
+from firstpull.reconcile.apply import Applier
+from firstpull.reconcile.apply_teardown import TeardownApplier
+from firstpull.reconcile.dry_run import DryRun
+from firstpull.reconcile.observe import Observer
+from firstpull.reconcile.reconciler import Reconciler
+from firstpull.reconcile.requeue import requeue_overdue
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Everything that the work needs of the world."""
+    """The implementations of all ports."""
 
     registries: ContainerRegistries
     secrets: Secrets
@@ -75,31 +74,31 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """What the doors call."""
+    """The application, as the triggers and endpoints call it."""
 
     policy: Policy
     webhook_keys: tuple[Secret, ...]
     onboarding: Onboarding
     revoking: Revoking
     rotating: Rotating
-    preview: Preview
-    announcements: Announcements
+    dry_run: DryRun
+    event_handler: EventHandler
     sites: Sites
-    measuring: Measuring
+    gauges: Gauges
     sweeper: Sweeper
     poison: Poison
-    worker: Worker
+    worker: Reconciler
     ports: Ports
 
-    async def enqueue_overdue(self) -> int:
-        """Bring back devices whose hint was lost; returns how many."""
-        return await enqueue_overdue(
+    async def requeue_overdue(self) -> int:
+        """Requeue overdue devices; returns how many."""
+        return await requeue_overdue(
             records=self.ports.records, queue=self.ports.queue, clock=self.ports.clock
         )
 
 
 def wire(settings: Settings, ports: Ports) -> Application:
-    """The work over these ports."""
+    """The application on these ports."""
     observer = Observer(
         deployment=settings.deployment,
         policy=settings.policy,
@@ -119,7 +118,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         records=ports.records, queue=ports.queue, hubs=ports.hubs, clock=ports.clock
     )
     sites = Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers)
-    announcements = Announcements(
+    event_handler = EventHandler(
         policy=settings.policy,
         onboarding=onboarding,
         records=ports.records,
@@ -133,16 +132,14 @@ def wire(settings: Settings, ports: Ports) -> Application:
         onboarding=onboarding,
         revoking=revoking,
         rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
-        preview=Preview(observer=observer, clock=ports.clock, validity=settings.password_validity),
-        announcements=announcements,
+        dry_run=DryRun(observer=observer, clock=ports.clock, validity=settings.password_validity),
+        event_handler=event_handler,
         sites=sites,
-        measuring=Measuring(
-            records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock
-        ),
+        gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
-            stocktaking=Stocktaking(
+            inventory_reader=InventoryReader(
                 policy=settings.policy,
                 registries=ports.registries,
                 secrets=ports.secrets,
@@ -157,7 +154,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
             queue=ports.queue,
             sweeps=ports.sweeps,
             membership=membership,
-            announcements=announcements,
+            event_handler=event_handler,
             revoking=revoking,
             clock=ports.clock,
             new_id=_new_id,
@@ -168,7 +165,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
             policy=settings.policy,
             clock=ports.clock,
         ),
-        worker=Worker(
+        worker=Reconciler(
             records=ports.records,
             queue=ports.queue,
             observer=observer,
@@ -180,8 +177,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
                 membership=membership,
                 clock=ports.clock,
             ),
-            withdrawer=Withdrawer(
-                policy=settings.policy,
+            teardown_applier=TeardownApplier(
                 registries=ports.registries,
                 secrets=ports.secrets,
                 hubs=ports.hubs,
@@ -200,7 +196,7 @@ def _new_id() -> str:
 
 
 async def connect(settings: Settings) -> Ports:
-    """The adapters, with the app's identity. The storage's table, queue and container are made."""
+    """The adapters, with the app's identity. Creates missing tables, queues and containers."""
     credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
     clock = SystemClock()
     storage = _storage(settings, credential)
@@ -219,9 +215,7 @@ async def connect(settings: Settings) -> Ports:
             ),
             clock,
         ),
-        records=TableRecords(
-            storage, registries=[RegistryId(r) for r in settings.policy.container_registries]
-        ),
+        records=TableRecords(storage),
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
@@ -243,7 +237,7 @@ def _storage(settings: Settings, credential: AsyncDefaultAzureCredential) -> Sto
 
 
 class Runtime:
-    """This process's application, connected at the first call."""
+    """The application of this process, connected at the first call."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -259,11 +253,11 @@ class Runtime:
 
 
 def start() -> Runtime:
-    """Read the settings, quieten the SDKs, and begin to export telemetry.
+    """The runtime for the settings in the environment; also sets up logs and telemetry.
 
-    Raises SettingsError naming all that is wrong.
+    Raises SettingsError with every error in the settings.
     """
-    # At INFO azure-core logs every request's headers: many lines a device, none of them ours.
+    # At INFO azure-core logs every request's headers: many lines for each device.
     logging.getLogger("azure").setLevel(logging.WARNING)
     settings = read_settings()
     if settings.application_insights is not None:

@@ -1,1 +1,1 @@
-"""The doors: one module per kind of trigger. They decode, call firstpull, and encode."""
+"""Triggers and endpoints, a module for each kind: they decode, call firstpull, and encode."""

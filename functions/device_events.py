@@ -1,6 +1,6 @@
-"""The event doors: Event Grid by the queue `device-events`, or by its trigger.
+"""Event Grid events, by the queue `device-events` or by the Event Grid trigger.
 
-The queue is the usual one: no public endpoint, no key, and retries of its own.
+Prefer the queue: it needs no public endpoint and no key, and has retries of its own.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import json
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.bodies import read_json, read_message
-from firstpull.errors import Invalid
-from firstpull.notices import read_notice
+from firstpull.intake.event_grid import read_event
+from firstpull.intake.json_input import read_json, read_message
+from firstpull.model.errors import Invalid
+from firstpull.observability import telemetry
 from functions.messages import text_of
 from functions.runtime import runtime
 
@@ -21,31 +21,31 @@ QUEUE = "device-events"
 blueprint = func.Blueprint()
 
 
-@blueprint.function_name("hear_events")
+@blueprint.function_name("handle_events")
 @blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
-async def hear_events(message: func.QueueMessage) -> None:
-    """Act on the event, or the array of events, in a message."""
-    with telemetry.span("hear_events"):
-        await _hear(text_of(message))
+async def handle_events(message: func.QueueMessage) -> None:
+    """Handle the event, or the array of events, in a message."""
+    with telemetry.span("handle_events"):
+        await _handle(text_of(message))
 
 
-@blueprint.function_name("hear_event_grid")
+@blueprint.function_name("handle_event_grid")
 @blueprint.event_grid_trigger(arg_name="event")
-async def hear_event_grid(event: func.EventGridEvent) -> None:
-    """Act on one event that Event Grid pushes, in either schema."""
-    # The worker hands over a CloudEvent where that is what came, whatever the annotation says.
+async def handle_event_grid(event: func.EventGridEvent) -> None:
+    """Handle one event that Event Grid pushes, in either schema."""
+    # Despite the annotation, the worker passes a CloudEvent when one was sent.
     received: object = event
     if isinstance(received, func.CloudEvent):
         kind, at, data = received.type, received.time, received.get_json()
     else:
         kind, at, data = event.event_type, event.event_time, event.get_json()
     document = {"eventType": kind, "eventTime": at.isoformat() if at else None, "data": data}
-    with telemetry.span("hear_event_grid"):
-        await _hear(json.dumps(document))
+    with telemetry.span("handle_event_grid"):
+        await _handle(json.dumps(document))
 
 
-async def _hear(text: str) -> None:
-    """Each event by itself: one that cannot be taken is kept, and the others are heard."""
+async def _handle(text: str) -> None:
+    """Handle each event by itself: an invalid one is kept, and the others are handled."""
     application = await runtime.application()
     try:
         document = read_json(read_message(text.encode()))
@@ -55,7 +55,7 @@ async def _hear(text: str) -> None:
     several = isinstance(document, list)
     for event in document if several else [document]:
         try:
-            await application.announcements.hear(read_notice(event))
+            await application.event_handler.handle(read_event(event))
         except Invalid as refusal:
             kept = json.dumps(event, ensure_ascii=False) if several else text
             await application.poison.keep(QUEUE, kept, refusal)

@@ -1,48 +1,31 @@
-"""The HTTP door: devices from their first request to their last, and their operations."""
+"""HTTP endpoints: devices from their first request to their last, and their operations."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import azure.functions as func
 
-from firstpull.devices import DeviceKey
-from firstpull.errors import FieldError, Invalid, NotKnown
-from firstpull.ports import Query
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request, read_rotation
-from functions.asking import (
-    answer_recorded,
-    answer_request,
-    caller,
-    check_no_body,
-    check_parameters,
-    is_dry_run,
-    unknown_parameters,
-)
-from functions.encoding import json_answer
-from functions.plans import answer_plan
-from functions.problems import answering_problems
-from functions.representations import (
-    device_summary,
-    device_view,
-    operation_retry_after,
-    operation_view,
-)
+from firstpull.intake.requests import read_request, read_rotation
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import NotKnown
+from firstpull.model.ports import Query
+from firstpull.model.reasons import Reason
+from functions.answers.devices import Device, DeviceList, Operation
+from functions.device_requests import answer_plan, answer_recorded, answer_request, retry_after
+from functions.http_answers import json_answer
+from functions.http_endpoint import http_endpoint
+from functions.http_requests import caller, check_no_body, is_dry_run, parameters
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
 
-_LARGEST_PAGE = 1000
-_FILTERS = ("hub", "deviceId", "state", "connectedRegistry", "after", "size")
-
 
 @blueprint.function_name("create_device")
 @blueprint.route("devices", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def create_device(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/devices: onboard the device that the body names."""
     return await _ask(req, device_id=None)
@@ -50,7 +33,7 @@ async def create_device(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.function_name("put_device")
 @blueprint.route("devices/{deviceId}", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def put_device(req: func.HttpRequest) -> func.HttpResponse:
     """PUT /api/devices/{deviceId}: onboard a device, or change what it may pull."""
     return await _ask(req, device_id=req.route_params["deviceId"])
@@ -58,14 +41,13 @@ async def put_device(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.function_name("revoke_device")
 @blueprint.route("devices/{deviceId}", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
     """DELETE /api/devices/{deviceId}: take a device's access away."""
-    check_parameters(req.params, "hub", "dryRun")
     check_no_body(req)
     application, device = await runtime.application(), await _device(req)
     requested_by = caller(req.headers)
-    if is_dry_run(req.params):
+    if is_dry_run(req):
         return await answer_plan(
             await application.revoking.propose(device, requested_by=requested_by)
         )
@@ -75,37 +57,32 @@ async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
 
 @blueprint.function_name("rotate_device")
 @blueprint.route("devices/{deviceId}/rotate", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def rotate_device(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/devices/{deviceId}/rotate: replace a device's password."""
-    check_parameters(req.params, "hub", "dryRun")
     rotating, device = (await runtime.application()).rotating, await _device(req)
-    how = read_rotation(req.get_body())
-    ask = rotating.propose if is_dry_run(req.params) else rotating.rotate
+    how, dry_run = read_rotation(req.get_body()), is_dry_run(req)
+    ask = rotating.propose if dry_run else rotating.rotate
     record = await ask(device, immediately=how.immediately, requested_by=caller(req.headers))
-    return await (answer_plan(record) if is_dry_run(req.params) else answer_recorded(req, record))
+    return await (answer_plan(record) if dry_run else answer_recorded(req, record))
 
 
 @blueprint.function_name("get_device")
 @blueprint.route("devices/{deviceId}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def get_device(req: func.HttpRequest) -> func.HttpResponse:
-    """GET /api/devices/{deviceId}: how far a device is."""
-    check_parameters(req.params, "hub")
-    return json_answer(200, device_view(await _find(req)))
+    """GET /api/devices/{deviceId}: a device's state."""
+    return json_answer(200, Device.of(await _find(req)))
 
 
 @blueprint.function_name("list_devices")
 @blueprint.route("devices", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices: all devices, by hub, id, state and connected registry."""
     application = await runtime.application()
-    page = await application.onboarding.page(_query(req.params))
-    view: dict[str, Any] = {"devices": [device_summary(record) for record in page.records]}
-    if page.next_page is not None:
-        view["next"] = page.next_page
-    return json_answer(200, view)
+    page = await application.onboarding.page(_query(parameters(req)))
+    return json_answer(200, DeviceList.of(page))
 
 
 @blueprint.function_name("get_operation")
@@ -114,32 +91,31 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
     methods=["GET"],
     auth_level=func.AuthLevel.FUNCTION,
 )
-@answering_problems
+@http_endpoint
 async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices/{deviceId}/operations/{generation}: one request's progress."""
-    check_parameters(req.params, "hub")
     record = await _find(req)
     text = req.route_params["generation"]
     generation = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
-    if not 1 <= generation <= record.generation:
+    if not 1 <= generation <= record.spec.generation:
         raise NotKnown(
-            f"The device's generations are 1 to {record.generation}.",
+            f"The device's generations are 1 to {record.spec.generation}.",
             reason=Reason.OPERATION_NOT_KNOWN,
         )
-    retry_after = operation_retry_after(record, generation)
-    headers = {"Retry-After": retry_after} if retry_after else {}
-    return json_answer(200, operation_view(record, generation), headers=headers)
+    operation = Operation.of(record, generation=generation)
+    after = retry_after(operation)
+    return json_answer(200, operation, headers={"Retry-After": after} if after else {})
 
 
 async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResponse:
-    check_parameters(req.params, "dryRun")
     request = read_request(req.get_body(), device_id=device_id)
     return await answer_request(req, request, requested_by=caller(req.headers))
 
 
 async def _device(req: func.HttpRequest) -> DeviceKey:
     application = await runtime.application()
-    return application.onboarding.device(req.route_params["deviceId"], hub=req.params.get("hub"))
+    device_id, hub = req.route_params["deviceId"], parameters(req).get("hub")
+    return application.onboarding.device(device_id, hub=hub)
 
 
 async def _find(req: func.HttpRequest) -> DeviceRecord:
@@ -147,20 +123,13 @@ async def _find(req: func.HttpRequest) -> DeviceRecord:
     return await application.onboarding.find(await _device(req))
 
 
-def _query(params: Mapping[str, str]) -> Query:
-    errors = unknown_parameters(params, _FILTERS)
-    state, size = params.get("state"), params.get("size", "100")
-    if state is not None and state not in set(State):
-        errors.append(FieldError("state", f"is none of {', '.join(State)}"))
-    if not re.fullmatch(r"[0-9]{1,4}", size) or not 1 <= int(size) <= _LARGEST_PAGE:
-        errors.append(FieldError("size", f"is not a number from 1 to {_LARGEST_PAGE}"))
-    if errors:
-        raise Invalid("The listing cannot be made; `errors` says why.", errors=tuple(errors))
+def _query(parameters: Mapping[str, str]) -> Query:
+    state = parameters.get("state")
     return Query(
-        hub=params.get("hub"),
-        device_id=params.get("deviceId"),
+        hub=parameters.get("hub"),
+        device_id=parameters.get("deviceId"),
         state=State(state) if state else None,
-        connected_registry=params.get("connectedRegistry"),
-        after=params.get("after"),
-        size=int(size),
+        connected_registry=parameters.get("connectedRegistry"),
+        after=parameters.get("after"),
+        size=int(parameters.get("size", "100")),
     )

@@ -1,13 +1,13 @@
-"""The bulk door: onboarding requests by the queue `device-onboarding`, one a message."""
+"""Onboarding requests by the queue `device-onboarding`, one in each message."""
 
 from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.bodies import read_message
-from firstpull.errors import Invalid
-from firstpull.requests import read_request
+from firstpull.intake.json_input import read_message
+from firstpull.intake.requests import read_request
+from firstpull.model.errors import Invalid
+from firstpull.observability import telemetry
 from functions.messages import inserted_at, text_of
 from functions.runtime import runtime
 
@@ -19,7 +19,7 @@ blueprint = func.Blueprint()
 @blueprint.function_name("onboard_from_queue")
 @blueprint.queue_trigger(arg_name="message", queue_name=QUEUE, connection="AzureWebJobsStorage")
 async def onboard_from_queue(message: func.QueueMessage) -> None:
-    """Onboard the device that a message names; keep a message that cannot be taken."""
+    """Onboard the device that a message names; keep a message that is refused."""
     with telemetry.span("onboard_from_queue"):
         await _onboard(message)
 

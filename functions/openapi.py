@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import azure.functions as func
+from pydantic import BaseModel
+from pydantic.json_schema import (
+    GenerateJsonSchema,
+    JsonSchemaMode,
+    JsonSchemaValue,
+    models_json_schema,
+)
+from pydantic_core import core_schema
 
-from functions.encoding import json_answer
-from functions.openapi_paths import paths
-from functions.openapi_schemas import schemas
-from functions.representations import ROUTE_PREFIX
+from firstpull.intake.requests import OnboardingRequest, RotationRequest, SweepApproval
+from functions.answers.messages import Problem
+from functions.endpoints import ENDPOINTS, ROUTE_PREFIX, Access, Answered, Endpoint, Parameter
+from functions.http_endpoint import http_endpoint
 
 blueprint = func.Blueprint()
 
 VERSION = "0.1.0"
+_REF = "#/components/schemas/{model}"
+_PROBLEMS = {
+    400: "The request is not valid; `errors` says where.",
+    401: "The signature is not valid.",
+    403: "The policy does not allow it.",
+    404: "There is no such thing.",
+    409: "It contradicts what was asked for later, or what the device has.",
+    411: "The body was sent in chunks and did not arrive; send it with Content-Length.",
+    503: "Something passing; Retry-After says when to ask again.",
+}
 
 
 @blueprint.function_name("openapi")
 @blueprint.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@http_endpoint
 async def openapi(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
     """GET /api/openapi.json: this document."""
-    return json_answer(200, document())
+    return func.HttpResponse(json.dumps(document()), mimetype="application/json")
 
 
 def document() -> dict[str, Any]:
@@ -35,12 +56,137 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": ROUTE_PREFIX}],
         "security": [{"functionKey": []}, {"functionKeyInQuery": []}],
-        "paths": paths(),
+        "paths": _paths(),
         "components": {
             "securitySchemes": {
                 "functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
                 "functionKeyInQuery": {"type": "apiKey", "in": "query", "name": "code"},
             },
-            "schemas": schemas(),
+            "schemas": _schemas(),
         },
     }
+
+
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for function, endpoint in ENDPOINTS.items():
+        method, path = endpoint.route.split()
+        paths.setdefault(path, {})[method.lower()] = _operation(function, endpoint)
+    return paths
+
+
+def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", endpoint.route)
+    problems = (400, 411, *endpoint.problems)
+    operation: dict[str, Any] = {
+        "operationId": function,
+        "parameters": [
+            *(_parameter(_in_path(name), "path") for name in names),
+            *(_parameter(parameter, "query") for parameter in endpoint.query),
+            *(_parameter(parameter, "header") for parameter in endpoint.headers),
+        ],
+        "responses": {
+            **{str(status): _problem(status) for status in problems},
+            **{str(status): _answer(answered) for status, answered in endpoint.answers.items()},
+        },
+    }
+    if endpoint.access is Access.KEY:
+        operation["responses"]["401"] = {"description": "The key is missing or wrong."}
+    else:
+        operation["security"] = []
+    if endpoint.body is not None:
+        content = {"application/json": {"schema": _ref(endpoint.body)}}
+        operation["requestBody"] = {"required": endpoint.body_required, "content": content}
+    return operation
+
+
+def _in_path(name: str) -> Parameter:
+    is_number = name == "generation"
+    return Parameter(
+        name,
+        {"type": "integer", "minimum": 1} if is_number else {"type": "string", "minLength": 1},
+    )
+
+
+def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": where,
+        "required": where == "path",
+        "schema": parameter.schema,
+    }
+
+
+def _answer(answered: Answered) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": answered.description}
+    refs = [_ref(model.__name__) for model in answered.models]
+    if refs:
+        schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+        found["content"] = {"application/json": {"schema": schema}}
+    if answered.headers:
+        found["headers"] = {header.name: {"schema": header.schema} for header in answered.headers}
+    return found
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _ref(Problem.__name__)}}
+    return {"description": _PROBLEMS[status], "content": content}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _REF.format(model=name)}
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Writes no title that repeats a name, and no null into answers, which leave a field out."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's name
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        if self.mode == "validation":
+            return super().nullable_schema(schema)
+        return self.generate_inner(schema["schema"])
+
+    def field_is_required(
+        self,
+        field: core_schema.ModelField | core_schema.DataclassField | core_schema.TypedDictField,
+        total: bool,  # noqa: FBT001 - pydantic's signature
+    ) -> bool:
+        schema = field["schema"]
+        if self.mode == "serialization" and schema["type"] == "function-before":
+            schema = schema["schema"]
+        is_left_out = self.mode == "serialization" and schema["type"] == "nullable"
+        return not is_left_out and super().field_is_required(field, total)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        if self.mode == "validation":
+            return super().default_schema(schema)
+        return self.generate_inner(schema["schema"])
+
+
+def _schemas() -> dict[str, Any]:
+    answered = [a for endpoint in ENDPOINTS.values() for a in endpoint.answers.values()]
+    models: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
+        (OnboardingRequest, RotationRequest, SweepApproval), "validation"
+    )
+    models |= dict.fromkeys((Problem, *(m for a in answered for m in a.models)), "serialization")
+    _, found = models_json_schema(
+        list(models.items()), ref_template=_REF, schema_generator=_SchemaGenerator
+    )
+    schemas: dict[str, Any] = found["$defs"]
+    onboarding = schemas["OnboardingRequest"]
+    onboarding["oneOf"] = [
+        {"required": [name], "properties": {name: {"type": "string"}}}
+        for name in ("connectedRegistry", "site")
+    ]
+    schemas["OnboardingRequestOfAddress"] = {
+        **onboarding,
+        "required": [name for name in onboarding["required"] if name != "deviceId"],
+    }
+    schemas["ProvisioningRequest"] = {
+        "type": "object",
+        "description": "What the Device Provisioning Service sends to a custom allocation.",
+        "required": ["deviceRuntimeContext", "linkedHubs"],
+    }
+    return schemas

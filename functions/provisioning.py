@@ -1,15 +1,17 @@
-"""The Device Provisioning Service's door: its webhook of custom allocation."""
+"""HTTP endpoint of the Device Provisioning Service: its webhook of custom allocation."""
 
 from __future__ import annotations
 
 import azure.functions as func
 
-from firstpull.events import emit
-from firstpull.provisioning import allocate
-from functions.asking import is_dry_run
-from functions.encoding import json_answer
-from functions.plans import answer_plan
-from functions.problems import answering_problems
+from firstpull.intake.dps_allocation import allocate
+from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
+from functions.answers.allocation import Allocation
+from functions.device_requests import answer_plan
+from functions.http_answers import json_answer
+from functions.http_endpoint import http_endpoint
+from functions.http_requests import is_dry_run
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -19,19 +21,19 @@ _CALLER = "provisioning service"
 
 @blueprint.function_name("allocate_device")
 @blueprint.route("provisioning", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
-@answering_problems
+@http_endpoint
 async def allocate_device(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/provisioning: the hub for a device that registers; its onboarding begins."""
     application = await runtime.application()
     allocation = allocate(req.get_body(), application.policy)
     if allocation.request is None:
-        emit("device.allocation.answered", hub=allocation.hub.host, onboarding=False)
-        return json_answer(200, allocation.answer())
-    if is_dry_run(req.params):
+        emit(LogEvent.DEVICE_ALLOCATION_ANSWERED, hub=allocation.hub.host, onboarding=False)
+        return json_answer(200, Allocation.of(allocation))
+    if is_dry_run(req):
         record = await application.onboarding.propose_introduction(
             allocation.request, requested_by=_CALLER
         )
         return await answer_plan(record)
     await application.onboarding.introduce(allocation.request, requested_by=_CALLER)
-    emit("device.allocation.answered", hub=allocation.hub.host, onboarding=True)
-    return json_answer(200, allocation.answer())
+    emit(LogEvent.DEVICE_ALLOCATION_ANSWERED, hub=allocation.hub.host, onboarding=True)
+    return json_answer(200, Allocation.of(allocation))

@@ -1,4 +1,4 @@
-"""The application that all doors of this process share."""
+"""The application that all functions of this process share."""
 
 from __future__ import annotations
 

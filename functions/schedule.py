@@ -1,4 +1,4 @@
-"""The timers' doors: lost hints are brought back, everything is swept, and the fleet measured."""
+"""Timers: requeue overdue devices, sweep, and measure the fleet."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from functions.timers import timer_run
 blueprint = func.Blueprint()
 
 
-@blueprint.function_name("enqueue_overdue")
+@blueprint.function_name("requeue_overdue")
 @blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
-async def enqueue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
-    """Hint every device that is overdue."""
-    with timer_run("enqueue_overdue"):
+async def requeue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
+    """Send a reconcile request for every overdue device."""
+    with timer_run("requeue_overdue"):
         application = await runtime.application()
-        await application.enqueue_overdue()
+        await application.requeue_overdue()
 
 
 @blueprint.function_name("sweep")
 @blueprint.timer_trigger(schedule="0 17 * * * *", arg_name="timer", run_on_startup=False)
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
-    """Compare everything there is with the records, and see to it."""
+    """Compare everything in Azure with the records, and repair what differs."""
     with timer_run("sweep"):
         application = await runtime.application()
         await application.sweeper.run()
@@ -34,4 +34,4 @@ async def measure(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the bindi
     """Set the gauges."""
     with timer_run("measure"):
         application = await runtime.application()
-        await application.measuring.measure()
+        await application.gauges.measure()

@@ -1,25 +1,28 @@
-"""How a timer's run is told of: nobody waits for its answer."""
+"""How a timer's run is traced and logged: it has no caller to answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from firstpull import telemetry
-from firstpull.errors import FirstpullError
-from firstpull.events import emit_crash, emit_warning
+from firstpull.model.errors import FirstpullError
+from firstpull.observability import telemetry
+from firstpull.observability.log import emit_crash, emit_warning
+from firstpull.observability.log_events import LogEvent
 
 
 @contextmanager
 def timer_run(timer: str) -> Iterator[None]:
-    """A run of the function `timer`. What ends it is told, and left to the host."""
+    """A run of the function `timer`. An error that ends it is logged and passed to the host."""
     with telemetry.span(timer):
         try:
             yield
         except FirstpullError as error:
             reason, message = error.reason.value, error.message
-            emit_warning("schedule.timer.failed", timer=timer, reason=reason, message=message)
+            emit_warning(
+                LogEvent.SCHEDULE_TIMER_FAILED, timer=timer, reason=reason, message=message
+            )
             raise
         except Exception as error:
-            emit_crash("schedule.timer.crashed", error, timer=timer)
+            emit_crash(LogEvent.SCHEDULE_TIMER_CRASHED, error, timer=timer)
             raise

@@ -1,4 +1,4 @@
-"""The work queue's door: one hint, one look at one device."""
+"""Reconcile requests by the queue `device-work`, one device in each message."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import json
 
 import azure.functions as func
 
-from firstpull import telemetry
-from firstpull.devices import DeviceKey
+from firstpull.model.device_key import DeviceKey
+from firstpull.observability import telemetry
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
 
 
-@blueprint.function_name("look_at_device")
+@blueprint.function_name("reconcile_device")
 @blueprint.queue_trigger(
     arg_name="message", queue_name="device-work", connection="AzureWebJobsStorage"
 )
-async def look_at_device(message: func.QueueMessage) -> None:
-    """Look at the device that a hint names, in the trace of what caused the hint."""
-    hint = json.loads(message.get_body())
-    with telemetry.span("look_at_device", after=hint):
+async def reconcile_device(message: func.QueueMessage) -> None:
+    """Reconcile the device that a request names, in the trace of whatever enqueued the request."""
+    request = json.loads(message.get_body())
+    with telemetry.span("reconcile_device", after=request):
         application = await runtime.application()
-        await application.worker.look_at(DeviceKey(hub=hint["hub"], device_id=hint["deviceId"]))
+        device = DeviceKey(hub=request["hub"], device_id=request["deviceId"])
+        await application.worker.reconcile(device)

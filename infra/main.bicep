@@ -1,116 +1,116 @@
 targetScope = 'subscription'
 
-metadata description = 'firstpull for one stage: its own resource group, and access to existing registries and hubs.'
+metadata description = 'firstpull for one azd environment: its resource group, and access to existing registries and hubs.'
 
-@description('Name of the azd environment. Each stage has one.')
+@description('Name of the azd environment. Each stage has its own.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
 
-@description('Region of everything that is made here.')
+@description('Region of all resources.')
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('ARM ids of the IoT Hubs whose devices are served. The first is meant where a request names none.')
+@description('ARM ids of the IoT Hubs whose devices are served. The first is the default of requests.')
 param iotHubIds string[] = []
 
-@description('What follows the name of a hub in its host name.')
+@description('Domain of the hubs: the part of a host name after the hub\'s name.')
 param iotHubSuffix string = 'azure-devices.net'
 
-@description('Whether Event Grid tells of devices that appear and go. A hub has one system topic: off where it has one already.')
+@description('Whether to subscribe to device events of the hubs. A hub can have one system topic: switch this off if it has one.')
 param iotHubEvents bool = true
 
-@description('ARM ids of the container registries. The first is meant where nothing else is named.')
+@description('ARM ids of the container registries. The first is the default of requests.')
 param containerRegistryIds string[] = []
 
-@description('The connected registries that devices may ask for, as in the policy.')
+@description('Connected registries that devices may use, with the fields of the policy.')
 param connectedRegistries object[] = []
 
-@description('Sites: a name, and the names of their connected registries in the order in which they are filled.')
+@description('Sites: each has a name and a list of connected registries, which are filled in this order.')
 param sites object[] = []
 
-@description('More fields of the policy. They win over those that are made of the parameters above.')
+@description('More fields of the policy. They override those of the parameters above.')
 param policy object = {}
 
-@description('Name of this deployment, a-z 0-9 and -, as in the names of tokens.')
+@description('Name of this deployment (a-z, 0-9 and -). The names of tokens depend on it.')
 @minLength(1)
 @maxLength(32)
 param deploymentName string = 'firstpull-${uniqueString(subscription().id, environmentName)}'
 
-@description('Days until a password expires by itself.')
+@description('Days until a password expires.')
 @minValue(1)
 @maxValue(3650)
 param passwordValidityDays int = 90
 
-@description('Share of the fleet that a sweep may revoke by itself, in percent.')
+@description('Percentage of the fleet that a sweep may revoke without approval.')
 @minValue(0)
 @maxValue(100)
 param sweepRevokesPercent int = 10
 
-@description('Secret of the vault that holds the keys of signed webhooks; none switches those off.')
+@description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string = ''
 
-@description('Client id of the app registration that stands for the HTTP API; function-keys leaves it to those.')
+@description('Client id of the app registration of the HTTP API, or function-keys to do without Entra ID.')
 @minLength(13)
 param entraClientId string
 
-@description('Object ids of the users and service principals that may call the HTTP API. None admits nobody.')
+@description('Object ids of the users and service principals that may call the HTTP API. Empty: nobody may.')
 param entraCallers string[] = []
 
-@description('Whether storage and vault are reached through private endpoints only.')
+@description('Whether storage and Key Vault accept traffic from private endpoints only.')
 param privateNetworking bool = false
 
 @description('Address range of the private network, /24 or larger.')
 param networkAddressPrefix string = '10.80.0.0/24'
 
-@description('ARM id of a NAT gateway for what the app sends out of the private network.')
+@description('ARM id of a NAT gateway for outbound traffic of the private network.')
 param natGatewayId string = ''
 
-@description('The most instances that run at a time. Azure Resource Manager is the bottleneck, not the app. Azure\'s newest description counts them for each group of functions, older ones for the whole app.')
+@description('Maximum number of instances, of each group of functions or, by older documentation, of the whole app. Azure Resource Manager is the bottleneck, not the app.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 10
 
-@description('How storage is replicated.')
+@description('Replication of the storage account.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_GZRS'])
 param storageSku string = 'Standard_LRS'
 
-@description('Days that telemetry is kept.')
+@description('Retention of telemetry in days.')
 @minValue(30)
 @maxValue(730)
 param telemetryDays int = 30
 
-@description('ARM id of the action group that is told of alerts. None leaves them to the portal.')
+@description('ARM id of the action group of the alerts. Empty: alerts are shown in the portal only.')
 param actionGroupId string = ''
 
-@description('Where the runbook is to be read; the anchor of the alert is added to it.')
+@description('Address of the runbook. Each alert adds its anchor.')
 param runbookUrl string = 'docs/runbook.md'
 
-@description('Hours that a device may leave its credentials without an answer.')
+@description('Hours without an acknowledgement of a delivery until an alert fires.')
 @minValue(1)
 @maxValue(2000)
 param alertUnansweredHours int = 72
 
-@description('A site of whose places no more than this share is free is nearly full, in percent.')
+@description('Percentage of free clients at or below which a site is nearly full.')
 @minValue(0)
 @maxValue(100)
 param alertFreePercent int = 10
 
-@description('Looks at devices, within a quarter of an hour, that may be put off by throttling.')
+@description('Number of throttled reconciles in 15 minutes above which an alert fires.')
 @minValue(0)
 @maxValue(10000)
 param alertThrottledLooks int = 50
 
-@description('Whether a vault that was deleted with this environment before is taken back.')
+@description('Whether to recover the soft-deleted vault of an earlier deployment of this environment.')
 param recoverVault bool = false
 
-@description('Whether a container registry with a connected registry and an IoT Hub are made to try the app with.')
+@description('Whether to create a container registry with a connected registry and an IoT Hub for a trial.')
 param createDemo bool = false
 
-@description('Object id of who deploys. azd knows it; the demo set lets them register devices.')
+@description('Object id of the principal that deploys, set by azd. With createDemo it may register devices.')
 param principalId string = ''
 
-@description('Kind of who deploys.')
+@description('Kind of the principal that deploys.')
 @allowed(['User', 'ServicePrincipal', 'Group'])
 param principalType string = 'User'
 
@@ -122,7 +122,7 @@ var resourceGroupName = 'rg-${environmentName}'
 var storageName = 'stfp${token}'
 var vaultName = 'kv-fp-${token}'
 
-// The app makes them when they are missing. Event Grid needs its own before the app has run.
+// The app creates missing queues. Event Grid needs its queue before the first start of the app.
 var eventQueueName = 'device-events'
 var queueNames = [
   'device-onboarding'
@@ -253,7 +253,7 @@ module storage 'br/public:avm/res/storage/storage-account:0.33.0' = {
     supportsHttpsTrafficOnly: true
     minimumTlsVersion: 'TLS1_2'
     publicNetworkAccess: 'Enabled'
-    // Event Grid has no private endpoint to come from: it is let in as a trusted service.
+    // Event Grid cannot use a private endpoint. It is admitted as a trusted service.
     networkAcls: {
       defaultAction: privateNetworking ? 'Deny' : 'Allow'
       bypass: 'AzureServices'
@@ -380,7 +380,7 @@ module app 'modules/app.bicep' = {
     subnetId: privateNetworking ? network!.outputs.appSubnetId : ''
     maximumInstanceCount: maximumInstanceCount
   }
-  // The platform reads the keys of webhooks from the vault when the app starts.
+  // The platform resolves the reference to the webhook keys when the app starts.
   dependsOn: [vaultAccess]
 }
 
@@ -441,7 +441,7 @@ module hubAccess 'modules/iot-hub-access.bicep' = [
   }
 ]
 
-// A system topic lives in the subscription of its source: elsewhere it is made by hand.
+// A system topic must be in the subscription of its source. For other hubs it is created by hand.
 module hubEvents 'modules/events.bicep' = [
   for (id, index) in hubIds: if (iotHubEvents && split(id, '/')[2] == subscription().subscriptionId) {
     name: 'events-${uniqueString(id)}'

@@ -81,5 +81,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(here).parts[0]
         if folder != "firstpull":
-            group = folder if folder == "doors" else str(item.path)
+            group = folder if folder == "endpoints" else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))

@@ -1,17 +1,21 @@
-"""The tables of the documents that are held in the code: `make docs` writes them into the pages.
+"""Markdown tables of the docs, made of the code. `make docs` writes them into the pages.
 
-A page asks for one in a comment, which cog reads and a reader of the page does not see.
+A page asks for a table in a comment, which cog reads.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from pydantic.fields import FieldInfo
 
-from firstpull.event_names import EVENTS, FIELDS
-from firstpull.settings import Settings, StorageSettings
-from firstpull.telemetry import METRICS
+from firstpull.config.settings import Settings, StorageSettings
+from firstpull.model.device_record import State
+from firstpull.observability.log_events import LogEvent
+from firstpull.observability.telemetry import METRICS
+
+_STATE = re.compile(rf"(?<=^device\.reconcile\.)(?:{'|'.join(State)})$", re.IGNORECASE)
 
 _MORE = {
     "FIRSTPULL_POLICY": "[The policy](#the-policy).",
@@ -23,22 +27,20 @@ _MORE = {
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "[Observability](observability.md).",
     "AZURE_CLIENT_ID": "[Roles](#roles).",
 }
-"""Where the documents say more about a setting; the code knows no documents."""
+"""Links to more about a setting. They are here because the code does not refer to the docs."""
 
 
 def events() -> str:
-    """Each event, when it is told, and its fields."""
-    rows = ((_code(name), e.when, _codes(e.fields)) for name, e in EVENTS.items())
-    return table(("Event", "When", "Fields"), rows)
-
-
-def event_fields() -> str:
-    """What each field of an event holds."""
-    return table(("Field", "Holds"), ((_code(name), words) for name, words in FIELDS.items()))
+    """The log events: when each is logged, and its fields."""
+    rows = {
+        _STATE.sub("<state>", event.value): (event.when, _codes(event.fields)) for event in LogEvent
+    }
+    named = ((_code(name), when, fields) for name, (when, fields) in rows.items())
+    return table(("Event", "When", "Fields"), named)
 
 
 def metrics() -> str:
-    """Each metric with its unit and attributes."""
+    """The metrics with their units and attributes."""
     rows = (
         (_code(m.name), m.unit or "count", _codes(m.attributes) or "none", m.description)
         for m in METRICS
@@ -47,13 +49,13 @@ def metrics() -> str:
 
 
 def metric_attributes() -> str:
-    """What each attribute of a metric holds."""
-    holds = {name: words for metric in METRICS for name, words in metric.attributes.items()}
+    """The attributes of metrics, and what each holds."""
+    holds = {name: str(words) for metric in METRICS for name, words in metric.attributes.items()}
     return table(("Attribute", "Holds"), ((_code(name), words) for name, words in holds.items()))
 
 
 def settings() -> str:
-    """Each setting with its default, those that are required first, the storage's last."""
+    """The settings with their defaults: required ones first, those of storage last."""
     rows = [_setting(name, field) for name, field in Settings.model_fields.items()]
     last = {_variable(name, field) for name, field in StorageSettings.model_fields.items()}
     rows.sort(key=lambda row: (row[0].strip("`") in last, row[1] != "required"))
@@ -61,11 +63,11 @@ def settings() -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown, with an empty line around it: a comment before it ends there."""
+    """A Markdown table between empty lines, which end the comments around it."""
     lines = [_row(head), f"|{'---|' * len(head)}"]
     for row in rows:
         if len(row) != len(head) or any("|" in cell or "\n" in cell for cell in row):
-            raise ValueError(f"this is no row: {row}")
+            raise ValueError(f"not a row of this table: {row}")
         lines.append(_row(row))
     return "\n".join(("", *lines, "", ""))
 

@@ -1,7 +1,7 @@
-"""`make package`: the deployment package, with every dependency and its bytecode inside.
+"""`make package`: writes the deployment package, with all dependencies and bytecode.
 
-A Function App takes it as it is and builds nothing (Flex Consumption's one deploy with remote build
-off). The same checkout, Python and zlib make the same bytes.
+A Function App runs it as it is (one deploy of Flex Consumption, remote build off). The same
+checkout, Python and zlib give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SITE_PACKAGES = PurePosixPath(".python_packages/lib/site-packages")
 
 _NO_CODE = ("host.json", REQUIREMENTS)
 _APP_ON_AZURE = "/home/site/wwwroot"
-# Older than the C library of every image that Azure runs Python 3.13 on.
+# Every image on which Azure runs Python 3.13 has a newer C library.
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
-# What dependencies bring and a running app never reads.
+# Files of dependencies that a running app never reads.
 _NEVER_READ = ("/bin", "tests/", "*.c", "*.h", "*.pxd", "*.pxi", "*.pyi", "*.pyx")
 _EARLIEST_TIME = (1980, 1, 1, 0, 0, 0)
 _FILE_OF_UNIX = 3
@@ -37,12 +37,12 @@ _READABLE = 0o100644 << 16
 
 
 class NotProductionCode(Exception):
-    """Files that `.funcignore` leaves in the package and that are no code."""
+    """The checkout has files that are neither production code nor listed in `.funcignore`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """An archive as it was written. Sizes are in bytes."""
+    """A written archive. Sizes are in bytes."""
 
     archive: Path
     files: int
@@ -50,17 +50,17 @@ class Package:
 
     @property
     def size(self) -> int:
-        """Of the archive."""
+        """Size of the archive."""
         return self.archive.stat().st_size
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the archive, in hexadecimal."""
+        """SHA-256 of the archive in hexadecimal."""
         return hashlib.sha256(self.archive.read_bytes()).hexdigest()
 
 
 def main() -> int:
-    """Builds it and says what was made. 1 when something else than code would be in it."""
+    """Builds the package, prints its size and digest, and gives the exit code."""
     parser = argparse.ArgumentParser(prog="make package", description=__doc__)
     parser.add_argument("--output", type=Path, default=ARCHIVE, metavar="ZIP")
     try:
@@ -76,7 +76,7 @@ def main() -> int:
 
 
 def build(archive: Path) -> Package:
-    """Writes the package. Raises NotProductionCode, and CalledProcessError where pip fails."""
+    """Writes the package. Raises NotProductionCode, or CalledProcessError if pip fails."""
     app = app_files(ROOT)
     with tempfile.TemporaryDirectory(prefix="firstpull-package-") as name:
         folder = Path(name).resolve()
@@ -90,13 +90,16 @@ def build(archive: Path) -> Package:
 
 
 def app_files(root: Path) -> list[Path]:
-    """What `.funcignore` leaves of a checkout, sorted, relative to it. Raises NotProductionCode."""
+    """The files that `.funcignore` does not exclude, sorted, relative to `root`.
+
+    Raises NotProductionCode.
+    """
     ignored = GitIgnoreSpec.from_lines((root / ".funcignore").read_text().splitlines())
     left = sorted(_left(root, root, ignored))
-    strangers = [str(f) for f in left if f.suffix != ".py" and str(f) not in _NO_CODE]
-    if strangers:
+    others = [str(f) for f in left if f.suffix != ".py" and str(f) not in _NO_CODE]
+    if others:
         raise NotProductionCode(
-            f"No production code: {', '.join(strangers)}. Remove it, or name it in .funcignore."
+            f"Not production code: {', '.join(others)}. Remove it, or list it in .funcignore."
         )
     return left
 
@@ -124,7 +127,7 @@ def _install_dependencies(folder: Path) -> None:
 
 
 def _compile(folder: Path) -> None:
-    """Bytecode that is taken without a look at its source: unpacking changes a source's time."""
+    """Writes bytecode that is valid whatever the time of its source, which unpacking changes."""
     _python(
         *("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"),
         *("-s", str(folder), "-p", _APP_ON_AZURE, str(folder)),
@@ -136,7 +139,7 @@ def _python(*arguments: str) -> None:
 
 
 def _pack(folder: Path, archive: Path) -> Package:
-    """Everything below `folder`, sorted, with one time and one mode for all."""
+    """Archives everything below `folder`, sorted, with one time and one mode for all."""
     files = sorted((file for file in folder.rglob("*") if file.is_file()), key=Path.as_posix)
     archive.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:

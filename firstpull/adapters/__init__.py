@@ -1,1 +1,1 @@
-"""The Azure SDKs, each behind a port. Nothing else of firstpull imports them."""
+"""The adapters: each implements a port with an Azure SDK. No other code imports these SDKs."""

@@ -1,4 +1,4 @@
-"""What the Azure SDKs raise, as one of firstpull's four kinds of error."""
+"""Translates the errors of the Azure SDKs into firstpull's kinds of error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from email.utils import parsedate_to_datetime
 
 from azure.core.exceptions import AzureError, HttpResponseError, ODataV4Format
 
-from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.reasons import Reason
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.reasons import Reason
 
 READ_DEADLINE = 10.0
 """Seconds that a read may take."""
@@ -22,9 +22,9 @@ _LONGEST_MESSAGE = 300
 async def azure_errors(
     service: str, *, deadline_seconds: float = READ_DEADLINE
 ) -> AsyncIterator[None]:
-    """Bound the calls within by a deadline, and raise what goes wrong in firstpull's words.
+    """Limit the calls in the block by a deadline, and translate their errors.
 
-    The SDK's exception is left behind: it may hold a request or an answer with a password.
+    The new error has no cause, because the SDK's exception may hold a password.
     """
     try:
         async with asyncio.timeout(deadline_seconds):
@@ -46,38 +46,38 @@ async def azure_errors(
 def translate_status(
     service: str, *, status: int, code: str, message: str = "", retry_after: float | None = None
 ) -> FirstpullError:
-    """The error for an answer. `code` decides where it can: SDKs turn every 409 into one type."""
-    said = f"{service} answered {status} {code}".rstrip()
+    """The error for an answer; `code` comes before `status`, which SDKs map to few types."""
+    answer = f"{service} answered {status} {code}".rstrip()
     if code == "TokenNotActive":
-        return Transient(Reason.TOKEN_NOT_ACTIVE, f"{said}.", retry_after=retry_after or 1)
+        return Transient(Reason.TOKEN_NOT_ACTIVE, f"{answer}.", retry_after=retry_after or 1)
     if status == 429:
-        return Transient(Reason.THROTTLED, f"{said}.", retry_after=retry_after)
+        return Transient(Reason.THROTTLED, f"{answer}.", retry_after=retry_after)
     if status in (401, 403):
         return Blocked(
             Reason.ACCESS_DENIED,
-            f"{said}.",
+            f"{answer}.",
             remedy="Give firstpull's identity its roles on this service, or open its network.",
         )
     if status in (409, 412):
-        return Conflict(f"{said}.")
+        return Conflict(f"{answer}.")
     if status in (0, 408) or status >= 500:
-        return Transient(Reason.SERVICE_UNAVAILABLE, f"{said}.", retry_after=retry_after)
+        return Transient(Reason.SERVICE_UNAVAILABLE, f"{answer}.", retry_after=retry_after)
     return Blocked(
         Reason.REFUSED,
-        f"{said}: {message}" if message else f"{said}.",
-        remedy="Correct what the service names; it is tried again by itself.",
+        f"{answer}: {message}" if message else f"{answer}.",
+        remedy="Correct what the service names; firstpull tries again by itself.",
     )
 
 
 def error_code(error: HttpResponseError) -> str:
-    """The service's own code of an error, empty where it gave none."""
+    """The service's error code, empty if there is none."""
     if isinstance(error.error, ODataV4Format) and error.error.code:
         return str(error.error.code)
     return str(getattr(error, "error_code", None) or "")
 
 
 def retry_after_seconds(header: str | None) -> float | None:
-    """A Retry-After header, seconds or an HTTP date, in seconds from now."""
+    """The seconds from now in a Retry-After header, which has seconds or an HTTP date."""
     if header is None:
         return None
     try:
@@ -91,7 +91,7 @@ def retry_after_seconds(header: str | None) -> float | None:
 
 
 def _message(error: HttpResponseError) -> str:
-    """Azure Resource Manager's own words, which name the field at fault."""
+    """The service's error message, which names the wrong field."""
     text = error.error.message if isinstance(error.error, ODataV4Format) else None
     return str(text or "")[:_LONGEST_MESSAGE]
 

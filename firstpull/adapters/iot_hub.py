@@ -1,4 +1,4 @@
-"""Device identities and twins, by azure-iot-hub, which is synchronous and runs in threads here."""
+"""Implements `Hubs` with azure-iot-hub, a synchronous SDK that runs in threads here."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from azure.iot.hub.models import Twin as TwinResource
 from msrest.exceptions import ClientException, HttpOperationError
 
 from firstpull.adapters.azure_errors import READ_DEADLINE, retry_after_seconds, translate_status
-from firstpull.clock import Clock
-from firstpull.cloud import ListedDevice, Twin
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, FirstpullError, Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import ListedDevice, Twin
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import Blocked, FirstpullError, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 _SERVICE = "IoT Hub"
 _THREADS = 16
 _THROTTLE_PAUSE = 10.0
-"""Seconds: what IoT Hub's own message says after a 429, which carries no Retry-After."""
+"""Seconds that IoT Hub's message names after a 429, which has no Retry-After."""
 _OUR_DEVICES = (
     "SELECT * FROM devices "
     "WHERE is_defined(tags.firstpull) OR is_defined(properties.desired.firstpull)"
 )
-"""Who opts in, and who was delivered to: a hub may have many more."""
+"""The devices that opt in or have a delivery; a hub may have many others."""
 _LISTING_DEADLINE = timedelta(minutes=4)
 """For all pages together, with the pauses that the hub asks for."""
-_NAMED_AT_ONCE = 50
-"""Ids in a query: it may have 8,192 characters, and an id 128."""
+_IDS_IN_A_QUERY = 50
+"""A query may have 8,192 characters, and an id 128."""
 _PAGE_SIZE = "100"
 """The most devices that a page of a query holds (iot-hub-devguide-query-language)."""
 
 
 class FixedAudience:
-    """A credential that asks for one audience: the SDK knows the public cloud's only."""
+    """A credential for one audience: the SDK knows only that of the public cloud."""
 
     def __init__(self, credential: TokenCredential, audience: str) -> None:
         self._credential = credential
         self._scope = f"{audience}/.default"
 
     def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        """A token for the audience, whatever scope was asked for."""
+        """A token for the audience, whatever scope the SDK asks for."""
         return self._credential.get_token(self._scope)
 
 
 class IotHubAdapter:
-    """The port `Hubs`. One registry manager per hub; building one makes no call to the hub."""
+    """Implements `Hubs`. It has one registry manager for each hub, made without a call."""
 
     def __init__(self, credential: TokenCredential, clock: Clock) -> None:
         self._credential = credential
@@ -64,44 +64,46 @@ class IotHubAdapter:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="iot-hub")
 
     async def twin(self, device: DeviceKey) -> Twin | None:
-        """The twin, None where the hub has no such device."""
+        """The twin, None if the hub has no such device."""
         found = await self._call(device.hub, lambda hub: hub.get_twin(device.device_id))
         return _twin(found) if found is not None else None
 
     async def generation_id(self, device: DeviceKey) -> str | None:
-        """The identity's generationId, None where there is none."""
+        """The identity's generationId, None without an identity."""
         found = await self._call(device.hub, lambda hub: hub.get_device(device.device_id))
         return str(found.generation_id) if found is not None else None
 
     async def patch_desired(
         self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
     ) -> None:
-        """Merge into the desired properties of the twin of this ETag, else raise Conflict."""
+        """Merge a patch into the desired properties. Raises Conflict if the ETag has changed."""
 
         def send(hub: IoTHubRegistryManager) -> Any:
-            # Built in the call, so that the revealed password lives no longer than it.
+            # Built in the call, so that the revealed password lives no longer than the call.
             change = TwinResource(properties=TwinProperties(desired=_revealed(patch)))
             return hub.update_twin(device.device_id, change, etag)
 
         updated = await self._call(device.hub, send, deadline_seconds=deadline_seconds)
         if updated is None:
-            raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
+            raise Transient(
+                Reason.DEVICE_NOT_REGISTERED, "The hub no longer has the device.", retry_after=1
+            )
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
-        """The devices of a hub that opt in or were delivered to, page after page.
+        """The devices of a hub that opt in or have a delivery.
 
-        A hub takes 20 pages a minute and unit, so that a page may have to be waited for. Raises
-        Transient when that takes longer than the caller has time.
+        A hub gives 20 pages a minute and unit, so this may wait for a page. Raises Transient
+        if all pages take longer than the deadline.
         """
         give_up = self._clock.now() + _LISTING_DEADLINE
         return tuple(await self._pages(hub, _OUR_DEVICES, give_up=give_up))
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
-        """Those of these devices that the hub has; waits and raises like `list_devices`."""
+        """The devices among these that the hub has; waits and raises like `list_devices`."""
         give_up = self._clock.now() + _LISTING_DEADLINE
         found: list[ListedDevice] = []
-        for ids in batched(device_ids, _NAMED_AT_ONCE, strict=False):
-            # An id has no double quotes and no backslash: what JSON makes of it is a literal here.
+        for ids in batched(device_ids, _IDS_IN_A_QUERY, strict=False):
+            # An id has neither double quotes nor backslashes, so its JSON is a literal of a query.
             query = f"SELECT * FROM devices WHERE deviceId IN {json.dumps(ids)}"  # noqa: S608 - above
             found += await self._pages(hub, query, give_up=give_up)
         return tuple(found)
@@ -145,7 +147,7 @@ class IotHubAdapter:
         *,
         deadline_seconds: float = READ_DEADLINE,
     ) -> Any:
-        """What the call returns, None where it was answered with 404: no such device."""
+        """The result of a call, None after a 404: no such device."""
         loop = asyncio.get_running_loop()
 
         def run() -> Any:
@@ -153,7 +155,7 @@ class IotHubAdapter:
 
         try:
             async with asyncio.timeout(deadline_seconds):
-                # In the caller's context: the requests of a pass stand in its trace.
+                # In the caller's context: the requests of a pass belong to its trace.
                 context = contextvars.copy_context()
                 return await loop.run_in_executor(self._threads, context.run, run)
         except HttpOperationError as error:
@@ -169,7 +171,7 @@ class IotHubAdapter:
         manager = self._managers.get(hub)
         if manager is None:
             manager = IoTHubRegistryManager.from_token_credential(hub, self._credential)
-            # Sent once: trying again is the record's business.
+            # No retries: the record's schedule retries a failed pass.
             manager.protocol.config.retry_policy.retries = 0
             manager.protocol.config.connection.timeout = deadline_seconds
             self._managers[hub] = manager

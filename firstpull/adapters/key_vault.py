@@ -1,4 +1,4 @@
-"""Passwords at rest, in Azure Key Vault."""
+"""Implements `Secrets` with Azure Key Vault."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.cloud import SecretVersion, StoredSecret
-from firstpull.errors import Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.azure_resources import SecretVersion, StoredSecret
+from firstpull.model.errors import Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 _SERVICE = "Key Vault"
 _WRITE_DEADLINE = 30.0
-"""Seconds: a password that is not stored is lost and made again, so a write gets its retries."""
+"""Seconds, enough for retries: a password that is not stored must be made again."""
 _LIST_DEADLINE = 120.0
-"""Seconds for the whole vault: a page holds 25 secrets."""
+"""Seconds for all pages of the vault; a page has 25 secrets."""
 _CONTENT_TYPE = "text/plain"
 
 
 class KeyVaultAdapter:
-    """The port `Secrets`. A write may be repeated: a version too many is found and disabled."""
+    """Implements `Secrets`. It may repeat a write: a later pass disables a surplus version."""
 
     def __init__(self, vault_url: str, credential: AsyncTokenCredential) -> None:
         self._client = SecretClient(vault_url, credential, retry_total=2, retry_backoff_factor=0.2)
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
-        """All versions, without values; none where there is no such secret."""
+        """All versions, without values; none for a secret that does not exist."""
         async with azure_errors(_SERVICE):
             try:
                 listed = self._client.list_properties_of_secret_versions(name)
@@ -42,7 +42,7 @@ class KeyVaultAdapter:
     async def put(
         self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
     ) -> SecretVersion:
-        """Store a new version; a deleted secret of the name is recovered first."""
+        """Store a new version; first recover a deleted secret of this name."""
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
             try:
                 return await self._set(name, value, expires_at, tags)
@@ -59,7 +59,7 @@ class KeyVaultAdapter:
         return Secret(found.value)
 
     async def disable(self, name: str, version: str) -> None:
-        """Make a version unreadable; one that is gone is unreadable already."""
+        """Make a version unreadable. A missing version is no error."""
         async with azure_errors(_SERVICE):
             try:
                 await self._client.update_secret_properties(name, version, enabled=False)
@@ -67,7 +67,7 @@ class KeyVaultAdapter:
                 return
 
     async def list_secrets(self) -> tuple[StoredSecret, ...]:
-        """All secrets of the vault, without values; deleted ones are not among them."""
+        """All secrets of the vault, without values and without deleted secrets."""
         async with azure_errors(_SERVICE, deadline_seconds=_LIST_DEADLINE):
             listed = self._client.list_properties_of_secrets()
             return tuple([_stored_secret(properties) async for properties in listed])

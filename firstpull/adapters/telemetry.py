@@ -1,4 +1,4 @@
-"""Where traces, metrics and log events go on Azure: Application Insights."""
+"""Exports traces, metrics and log events to Application Insights."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from azure.core.credentials import TokenCredential
 
 _LOGGER = "firstpull"
 _DEFAULTS = {
-    # The app's name in every row. The distro's own detectors leave it out on Functions.
+    # The app's name in every row: the distro's default detectors miss it on Functions.
     "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_functions",
-    # Every trace. The distro's own choice is five spans a second, which tears traces apart.
+    # Every trace: the distro's default of five spans a second loses parts of traces.
     "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
-    # Not a row of what the process is for every batch of spans.
+    # No row about the process for every batch of spans.
     "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED": "true",
-    # A sweep tells of a whole fleet in a moment; of more than 2,048 in waiting the SDK drops some.
+    # A sweep may log for a whole fleet at once: beyond the default of 2,048 the SDK drops events.
     "OTEL_BLRP_MAX_QUEUE_SIZE": "65536",
-    # An instance that only measured may be gone after a minute, which is the SDK's choice.
+    # An instance may stop before the default of a minute.
     "OTEL_METRIC_EXPORT_INTERVAL": "10000",
-    # Nothing goes anywhere but to the component, and nobody turns exporting off from elsewhere.
+    # Data goes to the component only, and no remote control plane switches the export off.
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
 }
-"""What the distro reads from the environment only. App settings of these names win."""
+"""Defaults that the distro reads from the environment only; app settings override them."""
 
 
 def export_telemetry(connection_string: str, credential: TokenCredential) -> None:
-    """Send everything to Application Insights, with the app's identity.
+    """Export everything to Application Insights, with the app's identity.
 
-    Log events are sent whole, whatever share of the traces is: they are what an audit reads.
+    Log events are never sampled, because audits read them.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    # Here, because it takes half a second, and only where telemetry is sent.
+    # Imported here: the import takes half a second, and only an exporting app needs it.
     from azure.monitor.opentelemetry import configure_azure_monitor  # noqa: PLC0415 - see above
 
     logging.getLogger(_LOGGER).setLevel(logging.INFO)

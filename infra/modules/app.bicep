@@ -1,9 +1,9 @@
-metadata description = 'The function app: its plan, its settings, and who may call it.'
+metadata description = 'The function app, its plan, its settings and its authentication.'
 
 @description('Name of the function app.')
 param name string
 
-@description('Name of its plan.')
+@description('Name of its App Service plan.')
 param planName string
 
 @description('Region of the app.')
@@ -12,34 +12,34 @@ param location string
 @description('Tags of the app and its plan.')
 param tags object
 
-@description('ARM id of the user-assigned identity that the app is.')
+@description('ARM id of the user-assigned identity of the app.')
 param identityId string
 
 @description('Client id of that identity.')
 param identityClientId string
 
-@description('Addresses of the storage account\'s services, by their names.')
+@description('Endpoints of the storage account by service.')
 param storageEndpoints object
 
-@description('Container that the package is kept in.')
+@description('Blob container of the deployment package.')
 param packageContainerName string
 
-@description('Address of the vault that keeps the passwords.')
+@description('Address of the Key Vault for passwords.')
 param vaultUrl string
 
-@description('Name of that vault.')
+@description('Name of the Key Vault.')
 param vaultName string
 
-@description('Where telemetry goes. With local authentication off it is an address and no key.')
+@description('Connection string of Application Insights. It holds no key, because local authentication is off.')
 param applicationInsightsConnectionString string
 
-@description('Name of this deployment, as in the names of tokens.')
+@description('Name of this deployment. The names of tokens depend on it.')
 param deploymentName string
 
-@description('Who may ask for what. The app does not start without something in the next three.')
+@description('The policy of firstpull, without the three fields below. The app does not start if one of these is empty.')
 param policy object
 
-@description('The IoT Hubs of the policy, as it has them.')
+@description('The IoT Hubs of the policy.')
 @minLength(1)
 param hubs array
 
@@ -51,29 +51,29 @@ param containerRegistries string[]
 @minLength(1)
 param connectedRegistries object[]
 
-@description('Days until a password expires by itself.')
+@description('Days until a password expires.')
 param passwordValidityDays int
 
-@description('Share of the fleet that a sweep may revoke by itself, in percent.')
+@description('Percentage of the fleet that a sweep may revoke without approval.')
 param sweepRevokesPercent int
 
-@description('Secret of the vault that holds the keys of signed webhooks; none switches those off.')
+@description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string
 
-@description('Client id of the app registration that stands for the HTTP API; none leaves it to function keys.')
+@description('Client id of the app registration of the HTTP API. Empty: function keys only.')
 param entraClientId string
 
 @description('Object ids of the users and service principals that may call the HTTP API.')
 param entraCallers string[]
 
-@description('Subnet that the app sends from; none leaves it on the public network.')
+@description('ARM id of the subnet for outbound traffic. Empty: the public network.')
 param subnetId string
 
-@description('The most instances that run at a time: of each group of functions, or of the whole app.')
+@description('Maximum number of instances.')
 param maximumInstanceCount int
 
-// Doors that let callers in by other means: none is needed, a signature, or the key that the
-// provisioning service has. A caller of those has no Entra token.
+// Endpoints whose callers have no Entra token: two are public, webhooks are signed, and the Device
+// Provisioning Service sends a function key.
 var openPaths = [
   '/api/healthz'
   '/api/openapi.json'
@@ -81,7 +81,7 @@ var openPaths = [
   '/api/provisioning'
 ]
 
-// An empty list would admit everybody in the tenant.
+// An empty list would admit every principal of the tenant.
 var nobody = ['00000000-0000-0000-0000-000000000000']
 
 var served = {
@@ -142,7 +142,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
       scaleAndConcurrency: {
         maximumInstanceCount: maximumInstanceCount
         instanceMemoryMB: 2048
-        // Of a Python app one by default, and a request that waits (Prefer) keeps its place for 20 s.
+        // The default for Python is 1, and a request with Prefer: wait blocks its slot for up to 20 s.
         triggers: {
           http: {
             perInstanceConcurrency: 16
@@ -163,7 +163,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
     configs: [
       {
         name: 'appsettings'
-        // A setting that is taken out here is taken out there.
+        // Settings that are not listed here are removed from the app.
         retainCurrentAppSettings: false
         properties: union(webhookSettings, {
           APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
@@ -229,5 +229,5 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
 @description('Name of the function app.')
 output name string = app.outputs.name
 
-@description('Where its HTTP API is.')
+@description('Address of its HTTP API.')
 output url string = 'https://${app.outputs.defaultHostname}'

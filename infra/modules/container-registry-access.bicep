@@ -6,7 +6,7 @@ param registryName string
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
-@description('Name of the azd environment, so that each stage has a role of its own.')
+@description('Name of the azd environment. Each has a role definition of its own.')
 param environmentName string
 
 var role = loadJsonContent('../role.json')
@@ -16,7 +16,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' existing =
   name: registryName
 }
 
-// In the registry's own resource group: it cannot be assigned anywhere else.
+// Its assignable scope is the registry's resource group only.
 resource containerRegistryRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(group, registryName, environmentName, role.Name)
   properties: {

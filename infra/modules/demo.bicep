@@ -1,4 +1,4 @@
-metadata description = 'A container registry with a connected registry, and an IoT Hub, to try the app with.'
+metadata description = 'A container registry with a connected registry, and an IoT Hub, for a trial.'
 
 @description('Name of the container registry.')
 param registryName string
@@ -9,16 +9,16 @@ param hubName string
 @description('Name of the connected registry.')
 param connectedRegistryName string
 
-@description('Region of the demo set.')
+@description('Region of these resources.')
 param location string
 
-@description('Tags of the demo set.')
+@description('Tags of these resources.')
 param tags object
 
 @description('Repository that the connected registry syncs.')
 param repository string
 
-@description('Object id of who deploys, to register a device in the hub; none gives nobody that right.')
+@description('Object id of the principal that may register devices in the hub. Empty: nobody may.')
 param deployerPrincipalId string
 
 @description('Kind of that principal.')
@@ -40,7 +40,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' = {
   }
 }
 
-// Named like the connected registry, as the Azure CLI does.
+// Has the name of the connected registry, as the Azure CLI does it.
 resource syncScope 'Microsoft.ContainerRegistry/registries/scopeMaps@2025-11-01' = {
   parent: registry
   name: connectedRegistryName

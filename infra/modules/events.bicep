@@ -1,4 +1,4 @@
-metadata description = 'Event Grid tells the queue device-events what happens in one hub or vault.'
+metadata description = 'Event Grid delivers events of one hub or vault to the queue device-events.'
 
 @description('Name of the system topic. Azure allows one system topic for each source.')
 param name string
@@ -12,26 +12,26 @@ param tags object
 @description('ARM id of the hub or vault.')
 param sourceId string
 
-@description('Kind of the source, as Event Grid calls it.')
+@description('Topic type of the source.')
 @allowed(['Microsoft.Devices.IoTHubs', 'Microsoft.KeyVault.vaults'])
 param topicType string
 
-@description('The events that the app acts on.')
+@description('Event types that the app handles.')
 param eventTypes string[]
 
 @description('Storage account of the app, in the resource group of this deployment.')
 param storageAccountName string
 
-@description('Queue that the events go to.')
+@description('Queue for the events.')
 param queueName string
 
-@description('Container of the events that could not be delivered.')
+@description('Blob container for dead letters.')
 param deadLetterContainerName string
 
-@description('ARM id of the action group that is told of events that are lost. None leaves it to the portal.')
+@description('ARM id of the action group of the alerts. Empty: alerts are shown in the portal only.')
 param actionGroupId string
 
-@description('Where the runbook is to be read.')
+@description('Address of the runbook.')
 param runbookUrl string
 
 var runbook = '${runbookUrl}#events-dead-lettered'
@@ -63,7 +63,7 @@ resource topic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: name
   location: location
   tags: tags
-  // Behind a storage firewall, Event Grid delivers with the topic's own identity only.
+  // Behind a storage firewall, Event Grid delivers only with the topic's system-assigned identity.
   identity: {
     type: 'SystemAssigned'
   }
@@ -113,7 +113,7 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
         }
       }
     }
-    // A day, as often as Event Grid allows. What is lost after that, the sweep finds.
+    // The maximum that Event Grid allows. The sweep finds what a lost event would have told.
     retryPolicy: {
       maxDeliveryAttempts: 30
       eventTimeToLiveInMinutes: 1440
@@ -134,7 +134,7 @@ resource eventSubscription 'Microsoft.EventGrid/systemTopics/eventSubscriptions@
   dependsOn: [mayFillTheQueue, mayKeepDeadLetters]
 }
 
-// Kept in the container, or not even that.
+// A dead-lettered event is in the container, a dropped one is lost.
 resource lostEvents 'Microsoft.Insights/metricAlerts@2018-03-01' = [
   for metric in ['DeadLetteredCount', 'DroppedEventCount']: {
     name: '${name}-${metric}'

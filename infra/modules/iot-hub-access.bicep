@@ -6,7 +6,7 @@ param hubName string
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
-@description('Name of the azd environment, so that each stage has a role of its own.')
+@description('Name of the azd environment. Each has a role definition of its own.')
 param environmentName string
 
 var role = loadJsonContent('../iot-hub-role.json')
@@ -16,7 +16,7 @@ resource hub 'Microsoft.Devices/IotHubs@2023-06-30' existing = {
   name: hubName
 }
 
-// In the hub's own resource group: it cannot be assigned anywhere else.
+// Its assignable scope is the hub's resource group only.
 resource iotHubRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(group, hubName, environmentName, role.Name)
   properties: {
@@ -42,5 +42,5 @@ resource assignment 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-@description('Region of the hub: a system topic lives in the region of its source.')
+@description('Region of the hub. Its system topic must be in the same region.')
 output location string = hub.location

@@ -1,4 +1,4 @@
-metadata description = 'The app may keep passwords in one vault, and deletes none.'
+metadata description = 'The app may write, read and disable secrets of one vault, and delete none.'
 
 @description('Name of the vault, in the resource group of this deployment.')
 param vaultName string
@@ -6,7 +6,7 @@ param vaultName string
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
-@description('Name of the azd environment, so that each stage has a role of its own.')
+@description('Name of the azd environment. Each has a role definition of its own.')
 param environmentName string
 
 var role = loadJsonContent('../vault-role.json')
@@ -16,7 +16,7 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
   name: vaultName
 }
 
-// In the vault's own resource group: it cannot be assigned anywhere else.
+// Its assignable scope is the vault's resource group only.
 resource vaultRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(group, vaultName, environmentName, role.Name)
   properties: {

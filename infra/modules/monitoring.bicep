@@ -1,6 +1,6 @@
-metadata description = 'A workbook that shows how the devices are, and the alert rules, each with its page of the runbook.'
+metadata description = 'A workbook on the state of the devices, and alert rules with links to the runbook.'
 
-@description('What the names of the alert rules begin with.')
+@description('Prefix of the names of the alert rules.')
 @minLength(1)
 @maxLength(60)
 param namePrefix string
@@ -8,29 +8,29 @@ param namePrefix string
 @description('Region of the workspace.')
 param location string
 
-@description('Tags of everything that is made here.')
+@description('Tags of these resources.')
 param tags object
 
 @description('ARM id of the Log Analytics workspace of the Application Insights component.')
 param workspaceId string
 
-@description('ARM id of the action group that is told of alerts. None leaves them to the portal.')
+@description('ARM id of the action group of the alerts. Empty: alerts are shown in the portal only.')
 param actionGroupId string = ''
 
-@description('Where the runbook is to be read; the anchor of the alert is added to it.')
+@description('Address of the runbook. Each alert adds its anchor.')
 param runbookUrl string = 'docs/runbook.md'
 
-@description('Hours that a device may leave its credentials without an answer.')
+@description('Hours without an acknowledgement of a delivery until an alert fires.')
 @minValue(1)
 @maxValue(2000)
 param unansweredHours int = 72
 
-@description('A site of whose places no more than this share is free is nearly full, in percent.')
+@description('Percentage of free clients at or below which a site is nearly full.')
 @minValue(0)
 @maxValue(100)
 param freePercent int = 10
 
-@description('Looks at devices, within a quarter of an hour, that may be put off by throttling.')
+@description('Number of throttled reconciles in 15 minutes above which an alert fires.')
 @minValue(0)
 @maxValue(10000)
 param throttledLooks int = 50
@@ -56,7 +56,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       criteria: {
         allOf: [
           {
-            // Each query gives rows only where somebody should look.
+            // A query returns rows only if somebody has to act.
             query: replace(
               replace(
                 replace(join(alert.query, '\n'), '{unansweredSeconds}', string(unansweredHours * 3600)),
@@ -67,7 +67,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
               string(throttledLooks)
             )
             timeAggregation: 'Count'
-            // Each value is an alert of its own: one that stays does not hide those that come later.
+            // Each value of a dimension fires separately, so that a lasting alert hides no new one.
             dimensions: map(alert.dimensions, column => {
               name: column
               operator: 'Include'

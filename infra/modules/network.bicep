@@ -1,4 +1,4 @@
-metadata description = 'A network with a subnet for the app and one for private endpoints, and their DNS zones.'
+metadata description = 'A virtual network with subnets for the app and for private endpoints, and the DNS zones.'
 
 @description('Name of the virtual network.')
 param name string
@@ -9,10 +9,10 @@ param location string
 @description('Tags of the network and its zones.')
 param tags object
 
-@description('Address range of the network, of which the app takes the first half.')
+@description('Address range of the network. The app\'s subnet is the first half.')
 param addressPrefix string
 
-@description('ARM id of a NAT gateway for the way out; none leaves it to the platform.')
+@description('ARM id of a NAT gateway for outbound traffic. Empty: the outbound access of the platform.')
 param natGatewayId string
 
 var privateZones = {
@@ -67,7 +67,7 @@ output appSubnetId string = network.outputs.subnetResourceIds[0]
 @description('ARM id of the subnet of the private endpoints.')
 output endpointSubnetId string = network.outputs.subnetResourceIds[1]
 
-@description('ARM ids of the DNS zones, by the service that they are for.')
+@description('ARM ids of the DNS zones by service.')
 output zoneIds object = toObject(
   items(privateZones),
   zone => zone.key,

@@ -32,9 +32,9 @@ _SAID = {
     "device.token.created": "token {token}: who may pull",
     "device.password.generated": "a password in slot {slot}",
     "device.credential.stored": "the password is in Key Vault, as {secret}",
-    "device.membership.joined": "the token is a client of {place}",
+    "device.membership.joined": "the token is a client of {connected_registry}",
     "device.credential.delivered": "address, username and password are in the device twin",
-    "device.convergence.ready": "the device is ready: it has reported its login",
+    "device.reconcile.ready": "the device is ready: it has reported its login",
 }
 
 
@@ -149,7 +149,7 @@ class Demo:
             digest = await self._pull()
             seconds = time.monotonic() - begun
             await self._refusals()
-            await self._follow_events(begun, until="device.convergence.ready")
+            await self._follow_events(begun, until="device.reconcile.ready")
         self._show.note(f"\nThe app's log is in {self._log.file}.")
         self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
 

@@ -11,8 +11,8 @@ import pytest
 
 from local_azure.stack import Stack
 from local_azure.stack.options import REGISTRY_NAME
+from tests.end_to_end.actions import REMEDIES
 from tests.end_to_end.cloud import cloud_registry, forget_devices
-from tests.end_to_end.deeds import REMEDIES
 from tests.end_to_end.deployments import settings_of
 from tests.end_to_end.drift_rows import Case, Subject, rows, table_below
 from tests.end_to_end.in_process import connected

@@ -1,4 +1,4 @@
-"""The HTTP API of a running app, and everything that was heard of it."""
+"""The HTTP API of a running app, and every answer and line of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yarl import URL
 from local_azure.commands.function_app import FunctionApp, run_function_app
 from local_azure.stack import Stack
 
-from .cloud import forget_devices
+from .cloud import GIVE_UP_SECONDS, forget_devices
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Api:
         async with self.session.request(
             method, URL(address, encoded=True), data=body, headers=more
         ) as answer:
-            heard = Answer(answer.status, answer.headers, await answer.text())
-        self.answers.append(heard)
-        return heard
+            received = Answer(answer.status, answer.headers, await answer.text())
+        self.answers.append(received)
+        return received
 
     async def onboard(
         self, device_id: str, plant: str, *, wait: int | None = None, host: int = 0, **more: object
@@ -96,12 +96,12 @@ class Api:
         return await self.ask("POST", "/api/devices", content=content, headers=headers, host=host)
 
     async def device(self, device_id: str) -> dict[str, Any]:
-        """How far a device is."""
+        """A device as the API shows it."""
         return (await self.ask("GET", f"/api/devices/{quote(device_id, safe='')}")).document
 
-    async def reaches(self, device_id: str, *states: str, within: float = 30.0) -> dict[str, Any]:
+    async def reaches(self, device_id: str, *states: str) -> dict[str, Any]:
         """The device once it is in one of these states. Raises AssertionError after a while."""
-        give_up = time.monotonic() + within
+        give_up = time.monotonic() + GIVE_UP_SECONDS
         while (found := await self.device(device_id))["state"] not in states:
             said = f"{device_id} is {found['state']}: {found['condition']}"
             assert time.monotonic() < give_up, said
@@ -117,17 +117,21 @@ async def running_app(
     hosts: int = 1,
     more_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Api]:
-    """The app in processes of its own."""
+    """The app in processes of its own. Sweeps run only when a test asks for one."""
     lines: list[str] = []
-    async with (
-        run_function_app(
-            stack,
-            ca_file=str(ca_file),
-            on_line=lines.append,
-            hosts=hosts,
-            more_settings=more_settings,
-        ) as app,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
-    ):
-        yield Api(app, session, lines)
+    settings = {"AzureWebJobs__sweep__Disabled": "true", **(more_settings or {})}
     await forget_devices(stack)
+    try:
+        async with (
+            run_function_app(
+                stack,
+                ca_file=str(ca_file),
+                on_line=lines.append,
+                hosts=hosts,
+                more_settings=settings,
+            ) as app,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        ):
+            yield Api(app, session, lines)
+    finally:
+        await forget_devices(stack)

@@ -1,4 +1,4 @@
-"""firstpull's real adapters in this process, with a clock that can be moved."""
+"""firstpull with its real adapters in this process, and a clock that the tests move."""
 
 from __future__ import annotations
 
@@ -18,29 +18,31 @@ from azure.storage.blob.aio import BlobLeaseClient, BlobServiceClient
 from firstpull import bootstrap
 from firstpull.adapters.iot_hub import IotHubAdapter
 from firstpull.bootstrap import Application, Ports
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Transient
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import read_request
-from firstpull.settings import Settings, read_settings
+from firstpull.config.settings import Settings, read_settings
+from firstpull.intake.requests import read_request
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import FirstpullError, Transient
+from firstpull.model.reasons import Reason
 from local_azure.commands.function_app import app_settings
 from local_azure.stack import Stack
 from local_azure.stack.options import REGISTRY_NAME
+from tests.firstpull.records import changed
 
 from .cloud import MEMBERSHIP_CONTAINER
 
 _REDELIVERY = timedelta(seconds=30)
-_LONG_AFTER = timedelta(minutes=5)
-"""So long after a pass the next one reads everything again."""
 _PASSES = 12
+_LONG_AFTER = timedelta(minutes=5)
+"""So long after a pass the next one observes everything again."""
 _SOON = timedelta(seconds=1)
 _LONG = timedelta(hours=1)
-"""Who wants to be looked at later than this waits for nothing that a test brings about."""
+"""A device that is due later than this waits for nothing that a test brings about."""
 _RESTING = (State.WAITING, State.BLOCKED, State.DELIVERED, State.READY, State.REVOKED)
 
 
 class MovableClock:
-    """Azure's time and a shift. Nobody sleeps on it: sleeping moves it."""
+    """The time of the local Azure, shifted. Sleeping moves it instead of waiting."""
 
     def __init__(self, azures_time: Callable[[], datetime]) -> None:
         self._azures_time = azures_time
@@ -51,7 +53,7 @@ class MovableClock:
         return self._azures_time() + self._shift
 
     async def sleep(self, seconds: float) -> None:
-        """Have `seconds` pass; others get their turn."""
+        """Let `seconds` pass; other tasks run meanwhile."""
         self.advance(timedelta(seconds=seconds))
         await asyncio.sleep(0)
 
@@ -60,17 +62,17 @@ class MovableClock:
         self._shift += by
 
     def keep_azures_time(self) -> None:
-        """Go back to Azure's time, so that a later sync of Azure's is later here, too."""
+        """Drop the shift, so that a sync at Azure's time is later than what happens now."""
         self._shift = timedelta()
 
     def advance_to(self, at: datetime) -> None:
-        """Move forward to a time, unless it is past."""
+        """Move forward to a time, unless it has passed."""
         self.advance(max(at - self.now(), timedelta()))
 
 
 @dataclass(frozen=True)
 class Firstpull:
-    """One process of firstpull on the stack, and a way to look at it that never fails."""
+    """One process of firstpull on the stack, and ports of its own that no test makes fail."""
 
     stack: Stack
     settings: Settings
@@ -91,10 +93,10 @@ class Firstpull:
         assert stored is not None
         return stored.value
 
-    async def ask(self, application: Application, device_id: str, plant: str) -> None:
-        """Ask through the door, again and again while the door cannot answer."""
+    async def ask(self, application: Application, device_id: str, plant: str, **more: str) -> None:
+        """Request that a device is onboarded, again and again while the request fails."""
         body = {"deviceId": device_id, "connectedRegistry": plant, "repositories": ["hello-world"]}
-        request = read_request(json.dumps(body).encode())
+        request = read_request(json.dumps({**body, **more}).encode())
         for _ in range(5):
             try:
                 await application.onboarding.ask(request, requested_by="a test")
@@ -102,60 +104,64 @@ class Firstpull:
                 self.clock.advance(timedelta(seconds=1))
             else:
                 return
-        raise AssertionError("the door did not answer")
+        raise AssertionError("no request was taken")
 
     async def settle(self, application: Application, device_id: str, plant: str) -> None:
-        """Look at a device whenever it is due, until its credentials are delivered."""
+        """Reconcile a device whenever it is due, until its generation is done."""
         for _ in range(_PASSES):
-            try:
-                await application.worker.look_at(self.device(device_id))
-            except FirstpullError:
-                self.clock.advance(_REDELIVERY)  # as a queue does it
-            record = await self.record(device_id)
+            record = await self._reconcile(application, device_id, plant)
             if record.is_converged:
                 return
-            self.clock.advance_to(record.due_at)
-            await self._let_the_lease_run_out(plant)
-        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+            self.clock.advance_to(record.schedule.due_at)
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.status.condition}")
 
     async def come_to_rest(
         self, application: Application, device_id: str, plant: str
     ) -> DeviceRecord:
-        """Look at a device whenever it is due, until it has all, or waits; returns its record."""
+        """Reconcile a device whenever it is due, until it is done or waits; returns its record."""
+        record = await self.record(device_id)
         for _ in range(_PASSES):
-            record = await self.record(device_id)
-            if record.due_at - self.clock.now() > _LONG:
+            if record.schedule.due_at - self.clock.now() > _LONG:
                 return record
-            self.clock.advance_to(record.due_at)
-            try:
-                await application.worker.look_at(self.device(device_id))
-            except FirstpullError:
-                self.clock.advance(_REDELIVERY)  # as a queue does it
-            record = await self.record(device_id)
-            if record.condition.state in _RESTING and record.due_at - self.clock.now() > _SOON:
+            self.clock.advance_to(record.schedule.due_at)
+            record = await self._reconcile(application, device_id, plant)
+            is_due_soon = record.schedule.due_at - self.clock.now() <= _SOON
+            if record.status.condition.state in _RESTING and not is_due_soon:
                 return record
-            await self._let_the_lease_run_out(plant)
-        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.condition}")
+        raise AssertionError(f"{device_id} after {_PASSES} passes: {record.status.condition}")
 
-    async def look_again(self, application: Application, device_id: str) -> list[str]:
-        """One more full pass, whatever the schedule says; the writing calls that it made."""
+    async def reconcile_again(self, application: Application, device_id: str) -> list[str]:
+        """One more full pass, whatever the schedule says; returns its writing calls."""
         self.clock.advance(_LONG_AFTER)
         stored = await self.ports.records.get(self.device(device_id))
         assert stored is not None
-        due = replace(stored.value, due_at=self.clock.now())
+        due = changed(stored.value, due_at=self.clock.now())
         await self.ports.records.replace(due, etag=stored.etag)
         self.stack.kernel.calls.reset()
-        await application.worker.look_at(self.device(device_id))
+        await application.worker.reconcile(self.device(device_id))
         calls = self.stack.kernel.calls.latest()
         assert any(call.service == "arm" for call in calls), "this was not a full pass"
         return [f"{c.service}.{c.operation}" for c in calls if c.method != "GET"]
 
+    async def _reconcile(
+        self, application: Application, device_id: str, plant: str
+    ) -> DeviceRecord:
+        """One pass, as the queue has it done; returns the record afterwards."""
+        try:
+            await application.worker.reconcile(self.device(device_id))
+        except FirstpullError:
+            self.clock.advance(_REDELIVERY)
+        record = await self.record(device_id)
+        if record.status.condition.reason is Reason.MEMBERSHIP_PENDING:
+            await self._let_the_lease_run_out(plant)
+        return record
+
     async def _let_the_lease_run_out(self, plant: str) -> None:
-        """Leases keep the storage's own time: have one that nobody gave back end now."""
+        """Break a lease that a dead process holds: leases run on the storage's own time."""
         text = self.stack.storage.connection_string
         async with BlobServiceClient.from_connection_string(text) as blobs:
             lock = blobs.get_blob_client(MEMBERSHIP_CONTAINER, f"{REGISTRY_NAME}/{plant}.lock")
-            with suppress(ResourceNotFoundError, ResourceExistsError):  # never taken, given back
+            with suppress(ResourceNotFoundError, ResourceExistsError):  # never taken, or given back
                 await BlobLeaseClient(lock).break_lease(lease_break_period=0)
 
 
@@ -189,13 +195,12 @@ async def _connections_of_threads_closed(hubs: IotHubAdapter) -> None:
     """Each thread has a session of its own, in a cycle; its sockets close when both are gone."""
     await asyncio.to_thread(hubs._threads.shutdown)
     gc.collect()
-    await asyncio.sleep(0.05)  # for the other end to see it
 
 
 def _remembering[**P](
     made: list[_Closable], maker: Callable[P, _Closable]
 ) -> Callable[P, _Closable]:
-    """A functions app is never closed, so that the wiring offers no way; a test has to."""
+    """Collects what the wiring makes and never closes: a functions app has no end, a test has."""
 
     def make(*args: P.args, **kwargs: P.kwargs) -> _Closable:
         made.append(maker(*args, **kwargs))

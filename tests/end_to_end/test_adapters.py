@@ -18,21 +18,30 @@ from pydantic import SecretStr
 
 from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
 from firstpull.adapters.storage import BlobSweeps, StorageServices, TableRecords
-from firstpull.cloud import Place, RegistryId, Slot, StoredSecret
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.history import LENGTH, entry, extended
-from firstpull.naming import Names
-from firstpull.ports import ContainerRegistries, Query
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, Intent, new_record
-from firstpull.sweep_report import Kind, SweepReport, Unexplained
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMapId,
+    Slot,
+    StoredSecret,
+)
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, Grant, Intent
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.history import LENGTH, entry, extended
+from firstpull.model.naming import Names
+from firstpull.model.ports import ContainerRegistries, Query
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import Kind, Orphan, SweepReport
+from firstpull.model.transitions import new_record
+from firstpull.observability.log_events import LogEvent
 from local_azure.container_registry.models import Registry
 from local_azure.iot_hub.identities import DeviceStatus
 from local_azure.iot_hub.twins import TwinPatch
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.key_vault.models import Properties, Vault
 from local_azure.stack import Stack
+from tests.firstpull.records import changed
 
 from .cloud import cloud_answers, cloud_registry, forget_devices, register, set_status
 from .in_process import Firstpull, MovableClock, connected
@@ -64,9 +73,9 @@ class Arm:
     cloud: Registry
 
     @property
-    def place(self) -> Place:
+    def ref(self) -> ConnectedRegistryRef:
         """A connected registry of it."""
-        return Place(registry=self.registry, connected_registry=_PLANT)
+        return ConnectedRegistryRef(registry=self.registry, name=_PLANT)
 
     async def new_token(self, *slots: Slot) -> str:
         """The name of a new token and its scope map, with passwords in these slots."""
@@ -75,7 +84,7 @@ class Arm:
             self.registry, name, actions=_ACTIONS, deadline_seconds=_DEADLINE
         )
         await self.adapter.create_token(
-            self.registry, name, scope_map=name, deadline_seconds=_DEADLINE
+            self.registry, name, scope_map=self.registry.scope_map(name), deadline_seconds=_DEADLINE
         )
         for slot in slots:
             await self.new_password(name, slot)
@@ -137,7 +146,12 @@ async def test_a_disabled_token_lets_nobody_in_and_keeps_its_password(
     await arm.adapter.disable_token(arm.registry, token, deadline_seconds=_DEADLINE)
     assert await cloud_answers(stack, token, password) == 401
     assert [kept.name for kept in arm.cloud.token(token).passwords] == ["password1"]
-    await arm.adapter.update_token(arm.registry, token, scope_map=token, deadline_seconds=_DEADLINE)
+    await arm.adapter.update_token(
+        arm.registry,
+        token,
+        scope_map=arm.registry.scope_map(token),
+        deadline_seconds=_DEADLINE,
+    )
     assert await cloud_answers(stack, token, password) == 200
 
 
@@ -153,16 +167,16 @@ async def test_what_is_gone_is_disabled_and_deleted_without_a_word(arm: Arm) -> 
 
 async def test_a_token_in_a_list_is_not_deleted_and_the_refusal_says_in_whose(arm: Arm) -> None:
     token = await arm.new_token()
-    found = await arm.adapter.get_connected_registry(arm.place)
+    found = await arm.adapter.get_connected_registry(arm.ref)
     assert found is not None
     without = found.client_token_ids
-    with_it = (*without, arm.adapter.token_id(arm.registry, token))
-    await arm.adapter.replace_client_tokens(arm.place, with_it, deadline_seconds=_DEADLINE)
+    with_it = (*without, arm.registry.token(token))
+    await arm.adapter.replace_client_tokens(arm.ref, with_it, deadline_seconds=_DEADLINE)
     with pytest.raises(Blocked) as refused:
         await arm.delete_token(token)
     assert refused.value.reason is Reason.TOKEN_IN_USE
     assert refused.value.message == f"The token {token} is used by {_PLANT}."
-    await arm.adapter.replace_client_tokens(arm.place, without, deadline_seconds=_DEADLINE)
+    await arm.adapter.replace_client_tokens(arm.ref, without, deadline_seconds=_DEADLINE)
     await arm.delete_token(token)
 
 
@@ -210,7 +224,7 @@ async def test_a_deletion_that_takes_its_time_is_waited_for(
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
-        asked.append(f"{request.method} {request.path.removeprefix(registry)}")
+        asked.append(f"{request.method} {request.path.removeprefix(str(registry))}")
         if len(asked) == 3:
             return web.Response(status=200)
         location = request.url.with_path(f"{registry}/operationStatuses/one")
@@ -246,7 +260,7 @@ async def test_lists_hold_what_is_on_every_page(stack: Stack, arm: Arm) -> None:
     for number in range(45):
         name = f"adapters-page-{number}"
         arm.cloud.put_scope_map(name, actions=sorted(_ACTIONS))
-        scope_map_id = arm.adapter.scope_map_id(arm.registry, name)
+        scope_map_id = str(arm.registry.scope_map(name))
         arm.cloud.put_token(name, scope_map_id=scope_map_id, status="disabled")
     stack.kernel.calls.reset()
     tokens = {found.name: found for found in await arm.adapter.list_tokens(arm.registry)}
@@ -262,7 +276,7 @@ async def test_all_connected_registries_are_listed_as_each_is_read(arm: Arm) -> 
     listed = await arm.adapter.list_connected_registries(arm.registry)
     names = [connected.name for connected in listed]
     assert names == [connected.name for connected in arm.cloud.connected_registries()]
-    found = await arm.adapter.get_connected_registry(arm.place)
+    found = await arm.adapter.get_connected_registry(arm.ref)
     assert found == listed[names.index(_PLANT)]
 
 
@@ -281,7 +295,7 @@ async def test_lists_of_a_container_registry_that_is_not_there_are_no_empty_list
 
 async def test_a_connected_registry_says_whether_it_is_in_touch(arm: Arm) -> None:
     arm.cloud.note_connection(_PLANT, "Offline")
-    found = await arm.adapter.get_connected_registry(arm.place)
+    found = await arm.adapter.get_connected_registry(arm.ref)
     arm.cloud.note_connection(_PLANT, "Online")
     assert found is not None
     # As text: an enumeration of the SDK would say which it is.
@@ -425,10 +439,10 @@ async def storage(stack: Stack) -> AsyncIterator[StorageServices]:
 
 
 def _record(device_id: str, **fields: Any) -> DeviceRecord:  # noqa: ANN401 - fields of a record
-    place = Place(registry=RegistryId("/any"), connected_registry=_PLANT)
+    ref = ConnectedRegistryRef(registry=RegistryId("/any"), name=_PLANT)
     intent = Intent(
         target=_PLANT,
-        candidates=(place,),
+        candidates=(ref,),
         repositories=("hello-world",),
         actions=("content/read",),
         requested_by="a test",
@@ -436,7 +450,12 @@ def _record(device_id: str, **fields: Any) -> DeviceRecord:  # noqa: ANN401 - fi
     )
     # A hub of its own, and due when no other test looks.
     device = DeviceKey(hub="adapters.example", device_id=device_id)
-    return replace(new_record(device, intent), due_at=_NOW + timedelta(days=36500), **fields)
+    return changed(new_record(device, intent), due_at=_NOW + timedelta(days=36500), **fields)
+
+
+def _grant(token: str) -> Grant:
+    ref = ConnectedRegistryRef(registry=RegistryId("/any"), name=_PLANT)
+    return Grant(ref=ref, names=Names(token=token, secret=f"{token}-secret"))
 
 
 async def _forget(storage: StorageServices, record: DeviceRecord) -> None:
@@ -448,16 +467,16 @@ async def test_a_record_comes_back_with_its_history_however_long_both_are(
     storage: StorageServices,
 ) -> None:
     records = TableRecords(storage)
-    long = [entry("device.revoke.recorded", at=_NOW, by="ö" * 60, detail="ö" * 999)] * LENGTH
+    long = [entry(LogEvent.DEVICE_REVOKE_RECORDED, at=_NOW, by="ö" * 60, detail="ö" * 999)] * LENGTH
     sites = tuple(f"repository-{number:04}/{'x' * 40}" for number in range(400))
     record = _record("long", history=extended((), long))
-    record = replace(record, intent=replace(record.intent, repositories=sites))
+    record = changed(record, intent=replace(record.spec.intent, repositories=sites))
     stored = await records.insert(record)
     assert await records.get(record.device) == stored
-    changed = replace(record, history=extended(record.history, [entry("last", at=_NOW)]))
-    await records.replace(changed, etag=stored.etag)
+    longer = replace(record, history=extended(record.history, [entry(LogEvent.DEVICE_DRIFT_FOUND, at=_NOW)]))
+    await records.replace(longer, etag=stored.etag)
     page = await records.page(Query(hub=record.device.hub))
-    assert page.records == (changed,)
+    assert page.records == (longer,)
     await _forget(storage, record)
 
 
@@ -465,8 +484,8 @@ async def test_a_record_is_found_by_the_name_of_its_token(
     storage: StorageServices,
 ) -> None:
     records = TableRecords(storage)
-    one = _record("one", names=Names(token="fp-one", secret="fp-one-secret"))  # noqa: S106 - names
-    other = _record("other", names=Names(token="fp-other", secret="fp-other-secret"))  # noqa: S106 - names
+    one = _record("one", grant=_grant("fp-one"))
+    other = _record("other", grant=_grant("fp-other"))
     nameless = _record("nameless")
     for record in (one, other, nameless):
         await records.insert(record)
@@ -491,8 +510,8 @@ async def test_the_report_of_a_sweep_is_written_over_the_one_that_was_read(
         devices=3,
         drifted={"the token is gone": 1},
         held=(DeviceKey(hub="a.example", device_id="gone"),),
-        unexplained=(Unexplained(kind=Kind.SECRET, name="fp-x", where="the vault"),),
-        scope_maps_unreferenced={"an id": _NOW},
+        orphans=(Orphan(kind=Kind.SECRET, name="fp-x", where="the vault"),),
+        scope_maps_unreferenced={ScopeMapId("an id"): _NOW},
     )
     assert await sweeps.get() is None
     first = await sweeps.put(report, etag=None)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from firstpull.adapters.storage import StorageServices
-from firstpull.errors import FirstpullError
-from firstpull.reasons import Reason
+from firstpull.model.errors import FirstpullError
+from firstpull.model.reasons import Reason
 from local_azure.kernel.access import Access, Action, Assignment, Permission, RoleDefinition
 from local_azure.stack import Stack
 from local_azure.stack.options import PRINCIPAL_ID, RESOURCE_GROUP, SUBSCRIPTION_ID

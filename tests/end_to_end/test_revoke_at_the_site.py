@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from firstpull.drift import SCOPE_MAP_REST
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord
-from firstpull.schedule import NEVER, SECOND_LOOK
+from firstpull.fleet.orphans import SCOPE_MAP_REST
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.reasons import Reason
+from firstpull.model.schedule import NEVER, SECOND_LOOK
 from local_azure.container_registry.backends import ConnectedRegistryBackend
 from local_azure.registry.authentication import CONNECTED_REGISTRY_TOKEN_PATH
 from local_azure.stack import Stack
@@ -109,7 +109,7 @@ async def test_azure_refuses_the_login_at_once_and_keeps_nothing_but_the_tombsto
     record = await revoked(case, subject)
     assert await cloud_answers(stack, entry["username"], entry["password"]) == 401
     await check_revoked(case.firstpull, record)
-    assert record.condition.reason is Reason.REVOKED
+    assert record.status.condition.reason is Reason.REVOKED
     await case.nothing_is_left_to_do(subject.device_id)
 
 
@@ -117,14 +117,14 @@ async def test_the_tombstone_warns_until_the_site_has_synced(
     case: Case, stack: Stack, subject: Subject, entry: Entry, site: ConnectedRegistryBackend
 ) -> None:
     record = await revoked(case, subject)
-    assert [warned.reason for warned in record.warnings] == [Reason.AWAITING_SYNC]
+    assert [warning.reason for warning in record.status.warnings] == [Reason.AWAITING_SYNC]
     assert await pull_answers(stack, entry) == 200
 
     assert site.sync()
     assert await pull_answers(stack, entry) == 401
     record = await looked_at_later(case, subject)
-    assert record.warnings == ()
-    assert record.due_at == NEVER
+    assert record.status.warnings == ()
+    assert record.schedule.due_at == NEVER
 
 
 async def test_a_site_that_is_offline_lets_the_device_pull_and_the_tombstone_says_so(
@@ -135,17 +135,17 @@ async def test_a_site_that_is_offline_lets_the_device_pull_and_the_tombstone_say
     for _ in range(2):
         assert not site.sync()
         record = await looked_at_later(case, subject)
-        (warned,) = record.warnings
-        assert warned.reason is Reason.AWAITING_SYNC
-        assert PLANT in warned.message
+        (warning,) = record.status.warnings
+        assert warning.reason is Reason.AWAITING_SYNC
+        assert PLANT in warning.message
         assert await pull_answers(stack, entry) == 200
 
     site.go_online()
     assert site.sync()
     assert await pull_answers(stack, entry) == 401
-    case.firstpull.clock.advance_to(record.due_at)
+    case.firstpull.clock.advance_to(record.schedule.due_at)
     record = await case.comes_to_rest(subject.device_id)
-    assert record.warnings == ()
+    assert record.status.warnings == ()
 
 
 async def test_a_bearer_token_that_the_site_issued_works_until_it_ends_by_itself(
@@ -213,9 +213,9 @@ async def test_the_scope_map_goes_when_nothing_has_referred_to_it_for_a_day(
 ) -> None:
     await case.revoke(subject.device_id)
     noted = await case.application.sweeper.run()
-    assert [*noted.scope_maps_unreferenced] == [
+    assert [str(each) for each in noted.scope_maps_unreferenced] == [
         f"{stack.registry_id}/scopeMaps/{subject.scope_map}"
-    ]
+    ], noted
     (since,) = noted.scope_maps_unreferenced.values()
     case.firstpull.clock.advance_to(since + SCOPE_MAP_REST)
     done = await case.application.sweeper.run()

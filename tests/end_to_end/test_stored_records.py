@@ -9,14 +9,16 @@ import pytest
 
 from firstpull.adapters.storage import StorageServices, TableRecords
 from firstpull.adapters.storage.account import RECORDS_TABLE
-from firstpull.cloud import RegistryId
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked
-from firstpull.ports import Query
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, new_record, to_json
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Blocked
+from firstpull.model.ports import Query
+from firstpull.model.reasons import Reason
+from firstpull.model.record_codec import to_json
+from firstpull.model.transitions import new_record
 from local_azure.stack import Stack
 from tests.firstpull.builders import INTENT
+from tests.firstpull.records import changed
 
 from .cloud import forget_devices
 
@@ -41,7 +43,7 @@ async def test_a_record_of_many_repositories_survives_being_stored(
 ) -> None:
     records, small = TableRecords(storage), record_of("much")
     repositories = tuple(f"{'a' * 200}/{number:03}" for number in range(500))
-    large = replace(small, intent=replace(INTENT, repositories=repositories))
+    large = changed(small, intent=replace(INTENT, repositories=repositories))
     assert len(to_json(large)) > 100_000
     written = await records.insert(large)
     assert await records.get(small.device) == written
@@ -64,14 +66,3 @@ async def test_a_record_that_cannot_be_read_is_told_of_and_hides_no_other(
     page = await records.page(Query(hub=HUB))
     assert whole in page.records
     assert page.unreadable == (damaged.device,)
-
-
-async def test_a_record_is_read_with_the_registries_as_the_settings_spell_them(
-    storage: StorageServices,
-) -> None:
-    record, (candidate,) = record_of("spelled"), INTENT.candidates
-    await TableRecords(storage).insert(record)
-    spelled = RegistryId(candidate.registry.upper())
-    found = await TableRecords(storage, registries=[spelled]).get(record.device)
-    assert found is not None
-    assert found.value.intent.candidates == (replace(candidate, registry=spelled),)

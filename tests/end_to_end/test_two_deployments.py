@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from firstpull.drift import SCOPE_MAP_REST
-from firstpull.reasons import Reason
-from firstpull.records import State
-from firstpull.requests import read_request
+from firstpull.fleet.orphans import SCOPE_MAP_REST
+from firstpull.intake.requests import read_request
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.twins import Json, TwinPatch
 from local_azure.stack import Stack
@@ -56,9 +56,9 @@ class Both:
 async def both(stack: Stack) -> AsyncIterator[Both]:
     async with AsyncExitStack() as opened:
         storage = await opened.enter_async_context(another_storage(stack))
-        places = (PLANT, OTHER)
-        ours = settings_of(stack, "ours", *places, capacity=CAPACITY)
-        theirs = settings_of(stack, "theirs", *places, capacity=CAPACITY, storage=storage)
+        refs = (PLANT, OTHER)
+        ours = settings_of(stack, "ours", *refs, capacity=CAPACITY)
+        theirs = settings_of(stack, "theirs", *refs, capacity=CAPACITY, storage=storage)
         one = await opened.enter_async_context(connected(stack, ours))
         other = await opened.enter_async_context(connected(stack, theirs))
         yield Both(Case(one, one.application(), PLANT), Case(other, other.application(), PLANT))
@@ -102,7 +102,7 @@ async def sweeps_find_nothing(both: Both) -> None:
     """Neither finds drift, nor anything that it could not explain."""
     for case in both.everywhere():
         report = await case.application.sweeper.run()
-        assert (report.drifted, report.unexplained, report.unread) == ({}, (), ())
+        assert (report.drifted, report.orphans, report.unread) == ({}, (), ())
         assert (report.revoked, report.held, report.ledger_entries_removed) == (0, (), 0)
 
 
@@ -172,9 +172,9 @@ async def test_the_other_s_clients_are_foreign_and_take_room(both: Both, stack: 
     for case in both.everywhere():
         await case.firstpull.ask(case.application, "one-too-many", PLANT)
         record = await case.comes_to_rest("one-too-many")
-        assert record.condition.state is State.BLOCKED
-        assert record.condition.reason is Reason.CONNECTED_REGISTRY_FULL
-        assert record.condition.remedy
+        assert record.status.condition.state is State.BLOCKED
+        assert record.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
+        assert record.status.condition.remedy
         await case.revoke("one-too-many")
     assert len(clients_of(stack, PLANT)) == CAPACITY
     for subject in more:
@@ -189,10 +189,10 @@ async def test_a_device_of_both_at_one_connected_registry_is_the_first_one_s(
     before = all_that_is(stack, subject)
     await both.theirs.firstpull.ask(both.theirs.application, "of-both", PLANT)
     record = await both.theirs.comes_to_rest("of-both")
-    assert record.condition.state is State.BLOCKED
-    assert record.condition.reason is Reason.TWIN_ENTRY_NOT_OURS
-    assert record.condition.remedy
-    assert "Revoke the device there" in record.condition.remedy
+    assert record.status.condition.state is State.BLOCKED
+    assert record.status.condition.reason is Reason.TWIN_ENTRY_NOT_OURS
+    assert record.status.condition.remedy
+    assert "Revoke the device there" in record.status.condition.remedy
     assert len([t for t in cloud_registry(stack).tokens() if "-of-both-" in t.name]) == 1
     assert all_that_is(stack, subject) == before
     await sweeps_find_nothing(both)
@@ -253,6 +253,6 @@ async def test_a_token_of_one_is_not_taken_over_by_the_other(both: Both, stack: 
         request = read_request(json.dumps(body).encode())
         await case.application.onboarding.ask(request, requested_by="a test")
         record = await case.comes_to_rest("of-greed")
-        assert record.condition.reason is Reason.TOKEN_NOT_OURS
+        assert record.status.condition.reason is Reason.TOKEN_NOT_OURS
         assert all_that_is(stack, subject) == before
     await both.ours.revoke("of-adopt")

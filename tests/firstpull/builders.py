@@ -1,4 +1,4 @@
-"""A device that is ready, piece by piece, for tests that change one piece at a time."""
+"""The parts of a ready device, for tests that change one part at a time."""
 
 from __future__ import annotations
 
@@ -6,35 +6,48 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from firstpull.cloud import (
+from firstpull.config.policy import Policy
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
     NewPassword,
     Password,
     ScopeMap,
+    ScopeMapId,
     SecretVersion,
     Slot,
     Token,
     TokenId,
     Twin,
 )
-from firstpull.credentials import Credential, tags_for
-from firstpull.delivery import Contents
-from firstpull.devices import DeviceKey
-from firstpull.ledger import Entry, Ledger, Standing
-from firstpull.naming import names_for, scope_map_name
-from firstpull.observation import CredentialView, Observed, PlaceView
-from firstpull.policy import Policy
-from firstpull.reasons import Reason
-from firstpull.records import Condition, Delivery, DeviceRecord, Intent, State
-from firstpull.secret import Secret
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import (
+    Condition,
+    Delivery,
+    DeviceRecord,
+    Grant,
+    Intent,
+    Schedule,
+    Spec,
+    State,
+    Status,
+)
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import names_for, scope_map_name
+from firstpull.model.password_slots import Credential, tags_for
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.model.twin_entry import Contents
+from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
 from tests.firstpull.fakes import merged
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, VALIDITY, make_policy
+from tests.firstpull.records import changed
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = NOW - timedelta(days=1)
 DEVICE = DeviceKey(hub=HUB, device_id="press-1")
 NAMES = names_for(DEVICE, deployment="test", registry=REGISTRY)
-TOKEN_ID = TokenId(f"{REGISTRY}/tokens/{NAMES.token}")
+TOKEN_ID = REGISTRY.token(NAMES.token)
+GRANT = Grant(ref=PLANT_ONE, names=NAMES)
 ADDRESS = "plantone.site.example:8000"
 PASSWORD = Secret("=pw/first")
 
@@ -47,7 +60,7 @@ INTENT = Intent(
     at=MADE,
 )
 SCOPE_MAP = scope_map_name(INTENT.scope_actions, deployment="test")
-SCOPE_MAP_ID = f"{REGISTRY}/scopeMaps/{SCOPE_MAP}"
+SCOPE_MAP_ID = REGISTRY.scope_map(SCOPE_MAP)
 READY_SCOPE_MAP = ScopeMap(name=SCOPE_MAP, actions=INTENT.scope_actions)
 
 
@@ -61,17 +74,19 @@ def password(
 def secret_version(
     name: str = "v1", *, of: Password | None = None, enabled: bool = True
 ) -> SecretVersion:
-    """The version that keeps a password's value."""
-    kept = of or password()
+    """The secret version of a password."""
+    stored = of or password()
     new = NewPassword(
-        slot=kept.slot, created_at=kept.created_at, expires_at=kept.expires_at, value=PASSWORD
+        slot=stored.slot, created_at=stored.created_at, expires_at=stored.expires_at, value=PASSWORD
     )
     return SecretVersion(
-        version=name, enabled=enabled, expires_at=kept.expires_at, tags=tags_for(new, more={})
+        version=name, enabled=enabled, expires_at=stored.expires_at, tags=tags_for(new, more={})
     )
 
 
-def token(*passwords: Password, enabled: bool = True, scope_map_id: str = SCOPE_MAP_ID) -> Token:
+def token(
+    *passwords: Password, enabled: bool = True, scope_map_id: ScopeMapId = SCOPE_MAP_ID
+) -> Token:
     """The device's token."""
     return Token(
         id=TOKEN_ID,
@@ -84,12 +99,10 @@ def token(*passwords: Password, enabled: bool = True, scope_map_id: str = SCOPE_
 
 
 def contents(**changes: Any) -> Contents:  # noqa: ANN401 - fields of Contents
-    """What the twin of the ready device holds."""
+    """The contents of the ready device's delivery."""
     base = Contents(
         address=ADDRESS,
         username=NAMES.token,
-        secret_version="v1",  # noqa: S106 - the name of a version
-        expires_at=MADE + VALIDITY,
         repositories=("plant/app",),
         ca=None,
         insecure=False,
@@ -99,54 +112,57 @@ def contents(**changes: Any) -> Contents:  # noqa: ANN401 - fields of Contents
 
 def desired(what: Contents | None = None, secret: Secret = PASSWORD) -> dict[str, Any]:
     """Desired properties after a delivery."""
-    return merged({}, (what or contents()).patch("plantone", secret, replaces=()))
+    return merged(
+        {}, (what or contents()).patch("plantone", secret, expires_at=MADE + VALIDITY, replaces=())
+    )
 
 
 def edited(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Desired properties after a delivery that somebody changed afterwards."""
+    """Desired properties after a delivery and an edit of its entry."""
     return merged(desired(), {"firstpull": {"registryCredentials": {"plantone": fields}}})
 
 
 def reported(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    """Reported properties of a device that says this."""
+    """Reported properties with these fields."""
     return {"firstpull": {"registryCredentials": {"plantone": fields}}}
 
 
-LOGGED_IN = reported(deliveryId=contents().delivery_id(PASSWORD), state="LoggedIn")
+LOGGED_IN = reported(
+    deliveryId=contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY), state="LoggedIn"
+)
 
 
-def record(**changes: Any) -> DeviceRecord:  # noqa: ANN401 - fields of DeviceRecord
+def record(**changes: Any) -> DeviceRecord:  # noqa: ANN401 - fields of a record and its parts
     """The record of the ready device."""
     base = DeviceRecord(
         device=DEVICE,
-        intent=INTENT,
-        generation=1,
-        observed_generation=1,
-        condition=Condition(
-            state=State.READY, reason=Reason.ACKNOWLEDGED, message="It has.", since=MADE
+        spec=Spec(intent=INTENT, generation=1),
+        status=Status(
+            observed_generation=1,
+            condition=Condition(
+                state=State.READY, reason=Reason.ACKNOWLEDGED, message="It has.", since=MADE
+            ),
+            grant=GRANT,
+            delivery=Delivery(
+                id=contents().delivery_id(PASSWORD, expires_at=MADE + VALIDITY),
+                slot=Slot.ONE,
+                secret_version="v1",  # noqa: S106 - the name of a version
+                address=ADDRESS,
+                expires_at=MADE + VALIDITY,
+                at=MADE,
+            ),
+            acknowledged_at=MADE,
+            hub_generation_id="g1",
+            hub_device_etag="d1",
         ),
-        due_at=NOW,
-        place=PLANT_ONE,
-        names=NAMES,
-        delivery=Delivery(
-            id=contents().delivery_id(PASSWORD),
-            slot=Slot.ONE,
-            secret_version="v1",  # noqa: S106 - the name of a version
-            address=ADDRESS,
-            expires_at=MADE + VALIDITY,
-            at=MADE,
-        ),
-        acknowledged_at=MADE,
-        hub_generation_id="g1",
-        hub_device_etag="d1",
+        schedule=Schedule(due_at=NOW),
     )
-    return replace(base, **changes)
+    return changed(base, **changes)
 
 
 NEW_RECORD = record(
     observed_generation=0,
-    place=None,
-    names=None,
+    grant=None,
     delivery=None,
     acknowledged_at=None,
     hub_generation_id=None,
@@ -156,7 +172,7 @@ NEW_RECORD = record(
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """What surrounds the ready device. `observed` is what an observer would have found."""
+    """Everything around the ready device."""
 
     record: DeviceRecord = field(default_factory=record)
     policy: Policy = field(default_factory=make_policy)
@@ -176,20 +192,21 @@ class World:
     synced_actions: frozenset[str] | None = None
 
     def observed(self, **changes: Any) -> Observed:  # noqa: ANN401 - fields of World
-        """What is observed of this world, with changes."""
+        """What an observer finds in this world, with changes."""
         world = replace(self, **changes)
         view = world.view()
-        chosen = view if world.record.place or view.holds_room or view.has_room else None
+        chosen = view if world.record.status.grant or view.holds_room or view.has_room else None
         return Observed(
             record=world.record,
+            deployment="test",
             twin=world._twin() if world.registered else None,
             hub_generation_id=world.generation_id,
             views=(view,),
-            chosen=chosen if chosen and (world.record.place or view.address) else None,
+            chosen=chosen if chosen and (world.record.status.grant or view.address) else None,
             credential=world._credential(),
         )
 
-    def view(self) -> PlaceView:
+    def view(self) -> ConnectedRegistryView:
         """The connected registry as observed."""
         ledger = Ledger()
         if self.standing is not None:
@@ -201,8 +218,8 @@ class World:
             login_server=self.login_server,
             last_sync_at=self.last_sync_at,
         )
-        return PlaceView(
-            place=PLANT_ONE,
+        return ConnectedRegistryView(
+            ref=PLANT_ONE,
             entry=self.policy.entry_for(PLANT_ONE),
             connected_registry=registry if self.there else None,
             ledger=ledger,
@@ -244,5 +261,5 @@ NEW = World(
 
 
 def credential(slot: Slot = Slot.ONE, *, version: str = "v1", made: datetime = MADE) -> Credential:
-    """A password whose value is kept."""
+    """A password whose value is stored."""
     return Credential(slot=slot, version=version, created_at=made, expires_at=made + VALIDITY)

@@ -1,42 +1,59 @@
-"""What a device has in the end, for comparing runs that went differently."""
+"""What a device has in the end, for comparing runs that went differently, and after a revoke."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from firstpull.devices import DeviceKey
-from tests.firstpull.fakes import FakeCloud, name_in
+from firstpull.model.device_key import DeviceKey
+from tests.firstpull.fakes import OUR_PREFIX, FakeCloud, name_in
 
 
 def end_state(cloud: FakeCloud, device: DeviceKey) -> dict[str, Any]:
-    """Everything about a device but times, the password's text and what it superseded."""
+    """Everything about a device but times, the text of its password and older passwords."""
     record = cloud.record(device)
-    if record.place is None or record.names is None or device not in cloud.devices:
-        return {"state": record.condition.state, "tokens": set(cloud.tokens)}
-    entry = cloud.twin_entry(device, record.place)
+    grant = record.status.grant
+    if grant is None or device not in cloud.devices:
+        return {"state": record.status.condition.state, "tokens": set(cloud.tokens)}
+    entry = cloud.twin_entry(device, grant.ref)
     password = str(entry.pop("password", ""))
     entry.pop("deliveryId", None)
     entry.pop("expiresOn", None)
-    enabled = [v for v in cloud.secrets.get(record.names.secret, ()) if v.version.enabled]
+    enabled = [v for v in cloud.secrets.get(grant.names.secret, ()) if v.version.enabled]
     return {
-        "state": record.condition.state,
-        "reason": record.condition.reason,
-        "generation": (record.generation, record.observed_generation),
-        "slot": record.delivery.slot if record.delivery else None,
-        "requested": record.slots_requested,
+        "state": record.status.condition.state,
+        "reason": record.status.condition.reason,
+        "generation": (record.spec.generation, record.status.observed_generation),
+        "slot": record.status.delivery.slot if record.status.delivery else None,
+        "requested": record.status.slots_requested,
         "claimed": record.claim is not None,
-        "leaving": record.leaving,
-        "keeps": record.keeps,
-        "rotation": record.rotation,
+        "leaving": record.status.retiring,
+        "keeps": record.status.retained_actions,
+        "rotation": record.spec.rotation,
         "tokens": {name: token.scope_map_id for name, token in cloud.tokens.items()},
         "scope maps": cloud.scope_maps,
         "clients": {p: [name_in(t) for t in c.clients] for p, c in cloud.connected.items()},
-        "standings": [e.standing for e in cloud.ledger(record.place).entries.values()],
+        "standings": [e.standing for e in cloud.ledger(grant.ref).entries.values()],
         "twin": entry,
-        "passwords": len(cloud.accepted(record.names.token)),
-        "accepts what is delivered": password in cloud.accepted(record.names.token),
+        "passwords": len(cloud.accepted(grant.names.token)),
+        "accepts what is delivered": password in cloud.accepted(grant.names.token),
         "keeps what is delivered": [v.value for v in enabled][-1:] == [password],
         "versions enabled": len(enabled),
-        "the device has it": cloud.devices[device].held
-        == {record.place.connected_registry: password},
+        "the device has it": cloud.devices[device].held == {grant.ref.name: password},
     }
+
+
+def remains(cloud: FakeCloud, device: DeviceKey) -> set[str]:
+    """The kinds of things that still give the device access, or hold room for it.
+
+    Only for a cloud in which no other device has anything.
+    """
+    enabled = (stored.version.enabled for found in cloud.secrets.values() for stored in found)
+    in_twin = device in cloud.devices and (cloud.twin_entry(device, r) for r in cloud.connected)
+    there = {
+        "token": any(name.startswith(OUR_PREFIX) for name in cloud.tokens),
+        "client": any(found.clients for found in cloud.connected.values()),
+        "ledger": any(cloud.ledger(ref).entries for ref in cloud.connected),
+        "secret": any(enabled),
+        "twin": any(in_twin or ()),
+    }
+    return {kind for kind, is_there in there.items() if is_there}

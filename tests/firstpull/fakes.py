@@ -2,8 +2,8 @@
 
 Every call of a port goes through a `Line`, where it is counted, takes a few milliseconds of
 virtual time, and can be made to fail or to be the last of its process. After each write the
-promises are checked; what breaks one is noted in `FakeCloud.violations`, because an error
-raised there would look to the work like one of the cloud's.
+promises are checked; a broken one is noted in `FakeCloud.violations`, because an error raised
+there would look like an error of the cloud.
 """
 
 from __future__ import annotations
@@ -20,40 +20,41 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any
 
-from firstpull import ledger as ledgers
-from firstpull import records, sweep_report
-from firstpull.cloud import (
+from firstpull.intake.poison_queue import StoredMessage
+from firstpull.model import ledger as ledgers
+from firstpull.model import record_codec, sweep_report
+from firstpull.model.azure_resources import (
+    ArmId,
     ConnectedRegistry,
+    ConnectedRegistryRef,
     ListedDevice,
     NewPassword,
     Password,
-    Place,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     SecretVersion,
     Slot,
     StoredSecret,
     Token,
     TokenId,
     Twin,
-    same_id,
 )
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, Transient, record_not_readable
-from firstpull.ledger import Ledger, Standing
-from firstpull.poison import StoredMessage
-from firstpull.ports import Lease, Page, Query, Stored
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord
-from firstpull.secret import Secret
-from firstpull.sweep_report import SweepReport
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Blocked, Conflict, Transient, record_not_readable
+from firstpull.model.ledger import Ledger, Standing
+from firstpull.model.ports import Lease, Page, Query, Stored
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.model.sweep_report import SweepReport
 from tests.firstpull.virtual_clock import VirtualClock
 
 PASSWORD_MARK = "=pw/"  # noqa: S105 - what every password of the fakes begins with
@@ -91,7 +92,7 @@ class Crashed(BaseException):
 
 
 class FaultKind(Enum):
-    """How a call goes wrong."""
+    """How a call fails."""
 
     TRANSIENT = auto()
     CRASH = auto()
@@ -105,28 +106,35 @@ class Fault:
     after: bool
 
 
+UNAVAILABLE = Fault(kind=FaultKind.TRANSIENT, after=False)
+ANSWER_LOST = Fault(kind=FaultKind.TRANSIENT, after=True)
+CRASH_BEFORE = Fault(kind=FaultKind.CRASH, after=False)
+CRASH_AFTER = Fault(kind=FaultKind.CRASH, after=True)
+FAULTS = (UNAVAILABLE, ANSWER_LOST, CRASH_BEFORE, CRASH_AFTER)
+
+
 @dataclass
 class FakeToken:
-    """A token with the values that the service itself no longer tells."""
+    """A token with its passwords' values, which the service itself never shows again."""
 
-    scope_map_id: str
+    scope_map_id: ScopeMapId
     enabled: bool = True
     passwords: dict[Slot, NewPassword] = field(default_factory=dict)
 
 
 @dataclass
 class FakeConnectedRegistry:
-    """A connected registry, and what it had at its last sync."""
+    """A connected registry, with the logins it took over at its last sync."""
 
     clients: list[TokenId] = field(default_factory=list)
-    sync_token_id: str | None = None
+    sync_token_id: TokenId | None = None
     login_server: str | None = None
     limit: int = 50
     last_sync_at: datetime | None = None
     connection_state: str | None = None
     logins: frozenset[tuple[str, str, datetime | None]] = frozenset()
     forgets_unknown: bool = False
-    """Whether it takes a list with unknown ids and leaves them out, where it should refuse."""
+    """Whether it drops unknown ids from a list that it should refuse."""
 
 
 @dataclass
@@ -153,7 +161,7 @@ class FakeDevice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hint:
+class ReconcileRequest:
     """A message of the work queue."""
 
     device: DeviceKey
@@ -161,9 +169,12 @@ class Hint:
     dequeued: int = 0
 
 
+Hint = ReconcileRequest
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeldCall:
-    """A call that is kept under way until it is released."""
+    """A call that waits until it is released."""
 
     answer: bool
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -184,14 +195,14 @@ class FakeCloud:
         self.clock = clock
         self.scope_maps: dict[str, ScopeMap] = {}
         self.tokens: dict[str, FakeToken] = {}
-        self.connected: dict[Place, FakeConnectedRegistry] = {}
-        self.synced: dict[str, frozenset[str]] = {}
+        self.connected: dict[ConnectedRegistryRef, FakeConnectedRegistry] = {}
+        self.synced: dict[TokenId, frozenset[str]] = {}
         self.secrets: dict[str, list[FakeSecretVersion]] = {}
         self.devices: dict[DeviceKey, FakeDevice] = {}
         self.records: dict[DeviceKey, tuple[str, int]] = {}
-        self.ledgers: dict[Place, tuple[bytes, int]] = {}
-        self.locks: dict[Place, _Hold] = {}
-        self.queue: list[Hint] = []
+        self.ledgers: dict[ConnectedRegistryRef, tuple[bytes, int]] = {}
+        self.locks: dict[ConnectedRegistryRef, _Hold] = {}
+        self.queue: list[ReconcileRequest] = []
         self.sweep: tuple[bytes, int] | None = None
         self.calls: list[str] = []
         self.faults: dict[int, Fault] = {}
@@ -225,9 +236,9 @@ class FakeCloud:
         """All records."""
         return [_parsed(text) for text, _ in self.records.values()]
 
-    def ledger(self, place: Place) -> Ledger:
-        """The ledger of a place."""
-        text, _ = self.ledgers.get(place, (ledgers.to_json(Ledger()), 0))
+    def ledger(self, ref: ConnectedRegistryRef) -> Ledger:
+        """The ledger of a connected registry."""
+        text, _ = self.ledgers.get(ref, (ledgers.to_json(Ledger()), 0))
         return ledgers.from_json(text)
 
     def accepted(self, token: str) -> set[str]:
@@ -242,27 +253,40 @@ class FakeCloud:
             if p.expires_at is None or now < p.expires_at
         }
 
-    def sync(self, place: Place) -> None:
+    def sync(self, ref: ConnectedRegistryRef) -> None:
         """The connected registry takes over what the container registry has now."""
-        found = self.connected[place]
+        found = self.connected[ref]
         found.last_sync_at = self.clock.now()
-        found.logins = frozenset(
+        found.logins = self._logins_of(found)
+
+    @property
+    def is_out_of_sync(self) -> bool:
+        """Whether a sync would change anything."""
+        return any(
+            found.last_sync_at is None or found.logins != self._logins_of(found)
+            for found in self.connected.values()
+        )
+
+    def _logins_of(
+        self, found: FakeConnectedRegistry
+    ) -> frozenset[tuple[str, str, datetime | None]]:
+        return frozenset(
             (name, password.value.reveal(), password.expires_at)
             for token_id in found.clients
             if (name := name_in(token_id)) in self.tokens and self.tokens[name].enabled
             for password in self.tokens[name].passwords.values()
         )
 
-    def site_accepts(self, place: Place, username: str, password: str) -> bool:
+    def site_accepts(self, ref: ConnectedRegistryRef, username: str, password: str) -> bool:
         """Whether a device can log in at the connected registry now."""
         now = self.clock.now()
         return any(
             (name, value) == (username, password) and (expires is None or now < expires)
-            for name, value, expires in self.connected[place].logins
+            for name, value, expires in self.connected[ref].logins
         )
 
     def register(self, device: DeviceKey) -> FakeDevice:
-        """Make the device's identity; over an existing one it is a new device of the name."""
+        """Create the identity; an existing one is replaced by another device of the same id."""
         made = FakeDevice(
             generation_id=f"g{self.next_number()}", identity_version=self.next_number()
         )
@@ -274,15 +298,20 @@ class FakeCloud:
         self.devices[device].enabled = enabled
         self.devices[device].identity_version = self.next_number()
 
-    def twin_entry(self, device: DeviceKey, place: Place) -> dict[str, Any]:
+    def add_foreign_client(self, ref: ConnectedRegistryRef, name: str) -> None:
+        """Make somebody else's token a client of a connected registry."""
+        self.tokens[name] = FakeToken(ScopeMapId("someone's"))
+        self.connected[ref].clients.append(ref.registry.token(name))
+
+    def twin_entry(self, device: DeviceKey, ref: ConnectedRegistryRef) -> dict[str, Any]:
         """What is in the device's desired properties for a connected registry, {} for nothing."""
         section: Any = self.devices[device].desired
-        for name in ("firstpull", "registryCredentials", place.connected_registry):
+        for name in ("firstpull", "registryCredentials", ref.name):
             section = section.get(name, {})
         return dict(section)
 
     def passwords_in_use(self) -> set[str]:
-        """Passwords that stand in a twin or that a device logs in with."""
+        """Passwords in a twin, or that a device logs in with."""
         found: set[str] = set()
         for device in self.devices.values():
             found.update(device.held.values())
@@ -291,19 +320,30 @@ class FakeCloud:
         return found
 
     @contextmanager
-    def holding(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
-        """Keep the next call of an operation under way: before its effect, or its answer."""
+    def hold_call(self, operation: str, *, answer: bool = False) -> Iterator[HeldCall]:
+        """Hold the next call of an operation: before its effect, or its answer."""
         self._held[operation] = held = HeldCall(answer=answer)
-        yield held
-        held.release.set()
+        try:
+            yield held
+        finally:
+            held.release.set()
+
+    grant = hold_call
+
+    def unavailable(self, *operations: str) -> AbstractContextManager[None]:
+        """Let all calls fail whose names begin with one of these."""
+        return self.failing(*operations, fault=UNAVAILABLE)
 
     @contextmanager
-    def unavailable(self, *operations: str) -> Iterator[None]:
-        """Have all calls fail whose names begin like one of these."""
+    def failing(self, *operations: str, fault: Fault, times: int = 10**6) -> Iterator[None]:
+        """Let the next calls whose names begin with one of these meet a fault."""
+        left = times
 
         def fail(number: int, operation: str) -> None:
-            if operation.startswith(operations):
-                self.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
+            nonlocal left
+            if operation.startswith(operations) and left:
+                left -= 1
+                self.faults[number] = fault
 
         before, self.before_call = self.before_call, fail
         try:
@@ -312,7 +352,7 @@ class FakeCloud:
             self.before_call = before
 
     async def hold(self, operation: str, *, answer: bool) -> None:
-        """Wait where this call is to be held."""
+        """Wait if a test holds this call."""
         held = self._held.get(operation)
         if held is not None and held.answer is answer:
             del self._held[operation]
@@ -326,11 +366,11 @@ class Line:
     def __init__(self, cloud: FakeCloud) -> None:
         self.cloud = cloud
         self.dead = False
-        self.lists_read: dict[Place, tuple[TokenId, ...]] = {}
-        """The clients of each place as this process last saw them."""
+        self.lists_read: dict[ConnectedRegistryRef, tuple[TokenId, ...]] = {}
+        """The clients of each connected registry as this process last saw them."""
 
     async def call[T](self, operation: str, effect: Callable[[], T]) -> T:
-        """Make one call, with what is to happen to it."""
+        """Make one call, with its fault if it has one."""
         cloud = self.cloud
         await asyncio.sleep(0)
         if self.dead:
@@ -360,9 +400,9 @@ class Line:
         return Transient(Reason.SERVICE_UNAVAILABLE, f"{operation} did not answer.")
 
 
-def name_in(resource_id: str) -> str:
+def name_in(resource_id: ArmId) -> str:
     """The last part of an ARM id."""
-    return resource_id.rsplit("/", 1)[-1]
+    return resource_id.name
 
 
 @dataclass(frozen=True)
@@ -370,12 +410,6 @@ class FakeContainerRegistries:
     """Tokens, scope maps and connected registries, as unforgiving as the real ones."""
 
     line: Line
-
-    def token_id(self, registry: RegistryId, name: str) -> TokenId:
-        return TokenId(f"{registry}/tokens/{name}")
-
-    def scope_map_id(self, registry: RegistryId, name: str) -> str:
-        return f"{registry}/scopeMaps/{name}"
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._read("get_scope_map", registry, lambda: self._cloud.scope_maps.get(name))
@@ -392,27 +426,27 @@ class FakeContainerRegistries:
         return await self._read("get_token", registry, lambda: self._view(registry, name))
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> Token:
         def effect() -> Token:
-            self._require_scope_map(scope_map)
+            self._require_scope_map(scope_map.name)
             before = self._cloud.tokens.get(name)
             if before is not None:
                 self._note_loss(name, before.passwords.values())
             self._cloud.tokens_made.add(name)
-            self._cloud.tokens[name] = FakeToken(self.scope_map_id(registry, scope_map))
+            self._cloud.tokens[name] = FakeToken(scope_map)
             return self._existing(registry, name)
 
         return await self._write("create_token", registry, deadline_seconds, effect)
 
     async def update_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> None:
         def effect() -> None:
-            self._require_scope_map(scope_map)
+            self._require_scope_map(scope_map.name)
             token = self._token(name)
             token.enabled = True
-            token.scope_map_id = self.scope_map_id(registry, scope_map)
+            token.scope_map_id = scope_map
 
         await self._write("update_token", registry, deadline_seconds, effect)
 
@@ -505,30 +539,30 @@ class FakeContainerRegistries:
         self, registry: RegistryId
     ) -> tuple[ConnectedRegistry, ...]:
         def effect() -> tuple[ConnectedRegistry, ...]:
-            places = [place for place in self._cloud.connected if place.registry == registry]
-            views = (self._connected_view(place) for place in places)
+            refs = [ref for ref in self._cloud.connected if ref.registry == registry]
+            views = (self._connected_view(ref) for ref in refs)
             return tuple(view for view in views if view is not None)
 
         return await self._read("list_connected_registries", registry, effect)
 
-    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+    async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         return await self._read(
-            "get_connected_registry", place.registry, lambda: self._connected_view(place)
+            "get_connected_registry", ref.registry, lambda: self._connected_view(ref)
         )
 
     async def replace_client_tokens(
-        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
     ) -> ConnectedRegistry:
         def effect() -> ConnectedRegistry:
-            self._replace(place, token_ids)
-            view = self._connected_view(place)
+            self._replace(ref, token_ids)
+            view = self._connected_view(ref)
             if view is None:
-                raise AssertionError("it was there a moment ago")
+                raise AssertionError(f"{ref} is missing")
             return view
 
-        return await self._write("replace_client_tokens", place.registry, deadline_seconds, effect)
+        return await self._write("replace_client_tokens", ref.registry, deadline_seconds, effect)
 
-    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         return await self._read(
             "synced_actions", registry, lambda: self._cloud.synced[sync_token_id]
         )
@@ -562,9 +596,10 @@ class FakeContainerRegistries:
     def _existing(self, registry: RegistryId, name: str) -> Token:
         token = self._token(name)
         return Token(
-            id=self.token_id(registry, name),
+            id=registry.token(name),
             name=name,
-            scope_map_id=token.scope_map_id.lower(),  # ARM may answer in another case
+            # ARM may answer in another case
+            scope_map_id=ScopeMapId(str(token.scope_map_id).lower()),
             enabled=token.enabled,
             active=True,
             passwords=tuple(
@@ -573,13 +608,13 @@ class FakeContainerRegistries:
             ),
         )
 
-    def _connected_view(self, place: Place) -> ConnectedRegistry | None:
-        found = self._cloud.connected.get(place)
+    def _connected_view(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
+        found = self._cloud.connected.get(ref)
         if found is None:
             return None
-        self.line.lists_read[place] = tuple(found.clients)
+        self.line.lists_read[ref] = tuple(found.clients)
         return ConnectedRegistry(
-            name=place.connected_registry,
+            name=ref.name,
             client_token_ids=tuple(found.clients),
             sync_token_id=found.sync_token_id,
             login_server=found.login_server,
@@ -587,46 +622,46 @@ class FakeContainerRegistries:
             connection_state=found.connection_state,
         )
 
-    def _replace(self, place: Place, token_ids: tuple[TokenId, ...]) -> None:
-        found = self._cloud.connected[place]
+    def _replace(self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...]) -> None:
+        found = self._cloud.connected[ref]
         unknown = {t for t in token_ids if name_in(t) not in self._cloud.tokens}
         if found.forgets_unknown:
             token_ids = tuple(t for t in token_ids if t not in unknown)
         elif unknown or len(token_ids) > found.limit:
             self._cloud.lists_refused += 1
             raise Blocked(Reason.REFUSED, "The list of clients was refused.", remedy="None.")
-        self._note_losses_of(place, token_ids)
+        self._note_losses_of(ref, token_ids)
         self._cloud.list_sizes.append(len(token_ids))
-        found.clients = [TokenId(t.replace("/tokens/", "/Tokens/")) for t in token_ids]
+        found.clients = [TokenId(str(t).replace("/tokens/", "/Tokens/")) for t in token_ids]
 
-    def _note_losses_of(self, place: Place, token_ids: tuple[TokenId, ...]) -> None:
-        """Existing members of ours, and others' that this process saw, left out of the list."""
+    def _note_losses_of(self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...]) -> None:
+        """Note members of ours, and others that this process saw, that the new list drops."""
         members = (
             entry.token_id
-            for entry in self._cloud.ledger(place).of(Standing.MEMBER)
+            for entry in self._cloud.ledger(ref).of(Standing.MEMBER)
             if name_in(entry.token_id) in self._cloud.tokens
         )
-        seen = self.line.lists_read.get(place, ())
-        named = {h.names.token for record in self._cloud.all_records() for h in record.holdings}
+        seen = self.line.lists_read.get(ref, ())
+        named = {h.names.token for record in self._cloud.all_records() for h in record.grants}
         others = (
             token_id
             for token_id in seen
             if not name_in(token_id).startswith(OUR_PREFIX) and name_in(token_id) not in named
         )
         self._cloud.violations += [
-            f"P4: {wanted} was dropped from {place}"
+            f"P4: {wanted} was dropped from {ref}"
             for wanted in (*members, *others)
-            if not any(same_id(wanted, listed) for listed in token_ids)
+            if wanted not in token_ids
         ]
 
     def _belongs_to_the_recorded_device(self, token: str) -> bool:
-        """Whether the device is still the one that the record means, and nobody wants it out."""
+        """Whether the token's device is the recorded one and may keep its passwords."""
         return any(
-            record.names is not None
-            and record.names.token == token
+            record.status.grant is not None
+            and record.status.grant.names.token == token
             and record.device in self._cloud.devices
-            and record.hub_generation_id == self._cloud.devices[record.device].generation_id
-            and not (record.rotation is not None and record.rotation.immediately)
+            and record.status.hub_generation_id == self._cloud.devices[record.device].generation_id
+            and not (record.spec.rotation is not None and record.spec.rotation.immediately)
             for record in self._cloud.all_records()
         )
 
@@ -781,7 +816,7 @@ def merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
 
 @dataclass(frozen=True)
 class FakeRecords:
-    """Records, kept as text, so that everything in them must survive being stored."""
+    """Records, stored as text, so that every field has to survive the codec."""
 
     line: Line
 
@@ -813,7 +848,7 @@ class FakeRecords:
 
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
         def effect() -> list[DeviceKey]:
-            return [r.device for r in self.line.cloud.all_records() if r.due_at <= now]
+            return [r.device for r in self.line.cloud.all_records() if r.schedule.due_at <= now]
 
         for device in await self.line.call("records.due", effect):
             yield device
@@ -827,11 +862,13 @@ class FakeRecords:
                 for record in sorted(readable, key=lambda r: r.device)
                 if query.hub in (None, record.device.hub)
                 and query.device_id in (None, record.device.device_id)
-                and query.state in (None, record.condition.state)
+                and query.state in (None, record.status.condition.state)
                 and query.connected_registry
-                in (None, record.place.connected_registry if record.place else "")
-                and query.secret in (None, record.names.secret if record.names else "")
-                and query.token in (None, record.names.token if record.names else "")
+                in (None, record.status.grant.ref.name if record.status.grant else "")
+                and query.secret
+                in (None, record.status.grant.names.secret if record.status.grant else "")
+                and query.token
+                in (None, record.status.grant.names.token if record.status.grant else "")
             ]
             last = first + query.size
             return Page(
@@ -856,9 +893,9 @@ class FakeRecords:
         return self.line.cloud.records
 
     def _put(self, record: DeviceRecord) -> Stored[DeviceRecord]:
-        if record.condition.reason is Reason.INTERNAL_ERROR:
+        if record.status.condition.reason is Reason.INTERNAL_ERROR:
             self.line.cloud.violations.append("a fault of firstpull itself was noted")
-        self._texts[record.device] = records.to_json(record), self.line.cloud.next_number()
+        self._texts[record.device] = record_codec.to_json(record), self.line.cloud.next_number()
         return _stored_record(*self._texts[record.device])
 
 
@@ -868,44 +905,46 @@ def _stored_record(text: str, version: int) -> Stored[DeviceRecord]:
 
 @lru_cache(maxsize=2000)
 def _parsed(text: str) -> DeviceRecord:
-    return records.from_json(text)
+    return record_codec.from_json(text)
 
 
 @dataclass(frozen=True)
 class FakeWorkQueue:
-    """Hints with delays. `Harness` delivers them, sometimes twice."""
+    """Reconcile requests with delays. `Harness` delivers them."""
 
     line: Line
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
         def effect() -> None:
             visible_at = self.line.cloud.clock.now() + timedelta(seconds=delay_seconds)
-            self.line.cloud.queue.append(Hint(device=device, visible_at=visible_at))
+            self.line.cloud.queue.append(ReconcileRequest(device=device, visible_at=visible_at))
 
         await self.line.call("queue.put", effect)
 
 
 @dataclass(frozen=True)
 class FakeLedgers:
-    """Ledgers, kept as text."""
+    """Ledgers, stored as text."""
 
     line: Line
 
-    async def get(self, place: Place) -> Stored[Ledger] | None:
+    async def get(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
         def effect() -> Stored[Ledger] | None:
-            found = self.line.cloud.ledgers.get(place)
+            found = self.line.cloud.ledgers.get(ref)
             return None if found is None else _stored_ledger(*found)
 
         return await self.line.call("ledgers.get", effect)
 
-    async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
+    async def put(
+        self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None
+    ) -> Stored[Ledger]:
         def effect() -> Stored[Ledger]:
-            found = self.line.cloud.ledgers.get(place)
+            found = self.line.cloud.ledgers.get(ref)
             current = None if found is None else _stored_ledger(*found).etag
             if current != etag:
                 raise Conflict("The ledger has changed.")
             written = ledgers.to_json(ledger), self.line.cloud.next_number()
-            self.line.cloud.ledgers[place] = written
+            self.line.cloud.ledgers[ref] = written
             return _stored_ledger(*written)
 
         return await self.line.call("ledgers.put", effect)
@@ -918,9 +957,11 @@ def _stored_ledger(text: bytes, version: int) -> Stored[Ledger]:
 class FakeLease:
     """A lease of 60 seconds. Its holder knows only when it took or renewed it."""
 
-    def __init__(self, line: Line, place: Place, *, owner: int, vanished: bool) -> None:
+    def __init__(
+        self, line: Line, ref: ConnectedRegistryRef, *, owner: int, vanished: bool
+    ) -> None:
         self._line = line
-        self._place = place
+        self._ref = ref
         self._owner = owner
         self._vanished = vanished
         self._until = self._hold()
@@ -931,7 +972,7 @@ class FakeLease:
 
     async def renew(self) -> None:
         def effect() -> None:
-            held = self._line.cloud.locks[self._place]
+            held = self._line.cloud.locks[self._ref]
             if held.owner != self._owner or held.released:
                 raise Conflict("The lease is somebody else's now.")
             self._until = self._hold()
@@ -943,15 +984,15 @@ class FakeLease:
 
     async def release(self) -> None:
         def effect() -> None:
-            held = self._line.cloud.locks[self._place]
+            held = self._line.cloud.locks[self._ref]
             if held.owner == self._owner:
-                self._line.cloud.locks[self._place] = replace(held, released=True)
+                self._line.cloud.locks[self._ref] = replace(held, released=True)
 
         await self._line.call("lease.release", effect)
 
     def _hold(self) -> datetime:
         until = self._line.cloud.clock.now() + _LEASE_TIME
-        self._line.cloud.locks[self._place] = _Hold(self._owner, until)
+        self._line.cloud.locks[self._ref] = _Hold(self._owner, until)
         return until
 
 
@@ -961,21 +1002,21 @@ class FakeLocks:
 
     line: Line
 
-    async def acquire(self, place: Place) -> Lease | None:
+    async def acquire(self, ref: ConnectedRegistryRef) -> Lease | None:
         def effect() -> Lease | None:
             cloud = self.line.cloud
-            held, now = cloud.locks.get(place), cloud.clock.now()
+            held, now = cloud.locks.get(ref), cloud.clock.now()
             if held is not None and not held.released and now < held.until:
                 return None
             vanished = held is not None and not held.released
-            return FakeLease(self.line, place, owner=cloud.next_number(), vanished=vanished)
+            return FakeLease(self.line, ref, owner=cloud.next_number(), vanished=vanished)
 
         return await self.line.call("locks.acquire", effect)
 
 
 @dataclass(frozen=True)
 class FakeSweeps:
-    """The last report, kept as text."""
+    """The last report, stored as text."""
 
     line: Line
 
@@ -1003,7 +1044,7 @@ def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:
 
 
 class NoPoison:
-    """Poison queues in a world without messages."""
+    """Poison queues without messages."""
 
     async def keep(self, queue: str, text: str) -> None:
         raise AssertionError(f"{queue} took no message {text}")

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
+from math import ceil
 from typing import Any
 
-from firstpull.announcements import OPT_IN_TAG
 from firstpull.bootstrap import Application, Ports, wire
-from firstpull.cloud import Place, RegistryId
-from firstpull.converge import Worker
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Transient
+from firstpull.config.policy import Policy
+from firstpull.config.settings import Settings
+from firstpull.intake.event_grid import DeviceEvent
+from firstpull.intake.event_handler import OPT_IN_TAG
+from firstpull.intake.onboard import Onboarding
+from firstpull.intake.requests import OnboardingRequest, read_request
 from firstpull.membership import Membership
-from firstpull.notices import DeviceNotice
-from firstpull.onboarding import Onboarding
-from firstpull.overdue import enqueue_overdue
-from firstpull.policy import Policy
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import OnboardingRequest, read_request
-from firstpull.settings import Settings
-from firstpull.sweep_report import SweepReport
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.errors import FirstpullError, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.sweep_report import SweepReport
+from firstpull.reconcile.reconciler import Reconciler
+from firstpull.reconcile.requeue import requeue_overdue
 from tests.firstpull.fakes import (
     Crashed,
     FakeCloud,
@@ -39,9 +41,9 @@ from tests.firstpull.fakes import (
     FakeSecrets,
     FakeSweeps,
     FakeWorkQueue,
-    Hint,
     Line,
     NoPoison,
+    ReconcileRequest,
 )
 from tests.firstpull.invariants import broken_promises
 from tests.firstpull.virtual_clock import VirtualClock
@@ -51,8 +53,8 @@ REGISTRY = RegistryId(
     "/subscriptions/0000/resourceGroups/Site-Group/providers"
     "/Microsoft.ContainerRegistry/registries/acrtest"
 )
-PLANT_ONE = Place(registry=REGISTRY, connected_registry="plantone")
-PLANT_TWO = Place(registry=REGISTRY, connected_registry="planttwo")
+PLANT_ONE = ConnectedRegistryRef(registry=REGISTRY, name="plantone")
+PLANT_TWO = ConnectedRegistryRef(registry=REGISTRY, name="planttwo")
 VALIDITY = timedelta(days=90)
 DEPLOYMENT = "test"
 
@@ -72,27 +74,27 @@ def make_policy(**changes: Any) -> Policy:  # noqa: ANN401 - JSON
         "sites": [{"name": "plant", "connectedRegistries": ["plantone", "planttwo"]}],
         **changes,
     }
-    return Policy.model_validate_json(json.dumps(document))
+    return Policy.model_validate_json(json.dumps(document, default=str))
 
 
 def make_cloud(clock: VirtualClock) -> FakeCloud:
     """A cloud with both connected registries, each syncing everything below `plant/`."""
     cloud = FakeCloud(clock)
-    for place in (PLANT_ONE, PLANT_TWO):
-        name = place.connected_registry
-        cloud.connected[place] = FakeConnectedRegistry(
-            sync_token_id=f"{REGISTRY}/tokens/{name}", login_server=f"{name}.site.example:8000"
+    for ref in (PLANT_ONE, PLANT_TWO):
+        name = ref.name
+        cloud.connected[ref] = FakeConnectedRegistry(
+            sync_token_id=REGISTRY.token(name), login_server=f"{name}.site.example:8000"
         )
-        cloud.synced[f"{REGISTRY}/tokens/{name}"] = frozenset(
+        cloud.synced[REGISTRY.token(name)] = frozenset(
             {"repositories/plant/*/content/read", f"gateway/{name}/config/read"}
         )
     return cloud
 
 
-def connect(cloud: FakeCloud, place: Place, *, login_server: str) -> None:
+def connect(cloud: FakeCloud, ref: ConnectedRegistryRef, *, login_server: str) -> None:
     """Another connected registry, which syncs everything below `plant/`."""
-    sync_token = f"{place.registry}/tokens/{place.connected_registry}"
-    cloud.connected[place] = FakeConnectedRegistry(
+    sync_token = ref.registry.token(ref.name)
+    cloud.connected[ref] = FakeConnectedRegistry(
         sync_token_id=sync_token, login_server=login_server
     )
     cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
@@ -106,23 +108,23 @@ class Process:
     application: Application
 
     @property
-    def worker(self) -> Worker:
-        """What looks at devices."""
+    def worker(self) -> Reconciler:
+        """Reconciles devices."""
         return self.application.worker
 
     @property
     def onboarding(self) -> Onboarding:
-        """What the doors ask."""
+        """Takes requests for devices."""
         return self.application.onboarding
 
     @property
     def membership(self) -> Membership:
-        """What brings tokens into the lists, and out of them."""
+        """Adds tokens to the lists of clients, and removes them."""
         return self.worker.applier.membership
 
 
 def make_process(cloud: FakeCloud, policy: Policy) -> Process:
-    """A process that was started just now, wired as the real ones are."""
+    """A new process, wired as the real ones are."""
     line = Line(cloud)
     ports = Ports(
         registries=FakeContainerRegistries(line),
@@ -136,24 +138,30 @@ def make_process(cloud: FakeCloud, policy: Policy) -> Process:
         poison=NoPoison(),
         clock=cloud.clock,
     )
-    settings = Settings.model_validate(
+    settings = _settings().model_copy(update={"policy": policy})
+    return Process(line, wire(settings, ports))
+
+
+@cache
+def _settings() -> Settings:
+    """Read once: a source of settings takes longer than a pass."""
+    return Settings.model_validate(
         {
             "deployment": DEPLOYMENT,
-            "policy": policy,
+            "policy": make_policy(),
             "key_vault_url": "https://vault.example",
             "AzureWebJobsStorage": "unused",
         }
     )
-    return Process(line, wire(settings, ports))
 
 
 class Harness:
     """The whole app in virtual time.
 
-    Hints are delivered when they are due, all at once and to the processes in turn. A pass
-    that raises gets its hint back, as a queue does it; one that crashed loses it for good.
-    Devices take what is in their twin, log in at the connected registry as it was at its last
-    sync, and report. `sync_every` of None leaves syncing to the test.
+    Reconcile requests are delivered when they are due, all at once and to the processes in turn.
+    The request of a pass that raises is delivered again; that of a process that crashed is lost.
+    Devices read their twin, log in at the connected registry as it was at its last sync, and
+    report. With `sync_every` of None, the test syncs the connected registries.
     """
 
     def __init__(
@@ -170,7 +178,7 @@ class Harness:
         self.processes = [self._start() for _ in range(processes)]
         self.devices_answer = True
         self.must_stay_logged_in: set[DeviceKey] = set()
-        """Devices whose password the connected registry has to accept at any time."""
+        """Devices that the connected registry has to let in at any time."""
         self.crashes = 0
         self._turn = 0
         self._sync_every = sync_every
@@ -178,7 +186,7 @@ class Harness:
         self._next_sync = self.clock.now()
 
     def register(self, device_id: str = "press-1") -> DeviceKey:
-        """Register a device, and name it."""
+        """Register a device in the hub; returns its key."""
         key = DeviceKey(hub=HUB, device_id=device_id)
         self.cloud.register(key)
         return key
@@ -198,18 +206,18 @@ class Harness:
         device_id: str = "press-1",
         **changes: Any,  # noqa: ANN401 - JSON
     ) -> DeviceRecord:
-        """Ask through the door, again and again while the door cannot answer."""
+        """Ask for a device, again while the answer is an error that passes."""
         request = self.request(device_id, **changes)
         return await self._insist(lambda p: p.onboarding.ask(request, requested_by="a test"))
 
     async def revoke(self, device: DeviceKey) -> DeviceRecord:
-        """Revoke through the door, likewise."""
+        """Revoke a device, likewise."""
         return await self._insist(
             lambda p: p.application.revoking.revoke(device, requested_by="a test")
         )
 
     async def rotate(self, device: DeviceKey, *, immediately: bool = False) -> DeviceRecord:
-        """Ask for another password through the door, likewise."""
+        """Ask for another password, likewise."""
         return await self._insist(
             lambda p: p.application.rotating.rotate(
                 device, immediately=immediately, requested_by="a test"
@@ -221,16 +229,16 @@ class Harness:
         _, process = self._next_process()
         return await process.application.sweeper.run()
 
-    async def hear(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
-        """Tell of a device that was created in its hub, or deleted there."""
-        notice = DeviceNotice(
+    async def handle(self, device: DeviceKey, *, created: bool, at: datetime | None = None) -> None:
+        """Handle the event that a device was created in its hub, or deleted there."""
+        event = DeviceEvent(
             hub_name=device.hub.split(".", 1)[0],
             device_id=device.device_id,
             created=created,
             at=at or self.clock.now(),
         )
         _, process = self._next_process()
-        await process.application.announcements.hear(notice)
+        await process.application.event_handler.handle(event)
 
     def opt_in(self, device: DeviceKey) -> None:
         """Give a device the tag by which it asks for what `request` asks for."""
@@ -266,45 +274,62 @@ class Harness:
                 pass
             await self.clock.sleep(1)
 
+    @asynccontextmanager
+    async def while_held(
+        self, operation: str, work: Coroutine[Any, Any, object], *, answer: bool = False
+    ) -> AsyncIterator[None]:
+        """Run the body while the next call of an operation in `work` waits; then end `work`."""
+        with self.cloud.hold_call(operation, answer=answer) as held:
+            task = asyncio.create_task(work)
+            await held.reached.wait()
+            yield
+        await task
+
     async def make_ready(self, device_id: str = "press-1", **changes: Any) -> DeviceKey:  # noqa: ANN401 - JSON
-        """Register a device, onboard it, and let it log in."""
+        """Register a device, onboard it, and let it log in after a sync."""
         device = self.register(device_id)
         await self.ask(device_id, **changes)
+        if self._sync_every is None:
+            await self.run_for(timedelta(minutes=1))
+            for ref in self.cloud.connected:
+                self.cloud.sync(ref)
         await self.run_until_quiet()
         if self.state(device) is not State.READY:
-            raise AssertionError(self.cloud.record(device).condition)
+            raise AssertionError(self.cloud.record(device).status.condition)
         return device
 
     def state(self, device: DeviceKey) -> State:
-        """How far the device is."""
-        return self.cloud.record(device).condition.state
+        """The state of the device's condition."""
+        return self.cloud.record(device).status.condition.state
 
     def reason(self, device: DeviceKey) -> Reason:
-        """Why it is as far as it is."""
-        return self.cloud.record(device).condition.reason
+        """The reason of the device's condition."""
+        return self.cloud.record(device).status.condition.reason
 
-    async def look(self, device: DeviceKey) -> None:
-        """One pass over a device now, whatever its schedule says."""
+    async def reconcile(self, device: DeviceKey) -> None:
+        """Reconcile a device once, now, whatever its schedule says."""
         self.make_due(device)
         _, process = self._next_process()
-        await process.worker.look_at(device)
+        await process.worker.reconcile(device)
+
+    look = reconcile
 
     def make_due(self, device: DeviceKey) -> None:
-        """Have the device's time come now."""
+        """Make the device due now."""
         text, version = self.cloud.records[device]
         document = json.loads(text)
         document["due_at"] = self.clock.now().isoformat()
         self.cloud.records[device] = json.dumps(document), version
 
     async def run_until_quiet(self, limit: timedelta = timedelta(hours=3)) -> None:
-        """Play until nothing is under way and nothing is due for a few minutes, then check."""
+        """Play until nothing runs and nothing is due for a few minutes, then check the promises."""
         if not await self.run_until(self._is_quiet, limit):
-            conditions = [r.condition for r in self.cloud.all_records()]
+            conditions = [r.status.condition for r in self.cloud.all_records()]
             raise AssertionError(f"not quiet after {limit}: {conditions}")
         self.check_promises()
 
     async def run_for(self, duration: timedelta) -> None:
-        """Play for a while, then check."""
+        """Play for a while, then check the promises."""
         await self.run_until(lambda: False, duration)
         self.check_promises()
 
@@ -321,43 +346,54 @@ class Harness:
             if done():
                 return True
             self.clock.advance_to(min(give_up, self.next_event()))
+        self._catch_up()
         return False
 
     def device_acts(self, device: DeviceKey) -> None:
         """The device reads its twin, tries to log in, and reports."""
         found = self.cloud.devices[device]
-        for place in self.cloud.connected:
-            entry = self.cloud.twin_entry(device, place)
+        for ref in self.cloud.connected:
+            entry = self.cloud.twin_entry(device, ref)
             if entry:
-                self._try_login(found, place, entry)
+                self._try_login(found, ref, entry)
             else:
-                found.held.pop(place.connected_registry, None)
-                _section_of(found).pop(place.connected_registry, None)
+                found.held.pop(ref.name, None)
+                _section_of(found).pop(ref.name, None)
 
-    def _try_login(self, device: FakeDevice, place: Place, entry: dict[str, Any]) -> None:
-        works = self.cloud.site_accepts(place, entry["username"], entry["password"])
+    def _try_login(
+        self, device: FakeDevice, ref: ConnectedRegistryRef, entry: dict[str, Any]
+    ) -> None:
+        works = self.cloud.site_accepts(ref, entry["username"], entry["password"])
         if works:
-            device.held[place.connected_registry] = entry["password"]
+            device.held[ref.name] = entry["password"]
         answer = {"deliveryId": entry["deliveryId"], "state": "LoggedIn" if works else "Failed"}
         if not works:
             answer["reason"] = "Unauthorized"
-        _section_of(device)[place.connected_registry] = answer
+        _section_of(device)[ref.name] = answer
 
     async def play_what_is_due(self) -> None:
-        """Sync, run the timer, deliver hints, and let the devices act, where it is time."""
-        now = self.clock.now()
+        """Sync, run the timer, deliver reconcile requests, and let the devices act."""
         self._check()
+        self._catch_up()
+        if self._next_timer <= self.clock.now():
+            self._next_timer = self.clock.now() + _TIMER
+            await self._run_timer()
+        while due := [r for r in self.cloud.queue if r.visible_at <= self.clock.now()]:
+            for request in due:
+                self.cloud.queue.remove(request)
+            await asyncio.gather(*(self._deliver(request) for request in due))
+        self._let_devices_act()
+
+    def _catch_up(self) -> None:
+        """Do what the syncs and devices would have done since the last event."""
+        now = self.clock.now()
         if self._sync_every is not None and self._next_sync <= now:
             self._next_sync = now + self._sync_every
-            for place in self.cloud.connected:
-                self.cloud.sync(place)
-        if self._next_timer <= now:
-            self._next_timer = now + _TIMER
-            await self._run_timer()
-        while hints := [h for h in self.cloud.queue if h.visible_at <= self.clock.now()]:
-            for hint in hints:
-                self.cloud.queue.remove(hint)
-            await asyncio.gather(*(self._deliver(hint) for hint in hints))
+            for ref in self.cloud.connected:
+                self.cloud.sync(ref)
+            self._let_devices_act()
+
+    def _let_devices_act(self) -> None:
         if self.devices_answer:
             for device in self.cloud.devices:
                 self.device_acts(device)
@@ -366,36 +402,43 @@ class Harness:
         number, process = self._next_process()
         worker = process.worker
         try:
-            await enqueue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
+            await requeue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
         except Crashed:
             self.restart(number)
         except FirstpullError:
             return  # the timer comes again
 
-    async def _deliver(self, hint: Hint) -> None:
+    async def _deliver(self, request: ReconcileRequest) -> None:
         number, process = self._next_process()
         try:
-            await process.worker.look_at(hint.device)
+            await process.worker.reconcile(request.device)
         except Crashed:
             self.restart(number)
         except FirstpullError:
-            if hint.dequeued + 1 < _POISON_AFTER:
+            dequeued = request.dequeued + 1
+            if dequeued < _POISON_AFTER:
                 visible_at = self.clock.now() + _REDELIVERY
-                self.cloud.queue.append(
-                    Hint(device=hint.device, visible_at=visible_at, dequeued=hint.dequeued + 1)
-                )
+                self.cloud.queue.append(replace(request, visible_at=visible_at, dequeued=dequeued))
 
     def next_event(self) -> datetime:
-        """When there is something to play again."""
-        times = [self._next_timer, *(hint.visible_at for hint in self.cloud.queue)]
-        if self._sync_every is not None:
+        """When something can change next.
+
+        A timer that would find no device due is left out, and a sync that would change nothing.
+        """
+        times = [request.visible_at for request in self.cloud.queue]
+        for record in self.cloud.all_records():
+            runs = max(0, ceil((record.schedule.due_at - self._next_timer) / _TIMER))
+            times.append(self._next_timer + runs * _TIMER)
+        if self._sync_every is not None and self.cloud.is_out_of_sync:
             times.append(self._next_sync)
-        return min(times)
+        return min(times, default=self.clock.now() + _TIMER)
 
     def _is_quiet(self) -> bool:
         soon = self.clock.now() + _QUIET
-        return not any(h.visible_at <= soon for h in self.cloud.queue) and not any(
-            record.due_at <= soon or record.claim or record.condition.state in _UNFINISHED
+        return not any(r.visible_at <= soon for r in self.cloud.queue) and not any(
+            record.schedule.due_at <= soon
+            or record.claim
+            or record.status.condition.state in _UNFINISHED
             for record in self.cloud.all_records()
         )
 
@@ -404,10 +447,8 @@ class Harness:
         for device in self.must_stay_logged_in:
             held = self.cloud.devices[device].held
             if not any(
-                self.cloud.site_accepts(
-                    h.place, h.names.token, held.get(h.place.connected_registry, "")
-                )
-                for h in self.cloud.record(device).holdings
+                self.cloud.site_accepts(h.ref, h.names.token, held.get(h.ref.name, ""))
+                for h in self.cloud.record(device).grants
             ):
                 self.cloud.violations.append(f"P2: {device.device_id} is locked out")
 

@@ -1,4 +1,4 @@
-"""What holds after every single write, whatever went wrong before it."""
+"""Promises that hold after every single write, whatever failed before it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from tests.firstpull.fakes import PASSWORD_MARK, FakeCloud, name_in
 
 
 def broken_promises(cloud: FakeCloud) -> list[str]:
-    """What breaks P1 or P6 now. P2 and P4 are checked where the fakes make the change."""
+    """Violations of P1 and P6. The fakes check P2 and P4 where they make a change."""
     return [*_unnamed(cloud), *_shown_passwords(cloud)]
 
 
 def _unnamed(cloud: FakeCloud) -> list[str]:
-    """P1: tokens, secrets and clients of ours that no record names."""
-    names = [held.names for record in cloud.all_records() for held in record.holdings]
-    spent = {name for record in cloud.all_records() for name in record.spent_secrets}
-    tokens, secrets = {n.token for n in names}, {n.secret for n in names} | spent
+    """P1: our tokens, secrets and clients that no record names."""
+    records = cloud.all_records()
+    names = [grant.names for record in records for grant in record.grants]
+    retired = {name for record in records for name in record.status.retired_secrets}
+    tokens, secrets = {n.token for n in names}, {n.secret for n in names} | retired
     listed = {name_in(t) for found in cloud.connected.values() for t in found.clients}
     ours = cloud.tokens_made & {*cloud.tokens, *listed}
     unnamed = sorted((ours - tokens) | (set(cloud.secrets) - secrets))
@@ -22,7 +23,7 @@ def _unnamed(cloud: FakeCloud) -> list[str]:
 
 
 def _shown_passwords(cloud: FakeCloud) -> list[str]:
-    """P6: places outside of Key Vault and twins that hold a password's text."""
+    """P6: passwords outside of Key Vault and twins."""
     texts = {
         "records": "".join(text for text, _ in cloud.records.values()),
         "ledgers": b"".join(text for text, _ in cloud.ledgers.values()).decode(),

@@ -1,28 +1,83 @@
-"""Courses of events that are repeated with a fault at every call."""
+"""Scenarios that are repeated with a fault, or with another request, at every call."""
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from firstpull.cloud import NewPassword, ScopeMap, Slot, TokenId
-from firstpull.devices import DeviceKey
-from firstpull.records import State
-from firstpull.secret import Secret
+import pytest
+
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.secret import Secret
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import FakeToken, Fault
+from tests.firstpull.fakes import FakeToken, Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.records import grant_of
+
+type Prepare = Callable[[Harness], Awaitable[DeviceKey]]
+type Act = Callable[[Harness, DeviceKey], Awaitable[object]]
+
+HAND_MADE = "made-by-hand"
+"""The password of a token that `make_by_hand` makes."""
+EACH_OR_SOME_CALLS = pytest.mark.parametrize(
+    "calls",
+    [
+        pytest.param(range(1, 500), id="each call", marks=pytest.mark.slow),
+        pytest.param(sorted(random.Random(3).sample(range(1, 32), 5)), id="some calls"),  # noqa: S311
+    ],
+)
+"""The calls at which something happens: all in the slow tier, a fixed few in the fast one."""
+
+
+def storm(seed: int, *, chance: float, calls: int, begun: int = 0) -> dict[int, Fault]:
+    """Faults at a share of the next calls, the same for the same seed."""
+    chances = random.Random(seed)  # noqa: S311 - chance, not secrets
+    return {
+        begun + number: Fault(
+            kind=chances.choice(list(FaultKind)), after=bool(chances.getrandbits(1))
+        )
+        for number in range(1, calls)
+        if chances.random() < chance
+    }
+
+
+async def at_each_call(
+    prepare: Prepare, act: Act, *, calls: Iterable[int], within: timedelta
+) -> AsyncIterator[tuple[Harness, DeviceKey]]:
+    """Play a world that `prepare` has made, with `act` at one of its calls; one world a call.
+
+    Ends at the first call that a world does not make `within` this time.
+    """
+    worlds = 0
+    for number in calls:
+        harness = Harness(sync_every=timedelta(seconds=6))
+        device = await prepare(harness)
+
+        async def begin(harness: Harness = harness, device: DeviceKey = device) -> None:
+            await act(harness, device)
+
+        with harness.at_call(number, begin) as tasks:
+            await harness.run_for(within)
+        if not tasks:
+            break
+        await tasks[0]
+        yield harness, device
+        worlds += 1
+    assert worlds >= 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """What is there before, and what happens then. Faults count from the second part."""
 
-    prepare: Callable[[Harness], Awaitable[DeviceKey]]
-    act: Callable[[Harness, DeviceKey], Awaitable[None]]
+    prepare: Prepare
+    act: Act
     capacity: int = 50
 
 
@@ -37,7 +92,7 @@ class Outcome:
 
 
 async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int = 1) -> Outcome:
-    """Play a scenario with faults at these calls, then look once more."""
+    """Play a scenario with faults at these calls, then reconcile once more."""
     policy = make_policy(
         connectedRegistries=[
             {"name": "plantone", "capacity": scenario.capacity},
@@ -53,7 +108,7 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     calls = len(harness.cloud.calls) - begun
     harness.cloud.faults = {}
     state, before = end_state(harness.cloud, device), harness.cloud.writes()
-    await harness.look(device)
+    await harness.reconcile(device)
     harness.check_promises()
     return Outcome(
         state=state,
@@ -63,54 +118,87 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     )
 
 
-async def _registered(harness: Harness) -> DeviceKey:
+async def registered(harness: Harness) -> DeviceKey:
+    """A device that the hub knows."""
     return harness.register()
 
 
-async def _ready(harness: Harness) -> DeviceKey:
+async def ready(harness: Harness) -> DeviceKey:
+    """A device that has logged in."""
     return await harness.make_ready()
 
 
-async def _ask(harness: Harness, _: DeviceKey) -> None:
-    await harness.ask()
-    await harness.run_until_quiet()
-
-
-async def _about_to_renew(harness: Harness) -> DeviceKey:
+async def ready_for_good(harness: Harness) -> DeviceKey:
+    """A device that has logged in, and that must be able to from then on."""
     device = await harness.make_ready()
-    harness.clock.advance_to(harness.cloud.record(device).due_at)
-    for place in harness.cloud.connected:
-        harness.cloud.sync(place)
     harness.must_stay_logged_in.add(device)
     return device
 
 
-async def _renew(harness: Harness, device: DeviceKey) -> None:
+async def about_to_renew(harness: Harness) -> DeviceKey:
+    """A device whose password is due for renewal."""
+    device = await ready_for_good(harness)
+    harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
+    for ref in harness.cloud.connected:
+        harness.cloud.sync(ref)
+    return device
+
+
+async def with_token_by_hand(harness: Harness) -> DeviceKey:
+    """A device, and a token that somebody made for it."""
+    make_by_hand(harness, "by-hand", HAND_MADE)
+    return harness.register()
+
+
+def make_by_hand(harness: Harness, token: str, password: str) -> None:
+    """A token with one endless password, already a client of the first connected registry."""
+    cloud = harness.cloud
+    cloud.scope_maps["by-hand"] = ScopeMap(
+        name="by-hand", actions=frozenset({"repositories/plant/app/content/read"})
+    )
+    made = NewPassword(
+        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
+    )
+    cloud.tokens[token] = FakeToken(REGISTRY.scope_map("by-hand"), passwords={Slot.ONE: made})
+    cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(token))
+
+
+def asking(**changes: Any) -> Act:  # noqa: ANN401 - JSON
+    """Ask for the device, and play on."""
+
+    async def act(harness: Harness, _: DeviceKey) -> None:
+        await harness.ask(**changes)
+        await harness.run_until_quiet()
+
+    return act
+
+
+async def renew(harness: Harness, device: DeviceKey) -> None:
+    """Play until a renewed password is in use."""
+
     def renewed() -> bool:
         record = harness.cloud.record(device)
-        delivered = record.delivery is not None and record.delivery.slot is Slot.TWO
-        return delivered and record.condition.state is State.READY
+        delivered = record.status.delivery is not None and record.status.delivery.slot is Slot.TWO
+        return delivered and record.status.condition.state is State.READY
 
-    if not await harness.run_until(renewed, timedelta(hours=6)):
-        raise AssertionError(f"not renewed: {harness.cloud.record(device)}")
+    assert await harness.run_until(renewed, timedelta(hours=6)), harness.cloud.record(device)
     await harness.run_until_quiet()
 
 
-async def _recreate(harness: Harness, device: DeviceKey) -> None:
+async def recreate(harness: Harness, device: DeviceKey) -> None:
+    """Delete and create the device in its hub."""
     harness.cloud.register(device)
     harness.make_due(device)
     await harness.run_until_quiet()
 
 
-async def _meddle(harness: Harness, device: DeviceKey) -> None:
-    """Somebody changes all that can be mended, at once."""
+async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
+    """Change everything that can be repaired, at once."""
     cloud = harness.cloud
-    names = cloud.record(device).names
-    if names is None:
-        raise AssertionError("a ready device has names")
+    token = grant_of(cloud.record(device)).names.token
     for name, scope_map in cloud.scope_maps.items():
         cloud.scope_maps[name] = ScopeMap(name=scope_map.name, actions=frozenset())
-    cloud.tokens[names.token].enabled = False
+    cloud.tokens[token].enabled = False
     cloud.connected[PLANT_ONE].clients.clear()
     entry = cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
     entry |= {"address": "elsewhere:8000", "added": True}
@@ -119,134 +207,85 @@ async def _meddle(harness: Harness, device: DeviceKey) -> None:
     await harness.run_until_quiet()
 
 
-async def _ask_for_a_site_that_fills_up(harness: Harness, device: DeviceKey) -> None:
-    """The last room at the first connected registry goes while the device is claimed for it."""
+async def overflow(harness: Harness, device: DeviceKey) -> None:
+    """Ask for a site whose first connected registry fills up while the device is claimed."""
     clients = harness.cloud.connected[PLANT_ONE].clients
 
     def fill_up(_: int, operation: str) -> None:
         if operation == "records.replace" and not clients:
             for number in range(3):
-                harness.cloud.tokens[f"foreign{number}"] = FakeToken("someone's")
-                clients.append(TokenId(f"{REGISTRY}/tokens/foreign{number}"))
+                harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
 
     harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="plant")
     await harness.run_until_quiet()
-    if harness.cloud.record(device).place != PLANT_TWO:
-        raise AssertionError("the first connected registry was full")
+    assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
 
 
-ONBOARDING = Scenario(prepare=_registered, act=_ask)
-RENEWAL = Scenario(prepare=_about_to_renew, act=_renew)
-RE_CREATION = Scenario(prepare=_ready, act=_recreate)
-OVERFLOW = Scenario(prepare=_registered, act=_ask_for_a_site_that_fills_up, capacity=3)
-REPAIR = Scenario(prepare=_ready, act=_meddle)
-
-
-async def _revoke(harness: Harness, device: DeviceKey) -> None:
+async def revoke(harness: Harness, device: DeviceKey) -> None:
+    """Revoke the device, and play beyond the second pass over its tombstone."""
     await harness.revoke(device)
     await harness.run_for(timedelta(minutes=25))
-    if harness.state(device) is not State.REVOKED:
-        raise AssertionError(harness.cloud.record(device).condition)
+    assert harness.state(device) is State.REVOKED
 
 
-async def _revoke_a_device_that_is_gone(harness: Harness, device: DeviceKey) -> None:
+async def delete_and_revoke(harness: Harness, device: DeviceKey) -> None:
+    """Revoke a device that its hub has no more."""
     del harness.cloud.devices[device]
-    await _revoke(harness, device)
+    await revoke(harness, device)
 
 
-async def _begin_anew(harness: Harness, device: DeviceKey) -> None:
+async def begin_anew(harness: Harness, device: DeviceKey) -> None:
+    """Ask for a device that is being revoked."""
     await harness.revoke(device)
     await harness.ask()
     await harness.run_until_quiet()
 
 
-async def _move(harness: Harness, device: DeviceKey) -> None:
-    harness.must_stay_logged_in.add(device)
-    await harness.ask(connectedRegistry="planttwo")
-    await harness.run_until_quiet()
-
-
-async def _move_there_and_back(harness: Harness, device: DeviceKey) -> None:
-    harness.must_stay_logged_in.add(device)
+async def move_there_and_back(harness: Harness, _: DeviceKey) -> None:
+    """Ask for another connected registry, and at once for the first one again."""
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_for(timedelta(seconds=1))
     await harness.ask()
     await harness.run_until_quiet()
 
 
-async def _ask_for_others(harness: Harness, device: DeviceKey) -> None:
-    harness.must_stay_logged_in.add(device)
-    await harness.ask(repositories=["plant/other"])
-    await harness.run_until_quiet()
-
-
-async def _rotate(harness: Harness, device: DeviceKey) -> None:
-    harness.must_stay_logged_in.add(device)
+async def rotate(harness: Harness, device: DeviceKey) -> None:
+    """Ask for another password."""
     await harness.rotate(device)
     await harness.run_until_quiet()
 
 
-async def _rotate_at_once(harness: Harness, device: DeviceKey) -> None:
+async def rotate_at_once(harness: Harness, device: DeviceKey) -> None:
+    """Ask for another password; the old one ends at once."""
     await harness.rotate(device, immediately=True)
     await harness.run_until_quiet()
 
 
-async def _made_by_hand(harness: Harness) -> DeviceKey:
-    make_by_hand(harness, "by-hand", HAND_MADE)
-    return harness.register()
-
-
-async def _adopt(harness: Harness, device: DeviceKey) -> None:
+async def adopt(harness: Harness, device: DeviceKey) -> None:
+    """Take over a token, and rotate it."""
     await harness.ask(adopt="by-hand")
     await harness.run_until_quiet()
-    accepted = harness.cloud.accepted("by-hand")
-    if not accepted or harness.cloud.twin_entry(device, PLANT_ONE):
-        raise AssertionError("the password of before was to be left alone")
-    await harness.rotate(device)
-    await harness.run_until_quiet()
+    assert harness.cloud.accepted("by-hand") == {HAND_MADE}
+    assert not harness.cloud.twin_entry(device, PLANT_ONE)
+    await rotate(harness, device)
 
 
-HAND_MADE = "made-by-hand"
-
-
-def make_by_hand(harness: Harness, token: str, password: str) -> None:
-    """A token with one password that never ends, already a client of the first place."""
-    cloud = harness.cloud
-    cloud.scope_maps["by-hand"] = ScopeMap(
-        name="by-hand", actions=frozenset({"repositories/plant/app/content/read"})
-    )
-    made = NewPassword(
-        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
-    )
-    cloud.tokens[token] = FakeToken(f"{REGISTRY}/scopeMaps/by-hand", passwords={Slot.ONE: made})
-    cloud.connected[PLANT_ONE].clients.append(TokenId(f"{REGISTRY}/tokens/{token}"))
-
-
-REVOKE = Scenario(prepare=_ready, act=_revoke)
-REVOKE_GONE = Scenario(prepare=_ready, act=_revoke_a_device_that_is_gone)
-BEGIN_ANEW = Scenario(prepare=_ready, act=_begin_anew)
-MOVE = Scenario(prepare=_ready, act=_move)
-THERE_AND_BACK = Scenario(prepare=_ready, act=_move_there_and_back)
-OTHER_REPOSITORIES = Scenario(prepare=_ready, act=_ask_for_others)
-ROTATION = Scenario(prepare=_ready, act=_rotate)
-ROTATION_AT_ONCE = Scenario(prepare=_ready, act=_rotate_at_once)
-ADOPTION = Scenario(prepare=_made_by_hand, act=_adopt)
-
+ONBOARDING = Scenario(prepare=registered, act=asking())
 SCENARIOS = {
     "onboarding": ONBOARDING,
-    "overflow": OVERFLOW,
-    "renewal": RENEWAL,
-    "re-creation": RE_CREATION,
-    "repair": REPAIR,
-    "revoke": REVOKE,
-    "revoke of a device that is gone": REVOKE_GONE,
-    "revoke and again": BEGIN_ANEW,
-    "move": MOVE,
-    "there and back": THERE_AND_BACK,
-    "other repositories": OTHER_REPOSITORIES,
-    "rotation": ROTATION,
-    "rotation at once": ROTATION_AT_ONCE,
-    "adoption": ADOPTION,
+    "overflow": Scenario(prepare=registered, act=overflow, capacity=3),
+    "renewal": Scenario(prepare=about_to_renew, act=renew),
+    "re-creation": Scenario(prepare=ready, act=recreate),
+    "repair": Scenario(prepare=ready, act=change_by_hand),
+    "revoke": Scenario(prepare=ready, act=revoke),
+    "revoke of a deleted device": Scenario(prepare=ready, act=delete_and_revoke),
+    "revoke and onboarding": Scenario(prepare=ready, act=begin_anew),
+    "move": Scenario(prepare=ready_for_good, act=asking(connectedRegistry="planttwo")),
+    "move there and back": Scenario(prepare=ready_for_good, act=move_there_and_back),
+    "other repositories": Scenario(prepare=ready_for_good, act=asking(repositories=["plant/b"])),
+    "rotation": Scenario(prepare=ready_for_good, act=rotate),
+    "rotation at once": Scenario(prepare=ready, act=rotate_at_once),
+    "adoption": Scenario(prepare=with_token_by_hand, act=adopt),
 }
 """All of them, by what happens."""

@@ -10,7 +10,7 @@ _IDLE_ROUNDS = 12
 
 
 class VirtualClock:
-    """Fits `firstpull.clock.Clock`. `stir` tells it that something happened."""
+    """Fits `firstpull.model.clock.Clock`. `stir` tells it that something happened."""
 
     def __init__(self) -> None:
         self._now = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)

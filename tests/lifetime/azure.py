@@ -7,8 +7,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from firstpull.cloud import Place, RegistryId, name_of
-from firstpull.policy import Policy
+from firstpull.config.policy import Policy
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, TokenId
 from local_azure.container_registry.backends import (
     ConnectedRegistryBackend,
     SyncOverride,
@@ -32,7 +32,7 @@ _FIRST, _SECOND = (
     for name in ("acrfirst", "acrsecond")
 )
 CAPACITY = {
-    Place(registry=RegistryId(str(registry)), connected_registry=name): capacity
+    ConnectedRegistryRef(registry=RegistryId(str(registry)), name=name): capacity
     for registry, name, capacity in (
         (_FIRST, "plantone", 2),
         (_FIRST, "planttwo", 3),
@@ -41,17 +41,17 @@ CAPACITY = {
     )
 }
 """The connected registries, and how many clients each takes by firstpull's policy."""
-PLACES = tuple(CAPACITY)
+REFS = tuple(CAPACITY)
 SERVICE_LIMIT = 5
-"""What the service itself takes: more, so that it does not keep firstpull's promise for it."""
+"""How many clients the service takes: more, so that firstpull has to keep its promise itself."""
 SITES = {"plant": ("plantone", "planttwo"), "coast": ("planttwo", "portone")}
 HAND_MADE = "hand-"
-"""How the names of tokens begin that may be adopted."""
+"""The prefix of tokens that may be adopted."""
 
 
-def place_of(connected_registry: str) -> Place:
-    """The place of a connected registry; their names differ here."""
-    return next(p for p in PLACES if p.connected_registry == connected_registry)
+def ref_of(connected_registry: str) -> ConnectedRegistryRef:
+    """The connected registry of a name; no two have the same name here."""
+    return next(p for p in REFS if p.name == connected_registry)
 
 
 def make_policy() -> Policy:
@@ -61,11 +61,11 @@ def make_policy() -> Policy:
         "containerRegistries": [str(_FIRST), str(_SECOND)],
         "connectedRegistries": [
             {
-                "name": place.connected_registry,
-                "containerRegistry": name_of(place.registry),
+                "name": ref.name,
+                "containerRegistry": ref.registry.name,
                 "capacity": capacity,
             }
-            for place, capacity in CAPACITY.items()
+            for ref, capacity in CAPACITY.items()
         ],
         "sites": [
             {"name": name, "connectedRegistries": list(members)} for name, members in SITES.items()
@@ -90,15 +90,15 @@ class Azure:
             )
             for resource_id in (_FIRST, _SECOND)
         }
-        self.sites: dict[Place, ConnectedRegistryBackend] = {
-            place: deploy_connected_registry(
-                self.registry(place.registry),
-                place.connected_registry,
-                login_server=f"{place.connected_registry}.site.example:8000",
+        self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {
+            ref: deploy_connected_registry(
+                self.registry(ref.registry),
+                ref.name,
+                login_server=f"{ref.name}.site.example:8000",
                 repositories=["plant/*"],
                 override=SyncOverride(every_seconds=None),
             )
-            for place in PLACES
+            for ref in REFS
         }
         self.vault = Vault(clock=time, random=chance)
         self.hub = IotHub(
@@ -118,10 +118,10 @@ class Azure:
         found = self.token(registry, token)
         return found is not None and found.accepts(password, now=self.registry(registry).now())
 
-    def clients(self, place: Place) -> tuple[str, ...]:
+    def clients(self, ref: ConnectedRegistryRef) -> tuple[str, ...]:
         """The names of the tokens in a connected registry's list."""
-        found = self.registry(place.registry).connected_registry(place.connected_registry)
-        return tuple(name_of(token_id) for token_id in found.settings.client_token_ids)
+        found = self.registry(ref.registry).connected_registry(ref.name)
+        return tuple(TokenId(i).name for i in found.settings.client_token_ids)
 
     def identity(self, device_id: str) -> Identity | None:
         """A device's identity, None where the hub has none."""
@@ -130,19 +130,19 @@ class Azure:
         except IotHubError:
             return None
 
-    def entries(self, device_id: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-        """What the twin of a device holds for connected registries; nothing without a twin."""
+    def entries(self, device_id: str) -> Iterator[tuple[ConnectedRegistryRef, dict[str, Any]]]:
+        """The entries of a device's twin, by connected registry; none without a twin."""
         if self.identity(device_id) is None:
             return
         found = entries_below(self.hub.twin(device_id).desired.values)
         for key, entry in found.items():
-            yield place_of(key), entry
+            yield ref_of(key), entry
 
     def state(self) -> object:
-        """Everything that firstpull could write, to be compared."""
+        """Everything in Azure that firstpull could write, for a comparison."""
         return (
             [(r.tokens(), r.scope_maps()) for r in self._registries.values()],
-            [self.clients(place) for place in PLACES],
+            [self.clients(ref) for ref in REFS],
             [self.vault.list_versions(name) for name in self.vault.list_secrets()],
             [(i, self.hub.twin(i.device_id).desired) for i in self.hub.devices()],
         )

@@ -1,13 +1,13 @@
-"""A device at its site: it takes what is in its twin, logs in, and says whether that worked."""
+"""A device at its site: it reads its twin, logs in, and reports whether that worked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from firstpull.cloud import Place
-from firstpull.devices import DeviceKey
-from tests.lifetime.azure import Azure, entries_below, place_of
+from firstpull.model.azure_resources import ConnectedRegistryRef
+from firstpull.model.device_key import DeviceKey
+from tests.lifetime.azure import Azure, entries_below, ref_of
 
 
 @dataclass(frozen=True)
@@ -20,39 +20,40 @@ class Login:
 
 @dataclass
 class Device:
-    """One device. Registered anew under the same name it is another one: it remembers nothing."""
+    """One device. A device registered again under its id is another one, without its logins."""
 
     key: DeviceKey
     generation_id: str
     is_away: bool = False
-    logins: dict[Place, Login] = field(default_factory=dict)
-    """What it uses. The old login stays until the new one works, or until the twin drops it."""
+    logins: dict[ConnectedRegistryRef, Login] = field(default_factory=dict)
+    """In use. An old login stays until the new one works, or until the twin drops its entry."""
 
-    def acts(self, azure: Azure) -> None:
+    def act(self, azure: Azure) -> None:
         """Read the twin, try what is there, and report."""
         identity = azure.identity(self.key.device_id)
         if self.is_away or identity is None or not identity.enabled:
             return
         if identity.generation_id != self.generation_id:
-            return  # another device has this one's place
+            return  # another device has this id now
         entries = dict(azure.entries(self.key.device_id))
-        told = entries_below(azure.hub.twin(self.key.device_id).reported.values)
+        reported = entries_below(azure.hub.twin(self.key.device_id).reported.values)
         answers: dict[str, Any] = {
-            place.connected_registry: self._tried(azure, place, entry)
-            for place, entry in entries.items()
+            ref.name: self._try_login(azure, ref, entry) for ref, entry in entries.items()
         }
-        for key in told.keys() - answers.keys():
-            self.logins.pop(place_of(key), None)
+        for key in reported.keys() - answers.keys():
+            self.logins.pop(ref_of(key), None)
             answers[key] = None
-        if any(told.get(key) != answer for key, answer in answers.items()):
+        if any(reported.get(key) != answer for key, answer in answers.items()):
             azure.hub.report(self.key.device_id, {"firstpull": {"registryCredentials": answers}})
 
-    def _tried(self, azure: Azure, place: Place, entry: dict[str, Any]) -> dict[str, Any] | None:
+    def _try_login(
+        self, azure: Azure, ref: ConnectedRegistryRef, entry: dict[str, Any]
+    ) -> dict[str, Any] | None:
         token, password = entry.get("username"), entry.get("password")
         if not isinstance(token, str) or not isinstance(password, str):
             return None
         answer = {"deliveryId": str(entry.get("deliveryId")), "state": "Failed"}
-        if azure.sites[place].authenticate(token, password) is not None:
-            self.logins[place] = Login(token, password)
+        if azure.sites[ref].authenticate(token, password) is not None:
+            self.logins[ref] = Login(token, password)
             answer["state"] = "LoggedIn"
         return answer

@@ -1,4 +1,4 @@
-"""The end of every course of events: trouble ends, everything settles, and then nothing is done."""
+"""The end of every scenario: faults end, everything settles, and then nothing is written."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from datetime import timedelta
 from functools import partial
 
 from firstpull.bootstrap import Application
-from firstpull.cloud import name_of
-from firstpull.devices import DeviceKey
-from firstpull.reasons import Reason
-from firstpull.records import DeviceRecord, State
-from firstpull.requests import OnboardingRequest
+from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.reasons import Reason
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
-from tests.lifetime.asking import asks_for
-from tests.lifetime.azure import CAPACITY, PLACES
-from tests.lifetime.fate import Fate
+from tests.lifetime.azure import CAPACITY, REFS
+from tests.lifetime.expected_state import ExpectedState
+from tests.lifetime.requests import asks_for
 from tests.lifetime.world import World
 
 _ROUND = timedelta(minutes=70)
@@ -31,28 +30,28 @@ _OURS = ("registries.", "secrets.", "hubs.")
 
 def check_the_end(
     world: World,
-    fates: Mapping[DeviceKey, Fate],
+    expected: Mapping[DeviceKey, ExpectedState],
     requests: Mapping[DeviceKey, OnboardingRequest],
 ) -> None:
-    """Raise AssertionError where something is not as it has to be in the end."""
-    _calm(world)
+    """Raise AssertionError where a device does not end as it has to."""
+    _end_faults(world)
     _settle(world)
     problems = [
-        f"{record.device.device_id} {problem}: {record.condition}"
+        f"{record.device.device_id} {problem}: {record.status.condition}"
         for record in world.records()
-        for problem in _problems(world, record, fates.get(record.device, Fate()))
+        for problem in _problems(world, record, expected.get(record.device, ExpectedState()))
     ]
     problems += _room_for_nobody(world)
-    world.watch.check_others()
+    world.watch.check_replaced_devices()
     world.watch.check()
     if problems:
         raise AssertionError("P3: " + "\n".join(problems))
     _check_quiet(world, requests)
 
 
-def _calm(world: World) -> None:
-    """End the trouble, and have everybody there."""
-    world.trouble.end()
+def _end_faults(world: World) -> None:
+    """End all faults, and let every site and device be online."""
+    world.injector.end()
     for site in world.azure.sites.values():
         site.go_online()
     for key, device in world.devices.items():
@@ -66,37 +65,38 @@ def _calm(world: World) -> None:
 def _settle(world: World) -> None:
     """Let time pass until a round changes nothing."""
     for number in range(_ROUNDS):
-        before = world.azure.state(), _generations(world)
-        world.run(world.play(_ROUND))
+        before = _state(world)
+        world.run(world.run_for(_ROUND))
         world.run(world.sweep(approve=True))
-        world.run(world.play(_ROUND))
+        world.run(world.run_for(_ROUND))
         if number == 0:
-            world.pass_time(_LONGEST_REST)  # what no query shows is looked at once a day
+            world.pass_time(_LONGEST_REST)  # a device that no query lists is read once a day
             continue
-        reasons = {record.condition.reason for record in world.records()}
+        reasons = {record.status.condition.reason for record in world.records()}
         if Reason.NO_FREE_SLOT in reasons:
-            world.pass_time(_LONGEST_VALIDITY)  # goes on when the passwords of before have ended
-        elif before == (world.azure.state(), _generations(world)):
+            world.pass_time(_LONGEST_VALIDITY)  # a slot is free when its password has expired
+        elif before == _state(world):
             return
-    raise AssertionError(f"P3: it does not settle: {[r.condition for r in world.records()]}")
+    raise AssertionError(f"P3: it does not settle: {[r.status.condition for r in world.records()]}")
 
 
-def _generations(world: World) -> list[tuple[int, State]]:
-    return [(r.generation, r.condition.state) for r in world.records()]
+def _state(world: World) -> tuple[object, list[tuple[int, State]]]:
+    records = [(r.spec.generation, r.status.condition.state) for r in world.records()]
+    return world.azure.state(), records
 
 
-def _problems(world: World, record: DeviceRecord, fate: Fate) -> Iterator[str]:
-    """What is wrong with a device that had all the time it needs."""
-    is_revoked = record.revocation is not None
-    if not fate.allows(is_revoked=is_revoked):
-        yield "is revoked, and nobody wanted that" if is_revoked else "has access after its revoke"
+def _problems(world: World, record: DeviceRecord, expected_state: ExpectedState) -> Iterator[str]:
+    """What is wrong with a device that had enough time."""
+    is_revoked = record.spec.revocation is not None
+    if not expected_state.allows(is_revoked=is_revoked):
+        yield "is revoked, and nobody asked for it" if is_revoked else "has access after its revoke"
     if is_revoked:
         if not record.is_tombstone:
             yield "is not quite revoked"
     elif record.device not in world.devices:
-        if record.condition.reason is not Reason.DEVICE_NOT_REGISTERED:
+        if record.status.condition.reason is not Reason.DEVICE_NOT_REGISTERED:
             yield "has gone from its hub and was not revoked"
-    elif record.condition.state is State.READY:
+    elif record.status.condition.state is State.READY:
         if not _can_log_in(world, record):
             yield "is ready and cannot log in"
     elif not _has_reason(world, record):
@@ -104,69 +104,70 @@ def _problems(world: World, record: DeviceRecord, fate: Fate) -> Iterator[str]:
 
 
 def _can_log_in(world: World, record: DeviceRecord) -> bool:
-    """Whether its site lets it in, to what was asked for and no more."""
-    if record.place is None or record.names is None:
+    """Whether its site lets it in, to the wanted repositories and no more."""
+    grant = record.status.grant
+    if grant is None:
         return False
-    site, login = world.azure.sites[record.place], world.devices[record.device].logins
-    if record.adopted:
-        known = world.watch.passwords_of(record.place.registry, record.names.token)
-        passwords = list(known)
+    ref, token = grant.ref, grant.names.token
+    if record.status.adopted:
+        passwords = list(world.watch.passwords_of(ref.registry, token))
     else:
-        used = login.get(record.place)
-        passwords = [used.password] if used and used.token == record.names.token else []
-    grants = [site.authenticate(record.names.token, password) for password in passwords]
-    return any(grant and grant.actions == record.intent.scope_actions for grant in grants)
+        used = world.devices[record.device].logins.get(ref)
+        passwords = [used.password] if used and used.token == token else []
+    logins = [world.azure.sites[ref].authenticate(token, password) for password in passwords]
+    return any(login and login.actions == record.spec.intent.scope_actions for login in logins)
 
 
 def _has_reason(world: World, record: DeviceRecord) -> bool:
-    """Whether what stands in its way is there."""
-    reason, intent = record.condition.reason, record.intent
+    """Whether the cause that its condition names is there."""
+    reason, intent = record.status.condition.reason, record.spec.intent
     if reason in _FULL:
-        wanted = (record.place,) if record.place else intent.candidates
-        return all(len(world.azure.clients(place)) >= CAPACITY[place] for place in wanted)
+        grant = record.status.grant
+        wanted = (grant.ref,) if grant else intent.candidates
+        return all(len(world.azure.clients(ref)) >= CAPACITY[ref] for ref in wanted)
     if intent.adopt is None:
         return False
-    place = intent.candidates[0]
-    token = world.azure.token(place.registry, intent.adopt)
+    ref = intent.candidates[0]
+    token = world.azure.token(ref.registry, intent.adopt)
     if reason is Reason.TOKEN_NOT_FOUND:
         return token is None
     taken = any(
-        holding.names.token == intent.adopt and holding.place.registry == place.registry
+        grant.names.token == intent.adopt and grant.ref.registry == ref.registry
         for other in world.records()
         if other.device != record.device
-        for holding in other.holdings
+        for grant in other.grants
     )
     return reason is Reason.TOKEN_NOT_OURS and taken
 
 
 def _room_for_nobody(world: World) -> Iterator[str]:
-    """Room that is held by what is in no list, and that no record has there."""
-    for place in PLACES:
-        explained = set(world.azure.clients(place)) | {
-            holding.names.token
+    """Ledger entries of tokens that are in no list and that no record has there."""
+    for ref in REFS:
+        explained = set(world.azure.clients(ref)) | {
+            grant.names.token
             for record in world.records()
             if not record.is_tombstone
-            for holding in record.holdings
-            if holding.place == place
+            for grant in record.grants
+            if grant.ref == ref
         }
-        held = {name_of(e.token_id) for e in world.cloud.ledger(place).entries.values()}
+        held = {e.token_id.name for e in world.cloud.ledger(ref).entries.values()}
         if held - explained:
-            yield f"{place} holds room for {', '.join(sorted(held - explained))}"
+            yield f"{ref} holds room for {', '.join(sorted(held - explained))}"
 
 
-def _asking(request: OnboardingRequest, app: Application) -> Awaitable[DeviceRecord]:
+def _ask(request: OnboardingRequest, app: Application) -> Awaitable[DeviceRecord]:
     return app.onboarding.ask(request, requested_by="again")
 
 
 def _check_quiet(world: World, requests: Mapping[DeviceKey, OnboardingRequest]) -> None:
-    """P3 and P8: another pass over everybody, and everybody asking again, write nothing."""
+    """P3 and P8: another pass over all devices, and all requests again, write nothing."""
     before, calls = world.azure.state(), len(world.cloud.calls)
     for record in world.records():
         request = requests.get(record.device)
-        if request is not None and record.revocation is None and asks_for(request, record):
-            world.run(world.insist(partial(_asking, request)))
+        if request is not None and record.spec.revocation is None and asks_for(request, record):
+            world.run(world.retry(partial(_ask, request)))
     for record in world.records():
-        world.run(world.look(record.device))
+        world.run(world.reconcile(record.device))
     world.run(world.sweep(approve=False))
     writes = Counter(
         call for call in world.cloud.calls[calls:] if call.startswith(_OURS) and call not in READS

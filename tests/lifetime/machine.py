@@ -1,4 +1,4 @@
-"""Everything that can happen to devices, in any order: a state machine for hypothesis."""
+"""Everything that can happen to devices, in any order: a state machine for Hypothesis."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from firstpull.bootstrap import Application
-from firstpull.devices import DeviceKey
-from firstpull.errors import Invalid
-from firstpull.notices import DeviceNotice, SecretNotice
-from firstpull.records import DeviceRecord
-from firstpull.requests import OnboardingRequest
+from firstpull.intake.event_grid import DeviceEvent, SecretEvent
+from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Invalid
 from local_azure.iot_hub.identities import DeviceStatus
 from tests.firstpull.fakes import READS
+from tests.firstpull.records import changed
 from tests.lifetime import reached
-from tests.lifetime.asking import asks_for, request_of
-from tests.lifetime.azure import HUB, PLACES, SITES, VAULT, place_of
+from tests.lifetime.azure import HUB, REFS, SITES, VAULT, ref_of
 from tests.lifetime.ending import check_the_end
-from tests.lifetime.fate import Fate
-from tests.lifetime.foreign_hand import ForeignHand, ToDevice, ToList
-from tests.lifetime.line import WRITES, Mishap, When
+from tests.lifetime.expected_state import ExpectedState
+from tests.lifetime.external_actor import DeviceChange, ExternalActor, ListChange
+from tests.lifetime.faults import WRITES, Fault, When
+from tests.lifetime.requests import asks_for, request_of
 from tests.lifetime.world import World
 
 DEVICES = ("press-1", "press-2", "press-3")
-TARGETS = (*(place.connected_registry for place in PLACES), *SITES)
+TARGETS = (*(ref.name for ref in REFS), *SITES)
 REPOSITORIES = (["plant/app"], ["plant/app", "plant/model"], ["plant/model"])
 
 devices = st.sampled_from(DEVICES)
-places = st.sampled_from([place.connected_registry for place in PLACES])
+refs = st.sampled_from([ref.name for ref in REFS])
 targets = st.sampled_from(TARGETS)
 repositories = st.sampled_from(REPOSITORIES)
 minutes = st.sampled_from((1, 7, 30, 130))
@@ -48,8 +49,8 @@ class Lifetime(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.foreign_hand = ForeignHand(self.world.azure, self.world.watch, self.world.clock)
-        self.fates: dict[DeviceKey, Fate] = {}
+        self.external_actor = ExternalActor(self.world.azure, self.world.watch, self.world.clock)
+        self.expected: dict[DeviceKey, ExpectedState] = {}
         self.requests: dict[DeviceKey, OnboardingRequest] = {}
         self.is_broken = False
 
@@ -58,9 +59,9 @@ class Lifetime(RuleBasedStateMachine):
         for device in ready:
             self.world.register(device_key(device))
             self._ask(device, where, ["plant/app"])
-        self.world.run(self.world.play(timedelta(minutes=15)))
+        self.world.run(self.world.run_for(timedelta(minutes=15)))
 
-    # What is asked for
+    # Requests
 
     @rule(device=devices, where=targets, what=repositories, meanwhile=st.booleans())
     def ask(self, device: str, where: str, what: list[str], meanwhile: bool) -> None:  # noqa: FBT001 - drawn
@@ -70,27 +71,29 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices)
     def ask_again(self, device: str) -> None:
         key, before = device_key(device), self.world.record(device_key(device))
-        if before is None or before.revocation is not None or key not in self.requests:
+        if before is None or before.spec.revocation is not None or key not in self.requests:
             return
         request = self.requests[key]
         if not asks_for(request, before):
             return
-        after = self._insist(lambda app: app.onboarding.ask(request, requested_by="again"))
+        after = self._retry(lambda app: app.onboarding.ask(request, requested_by="again"))
         if not isinstance(after, DeviceRecord):
-            self._broken(f"P8: asking again was refused: {after}")
-        same = replace(
-            after, intent=replace(after.intent, at=before.intent.at), due_at=before.due_at
+            self._fail(f"P8: asking again was refused: {after}")
+        same = changed(
+            after,
+            intent=replace(after.spec.intent, at=before.spec.intent.at),
+            due_at=before.schedule.due_at,
         )
         if same != before:
-            changed = [
+            parts = [
                 f.name for f in fields(same) if getattr(same, f.name) != getattr(before, f.name)
             ]
-            self._broken(f"P8: asking again changed {', '.join(changed)}")
+            self._fail(f"P8: asking again changed {', '.join(parts)}")
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, where=targets, age=st.sampled_from((1, 20, 3 * 60)))
     def ask_late(self, device: str, where: str, age: int) -> None:
-        """A message that was written a while ago and comes now."""
+        """A message that was written a while ago is delivered now."""
         asked_at = self.world.clock.now() - timedelta(minutes=age)
         self._ask(device, where, ["plant/app"], asked_at=asked_at)
 
@@ -98,49 +101,51 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, meanwhile=st.booleans())
     def revoke(self, device: str, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
         key = device_key(device)
-        answer = self._insist(
+        answer = self._retry(
             lambda app: app.revoking.revoke(key, requested_by="a person"), meanwhile=meanwhile
         )
         if isinstance(answer, DeviceRecord):
-            self._fate(key).was_revoked(self.world.clock.now())
+            self._expected(key).was_revoked(self.world.clock.now())
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, immediately=st.booleans(), meanwhile=st.booleans())
     def rotate(self, device: str, immediately: bool, meanwhile: bool) -> None:  # noqa: FBT001 - drawn
-        self._insist(
+        self._retry(
             lambda app: app.rotating.rotate(
                 device_key(device), immediately=immediately, requested_by="a person"
             ),
             meanwhile=meanwhile,
         )
 
-    @rule(device=devices, place=places, registers=st.booleans())
-    def adopt(self, device: str, place: str, registers: bool) -> None:  # noqa: FBT001 - drawn
-        """A token that was made by hand for the device is to be taken over."""
+    @rule(device=devices, ref=refs, registers=st.booleans())
+    def adopt(self, device: str, ref: str, registers: bool) -> None:  # noqa: FBT001 - drawn
+        """Ask to take over a token that a person made for the device."""
         key = device_key(device)
         if registers and key not in self.world.devices:
             self.register(device, tagged=False)
         if key not in self.world.devices:
             return
-        token = self.foreign_hand.makes_by_hand(self.world.devices[key], place_of(place))
-        self._ask(device, place, ["plant/app"], adopt=token)
+        token = self.external_actor.make_by_hand(self.world.devices[key], ref_of(ref))
+        self._ask(device, ref, ["plant/app"], adopt=token)
 
     @rule(device=devices, where=targets, what=repositories)
-    def preview(self, device: str, where: str, what: list[str]) -> None:
+    def dry_run(self, device: str, where: str, what: list[str]) -> None:
         key, request = device_key(device), request_of(device, where, what)
 
-        async def preview(app: Application) -> None:
-            plans = app.preview.plan_for
-            await plans(await app.onboarding.propose(request, requested_by="a person"))
-            await plans(await app.revoking.propose(key, requested_by="a person"))
-            await plans(await app.rotating.propose(key, immediately=True, requested_by="a person"))
+        async def dry_run(app: Application) -> None:
+            plan_for = app.dry_run.plan_for
+            await plan_for(await app.onboarding.propose(request, requested_by="a person"))
+            await plan_for(await app.revoking.propose(key, requested_by="a person"))
+            await plan_for(
+                await app.rotating.propose(key, immediately=True, requested_by="a person")
+            )
 
         before = len(self.world.cloud.calls)
-        self.world.run(self.world.attempt(preview))
+        self.world.run(self.world.attempt(dry_run))
         if writes := set(self.world.cloud.calls[before:]) - READS:
-            self._broken(f"P9: a dry run called {', '.join(sorted(writes))}")
+            self._fail(f"P9: a dry run called {', '.join(sorted(writes))}")
 
-    # What happens in the hub
+    # The hub
 
     @rule(device=devices, tagged=st.booleans())
     def register(self, device: str, tagged: bool) -> None:  # noqa: FBT001 - drawn
@@ -149,7 +154,7 @@ class Lifetime(RuleBasedStateMachine):
             return
         tag = {"connectedRegistry": "planttwo", "repositories": ["plant/app"]}
         self.world.register(key, tag=tag if tagged else None)
-        self._fate(key).was_registered(tagged=tagged)
+        self._expected(key).was_registered(tagged=tagged)
 
     @precondition(lambda self: self.world.devices)
     @rule(device=devices, announced=st.booleans(), comes_back=st.booleans())
@@ -158,9 +163,9 @@ class Lifetime(RuleBasedStateMachine):
         if key not in self.world.devices:
             return
         self.world.delete(key)
-        self._fate(key).was_deleted()
+        self._expected(key).was_deleted()
         if announced:
-            self._hear(device, created=False)
+            self._handle(device, created=False)
         if comes_back:
             self.register(device, tagged=False)
 
@@ -171,63 +176,66 @@ class Lifetime(RuleBasedStateMachine):
             self._set_status(device, enabled=enabled)
 
     @rule(device=devices, created=st.booleans(), age=st.sampled_from((0, 20, 24 * 60)))
-    def hear_of_device(self, device: str, created: bool, age: int) -> None:  # noqa: FBT001 - drawn
-        """A notice, which may be an old one."""
-        self._hear(device, created=created, age=age)
+    def device_event(self, device: str, created: bool, age: int) -> None:  # noqa: FBT001 - drawn
+        """An event of the hub, which may be an old one."""
+        self._handle(device, created=created, age=age)
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, created=st.booleans())
-    def hear_of_secret(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
+    def secret_event(self, device: str, created: bool) -> None:  # noqa: FBT001 - drawn
         record = self.world.record(device_key(device))
-        if record is None or record.names is None:
+        if record is None or record.status.grant is None:
             return
-        notice = SecretNotice(
-            vault_host=VAULT, secret=record.names.secret, version="another", created=created
+        event = SecretEvent(
+            vault_host=VAULT,
+            secret=record.status.grant.names.secret,
+            version="another",
+            created=created,
         )
-        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+        self.world.run(self.world.attempt(lambda app: app.event_handler.handle(event)))
 
-    # What others do
+    # External actors
 
-    @rule(place=places, what=st.sampled_from(ToList), at=now_or_at_a_call)
-    def change_list(self, place: str, what: ToList, at: When) -> None:
-        self.world.trouble.meddle(
-            lambda: self.foreign_hand.changes_list(place_of(place), what), at=at
-        )
+    @rule(ref=refs, change=st.sampled_from(ListChange), at=now_or_at_a_call)
+    def change_list(self, ref: str, change: ListChange, at: When) -> None:
+        actor = self.external_actor
+        self.world.injector.act(lambda: actor.change_list(ref_of(ref), change), at=at)
 
     @precondition(lambda self: self.requests)
-    @rule(device=devices, what=st.sampled_from(ToDevice), at=now_or_at_a_call)
-    def meddle(self, device: str, what: ToDevice, at: When) -> None:
+    @rule(device=devices, change=st.sampled_from(DeviceChange), at=now_or_at_a_call)
+    def change_device(self, device: str, change: DeviceChange, at: When) -> None:
         def act() -> None:
             if (record := self.world.record(device_key(device))) is not None:
-                self.foreign_hand.meddles(record, what)
+                self.external_actor.change_device(record, change)
 
-        self.world.trouble.meddle(act, at=at)
+        self.world.injector.act(act, at=at)
 
-    # What goes wrong
+    # Faults
 
-    @rule(mishap=st.sampled_from(Mishap), at=calls)
-    def have(self, mishap: Mishap, at: When) -> None:
-        self.world.trouble.have(mishap, at=at)
+    @rule(fault=st.sampled_from(Fault), at=calls)
+    def inject(self, fault: Fault, at: When) -> None:
+        self.world.injector.inject(fault, at=at)
 
     @precondition(lambda self: self.world.cloud.queue)
     @rule()
-    def lose_hints(self) -> None:
+    def lose_reconcile_requests(self) -> None:
         self.world.cloud.queue.clear()
 
     @precondition(lambda self: self.world.cloud.queue)
     @rule()
-    def repeat_hints(self) -> None:
+    def repeat_reconcile_requests(self) -> None:
         self.world.cloud.queue *= 2
 
     @precondition(lambda self: self.world.cloud.queue)
     @rule(by=st.integers(1, 30))
-    def delay_hints(self, by: int) -> None:
+    def delay_reconcile_requests(self, by: int) -> None:
         delay = timedelta(minutes=by)
         self.world.cloud.queue[:] = [
-            replace(hint, visible_at=hint.visible_at + delay) for hint in self.world.cloud.queue
+            replace(request, visible_at=request.visible_at + delay)
+            for request in self.world.cloud.queue
         ]
 
-    # What goes on
+    # Time
 
     @precondition(lambda self: self.world.cloud.queue)
     @rule()
@@ -235,16 +243,16 @@ class Lifetime(RuleBasedStateMachine):
         self.world.run(self.world.deliver())
 
     @rule(duration=minutes)
-    def play(self, duration: int) -> None:
-        self.world.run(self.world.play(timedelta(minutes=duration)))
+    def run_for(self, duration: int) -> None:
+        self.world.run(self.world.run_for(timedelta(minutes=duration)))
 
     @rule(by=leaps)
-    def leap(self, by: float) -> None:
+    def pass_time(self, by: float) -> None:
         self.world.pass_time(timedelta(minutes=by))
 
-    @rule(place=places, goes_offline=st.booleans())
-    def sync(self, place: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
-        site = self.world.azure.sites[place_of(place)]
+    @rule(ref=refs, goes_offline=st.booleans())
+    def sync(self, ref: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
+        site = self.world.azure.sites[ref_of(ref)]
         site.go_online()
         site.sync()
         if goes_offline:
@@ -252,11 +260,11 @@ class Lifetime(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.devices)
     @rule(device=devices, away=st.booleans())
-    def device_acts(self, device: str, away: bool) -> None:  # noqa: FBT001 - drawn
+    def act(self, device: str, away: bool) -> None:  # noqa: FBT001 - drawn
         acting = self.world.devices.get(device_key(device))
         if acting is not None:
             acting.is_away = False
-            acting.acts(self.world.azure)
+            acting.act(self.world.azure)
             acting.is_away = away
 
     @rule()
@@ -267,7 +275,7 @@ class Lifetime(RuleBasedStateMachine):
     def sweep(self, approve: bool) -> None:  # noqa: FBT001 - drawn
         self.world.run(self.world.sweep(approve=approve))
 
-    # What holds
+    # Promises
 
     @invariant()
     def promises_hold(self) -> None:
@@ -280,7 +288,7 @@ class Lifetime(RuleBasedStateMachine):
         try:
             if not self.is_broken:
                 self.is_broken = True
-                check_the_end(self.world, self.fates, self.requests)
+                check_the_end(self.world, self.expected, self.requests)
         finally:
             self.world.close()
 
@@ -295,48 +303,48 @@ class Lifetime(RuleBasedStateMachine):
         meanwhile: bool = False,
     ) -> None:
         key, request = device_key(device), request_of(device, where, what, adopt=adopt)
-        answer = self._insist(
+        answer = self._retry(
             lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
             meanwhile=meanwhile,
         )
-        fate = self._fate(key)
+        expected = self._expected(key)
         if not isinstance(answer, DeviceRecord):
             return
-        if fate.forbids(asked_at):
-            self._broken(f"P7: a request of {asked_at} was taken after a later revoke")
+        if expected.forbids(asked_at):
+            self._fail(f"P7: a request of {asked_at} was accepted after a later revoke")
         self.requests[key] = request
-        fate.was_asked_for(is_there=key in self.world.devices)
+        expected.was_asked_for(is_there=key in self.world.devices)
 
-    def _insist(
+    def _retry(
         self, call: Callable[[Application], Awaitable[DeviceRecord]], *, meanwhile: bool = False
     ) -> DeviceRecord | Invalid:
         async def both() -> DeviceRecord | Invalid:
             waiting = self.world.deliver() if meanwhile else asyncio.sleep(0)
-            answer, _ = await asyncio.gather(self.world.insist(call), waiting)
+            answer, _ = await asyncio.gather(self.world.retry(call), waiting)
             return answer
 
         return self.world.run(both())
 
-    def _hear(self, device: str, *, created: bool, age: int = 0) -> None:
-        notice = DeviceNotice(
+    def _handle(self, device: str, *, created: bool, age: int = 0) -> None:
+        event = DeviceEvent(
             hub_name=HUB.split(".", maxsplit=1)[0],
             device_id=device,
             created=created,
             at=self.world.clock.now() - timedelta(minutes=age),
         )
-        self.world.run(self.world.attempt(lambda app: app.announcements.hear(notice)))
+        self.world.run(self.world.attempt(lambda app: app.event_handler.handle(event)))
 
     def _set_status(self, device: str, *, enabled: bool) -> None:
         hub = self.world.azure.hub
         status = DeviceStatus.ENABLED if enabled else DeviceStatus.DISABLED
         hub.update_device(replace(hub.device(device).settings, status=status), etag=None)
 
-    def _broken(self, promise: str) -> NoReturn:
+    def _fail(self, promise: str) -> NoReturn:
         self.is_broken = True
         raise AssertionError(promise)
 
-    def _fate(self, key: DeviceKey) -> Fate:
-        return self.fates.setdefault(key, Fate())
+    def _expected(self, key: DeviceKey) -> ExpectedState:
+        return self.expected.setdefault(key, ExpectedState())
 
 
 def device_key(device: str) -> DeviceKey:

@@ -1,103 +1,103 @@
-"""`python -m tests.lifetime.plant_bugs`: is every planted bug caught?
+"""`python -m tests.lifetime.plant_bugs`: does the state machine find every planted bug?
 
-Each is planted in a copy of firstpull, and the machine is run against the copy. Exits with 1 where
-one survives, or where the copy without a bug fails.
+Exits with 1 where one survives, or where something is found without a bug.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
+import pytest
+from hypothesis import seed
+from hypothesis.stateful import run_state_machine_as_test
 from rich.console import Console
 from rich.table import Table
 
-from tests.lifetime.planted_bugs import PLANTED_BUGS, PlantedBug, copy_firstpull
+from tests.lifetime.machine import Lifetime
+from tests.lifetime.planted_bugs import PLANTED_BUGS
+from tests.lifetime.profiles import until_red
 
-_ROOT = Path(__file__).parents[2]
-_GREEN, _RED = 0, 1
+_NO_BUG = -1
 _SEEDS = (1, 2, 3)
-"""The second and third are for what the first lets pass: each draws other courses."""
+"""A bug that survives the scenarios of one seed meets those of the next."""
 _LONGEST = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How a run against a copy ended. `said` is its first line."""
+    """The first line of what was found with a bug, by its number; None for nothing."""
 
-    bug: PlantedBug | None
-    exit_code: int
-    said: str
+    number: int
+    found: str | None
     seconds: float
 
     @property
     def is_good(self) -> bool:
-        """Whether a bug was caught by its own promise; or none was found where there is none."""
-        if self.bug is None:
-            return self.exit_code == _GREEN
-        return self.exit_code == _RED and self.said.startswith(f"{self.bug.promise}: ")
+        """Whether a bug was found by the promise it breaks; or nothing without a bug."""
+        if self.number == _NO_BUG or self.found is None:
+            return self.number == _NO_BUG and self.found is None
+        return self.found.startswith(f"{PLANTED_BUGS[self.number].promise}: ")
 
 
 def main() -> int:
     """Try all, and show a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--examples", type=int, default=400, help="courses of events for each")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--examples", type=int, default=400, help="scenarios for each seed")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     arguments = parser.parse_args()
-    console, table = Console(highlight=False), Table("", "bug", "in", "s", "found")
-    verdicts = []
+    console, table = Console(highlight=False), Table("", "bug", "s", "found")
+    are_good = []
     with console.status("running ..."):
         for verdict in _verdicts(examples=arguments.examples, jobs=arguments.jobs):
-            verdicts.append(verdict)
+            are_good.append(verdict.is_good)
             table.add_row(*_row(verdict))
     console.print(table)
-    return 0 if all(verdict.is_good for verdict in verdicts) else 1
+    return 0 if all(are_good) else 1
 
 
 def _verdicts(*, examples: int, jobs: int) -> Iterator[Verdict]:
-    with ThreadPoolExecutor(jobs) as threads:
-        yield from threads.map(lambda bug: _try(bug, examples=examples), (None, *PLANTED_BUGS))
+    with ProcessPoolExecutor(jobs, max_tasks_per_child=1) as processes:
+        numbers = (_NO_BUG, *range(len(PLANTED_BUGS)))
+        yield from processes.map(partial(_try, examples=examples), numbers)
 
 
-def _try(bug: PlantedBug | None, *, examples: int) -> Verdict:
-    with tempfile.TemporaryDirectory(prefix="firstpull-bug-") as folder:
-        copy_firstpull(Path(folder), bug)
-        begun = time.monotonic()
-        for seed in _SEEDS if bug is not None else _SEEDS[:1]:
-            run = _run(folder, seed=seed, examples=examples)
-            if run.returncode != _GREEN:
+def _try(number: int, *, examples: int) -> Verdict:
+    begun, found = time.monotonic(), None
+    with pytest.MonkeyPatch.context() as patch:
+        if number != _NO_BUG:
+            PLANTED_BUGS[number].plant(patch)
+        for each in _SEEDS if number != _NO_BUG else _SEEDS[:1]:
+            found = _found(each, examples=examples)
+            if found is not None:
                 break
-        said = (run.stdout or run.stderr).strip().splitlines()
-        return Verdict(
-            bug=bug,
-            exit_code=run.returncode,
-            said=said[0][:_LONGEST] if said else "",
-            seconds=time.monotonic() - begun,
-        )
+    return Verdict(number=number, found=found, seconds=time.monotonic() - begun)
 
 
-def _run(folder: str, *, seed: int, examples: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.lifetime", "--until-red", "--seed", str(seed)]
-    command += ["--examples", str(examples), "--firstpull", folder]
-    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+def _found(number: int, *, examples: int) -> str | None:
+    """The first line of the error that the scenarios of a seed end with."""
+    try:
+        run_state_machine_as_test(seed(number)(Lifetime), settings=until_red(examples=examples))
+    except AssertionError as error:
+        return str(error).partition("\n")[0][:_LONGEST]
+    except Exception as error:
+        return f"?? {type(error).__name__}: {error}"[:_LONGEST]
+    return None
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
-    promise, what, file = (
-        (verdict.bug.promise, verdict.bug.what, verdict.bug.file)
-        if verdict.bug is not None
-        else ("-", "none", "-")
-    )
-    how = {_GREEN: "nothing", _RED: verdict.said}.get(verdict.exit_code, f"?? {verdict.said}")
+    promise, what = "-", "none"
+    if verdict.number != _NO_BUG:
+        bug = PLANTED_BUGS[verdict.number]
+        promise, what = bug.promise, bug.what
     colour = "green" if verdict.is_good else "red"
-    return promise, what, file, f"{verdict.seconds:.0f}", f"[{colour}]{how}[/{colour}]"
+    found = f"[{colour}]{verdict.found or 'nothing'}[/{colour}]"
+    return promise, what, f"{verdict.seconds:.0f}", found
 
 
 if __name__ == "__main__":

@@ -1,141 +1,192 @@
-"""Ten bugs, at least one for each of P1 to P9: what the machine has to catch.
+"""Ten bugs, at least one for each of P1 to P9, that the state machine has to find.
 
-Each is caught by a course of events, too, which `short_courses` holds.
+Each is planted by replacing a function or a method of the core.
 """
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
 
-_PACKAGE = Path(__file__).parents[2] / "firstpull"
+import pytest
+
+from firstpull.config.policy import DEFAULT_CAPACITY, ConnectedRegistryPolicy, Policy
+from firstpull.intake import onboard
+from firstpull.model import transitions
+from firstpull.model.azure_resources import ConnectedRegistryRef, NewPassword, TokenId
+from firstpull.model.device_record import Claim, Condition, DeviceRecord, Grant, Intent
+from firstpull.model.ledger import Ledger
+from firstpull.model.password_slots import Credential
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile import apply, plan
+from firstpull.reconcile.observe import Observed
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def _forget_grant(patch: pytest.MonkeyPatch) -> None:
+    granted = transitions.granted
+
+    def without_grant(record: DeviceRecord, grant: Grant, **more: Any) -> DeviceRecord:  # noqa: ANN401 - passed on
+        after = granted(record, grant, **more)
+        return replace(after, status=replace(after.status, grant=record.status.grant))
+
+    patch.setattr(transitions, "granted", without_grant)
+
+
+def _end_every_rotated_password(patch: pytest.MonkeyPatch) -> None:
+    ends_at_once = plan._ends_at_once
+
+    def ends(record: DeviceRecord) -> bool:
+        rotation = record.spec.rotation
+        if rotation is None:
+            return False
+        spec = replace(record.spec, rotation=replace(rotation, immediately=True))
+        return ends_at_once(replace(record, spec=spec))
+
+    patch.setattr(plan, "_ends_at_once", ends)
+
+
+def _claim_for_good(patch: pytest.MonkeyPatch) -> None:
+    claimed = transitions.claimed
+
+    def never_due(
+        record: DeviceRecord, claim: Claim, *, condition: Condition, due_at: datetime
+    ) -> DeviceRecord:
+        late = due_at + timedelta(days=10_000)
+        return claimed(record, claim, condition=condition, due_at=late)
+
+    patch.setattr(transitions, "claimed", never_due)
+
+
+def _drop_foreign_clients(patch: pytest.MonkeyPatch) -> None:
+    wanted_list = Ledger.wanted_list
+
+    def ours(ledger: Ledger, listed: tuple[TokenId, ...]) -> tuple[TokenId, ...]:
+        return wanted_list(ledger, tuple(token for token in listed if ledger.get(token)))
+
+    patch.setattr(Ledger, "wanted_list", ours)
+
+
+def _ignore_capacity(patch: pytest.MonkeyPatch) -> None:
+    entry_for = Policy.entry_for
+
+    def with_default(policy: Policy, ref: ConnectedRegistryRef) -> ConnectedRegistryPolicy | None:
+        entry = entry_for(policy, ref)
+        return entry and entry.model_copy(update={"capacity": DEFAULT_CAPACITY})
+
+    patch.setattr(Policy, "entry_for", with_default)
+
+
+def _note_password(patch: pytest.MonkeyPatch) -> None:
+    store = apply._Run._store
+
+    async def note_and_store(run: apply._Run, password: NewPassword, **more: Any) -> Credential:  # noqa: ANN401 - passed on
+        run._note(LogEvent.DEVICE_PASSWORD_GENERATED, slot=password.value.reveal())
+        return await store(run, password, **more)
+
+    patch.setattr(apply._Run, "_store", note_and_store)
+
+
+def _accept_late_messages(patch: pytest.MonkeyPatch) -> None:
+    wanted_record = onboard._wanted_record
+
+    def wanted(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
+        revocation = record.spec.revocation
+        if revocation is not None:
+            earlier = replace(revocation, at=record.spec.intent.at)
+            record = replace(record, spec=replace(record.spec, revocation=earlier))
+        return wanted_record(record, intent, now=now)
+
+    patch.setattr(onboard, "_wanted_record", wanted)
+
+
+def _take_every_device_for_the_same(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Observed, "is_another_device", False)
+
+
+def _compare_requesters(patch: pytest.MonkeyPatch) -> None:
+    def asks_the_same(intent: Intent, other: Intent) -> bool:
+        return intent == replace(other, at=intent.at)
+
+    patch.setattr(Intent, "asks_the_same", asks_the_same)
+
+
+def _record_proposals(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(onboard.Onboarding, "propose", onboard.Onboarding.ask)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlantedBug:
-    """`before` stands once in a file of the package firstpull; `after` is the bug.
-
-    `course` is the name of a short course of events that sets it off.
-    """
+    """A bug, the promise it breaks, and the name of a short scenario that shows it."""
 
     promise: str
     what: str
-    file: str
-    course: str
-    before: str
-    after: str
-
-    def planted(self, text: str) -> str:
-        """The text of the file with the bug. Raises ValueError where it has no place for it."""
-        if text.count(self.before) != 1:
-            raise ValueError(f"{self.file} does not hold once: {self.before}")
-        return text.replace(self.before, self.after)
-
-
-def copy_firstpull(folder: Path, bug: PlantedBug | None) -> None:
-    """Make a copy of the package firstpull in a folder, with a bug in it or none."""
-    copy = folder / "firstpull"
-    shutil.copytree(_PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    if bug is not None:
-        file = copy / bug.file
-        file.write_text(bug.planted(file.read_text()))
+    scenario: str
+    plant: Plant
 
 
 PLANTED_BUGS = (
     PlantedBug(
         promise="P1",
         what="the claim does not name what will be made",
-        file="converge.py",
-        course="onboarded",
-        before="names=credential.names,",
-        after="names=record.names,",
+        scenario="onboarded",
+        plant=_forget_grant,
     ),
     PlantedBug(
         promise="P2",
         what="every rotation ends the old password at once",
-        file="plan.py",
-        course="rotated",
-        before="if rotation is None or not rotation.immediately:",
-        after="if rotation is None:",
+        scenario="rotated",
+        plant=_end_every_rotated_password,
     ),
     PlantedBug(
         promise="P3",
         what="the claim does not make the device due again",
-        file="converge.py",
-        course="a_crash_under_a_claim",
-        before="due_at=until + timedelta(seconds=REQUEST_DEADLINE),",
-        after="due_at=until + timedelta(days=10_000),",
+        scenario="a_crash_under_a_claim",
+        plant=_claim_for_good,
     ),
     PlantedBug(
         promise="P4",
         what="the list is written from our own entries alone",
-        file="ledger.py",
-        course="beside_a_foreign_client",
-        before="kept = [t for t in listed if not any(",
-        after="kept = [t for t in listed if self.get(t) and not any(",
+        scenario="beside_a_foreign_client",
+        plant=_drop_foreign_clients,
     ),
     PlantedBug(
         promise="P5",
-        what="the capacity in the settings is not heeded",
-        file="policy.py",
-        course="one_too_many",
-        before="""\
-        return next((e for e in self.connected_registries if self.place_of(e) == place), None)
-""",
-        after="""\
-        found = (e for e in self.connected_registries if self.place_of(e) == place)
-        return next((e.model_copy(update={"capacity": DEFAULT_CAPACITY}) for e in found), None)
-""",
+        what="the capacity in the policy is ignored",
+        scenario="one_too_many",
+        plant=_ignore_capacity,
     ),
     PlantedBug(
         promise="P6",
-        what="the journal tells the password instead of its slot",
-        file="apply.py",
-        course="onboarded",
-        before="slot=action.slot.value)",
-        after="slot=password.value.reveal())",
+        what="the journal notes the password instead of its slot",
+        scenario="onboarded",
+        plant=_note_password,
     ),
     PlantedBug(
         promise="P7",
         what="a late message undoes a revoke",
-        file="onboarding.py",
-        course="a_late_message",
-        before="if revoked is not None and intent.at <= revoked.at:",
-        after="if revoked is not None and intent.at <= record.intent.at:",
+        scenario="a_late_message",
+        plant=_accept_late_messages,
     ),
     PlantedBug(
         promise="P7",
-        what="a device that was registered anew is taken for the one before",
-        file="observation.py",
-        course="registered_anew",
-        before="return self.twin is not None and recorded not in (None, self.hub_generation_id)",
-        after="return False",
+        what="a device that was registered again is taken for the one before",
+        scenario="registered_again",
+        plant=_take_every_device_for_the_same,
     ),
     PlantedBug(
         promise="P8",
         what="the same request by somebody else counts as another one",
-        file="records.py",
-        course="asked_again",
-        before="return self == replace(other, requested_by=self.requested_by, at=self.at)",
-        after="return self == replace(other, at=self.at)",
+        scenario="asked_again",
+        plant=_compare_requesters,
     ),
     PlantedBug(
         promise="P9",
         what="a proposal is recorded",
-        file="onboarding.py",
-        course="previewed",
-        before="""\
-        _, wanted = await self._stored_and_wanted(
-            request, requested_by=requested_by, asked_at=asked_at
-        )
-        return wanted
-""",
-        after="""\
-        stored, wanted = await self._stored_and_wanted(
-            request, requested_by=requested_by, asked_at=asked_at
-        )
-        return await self._write(stored, wanted)
-""",
+        scenario="dry_run",
+        plant=_record_proposals,
     ),
 )

@@ -1,7 +1,7 @@
 """The ports of Azure's services, straight on the local Azure's models.
 
-What a model refuses is told as the adapters tell it. Every call goes through a `Line`, and
-whoever keeps watch over the promises is asked around each write.
+A model's refusal is translated as the adapters do it. Every call goes through a `Line`, and the
+watch over the promises is called around each write.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import SecretStr
 
 from firstpull.adapters.azure_errors import translate_status
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
+    ConnectedRegistryRef,
     ListedDevice,
     NewPassword,
     Password,
-    Place,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     SecretVersion,
     Slot,
     StoredSecret,
@@ -30,10 +31,10 @@ from firstpull.cloud import (
     TokenId,
     Twin,
 )
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import Blocked, Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 from local_azure.container_registry import resources
 from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
 from local_azure.container_registry.models import Registry
@@ -46,7 +47,7 @@ from local_azure.key_vault import models as vault_models
 from local_azure.key_vault.exceptions import KeyVaultError, SecretNotFound
 from local_azure.resource_manager.exceptions import ArmError
 from tests.lifetime.azure import Azure
-from tests.lifetime.line import LifetimeLine
+from tests.lifetime.faults import LifetimeLine
 from tests.lifetime.watch import Watch
 
 _ACTIVATION_POLL = 0.5
@@ -54,18 +55,29 @@ _PASSWORD_NAMES: dict[Slot, PasswordName] = {Slot.ONE: "password1", Slot.TWO: "p
 
 
 @dataclass(frozen=True)
-class LocalContainerRegistries:
-    """The port `ContainerRegistries`."""
+class _Port:
+    """Calls of one service."""
 
     line: LifetimeLine
     azure: Azure
     watch: Watch
+    service: ClassVar[str]
+    prefix: ClassVar[str]
 
-    def token_id(self, registry: RegistryId, name: str) -> TokenId:
-        return TokenId(f"{registry}/tokens/{name}")
+    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
+        def refusable() -> T:
+            with _refusals(self.service):
+                return effect()
 
-    def scope_map_id(self, registry: RegistryId, name: str) -> str:
-        return f"{registry}/scopeMaps/{name}"
+        return await self.line.call(f"{self.prefix}.{name}", refusable)
+
+
+@dataclass(frozen=True)
+class LocalContainerRegistries(_Port):
+    """The port `ContainerRegistries`."""
+
+    service = "The container registry"
+    prefix = "registries"
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
@@ -74,12 +86,7 @@ class LocalContainerRegistries:
         )
 
     async def put_scope_map(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        actions: frozenset[str],
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, registry: RegistryId, name: str, *, actions: frozenset[str], **_: float
     ) -> None:
         await self._call(
             "put_scope_map",
@@ -93,18 +100,11 @@ class LocalContainerRegistries:
         )
 
     async def create_token(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        scope_map: str,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **_: float
     ) -> Token:
         def effect() -> None:
             with self.watch.over_token(registry, name):
-                self._registry(registry).put_token(
-                    name, scope_map_id=self.scope_map_id(registry, scope_map)
-                )
+                self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
 
         await self._call("create_token", effect)
@@ -117,35 +117,22 @@ class LocalContainerRegistries:
             await self.line.cloud.clock.sleep(_ACTIVATION_POLL)
 
     async def update_token(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        scope_map: str,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **_: float
     ) -> None:
         await self._change_token(
             "update_token",
             registry,
             name,
-            lambda found: found.update_token(
-                name, scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-            ),
+            lambda found: found.update_token(name, scope_map_id=str(scope_map), status="enabled"),
         )
 
     async def generate_password(
-        self,
-        registry: RegistryId,
-        token: str,
-        *,
-        slot: Slot,
-        expires_at: datetime,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, registry: RegistryId, token: str, *, slot: Slot, expires_at: datetime, **_: float
     ) -> NewPassword:
         def effect() -> NewPassword:
             with self.watch.over_token(registry, token):
                 made = self._registry(registry).generate_credentials(
-                    self.token_id(registry, token), name=_PASSWORD_NAMES[slot], expiry=expires_at
+                    str(registry.token(token)), name=_PASSWORD_NAMES[slot], expiry=expires_at
                 )
             value = made.value_of(_PASSWORD_NAMES[slot])
             self.watch.password_was_made(registry, token, value)
@@ -160,12 +147,7 @@ class LocalContainerRegistries:
         return await self._call("generate_password", effect)
 
     async def keep_passwords(
-        self,
-        registry: RegistryId,
-        token: str,
-        *,
-        slots: Collection[Slot],
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, registry: RegistryId, token: str, *, slots: Collection[Slot], **_: float
     ) -> None:
         kept = [_PASSWORD_NAMES[slot] for slot in Slot if slot in slots]
         await self._change_token(
@@ -175,13 +157,7 @@ class LocalContainerRegistries:
             lambda found: found.update_token(token, keep_passwords=kept),
         )
 
-    async def disable_token(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
-    ) -> None:
+    async def disable_token(self, registry: RegistryId, name: str, **_: float) -> None:
         await self._change_token(
             "disable_token",
             registry,
@@ -189,13 +165,7 @@ class LocalContainerRegistries:
             lambda found: _or_none(lambda: found.update_token(name, status="disabled")),
         )
 
-    async def delete_token(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
-    ) -> None:
+    async def delete_token(self, registry: RegistryId, name: str, **_: float) -> None:
         def delete(found: Registry) -> None:
             try:
                 if found.delete_token(name):
@@ -207,13 +177,7 @@ class LocalContainerRegistries:
 
         await self._change_token("delete_token", registry, name, delete)
 
-    async def delete_scope_map(
-        self,
-        registry: RegistryId,
-        name: str,
-        *,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
-    ) -> None:
+    async def delete_scope_map(self, registry: RegistryId, name: str, **_: float) -> None:
         await self._call(
             "delete_scope_map", lambda: self._registry(registry).delete_scope_map(name)
         )
@@ -226,8 +190,7 @@ class LocalContainerRegistries:
 
     async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
         return await self._call(
-            "list_scope_maps",
-            lambda: tuple(_scope_map(found) for found in self._registry(registry).scope_maps()),
+            "list_scope_maps", lambda: tuple(map(_scope_map, self._registry(registry).scope_maps()))
         )
 
     async def list_connected_registries(
@@ -241,44 +204,31 @@ class LocalContainerRegistries:
             ),
         )
 
-    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+    async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         return await self._call(
-            "get_connected_registry", lambda: _or_none(lambda: self._connected_at(place))
+            "get_connected_registry", lambda: _or_none(lambda: self._connected_at(ref))
         )
 
     async def replace_client_tokens(
-        self,
-        place: Place,
-        token_ids: tuple[TokenId, ...],
-        *,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], **_: float
     ) -> ConnectedRegistry:
-        seen = self.line.lists_read.get(place, ())
+        seen = self.line.lists_read.get(ref, ())
+        changes = resources.ConnectedRegistryChanges(client_token_ids=tuple(map(str, token_ids)))
 
         def effect() -> ConnectedRegistry:
-            with self.watch.over_list(place, seen=seen):
-                self._registry(place.registry).update_connected_registry(
-                    place.connected_registry,
-                    resources.ConnectedRegistryChanges(client_token_ids=token_ids),
-                )
-            return self._connected_at(place)
+            with self.watch.over_list(ref, seen=seen):
+                self._registry(ref.registry).update_connected_registry(ref.name, changes)
+            return self._connected_at(ref)
 
         return await self._call("replace_client_tokens", effect)
 
-    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         def effect() -> frozenset[str]:
             found = self._registry(registry)
-            actions = found.scope_map_of(found.token_of(sync_token_id)).actions
+            actions = found.scope_map_of(found.token_of(str(sync_token_id))).actions
             return frozenset(a for a in actions if a.startswith("repositories/"))
 
         return await self._call("synced_actions", effect)
-
-    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
-        def refusable() -> T:
-            with _refusals("The container registry"):
-                return effect()
-
-        return await self.line.call(f"registries.{name}", refusable)
 
     async def _change_token(
         self, call: str, registry: RegistryId, name: str, change: Callable[[Registry], object]
@@ -293,36 +243,31 @@ class LocalContainerRegistries:
         return self.azure.registry(registry)
 
     def _token(self, registry: RegistryId, token: resources.Token) -> Token:
-        now = self._registry(registry).now()
         return Token(
-            id=self.token_id(registry, token.name),
+            id=registry.token(token.name),
             name=token.name,
-            scope_map_id=token.scope_map_id,
+            scope_map_id=ScopeMapId(token.scope_map_id),
             enabled=token.status == "enabled",
-            active=token.provisioning.has_succeeded(now),
+            active=token.provisioning.has_succeeded(self._registry(registry).now()),
             passwords=tuple(
-                Password(
-                    slot=Slot(password.name),
-                    created_at=password.creation_time,
-                    expires_at=password.expiry,
-                )
-                for password in token.passwords
+                Password(slot=Slot(p.name), created_at=p.creation_time, expires_at=p.expiry)
+                for p in token.passwords
             ),
         )
 
-    def _connected_at(self, place: Place) -> ConnectedRegistry:
-        found = self._registry(place.registry).connected_registry(place.connected_registry)
-        return self._connected(place.registry, found)
+    def _connected_at(self, ref: ConnectedRegistryRef) -> ConnectedRegistry:
+        found = self._registry(ref.registry).connected_registry(ref.name)
+        return self._connected(ref.registry, found)
 
     def _connected(
         self, registry: RegistryId, found: resources.ConnectedRegistry
     ) -> ConnectedRegistry:
         clients = tuple(TokenId(i) for i in found.settings.client_token_ids)
-        self.line.lists_read[Place(registry=registry, connected_registry=found.name)] = clients
+        self.line.lists_read[ConnectedRegistryRef(registry=registry, name=found.name)] = clients
         return ConnectedRegistry(
             name=found.name,
             client_token_ids=clients,
-            sync_token_id=found.sync_token_id,
+            sync_token_id=TokenId(found.sync_token_id) if found.sync_token_id else None,
             login_server=found.login_server.host,
             last_sync_at=found.last_sync_time,
             connection_state=found.connection_state,
@@ -330,17 +275,15 @@ class LocalContainerRegistries:
 
 
 @dataclass(frozen=True)
-class LocalSecrets:
+class LocalSecrets(_Port):
     """The port `Secrets`."""
 
-    line: LifetimeLine
-    azure: Azure
-    watch: Watch
+    service = "Key Vault"
+    prefix = "secrets"
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
         return await self._call(
-            "versions",
-            lambda: tuple(_version(v) for v in self._vault.list_versions(name).values()),
+            "versions", lambda: tuple(map(_version, self._vault.list_versions(name).values()))
         )
 
     async def put(
@@ -390,21 +333,13 @@ class LocalSecrets:
     def _vault(self) -> vault_models.Vault:
         return self.azure.vault
 
-    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
-        def refusable() -> T:
-            with _refusals("Key Vault"):
-                return effect()
-
-        return await self.line.call(f"secrets.{name}", refusable)
-
 
 @dataclass(frozen=True)
-class LocalHubs:
+class LocalHubs(_Port):
     """The port `Hubs`, for the one hub there is."""
 
-    line: LifetimeLine
-    azure: Azure
-    watch: Watch
+    service = "IoT Hub"
+    prefix = "hubs"
 
     async def twin(self, device: DeviceKey) -> Twin | None:
         def effect() -> Twin | None:
@@ -423,12 +358,7 @@ class LocalHubs:
         return await self._call("generation_id", effect)
 
     async def patch_desired(
-        self,
-        device: DeviceKey,
-        patch: Mapping[str, Any],
-        *,
-        etag: str,
-        deadline_seconds: float,  # noqa: ARG002 - the port's
+        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, **_: float
     ) -> None:
         def effect() -> None:
             if self.azure.identity(device.device_id) is None:
@@ -441,40 +371,32 @@ class LocalHubs:
         await self._call("patch_desired", effect)
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
+        if not hub or not device_ids:
+            return ()
+        return await self._listed("find_devices", lambda found: found.device_id in device_ids)
+
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:  # noqa: ARG002 - the port's
+        return await self._listed(
+            "list_devices",
+            lambda found: "firstpull" in found.twin.tags or "firstpull" in found.twin.desired,
+        )
+
+    async def _listed(
+        self, name: str, is_listed: Callable[[ListedDevice], bool]
+    ) -> tuple[ListedDevice, ...]:
         def effect() -> tuple[ListedDevice, ...]:
-            return tuple(
-                ListedDevice(
-                    device_id=found.identity.device_id, twin=_twin(found.identity, found.twin)
-                )
-                for found in self.azure.hub.index.devices()
-                if found.identity.device_id in device_ids
+            devices = (
+                ListedDevice(device_id=d.identity.device_id, twin=_twin(d.identity, d.twin))
+                for d in self.azure.hub.index.devices()
             )
+            return tuple(filter(is_listed, devices))
 
-        return await self._call("find_devices", effect) if hub and device_ids else ()
-
-    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
-        def effect() -> tuple[ListedDevice, ...]:
-            return tuple(
-                ListedDevice(
-                    device_id=found.identity.device_id, twin=_twin(found.identity, found.twin)
-                )
-                for found in self.azure.hub.index.devices()
-                if "firstpull" in found.twin.tags or "firstpull" in found.twin.desired.values
-            )
-
-        return await self._call("list_devices", effect) if hub else ()
-
-    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
-        def refusable() -> T:
-            with _refusals("IoT Hub"):
-                return effect()
-
-        return await self.line.call(f"hubs.{name}", refusable)
+        return await self._call(name, effect)
 
 
 @contextmanager
 def _refusals(service: str) -> Iterator[None]:
-    """Tell a model's refusal as an adapter would."""
+    """Translate a model's refusal as an adapter does."""
     try:
         yield
     except ArmError as error:

@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import pytest
 
-from firstpull.reasons import Reason
-from firstpull.records import State
-from tests.firstpull.test_what_is_no_more import DENIED, refuse
-from tests.lifetime.azure import place_of
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.reasons import Reason
+from tests.firstpull.records import grant_of
+from tests.firstpull.refusals import DENIED, refuse
+from tests.lifetime.azure import ref_of
 from tests.lifetime.machine import Lifetime, device_key
 from tests.lifetime.ports import LocalContainerRegistries
-from tests.lifetime.short_courses import run
+from tests.lifetime.short_scenarios import run
 
 READS = ("get_token", "get_connected_registry", "get_scope_map")
 
 
-def test_what_cannot_be_read_holds_up_nothing_but_its_own_end(
+def test_a_grant_that_cannot_be_read_holds_up_its_own_teardown_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old, device = place_of("plantone"), device_key("press-1")
+    old = ref_of("plantone")
 
-    def course(life: Lifetime) -> None:
+    def record(life: Lifetime) -> DeviceRecord:
+        found = life.world.record(device_key("press-1"))
+        assert found is not None
+        return found
+
+    def scenario(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
         with monkeypatch.context() as patch:
-            refuse(patch, LocalContainerRegistries, READS, old.registry, DENIED)
+            refuse(patch, LocalContainerRegistries, READS, of=old.registry, error=DENIED)
             life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
-            life.play(130)
-            found = life.world.record(device)
-            assert found is not None
-            assert found.place == place_of("portone")
-            assert found.acknowledged_at is not None
-            assert [held.place for held in found.leaving] == [old]
-            assert found.condition.reason is Reason.ACCESS_DENIED
-        life.play(130)
-        found = life.world.record(device)
-        assert found is not None
-        assert (found.condition.state, found.leaving) == (State.READY, ())
+            life.run_for(130)
+            status = record(life).status
+            assert grant_of(record(life)).ref == ref_of("portone")
+            assert status.acknowledged_at is not None
+            assert [grant.ref for grant in status.retiring] == [old]
+            assert status.condition.reason is Reason.ACCESS_DENIED
+        life.run_for(130)
+        status = record(life).status
+        assert (status.condition.state, status.retiring) == (State.READY, ())
 
-    run(course)
+    run(scenario)

@@ -1,4 +1,4 @@
-"""Two processes of the app on the local Azure, and what makes them run: queue, timer, devices."""
+"""Two processes of the app on the local Azure, with their queue, timer, sites and devices."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from firstpull.bootstrap import Application, Ports, wire
-from firstpull.devices import DeviceKey
-from firstpull.errors import FirstpullError, Invalid, Transient
-from firstpull.overdue import GRACE
-from firstpull.records import DeviceRecord, to_json
-from firstpull.settings import Settings
-from firstpull.sweep_report import SweepReport
+from firstpull.config.settings import Settings
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import FirstpullError, Invalid, Transient
+from firstpull.model.record_codec import to_json
+from firstpull.model.sweep_report import SweepReport
+from firstpull.reconcile.requeue import GRACE
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.twins import TwinPatch
 from tests.firstpull.fakes import (
@@ -26,18 +27,19 @@ from tests.firstpull.fakes import (
     FakeRecords,
     FakeSweeps,
     FakeWorkQueue,
-    Hint,
     NoPoison,
+    ReconcileRequest,
 )
+from tests.firstpull.records import changed
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.lifetime.azure import DEPLOYMENT, VAULT, Azure, make_policy
 from tests.lifetime.device import Device
-from tests.lifetime.line import LifetimeLine, Trouble
+from tests.lifetime.faults import FaultInjector, LifetimeLine
 from tests.lifetime.ports import LocalContainerRegistries, LocalHubs, LocalSecrets
 from tests.lifetime.watch import Watch
 
 QUERY_LAG = timedelta(minutes=3)
-"""How late the hub's query shows what has changed."""
+"""The lag of the hub's query."""
 _SETTINGS = Settings.model_validate(
     {
         "deployment": DEPLOYMENT,
@@ -62,29 +64,29 @@ class Process:
     application: Application
 
 
-class Words(logging.Handler):
-    """Everything that was said: by the log, and by errors."""
+class Messages(logging.Handler):
+    """The texts of log records and errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self._said: list[str] = []
+        self._texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what a record says."""
-        self._said.append(self.format(record))
+        """Keep the text of a log record."""
+        self._texts.append(self.format(record))
 
-    def heard(self, text: str) -> None:
-        """Keep what somebody was told."""
-        self._said.append(text)
+    def add(self, text: str) -> None:
+        """Keep the text of an answer."""
+        self._texts.append(text)
 
-    def taken(self) -> tuple[str, str]:
-        """What was said since the last time."""
-        said, self._said = self._said, []
-        return "words", "\n".join(said)
+    def take(self) -> tuple[str, str]:
+        """The texts since the last time."""
+        texts, self._texts = self._texts, []
+        return "messages", "\n".join(texts)
 
 
 class World:
-    """The whole of it. Between two calls of its methods nothing happens by itself."""
+    """All of it. Time passes only within its methods."""
 
     def __init__(self) -> None:
         self.clock = VirtualClock()
@@ -93,10 +95,10 @@ class World:
         self.azure.hub.index.lag = QUERY_LAG
         self.devices: dict[DeviceKey, Device] = {}
         self.watch = Watch(self.azure, self.cloud, self.devices)
-        self.words = Words()
-        self.watch.texts.append(self.words.taken)
+        self.messages = Messages()
+        self.watch.texts.append(self.messages.take)
         self.cloud.after_write = self.watch.after_write
-        self.trouble = Trouble(self.cloud)
+        self.injector = FaultInjector(self.cloud)
         self.processes = [self._start(), self._start()]
         self._turn = 0
         self._loop = asyncio.new_event_loop()
@@ -106,11 +108,11 @@ class World:
         self._level, self._propagates = self._logger.level, self._logger.propagate
         self._logger.setLevel(logging.INFO)
         self._logger.propagate = False
-        self._logger.addHandler(self.words)
+        self._logger.addHandler(self.messages)
 
     def close(self) -> None:
-        """Leave nothing behind."""
-        self._logger.removeHandler(self.words)
+        """Detach from the log, and close the event loop."""
+        self._logger.removeHandler(self.messages)
         self._logger.setLevel(self._level)
         self._logger.propagate = self._propagates
         for task in asyncio.all_tasks(self._loop):
@@ -118,28 +120,28 @@ class World:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def run[T](self, doing: Coroutine[Any, Any, T]) -> T:
-        """Have something done to its end."""
-        return self._loop.run_until_complete(doing)
+    def run[T](self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return self._loop.run_until_complete(coroutine)
 
     # The hub
 
     def register(self, key: DeviceKey, *, tag: dict[str, Any] | None = None) -> None:
-        """Make an identity: a new device, whatever had its name before."""
+        """Create an identity: a new device, even if the id was in use before."""
         identity = self.azure.hub.create_device(DeviceSettings(key.device_id))
         self.devices[key] = Device(key, identity.generation_id)
         if tag is not None:
             self.azure.hub.patch_twin(key.device_id, TwinPatch(tags={"firstpull": tag}), etag=None)
 
     def delete(self, key: DeviceKey) -> None:
-        """Take an identity away."""
+        """Delete an identity."""
         self.azure.hub.delete_device(key.device_id, etag=None)
         self.devices.pop(key, None)
 
-    # The doors
+    # The endpoints
 
-    async def insist[T](self, call: Callable[[Application], Awaitable[T]]) -> T | Invalid:
-        """What a door answers, asked again while it cannot. A refusal is an answer."""
+    async def retry[T](self, call: Callable[[Application], Awaitable[T]]) -> T | Invalid:
+        """The answer of an endpoint, called again after a crash or a transient error."""
         for _ in range(_TRIES):
             number, process = self._next_process()
             try:
@@ -147,22 +149,22 @@ class World:
             except Crashed:
                 self._restart(number)
             except Invalid as refusal:
-                self.words.heard(f"{refusal} {refusal.errors}")
+                self.messages.add(f"{refusal} {refusal.errors}")
                 return refusal
             except Transient as error:
-                self.words.heard(str(error))
+                self.messages.add(str(error))
             await self.clock.sleep(1)
-        raise AssertionError("a door did not answer, however often it was asked")
+        raise AssertionError(f"no answer after {_TRIES} calls")
 
     async def attempt(self, call: Callable[[Application], Awaitable[object]]) -> object:
-        """What somebody is answered who does not ask again; None where it went wrong."""
+        """The answer of one call; None after a crash or an error."""
         number, process = self._next_process()
         try:
             return await call(process.application)
         except Crashed:
             self._restart(number)
         except FirstpullError as error:
-            self.words.heard(str(error))
+            self.messages.add(str(error))
         return None
 
     # Queue, timer and time
@@ -176,36 +178,36 @@ class World:
         return self.cloud.all_records()
 
     async def run_timer(self) -> None:
-        """Bring back the devices that are overdue."""
+        """Requeue the devices that are overdue."""
         self._timer_ran = self.clock.now()
-        await self.attempt(lambda application: application.enqueue_overdue())
+        await self.attempt(lambda application: application.requeue_overdue())
 
     async def sweep(self, *, approve: bool) -> None:
-        """Sweep once; where devices are held, let the next sweep revoke them, if so wanted."""
+        """Sweep once; with `approve`, let the next sweep revoke the devices that this one held."""
         report = await self.attempt(lambda application: application.sweeper.run())
         if approve and isinstance(report, SweepReport) and report.held:
             await self.attempt(lambda application: application.sweeper.approve(report.id))
 
     async def deliver(self) -> None:
-        """Deliver all hints that are due, at the same time and to the processes in turn."""
-        hints = [hint for hint in self.cloud.queue if hint.visible_at <= self.clock.now()]
-        for hint in hints:
-            self.cloud.queue.remove(hint)
-        await asyncio.gather(*(self._deliver(hint) for hint in hints))
+        """Deliver all reconcile requests that are due, at once and to the processes in turn."""
+        due = [request for request in self.cloud.queue if request.visible_at <= self.clock.now()]
+        for request in due:
+            self.cloud.queue.remove(request)
+        await asyncio.gather(*(self._deliver(request) for request in due))
 
-    async def play(self, duration: timedelta) -> None:
-        """Let time pass: sites sync, the timer runs, hints arrive, devices act."""
+    async def run_for(self, duration: timedelta) -> None:
+        """Let time pass: sites sync, the timer runs, the queue delivers, devices act."""
         until = self.clock.now() + duration
         for _ in range(_MOST_EVENTS):
-            await self._play_what_is_due()
+            await self._run_what_is_due()
             if self.clock.now() >= until:
                 return
             self.pass_to(min(self._next_event(), until))
-        raise AssertionError(f"too much happens within {duration}: {self._conditions()}")
+        raise AssertionError(f"too many events within {duration}: {self._conditions()}")
 
     def pass_to(self, at: datetime) -> None:
-        """Let time pass and nothing else happen but what is under way."""
-        self.trouble.let_late_writes_in(before=at)
+        """Let time pass while nothing happens but late writes."""
+        self.injector.finish_writes(before=at)
         self.clock.advance_to(at)
 
     def pass_time(self, duration: timedelta) -> None:
@@ -213,58 +215,51 @@ class World:
         self.pass_to(self.clock.now() + duration)
 
     def sync(self) -> None:
-        """Have every site sync that can."""
+        """Sync every site that is online."""
         self._synced = self.clock.now()
         for site in self.azure.sites.values():
             site.sync()
 
-    def devices_act(self) -> None:
-        """Have every device do what it does."""
-        for device in self.devices.values():
-            device.acts(self.azure)
-
-    async def look(self, key: DeviceKey) -> None:
-        """One pass over a device now, whatever its schedule says."""
+    async def reconcile(self, key: DeviceKey) -> None:
+        """Reconcile a device once, now, whatever its schedule says."""
         _, version = self.cloud.records[key]
-        record = replace(self.cloud.record(key), due_at=self.clock.now())
+        record = changed(self.cloud.record(key), due_at=self.clock.now())
         self.cloud.records[key] = to_json(record), version
-        await self.attempt(lambda application: application.worker.look_at(key))
+        await self.attempt(lambda application: application.worker.reconcile(key))
 
-    async def _play_what_is_due(self) -> None:
+    async def _run_what_is_due(self) -> None:
         now = self.clock.now()
         if now - self._synced >= _SYNC:
             self.sync()
         if now - self._timer_ran >= _TIMER:
             await self.run_timer()
-        while any(hint.visible_at <= self.clock.now() for hint in self.cloud.queue):
+        while any(request.visible_at <= self.clock.now() for request in self.cloud.queue):
             await self.deliver()
-        self.devices_act()
+        for device in self.devices.values():
+            device.act(self.azure)
 
     def _next_event(self) -> datetime:
-        """When there is something to play again."""
-        times = [self._synced + _SYNC, *(hint.visible_at for hint in self.cloud.queue)]
+        """When something is due next."""
+        times = [self._synced + _SYNC, *(request.visible_at for request in self.cloud.queue)]
         times += [
-            max(record.due_at + GRACE, self._timer_ran + _TIMER)
+            max(record.schedule.due_at + GRACE, self._timer_ran + _TIMER)
             for record in self.records()
-            if record.due_at < self.clock.now() + _SYNC
+            if record.schedule.due_at < self.clock.now() + _SYNC
         ]
         return min(times)
 
-    async def _deliver(self, hint: Hint) -> None:
+    async def _deliver(self, request: ReconcileRequest) -> None:
         number, process = self._next_process()
         try:
-            await process.application.worker.look_at(hint.device)
+            await process.application.worker.reconcile(request.device)
         except Crashed:
             self._restart(number)
         except FirstpullError as error:
-            self.words.heard(str(error))
-            if hint.dequeued + 1 < _POISON_AFTER:
-                again = replace(
-                    hint,
-                    visible_at=self.clock.now() + _REDELIVERY,
-                    dequeued=hint.dequeued + 1,
-                )
-                self.cloud.queue.append(again)
+            self.messages.add(str(error))
+            dequeued = request.dequeued + 1
+            if dequeued < _POISON_AFTER:
+                visible_at = self.clock.now() + _REDELIVERY
+                self.cloud.queue.append(replace(request, visible_at=visible_at, dequeued=dequeued))
 
     def _next_process(self) -> tuple[int, Process]:
         self._turn = (self._turn + 1) % len(self.processes)
@@ -275,7 +270,7 @@ class World:
             self.processes[number] = self._start()
 
     def _start(self) -> Process:
-        line = LifetimeLine(self.cloud, self.trouble)
+        line = LifetimeLine(self.cloud, self.injector)
         ports = Ports(
             registries=LocalContainerRegistries(line, self.azure, self.watch),
             secrets=LocalSecrets(line, self.azure, self.watch),
@@ -292,6 +287,6 @@ class World:
 
     def _conditions(self) -> str:
         return ", ".join(
-            f"{r.device.device_id} is {r.condition.state} ({r.condition.reason})"
+            f"{r.device.device_id} is {r.status.condition.state} ({r.status.condition.reason})"
             for r in self.records()
         )

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from firstpull import telemetry
+from firstpull.observability import telemetry
 from local_azure.stack import Stack
 
 from .ingestion import Ingestion, open_ingestion

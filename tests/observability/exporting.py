@@ -1,6 +1,7 @@
-"""A process of its own that exports as the app does: spans and log events, then its end.
+"""A process that exports as the app does: spans, log events and one metric, then it ends.
 
-Arguments: the connection string, and how many events. Addresses outside this machine end it.
+Arguments: the connection string, and how many events. It ends with an error if anything but
+loopback is contacted.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import time
 from azure.core.credentials import AccessToken
 from opentelemetry import metrics, trace
 
-from firstpull import events, telemetry
 from firstpull.adapters.telemetry import export_telemetry
+from firstpull.observability import log, telemetry
+from firstpull.observability.log_events import LogEvent
 
 
 class Credential:
@@ -25,27 +27,27 @@ class Credential:
         return AccessToken("token", int(time.time()) + 3600)
 
 
-def refuse_the_world(event: str, arguments: tuple[object, ...]) -> None:
-    """An audit hook: loopback or nothing, in whatever thread."""
+def refuse_other_hosts(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook that ends the process on any address but loopback, in any thread."""
     host: object = "127.0.0.1"
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event == "socket.connect" and isinstance(arguments[1], tuple):
         host = arguments[1][0]
     if not str(host).startswith("127."):
-        print(f"it wanted to reach {host}", flush=True)  # noqa: T201 - for the test to show
+        print(f"it wanted to reach {host}", flush=True)  # noqa: T201 - the test shows it
         os._exit(1)
 
 
 def main(connection_string: str, count: int) -> None:
-    """Tell of everything once, and end as the worker does."""
-    sys.addaudithook(refuse_the_world)
+    """Export one of each kind, and end as the worker does."""
+    sys.addaudithook(refuse_other_hosts)
     logging.getLogger("azure").setLevel(logging.WARNING)
     export_telemetry(connection_string, Credential())
     for number in range(count):
-        with telemetry.span("look at device"):
-            events.emit("device.credential.delivered", number=number)
-    events.emit_warning("sweep.revokes.held", devices=3)
+        with telemetry.span("reconcile device"):
+            log.emit(LogEvent.DEVICE_CREDENTIAL_DELIVERED, number=number)
+    log.emit_warning(LogEvent.SWEEP_REVOKES_HELD, devices=3)
     logging.getLogger("somebody.else").warning("not ours")
     telemetry.SWEEP_AGE.set(7)
     for provider in (trace.get_tracer_provider(), metrics.get_meter_provider()):

@@ -16,7 +16,7 @@ from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.stack.listeners import Listeners
 
 Item = dict[str, Any]
-_PATIENCE_SECONDS = 20.0
+_GIVE_UP_SECONDS = 100.0
 _QUICK = {
     # A batch is sent at once, not after seconds.
     "OTEL_BSP_SCHEDULE_DELAY": "100",
@@ -72,7 +72,7 @@ class Ingestion:
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until something that was sent is here."""
-        give_up = time.monotonic() + _PATIENCE_SECONDS
+        give_up = time.monotonic() + _GIVE_UP_SECONDS
         while not holds():
             assert time.monotonic() < give_up, "it was not sent in time"
             await asyncio.sleep(0.05)

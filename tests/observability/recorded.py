@@ -1,4 +1,4 @@
-"""What was measured in this process, in a form that tests can compare."""
+"""The metrics that this process recorded, in a form that tests can compare."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Attributes = frozenset[tuple[str, object]]
 
 
 class Measured:
-    """The metrics since the last look at them."""
+    """The metrics since they were last collected."""
 
     def __init__(self, reader: InMemoryMetricReader) -> None:
         self._reader = reader
@@ -31,7 +31,7 @@ class Measured:
         }
 
     def gauge(self, name: str, **attributes: str) -> float | None:
-        """One gauge's value, None where it was not told."""
+        """One gauge's value, None where it was not set."""
         return self.collect().get(name, {}).get(frozenset(attributes.items()))
 
     def _metrics(self) -> Iterator[Metric]:

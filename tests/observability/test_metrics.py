@@ -1,4 +1,4 @@
-"""Each metric has the value that a person would have counted."""
+"""Each metric has the value that a person would count."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull import telemetry
-from firstpull.cloud import TokenId
-from firstpull.records import State
+from firstpull.model.azure_resources import TokenId
+from firstpull.model.device_record import State
+from firstpull.observability import telemetry
+from firstpull.observability.log_events import LogEvent
 from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.scenarios import make_by_hand
@@ -24,133 +25,70 @@ TWO = {"container_registry": "acrtest", "connected_registry": "planttwo"}
 
 
 async def measure(harness: Harness) -> None:
-    await harness.processes[0].application.measuring.measure()
+    await harness.processes[0].application.gauges.measure()
 
 
-async def test_the_first_pull_is_measured_from_the_request_to_the_devices_word(
+# The first pull
+
+
+async def test_the_first_pull_takes_from_the_first_request_to_the_acknowledgement(
     measured: Measured,
 ) -> None:
     harness = Harness()
     harness.devices_answer = False
     device = harness.register()
     await harness.ask()
+    asked_at = harness.cloud.record(device).spec.intent.at
     await harness.run_for(timedelta(minutes=10))
+    await harness.ask(connectedRegistry="planttwo")
     assert FIRST_PULL not in measured.collect()
 
     harness.devices_answer = True
-    await harness.run_for(timedelta(hours=2))
-    answered = next(
-        entry.at
-        for entry in harness.cloud.record(device).history
-        if entry.event == "device.credential.acknowledged"
-    )
-    took = (answered - harness.cloud.record(device).intent.at).total_seconds()
+    await harness.run_for(timedelta(hours=1))
+    acknowledged = LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED
+    history = harness.cloud.record(device).history
+    answered_at = next(entry.at for entry in history if entry.event == acknowledged)
+    took = (answered_at - asked_at).total_seconds()
     assert took > 600
     assert measured.collect()[FIRST_PULL] == {frozenset(): pytest.approx(took, abs=1)}
 
 
-async def test_a_rotation_is_no_first_pull(measured: Measured) -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    assert FIRST_PULL in measured.collect()
-    await harness.rotate(device)
-    await harness.run_for(timedelta(hours=1))
-    assert len(harness.cloud.passwords_made) == 2
-    assert FIRST_PULL not in measured.collect()
-
-
-async def test_the_rotation_of_an_adopted_device_is_no_first_pull(measured: Measured) -> None:
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_rotation_is_not_a_first_pull(measured: Measured, *, adopted: bool) -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
     device = harness.register()
-    make_by_hand(harness, "legacy-1", "made by hand")
-    await harness.ask(adopt="legacy-1")
-    await harness.run_for(timedelta(days=20))
+    if adopted:
+        make_by_hand(harness, "legacy-1", "made by hand")
+    await harness.ask(adopt="legacy-1" if adopted else None)
+    await harness.run_for(timedelta(hours=1))
+    assert (FIRST_PULL in measured.collect()) is not adopted
+    made = len(harness.cloud.passwords_made)
     await harness.rotate(device)
-    await harness.run_for(timedelta(hours=3))
-    if harness.state(device) is not State.READY or not harness.cloud.passwords_made:
-        raise RuntimeError("the device was not rotated")
+    await harness.run_for(timedelta(hours=1))
+    assert len(harness.cloud.passwords_made) == made + 1
     assert FIRST_PULL not in measured.collect()
 
 
-async def test_devices_are_counted_by_state_those_of_no_device_too(measured: Measured) -> None:
+# Devices and deliveries
+
+
+async def test_devices_are_counted_by_state_over_all_pages(
+    measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firstpull.model.pagination._MOST", 2)
     harness = Harness()
-    await harness.make_ready("press-1")
-    await harness.make_ready("press-2")
-    await harness.ask("press-3")  # which is not registered
+    for number in range(3):
+        await harness.make_ready(f"press-{number}")
+    await harness.ask("not-registered")
     await harness.run_for(timedelta(minutes=5))
     await measure(harness)
-    counted = measured.collect()[DEVICES]
-    assert counted == {
-        frozenset({("state", state.value)}): {State.READY: 2, State.WAITING: 1}.get(state, 0)
+    assert measured.collect()[DEVICES] == {
+        frozenset({("state", state.value)}): {State.READY: 3, State.WAITING: 1}.get(state, 0)
         for state in State
     }
 
 
-async def test_devices_are_counted_over_all_pages(
-    measured: Measured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("firstpull.listing._MOST", 2)
-    harness = Harness()
-    for number in range(5):
-        await harness.make_ready(f"press-{number}")
-    await measure(harness)
-    assert measured.gauge(DEVICES, state="Ready") == 5
-
-
-async def test_clients_used_and_free_count_those_of_others(measured: Measured) -> None:
-    harness = Harness(
-        policy=make_policy(
-            connectedRegistries=[{"name": "plantone", "capacity": 5}, {"name": "planttwo"}]
-        )
-    )
-    await harness.make_ready()
-    for number in range(3):
-        harness.cloud.connected[PLANT_ONE].clients.append(
-            TokenId(f"/somebody/else/tokens/t{number}")
-        )
-    await measure(harness)
-    metrics = measured.collect()
-    assert metrics[USED] == {frozenset(ONE.items()): 4, frozenset(TWO.items()): 0}
-    assert metrics[FREE] == {frozenset(ONE.items()): 1, frozenset(TWO.items()): 50}
-
-
-async def test_a_site_has_the_room_of_its_connected_registries_together(
-    measured: Measured,
-) -> None:
-    harness = Harness(
-        policy=make_policy(
-            connectedRegistries=[
-                {"name": "plantone", "capacity": 1},
-                {"name": "planttwo", "capacity": 9},
-            ]
-        )
-    )
-    await harness.make_ready("press-1", site="plant", connectedRegistry=None)
-    await harness.make_ready("press-2", site="plant", connectedRegistry=None)
-    await measure(harness)
-    metrics = measured.collect()
-    assert metrics[FREE] == {frozenset(ONE.items()): 0, frozenset(TWO.items()): 8}
-    site = frozenset({("site", "plant")})
-    assert (metrics[SITE_USED], metrics[SITE_FREE]) == ({site: 2}, {site: 8})
-
-
-async def test_a_connected_registry_in_no_site_is_one_by_its_place(measured: Measured) -> None:
-    harness = Harness(
-        policy=make_policy(sites=[{"name": "plant", "connectedRegistries": ["plantone"]}])
-    )
-    await measure(harness)
-    sites = {frozenset({("site", name)}) for name in ("plant", "acrtest/planttwo")}
-    assert measured.collect()[SITE_FREE].keys() == sites
-
-
-async def test_a_connected_registry_that_is_gone_has_no_room(measured: Measured) -> None:
-    harness = Harness()
-    del harness.cloud.connected[PLANT_TWO]
-    await measure(harness)
-    assert measured.gauge(FREE, **TWO) == 0
-
-
-async def test_the_oldest_delivery_without_an_answer_ages_until_there_is_one(
+async def test_the_oldest_delivery_without_an_acknowledgement_ages_until_there_is_one(
     measured: Measured,
 ) -> None:
     harness = Harness()
@@ -168,10 +106,16 @@ async def test_the_oldest_delivery_without_an_answer_ages_until_there_is_one(
     assert measured.gauge(UNANSWERED) == 0
 
 
-async def test_a_rotation_without_an_answer_counts_from_its_delivery(measured: Measured) -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    await harness.run_for(timedelta(days=3))
+@pytest.mark.parametrize("adopted", [False, True])
+async def test_a_rotation_without_an_acknowledgement_ages_from_its_delivery(
+    measured: Measured, *, adopted: bool
+) -> None:
+    harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
+    device = harness.register()
+    if adopted:
+        make_by_hand(harness, "legacy-1", "made by hand")
+    await harness.ask(adopt="legacy-1" if adopted else None)
+    await harness.run_for(timedelta(hours=6))
     harness.devices_answer = False
     await harness.rotate(device)
     await harness.run_for(timedelta(hours=5))
@@ -179,9 +123,7 @@ async def test_a_rotation_without_an_answer_counts_from_its_delivery(measured: M
     assert measured.gauge(UNANSWERED) == pytest.approx(5 * 3600, abs=300)
 
 
-async def test_nobody_waits_for_the_answer_of_a_device_that_is_revoked(
-    measured: Measured,
-) -> None:
+async def test_a_revoked_device_is_not_waited_for(measured: Measured) -> None:
     harness = Harness()
     harness.devices_answer = False
     device = harness.register()
@@ -189,24 +131,70 @@ async def test_nobody_waits_for_the_answer_of_a_device_that_is_revoked(
     await harness.run_for(timedelta(hours=1))
     await harness.revoke(device)
     await measure(harness)
-    assert harness.state(device) is not State.REVOKED
+    assert harness.state(device) is State.REVOKING
     assert measured.gauge(UNANSWERED) == 0
 
 
-async def test_the_sweeps_age_is_unknown_before_the_first_and_grows_after_it(
+# Room
+
+
+async def test_foreign_clients_use_the_room_of_a_connected_registry(measured: Measured) -> None:
+    harness = Harness(
+        policy=make_policy(
+            connectedRegistries=[{"name": "plantone", "capacity": 5}, {"name": "planttwo"}]
+        )
+    )
+    await harness.make_ready()
+    for number in range(3):
+        foreign = TokenId(f"/somebody/else/tokens/t{number}")
+        harness.cloud.connected[PLANT_ONE].clients.append(foreign)
+    await measure(harness)
+    metrics = measured.collect()
+    assert metrics[USED] == {frozenset(ONE.items()): 4, frozenset(TWO.items()): 0}
+    assert metrics[FREE] == {frozenset(ONE.items()): 1, frozenset(TWO.items()): 50}
+
+
+async def test_a_site_has_the_sum_of_the_room_of_its_connected_registries(
+    measured: Measured,
+) -> None:
+    harness = Harness(
+        policy=make_policy(
+            connectedRegistries=[
+                {"name": "plantone", "capacity": 1},
+                {"name": "planttwo", "capacity": 9},
+            ]
+        )
+    )
+    await harness.make_ready("press-1", site="plant", connectedRegistry=None)
+    await harness.make_ready("press-2", site="plant", connectedRegistry=None)
+    await measure(harness)
+    metrics, site = measured.collect(), frozenset({("site", "plant")})
+    assert metrics[FREE] == {frozenset(ONE.items()): 0, frozenset(TWO.items()): 8}
+    assert (metrics[SITE_USED], metrics[SITE_FREE]) == ({site: 2}, {site: 8})
+
+
+async def test_a_connected_registry_outside_the_sites_is_a_site_and_has_no_room_when_it_is_gone(
+    measured: Measured,
+) -> None:
+    plant_one_only = [{"name": "plant", "connectedRegistries": ["plantone"]}]
+    harness = Harness(policy=make_policy(sites=plant_one_only))
+    del harness.cloud.connected[PLANT_TWO]
+    await measure(harness)
+    assert measured.collect()[SITE_FREE] == {
+        frozenset({("site", "plant")}): 50,
+        frozenset({("site", "acrtest/planttwo")}): 0,
+    }
+
+
+# The sweep
+
+
+async def test_the_sweeps_age_is_unknown_before_the_first_complete_one_and_grows_after_it(
     measured: Measured,
 ) -> None:
     harness = Harness()
     await measure(harness)
     assert measured.gauge(AGE) is None
-    await harness.sweep()
-    harness.clock.advance(timedelta(hours=2))
-    await measure(harness)
-    assert measured.gauge(AGE) == pytest.approx(2 * 3600, abs=1)
-
-
-async def test_a_sweep_that_could_not_read_everything_does_not_count(measured: Measured) -> None:
-    harness = Harness()
     await harness.sweep()
     harness.clock.advance(timedelta(hours=2))
 
@@ -221,7 +209,7 @@ async def test_a_sweep_that_could_not_read_everything_does_not_count(measured: M
     assert measured.gauge(AGE) == pytest.approx(2 * 3600, abs=1)
 
 
-async def test_the_sweeps_age_is_told_when_azure_resource_manager_refuses(
+async def test_the_sweeps_age_is_measured_when_azure_resource_manager_refuses(
     measured: Measured,
 ) -> None:
     harness = Harness()
@@ -237,54 +225,17 @@ async def test_the_sweeps_age_is_told_when_azure_resource_manager_refuses(
     assert measured.gauge(AGE) == pytest.approx(0, abs=1)
 
 
-def test_a_value_is_told_once_for_each_time_that_it_was_measured(measured: Measured) -> None:
+# The instruments
+
+
+def test_a_gauge_is_exported_once_for_each_time_that_it_was_set(measured: Measured) -> None:
     for value in (3, 2):
         telemetry.DEVICES.set(value, {"state": "Blocked"})
     assert measured.gauge(DEVICES, state="Blocked") == 2
     assert measured.gauge(DEVICES, state="Blocked") is None
 
 
-async def test_a_rotation_is_no_first_pull_when_the_history_has_forgotten_the_first(
-    measured: Measured,
-) -> None:
-    harness = Harness()
-    device = await harness.make_ready()
-    assert FIRST_PULL in measured.collect()
-    for _ in range(30):
-        harness.cloud.connected[PLANT_ONE].clients.clear()
-        await harness.sweep()
-        await harness.run_for(timedelta(hours=1))
-    await harness.rotate(device)
-    await harness.run_for(timedelta(hours=3))
-    assert harness.state(device) is State.READY
-    assert FIRST_PULL not in measured.collect()
-
-
-async def test_the_rotation_of_an_adopted_device_without_an_answer_counts_too(
-    measured: Measured,
-) -> None:
-    harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
-    device = harness.register()
-    make_by_hand(harness, "legacy-1", "made by hand")
-    await harness.ask(adopt="legacy-1")
-    await harness.run_for(timedelta(days=1))
-    harness.devices_answer = False
-    await harness.rotate(device)
-    await harness.run_for(timedelta(days=4))
-    await measure(harness)
-    assert (measured.gauge(UNANSWERED) or 0) > timedelta(days=3).total_seconds()
-
-
-async def test_the_first_pull_is_measured_from_the_first_of_several_requests(
-    measured: Measured,
-) -> None:
-    harness = Harness()
-    harness.devices_answer = False
-    harness.register()
-    await harness.ask()
-    await harness.run_for(timedelta(hours=5))
-    await harness.ask(connectedRegistry="planttwo")
-    harness.devices_answer = True
-    await harness.run_for(timedelta(hours=1))
-    (took,) = measured.collect()[FIRST_PULL].values()
-    assert took > timedelta(hours=5).total_seconds()
+def test_every_instrument_is_in_the_list_of_metrics() -> None:
+    kinds = (telemetry.Gauge, telemetry.Histogram)
+    declared = [one for one in vars(telemetry).values() if isinstance(one, kinds)]
+    assert declared == list(telemetry.METRICS)

@@ -1,4 +1,4 @@
-"""Without a connection string telemetry costs nothing, and nothing is sent."""
+"""Without a connection string nothing is exported, and no exporter is loaded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-
-import pytest
 
 from local_azure.commands.function_app import app_settings
 from local_azure.commands.processes import inherited
@@ -17,10 +15,12 @@ PROGRAM = """
 import sys, threading
 connected = []
 sys.addaudithook(lambda event, a: connected.append(str(a)) if event == "socket.connect" else None)
-from firstpull import bootstrap, events, telemetry
+from firstpull import bootstrap
+from firstpull.observability import log, telemetry
+from firstpull.observability.log_events import LogEvent
 bootstrap.start()
-with telemetry.span("door", after={"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}):
-    events.emit("device.intent.recorded", device_id="press-1")
+with telemetry.span("endpoint", after={"traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}):
+    log.emit(LogEvent.DEVICE_INTENT_RECORDED, device_id="press-1")
     telemetry.DEVICES.set(1, {"state": "Ready"})
     telemetry.FIRST_PULL.record(1.5)
     print(*telemetry.headers().values())
@@ -31,9 +31,7 @@ print(*connected)
 """
 
 
-@pytest.fixture
-async def told(stack: Stack) -> list[str]:
-    """What a process says that was started without a connection string."""
+async def test_nothing_is_loaded_started_or_sent_and_a_callers_trace_goes_on(stack: Stack) -> None:
     environment = {
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
         **app_settings(stack),
@@ -49,13 +47,7 @@ async def told(stack: Stack) -> list[str]:
             text=True,
         ).stdout
 
-    return (await asyncio.to_thread(run)).splitlines()
-
-
-async def test_nothing_is_loaded_started_or_sent_and_a_callers_trace_goes_on(
-    told: list[str],
-) -> None:
-    carried, exporters, threads, connections = told
+    carried, exporters, threads, connections = (await asyncio.to_thread(run)).splitlines()
     assert carried == f"00-{'1' * 32}-{'2' * 16}-01"
     assert exporters == ""
     assert threads == "MainThread"

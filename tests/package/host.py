@@ -1,7 +1,7 @@
-"""A host process that finds the app in the package alone, and its dependencies there first.
+"""A host process that finds the app in the package only, and dependencies there first.
 
-What the host itself needs comes from the environment of the tests, behind the package's. That the
-app needs nothing of that is shown by another test, which loads it without.
+The host's own dependencies come from the tests' environment, after the package's. Another test
+loads the app without them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from tools.package import SITE_PACKAGES
 async def packaged_app(
     stack: Stack, ca_file: Path, *, package: Path, empty: Path
 ) -> AsyncIterator[Api]:
-    """The app of an unpacked package. `empty` is a folder for the path to the host alone."""
-    # The host is on a path of its own, so that the checkout's app is not to be found next to it.
+    """The app of an unpacked package. `empty` is a folder that is to hold nothing but the host."""
+    # On a path of its own: next to it in the checkout the host would find the checkout's app.
     (empty / "local_azure").symlink_to(Path(local_azure.__file__).parent)
     lines: list[str] = []
     ready = asyncio.get_running_loop().create_future()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[2]
 _VARIABLE = re.compile(r"^@(\w+) = (.+)$", re.MULTILINE)
@@ -15,7 +15,7 @@ _PLACE = re.compile(r"\{\{([^}]+)\}\}")
 
 @dataclass(frozen=True)
 class Request:
-    """A request of the file. Names of headers are in lower case."""
+    """A request of the file. Header names are in lower case."""
 
     title: str
     method: str
@@ -27,14 +27,11 @@ class Request:
     def path(self) -> str:
         return urlsplit(self.url).path
 
-    @property
-    def parameters(self) -> dict[str, str]:
-        return dict(parse_qsl(urlsplit(self.url).query, strict_parsing=False))
-
 
 def read_requests(values: Mapping[str, str]) -> list[Request]:
-    """The requests of test.http. `values` are those of its variables that the file does not set,
-    and those to be set otherwise. Raises KeyError for a variable that nobody sets.
+    """The requests of test.http. `values` win over the file's own variables.
+
+    Raises KeyError for a variable that has no value.
     """
     head, *requests = (ROOT / "test.http").read_text().split("\n###")
     variables = {**dict(_VARIABLE.findall(head)), **values}
@@ -42,7 +39,7 @@ def read_requests(values: Mapping[str, str]) -> list[Request]:
 
 
 def described(request: Request, paths: Mapping[str, object]) -> tuple[str, str]:
-    """The method and the path under which the API describes it. Raises AssertionError for none."""
+    """The method and the path in the API's document. Raises AssertionError if it has none."""
     for path in sorted(paths, key=lambda path: path.count("{")):
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", f"/api{path}"), request.path):
             return request.method.lower(), path

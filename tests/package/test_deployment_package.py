@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import marshal
 import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
-from types import CodeType
 
 import pytest
 
@@ -20,10 +16,9 @@ from local_azure.commands.function_app import app_settings
 from local_azure.stack import Stack
 from tools.package import SITE_PACKAGES, NotProductionCode, app_files
 
-from .conftest import ROOT, Built
+from .conftest import ROOT
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for two builds
-_UNCHECKED_HASH = 0b01
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the build
 _LOAD_THE_APP = """
 import json, sys
 from importlib.machinery import SourceFileLoader
@@ -45,93 +40,33 @@ print(json.dumps({"compiled": compiled, "files": files, "standard": json.__file_
 
 
 @pytest.fixture(scope="module")
-def entries(built: Built) -> list[zipfile.ZipInfo]:
-    with zipfile.ZipFile(built.archive) as package:
-        return package.infolist()
+def entries(package: Path) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(package) as archive:
+        return archive.infolist()
 
 
-@pytest.fixture(scope="module")
-def names(entries: list[zipfile.ZipInfo]) -> set[str]:
-    return {entry.filename for entry in entries}
-
-
-def _bytecode_of(source: str) -> str:
-    path = Path(source)
-    return str(path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc")
-
-
-def _pinned() -> Iterator[tuple[str, str]]:
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
-        if found := re.match(r"([\w.-]+)==([\w.]+)", line):
-            yield found[1], found[2]
-
-
-def _normal(name: str) -> str:
-    return name.lower().replace("_", "-")
-
-
-def test_building_it_twice_gives_the_same_bytes(built_twice: tuple[Built, Built]) -> None:
-    first, second = (build.archive.read_bytes() for build in built_twice)
-    assert first == second
-
-
-def test_the_command_says_how_large_it_is_and_what_its_digest_is(built: Built) -> None:
-    content = built.archive.read_bytes()
-    assert f"{len(content) / 2**20:.1f} MiB" in built.output
-    assert hashlib.sha256(content).hexdigest() in built.output
-
-
-def test_it_is_about_as_large_as_the_documents_say(built: Built) -> None:
-    said = re.search(r"about (\d+) MiB", (ROOT / "docs/releasing.md").read_text())
-    assert said is not None
-    assert built.archive.stat().st_size / 2**20 == pytest.approx(int(said[1]), rel=0.1)
-
-
-def test_the_app_is_what_funcignore_leaves_and_its_bytecode(names: set[str]) -> None:
-    left = {str(path) for path in app_files(ROOT)}
-    bytecode = {_bytecode_of(name) for name in left if name.endswith(".py")}
-    assert {name for name in names if not name.startswith(f"{SITE_PACKAGES}/")} == left | bytecode
-    assert {"function_app.py", "host.json", "firstpull/bootstrap.py"} < left
-
-
-def test_everything_else_of_the_checkout_stays_out(names: set[str]) -> None:
-    top = {name.split("/")[0] for name in names}
-    assert top == {
+def test_it_holds_the_app_and_its_dependencies_and_nothing_else(
+    entries: list[zipfile.ZipInfo],
+) -> None:
+    names = {entry.filename for entry in entries}
+    assert {name.split("/")[0] for name in names} == {
         *("function_app.py", "host.json", "requirements.txt", "functions", "firstpull"),
         *("__pycache__", SITE_PACKAGES.parts[0]),
     }
+    assert {str(path) for path in app_files(ROOT)} < names
+    assert not {name for name in names if "/tests/" in name or "local_azure" in name}
 
 
-def test_its_dependencies_are_the_pinned_ones_and_no_others(unpacked: Path) -> None:
+def test_its_dependencies_are_the_pinned_ones(unpacked: Path) -> None:
+    pinned = re.findall(
+        r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+    )
     installed = distributions(path=[str(unpacked / SITE_PACKAGES)])
-    assert {(_normal(found.name), found.version) for found in installed} == set(_pinned())
+    found = {(one.name.lower().replace("_", "-"), one.version) for one in installed}
+    assert found == {(name.lower().replace("_", "-"), version) for name, version in pinned}
 
 
-def test_dependencies_bring_no_tests_commands_or_sources_of_extensions(names: set[str]) -> None:
-    assert not {name for name in names if "/tests/" in name}
-    assert not {name for name in names if name.startswith(f"{SITE_PACKAGES}/bin/")}
-    assert not {name for name in names if name.endswith((".c", ".h", ".pyx", ".pyi"))}
-
-
-def test_every_module_has_bytecode_and_all_bytecode_has_its_module(names: set[str]) -> None:
-    sources = {name for name in names if name.endswith(".py")}
-    assert {_bytecode_of(name) for name in sources} == {n for n in names if n.endswith(".pyc")}
-
-
-def test_bytecode_is_taken_without_a_look_at_the_source_and_names_its_place_on_azure(
-    built: Built,
-) -> None:
-    with zipfile.ZipFile(built.archive) as package:
-        for name in package.namelist():
-            if name.endswith(".py"):
-                content = package.read(_bytecode_of(name))
-                assert int.from_bytes(content[4:8], "little") == _UNCHECKED_HASH, name
-                code = marshal.loads(content[16:])  # noqa: S302 - made by this very build
-                assert isinstance(code, CodeType)
-                assert code.co_filename == f"/home/site/wwwroot/{name}"
-
-
-def test_its_files_are_in_order_and_have_one_time_and_one_mode(
+def test_order_times_and_modes_of_its_files_do_not_depend_on_the_machine(
     entries: list[zipfile.ZipInfo],
 ) -> None:
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
@@ -154,30 +89,21 @@ def test_the_app_loads_from_it_alone_and_compiles_nothing(stack: Stack, unpacked
     assert loaded.returncode == 0, loaded.stderr
     found = json.loads(loaded.stdout)
     standard = Path(found["standard"]).parents[1]
-    strangers = [f for f in found["files"] if not Path(f).is_relative_to(unpacked)]
-    assert [f for f in strangers if not Path(f).is_relative_to(standard)] == []
+    elsewhere = [path for path in found["files"] if not Path(path).is_relative_to(unpacked)]
+    assert [path for path in elsewhere if not Path(path).is_relative_to(standard)] == []
     assert [path for path in found["compiled"] if Path(path).is_relative_to(unpacked)] == []
-    assert str(unpacked / "firstpull/bootstrap.py") in found["files"]
 
 
-@pytest.mark.parametrize("stranger", ["notes.txt", "firstpull/device.pem", ".python-version.bak"])
-def test_a_file_that_is_no_production_code_is_refused_unless_ignored(
-    tmp_path: Path, stranger: str
+@pytest.mark.parametrize("other", ["notes.txt", "firstpull/device.pem", ".python-version.bak"])
+def test_a_file_that_is_not_code_stops_the_build_unless_it_is_ignored(
+    tmp_path: Path, other: str
 ) -> None:
     (tmp_path / "firstpull").mkdir()
-    for name in ("function_app.py", "host.json", "firstpull/plan.py", stranger):
+    for name in ("function_app.py", "host.json", "firstpull/plan.py", other):
         (tmp_path / name).touch()
     (tmp_path / ".funcignore").write_text(".funcignore\n")
-    with pytest.raises(NotProductionCode, match=re.escape(stranger)):
+    with pytest.raises(NotProductionCode, match=re.escape(other)):
         app_files(tmp_path)
-    (tmp_path / ".funcignore").write_text(f".funcignore\n{stranger}\n")
+    (tmp_path / ".funcignore").write_text(f".funcignore\n{other}\n")
     left = [str(path) for path in app_files(tmp_path)]
     assert left == ["firstpull/plan.py", "function_app.py", "host.json"]
-
-
-def test_folders_are_ignored_wherever_they_are(tmp_path: Path) -> None:
-    for name in ("firstpull/__pycache__/plan.pyc", "tests/test_plan.py", "firstpull/plan.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / ".funcignore").write_text((ROOT / ".funcignore").read_text())
-    assert [str(path) for path in app_files(tmp_path)] == ["firstpull/plan.py"]

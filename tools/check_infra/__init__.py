@@ -1,1 +1,1 @@
-"""Checks of infra/ that need neither a Bicep compiler nor a subscription."""
+"""Holds infra/ against the code. What a Bicep compiler finds is left to the compiler."""

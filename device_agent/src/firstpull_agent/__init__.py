@@ -1,4 +1,4 @@
-"""Keeps a device logged in at its site's container registry with the credentials it is sent."""
+"""Keeps a device logged in at its site's container registry with the delivered credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the agent has applied on this device, kept across restarts. No secret is in it."""
+"""The logins that the agent made on this device, kept across restarts without any secret."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """The login that an engine was given, or is being given while `done` is false.
+    """A login that the agent made, or is making while `done` is false.
 
-    `auth_file` is where the engine keeps it; an auth file has one login for an address.
-    `certs_dir` is where the agent wrote a CA file for it, None where it wrote none.
-    `earlier_usernames` are those that the login may still carry until this one is done.
+    `auth_file` is the file of the engine that has the login; it has one login for an address.
+    `certs_dir` is the folder with the CA file that the agent wrote, None if it wrote none.
+    `earlier_usernames` are the user names that the login may still have until `done`.
     """
 
     name: str
@@ -36,57 +36,57 @@ class Applied:
 
     @property
     def has_ca(self) -> bool:
-        """Whether the agent wrote a CA file for it."""
+        """Whether the agent wrote a CA file for the login."""
         return self.certs_dir is not None
 
     @property
-    def place(self) -> tuple[str, str]:
-        """What can hold one login only: an address in an auth file."""
+    def key(self) -> tuple[str, str]:
+        """The auth file and the address, which have one login only."""
         return self.auth_file, self.address
 
     @property
     def usernames(self) -> frozenset[str]:
-        """The user names by which a login there is known as the agent's own."""
+        """The user names by which the agent recognises the login as its own."""
         return frozenset({self.username, *self.earlier_usernames})
 
 
 class AppliedStore:
-    """Everything applied, in one JSON file."""
+    """All logins that the agent made, in one JSON file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def load(self) -> tuple[Applied, ...]:
-        """Everything applied. A file that cannot be understood counts as empty."""
+        """All logins that the agent made. An unreadable file counts as empty."""
         try:
             return tuple(_applied(entry) for entry in json.loads(self._path.read_bytes()))
         except FileNotFoundError:
             return ()
         except (ValueError, TypeError):
-            _log.warning("%s cannot be understood; starting afresh", self._path)
+            _log.warning("%s is not readable; the agent starts without it", self._path)
             return ()
 
     def discard_unfinished(self) -> None:
-        """Remove what an agent that was killed left half-written. Raises OSError."""
+        """Remove a half-written file of a killed agent. Raises OSError."""
         remove_unfinished(self._path)
 
-    def at(self, place: tuple[str, str]) -> Applied | None:
-        """What is applied at a place."""
-        return next((applied for applied in self.load() if applied.place == place), None)
+    def at(self, key: tuple[str, str]) -> Applied | None:
+        """The login with a key, None if there is none."""
+        return next((applied for applied in self.load() if applied.key == key), None)
 
     def put(self, applied: Applied) -> None:
-        """Remember this one instead of any other at its place. Raises OSError."""
-        self._save([*self._elsewhere(applied), applied])
+        """Store a login, replacing one with its key. Raises OSError."""
+        self._save([*self._others(applied), applied])
 
     def remove(self, applied: Applied) -> None:
-        """Forget what is at the place of this one. Raises OSError."""
-        self._save(self._elsewhere(applied))
+        """Remove the login with this one's key. Raises OSError."""
+        self._save(self._others(applied))
 
-    def _elsewhere(self, applied: Applied) -> list[Applied]:
-        return [other for other in self.load() if other.place != applied.place]
+    def _others(self, applied: Applied) -> list[Applied]:
+        return [other for other in self.load() if other.key != applied.key]
 
-    def _save(self, everything: Iterable[Applied]) -> None:
-        content = [asdict(applied) for applied in everything]
+    def _save(self, logins: Iterable[Applied]) -> None:
+        content = [asdict(applied) for applied in logins]
         replace_file(self._path, json.dumps(content, indent=2).encode(), mode=0o600)
 
 

@@ -1,4 +1,4 @@
-"""The file in which an engine keeps logins, in the format that docker began."""
+"""The file in which an engine keeps logins, in docker's format."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from firstpull_agent.secret import Secret
 
 
 class AuthFile:
-    """One such file. A file that is missing or cannot be read as JSON holds no login."""
+    """An engine's file of logins. A missing or unreadable file has no login."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def has(self, address: str) -> bool:
-        """Whether there is a login for `address`, here or in a helper that this file names."""
+        """Whether this file or a helper that it names has a login for `address`."""
         entry = self._auths(self._load()).get(address)
         return entry is not None and ("auth" in entry or self._has_helper())
 
     def holds(self, address: str, *, username: str, password: Secret) -> bool:
         """Whether the login for `address` is this one.
 
-        A login that is kept by a credential helper or as an identity token cannot be compared;
-        that it is there must do.
+        A login in a credential helper or with an identity token cannot be compared: any login
+        then counts as this one.
         """
         kept = self.credentials(address)
         if kept is None:
@@ -35,23 +35,23 @@ class AuthFile:
         return kept == (username, password)
 
     def credentials(self, address: str) -> tuple[str, Secret] | None:
-        """User name and password for `address`, None when this file does not hold them."""
+        """User name and password for `address`, None if this file does not have them."""
         username, _, password = self._decoded(address).partition(":")
-        # Without a password the engine has exchanged it for an identity token of the registry's.
+        # An empty password means that the engine has exchanged it for an identity token.
         return (username, Secret(password)) if password else None
 
     def username(self, address: str) -> str | None:
-        """Who is logged in at `address`, None when this file does not say."""
+        """The user name of the login at `address`, None if this file has none."""
         return self._decoded(address).partition(":")[0] or None
 
     def put(self, address: str, *, username: str, password: Secret) -> None:
-        """Keep this login; those for other addresses stay. Raises OSError."""
+        """Store a login; those for other addresses stay. Raises OSError."""
         content = self._load()
         auth = base64.b64encode(f"{username}:{password.reveal()}".encode()).decode()
         self._save({**content, "auths": {**self._auths(content), address: {"auth": auth}}})
 
     def remove(self, address: str) -> None:
-        """Forget the login for `address`, also one that was being written. Raises OSError."""
+        """Remove the login for `address`, even a half-written one. Raises OSError."""
         remove_unfinished(self.path)
         content = self._load()
         auths = self._auths(content)

@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""The backoff between attempts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ HUB_CAP_SECONDS = 60.0
 
 
 def delay_seconds(failures: int, *, cap_seconds: float, rng: random.Random) -> float:
-    """1 s after the first failure, doubling up to the cap, less a random part of up to a third.
+    """The seconds to wait: 1 after the first failure, then doubled up to the cap.
 
-    The random part keeps a site full of devices from trying in step after a power cut.
+    A random part of up to a third is taken off, so that the devices of a site do not all try at
+    the same moment after a power cut.
     """
     doubled = 2.0 ** min(failures - 1, 16)
     return min(cap_seconds, doubled) * rng.uniform(2 / 3, 1.0)

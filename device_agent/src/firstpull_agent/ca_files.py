@@ -1,4 +1,4 @@
-"""The certificate authorities of private registries, where engines look for them."""
+"""The CA files of private registries, where engines read them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ class CaFiles:
         self.base = base
 
     def folder(self, address: str) -> Path:
-        """The folder of one registry."""
+        """The folder of a registry."""
         return self.base / address
 
     def read(self, address: str) -> str | None:
-        """The certificates in PEM, None when there are none; other content is not refused."""
+        """The content of the CA file, None if there is no file."""
         try:
             return self._file(address).read_text(errors="replace")
         except FileNotFoundError:
             return None
 
     def write(self, address: str, pem: str) -> None:
-        """Make `pem` what is trusted for `address`. Raises OSError."""
+        """Trust `pem` and nothing else for `address`. Raises OSError."""
         if self.read(address) != pem:
             replace_file(self._file(address), pem.encode(), mode=0o644)
 
     def remove(self, address: str) -> None:
-        """Trust no more for `address`; the folder goes too when it is empty. Raises OSError."""
+        """Remove the CA file for `address`, and its folder if that is empty. Raises OSError."""
         remove_unfinished(self._file(address))
         self._file(address).unlink(missing_ok=True)
         folder = self.folder(address)

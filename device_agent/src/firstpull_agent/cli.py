@@ -36,13 +36,13 @@ _CONNECTION_STRING = "FIRSTPULL_DEVICE_CONNECTION_STRING"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; its exit status. 1 is a failure, 2 a wrong use."""
+    """Run the command; returns the exit status: 0, 1 for a failure, 2 for a usage error."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
     )
     logging.getLogger("firstpull_agent").setLevel(logging.INFO)
-    # At low levels the SDK logs whole twins; its warnings are told in the agent's own words.
+    # At low levels the SDK logs whole twins; the agent logs the SDK's warnings itself.
     logging.getLogger("azure.iot.device").setLevel(logging.ERROR)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -180,26 +180,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="firstpull-agent",
         description="Keeps this device logged in at its site's container registry.",
-        epilog="Every option that takes a value may be given as FIRSTPULL_AGENT_<OPTION> instead.",
+        epilog="FIRSTPULL_AGENT_<OPTION> in the environment sets an option that takes a value.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     common = _common_options()
 
-    run = commands.add_parser("run", parents=[common], help="follow the device twin, for good")
+    run = commands.add_parser("run", parents=[common], help="follow the device twin until stopped")
     run.set_defaults(command=_run)
     _add(run, "--connection-string-file", Path, help="the device's connection string")
     _add(run, "--hub", help="the hub's host name, for X.509")
     _add(run, "--device-id", help="the device's id, for X.509")
     _add(run, "--certificate", Path, help="the device's certificate chain in PEM, for X.509")
     _add(run, "--key", Path, help="the certificate's key in PEM, for X.509")
-    _add(run, "--gateway", help="a host to dial instead of the hub's own name")
+    _add(run, "--gateway", help="a host to connect to instead of the hub's own name")
     _add(run, "--hub-ca", Path, help="a CA in PEM to trust for the hub")
 
     apply = commands.add_parser(
         "apply",
         parents=[common],
-        help="apply all desired properties, read from standard input, and print what to report",
+        help="apply the desired properties in standard input, and print the reported properties",
     )
     apply.set_defaults(command=_apply)
     _add(apply, "--wait", float, 0.0, metavar="SECONDS", help="keep trying this long")
@@ -214,15 +214,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    _add(common, "--engine", Kind, Kind.AUTO, choices=list(Kind), help="default: what is there")
-    _add(common, "--state-dir", _place, Path("/var/lib/firstpull-agent"), help="what is remembered")
-    _add(common, "--auth-file", _place, help="where logins are kept; default: the engine's own")
-    _add(common, "--certs-dir", _place, help="where CA files are kept; default: the engine's own")
+    _add(common, "--engine", Kind, Kind.AUTO, choices=list(Kind), help="default: the installed one")
+    _add(common, "--state-dir", _path, Path("/var/lib/firstpull-agent"), help="the agent's state")
+    _add(common, "--auth-file", _path, help="the file of logins; default: the engine's own")
+    _add(common, "--certs-dir", _path, help="the folder of CA files; default: the engine's own")
     return common
 
 
-def _place(text: str) -> Path:
-    """Absolute: it is remembered, and compared, after a restart in another folder too."""
+def _path(text: str) -> Path:
+    """An absolute path, because the agent compares it after a restart in another folder."""
     return Path(text).absolute()
 
 
@@ -234,5 +234,5 @@ def _add(
     **more: Any,  # noqa: ANN401 - argparse's own options
 ) -> None:
     variable = "FIRSTPULL_AGENT_" + option.lstrip("-").replace("-", "_").upper()
-    # argparse converts a default that is a text as it would the option's value.
+    # argparse converts a text default like the option's value.
     parser.add_argument(option, type=kind, default=os.environ.get(variable, default), **more)

@@ -1,4 +1,4 @@
-"""Brings the device to its desired state, one step at a time, and keeps what is to be reported."""
+"""Reconciles the device with the desired properties, step by step, and collects the reports."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Track:
-    """One connected registry on its way. `due` is monotonic; None means settled.
+    """The progress of one connected registry. `due` is monotonic time, None when settled.
 
-    While one of the `newer` deliveries for the same address is logged in, that one stays.
+    While one of the `newer` deliveries for the same address is logged in, its login stays.
     """
 
     wanted: Wanted | None
@@ -37,7 +37,7 @@ class _Track:
 
 
 class Convergence:
-    """Safe to call from two threads: one that reads the twin and one that makes attempts."""
+    """Reconciles the device. Safe for two threads: one reads the twin, one makes attempts."""
 
     def __init__(self, logins: Logins, *, time: Time, rng: random.Random) -> None:
         self._logins = logins
@@ -45,13 +45,13 @@ class Convergence:
         self._rng = rng
         self._lock = threading.Lock()
         self._tracks: dict[str, _Track] = {}
-        self._outcomes: dict[str, Report | None] = {}  # None: withdrawn
+        self._outcomes: dict[str, Report | None] = {}  # None: logged out
         self._reported: dict[str, Any] = {}
 
     def adopt(self, desired: object, reported: Mapping[str, Any]) -> None:
-        """Take this as the truth from now on. What is unchanged goes on undisturbed.
+        """Set the desired state. An unchanged delivery keeps its progress.
 
-        Raises MalformedDesired, and then everything stays as it was.
+        Raises MalformedDesired, and then changes nothing.
         """
         wanted = read_deliveries(desired)
         _log.info("the twin holds %d deliveries", len(wanted))
@@ -69,7 +69,7 @@ class Convergence:
                 self._tracks[name] = track
 
     def attempt_next(self) -> bool:
-        """Make the attempt that is due first. False when none is due."""
+        """Make the attempt that is due first. False if none is due."""
         with self._lock:
             name = self._first_due()
             if name is None:
@@ -84,18 +84,18 @@ class Convergence:
         except Failure as error:
             failure = error
         with self._lock:
-            if self._tracks.get(name) is track:  # else a newer desired state is in force
+            if self._tracks.get(name) is track:  # else the desired state has changed meanwhile
                 self._settle(name, track, failure)
         return True
 
     def seconds_until_due(self) -> float | None:
-        """Until the next attempt; None when everything is settled."""
+        """The seconds until the next attempt; None if everything is settled."""
         with self._lock:
             dues = [track.due for track in self._tracks.values() if track.due is not None]
         return max(0.0, min(dues) - self._time.monotonic()) if dues else None
 
     def all_logged_in(self) -> bool:
-        """Whether nothing is left to do and nothing failed."""
+        """Whether every attempt is done and none failed."""
         with self._lock:
             return all(
                 name in self._outcomes and _is_good(self._outcomes[name]) for name in self._tracks
@@ -107,7 +107,7 @@ class Convergence:
             return reported_patch(self._outcomes)
 
     def unreported(self) -> dict[str, Report | None]:
-        """The outcomes that the reported properties do not say yet."""
+        """The outcomes that the reported properties do not have yet."""
         with self._lock:
             return {
                 name: outcome
@@ -116,7 +116,7 @@ class Convergence:
             }
 
     def confirm(self, entries: Mapping[str, Report | None]) -> None:
-        """These have been reported."""
+        """Note that the reported properties have these outcomes now."""
         with self._lock:
             for name, outcome in entries.items():
                 if outcome is None:
@@ -137,7 +137,7 @@ class Convergence:
             if track.wanted is None:
                 self._outcomes[name] = None
                 del self._tracks[name]
-                _log.info("%s: withdrawn", name)
+                _log.info("%s: logged out", name)
                 return
             _log.info("%s: logged in with delivery %s", name, track.delivery_id)
         else:

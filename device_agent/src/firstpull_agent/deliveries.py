@@ -1,4 +1,4 @@
-"""What the cloud wants: the deliveries in the desired properties, read and checked."""
+"""Reads and validates the deliveries in the desired properties."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from firstpull_agent.reports import SECTION, Failure, Reason
 from firstpull_agent.secret import Secret
 
-# host[:port] as it stands in image names. Nothing else: it becomes a path, an argument and a URL.
+# host[:port] as in image names, and nothing else: it becomes a path, an argument and a URL.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
     rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?"
@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Delivery:
     """The credential for one connected registry. `ca` is PEM; `insecure` means plain http.
 
-    `expires_on` only tells the newer of two: the registry judges whether a credential is valid.
+    `expires_on` only orders two deliveries: the registry decides whether a credential is valid.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Delivery:
 
     @property
     def has_ca(self) -> bool:
-        """Whether it brings a CA of its own."""
+        """Whether the delivery has a CA of its own."""
         return self.ca is not None
 
 
@@ -58,15 +58,14 @@ Wanted: TypeAlias = Delivery | Rejected
 
 
 class MalformedDesired(Exception):
-    """The desired properties hold no section that could be read; nothing may be concluded."""
+    """The desired properties have no readable section, so they say nothing about deliveries."""
 
 
 def read_deliveries(desired: object) -> dict[str, Wanted]:
-    """Connected registry to its delivery. Fields that are not known are ignored.
+    """The deliveries by connected registry. Unknown fields are ignored.
 
-    A section that is absent, null or empty holds no delivery, and so does an entry: taking a
-    property away may leave empty objects. Raises MalformedDesired when the section is something
-    other than an object.
+    A section or an entry that is absent, null or empty has no delivery: removing a property may
+    leave empty objects. Raises MalformedDesired if the section is not an object.
     """
     section = _object(desired, "the desired properties")
     for key in SECTION:
@@ -110,7 +109,7 @@ def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
         raise _invalid("ca and insecure exclude each other")
     username = _text(entry, "username")
     if ":" in username:
-        raise _invalid("username holds a colon")
+        raise _invalid("username has a colon")
     return Delivery(
         name=name,
         delivery_id=_text(entry, "deliveryId"),
@@ -139,7 +138,7 @@ def _text(entry: Mapping[str, Any], field: str) -> str:
 def _refuse_unwritable(value: str, field: str) -> None:
     if _CONTROL.search(value):
         raise _invalid(f"{field} holds control characters")
-    # JSON may hold half of a character, which no encoding knows.
+    # JSON may have half of a surrogate pair, which no encoding can write.
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise _invalid(f"{field} is not valid Unicode")
 
@@ -160,7 +159,7 @@ def _repositories(value: object) -> tuple[str, ...]:
 
 
 def _moment(value: object) -> datetime | None:
-    """A time in ISO 8601, in UTC where it does not say; None where it cannot be read."""
+    """A time in ISO 8601, in UTC without an offset; None if it cannot be read."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -171,7 +170,7 @@ def _moment(value: object) -> datetime | None:
 def _address(value: str) -> str:
     if not _is_address(value):
         raise _invalid("address is not host or host:port")
-    # Image names are read by the same rule: without a dot or a colon it would name no registry.
+    # In an image name, a first part without a dot or colon is not a registry.
     if "." not in value and ":" not in value:
         raise _invalid("address needs a port or a full host name")
     return value

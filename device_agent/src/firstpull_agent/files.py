@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of one."""
+"""Replaces files atomically: a reader sees the old or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _UNFINISHED = ".firstpull-agent"
 
 
 def replace_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Write `content` to `path` at once, with `mode`. Missing folders are made. Raises OSError.
+    """Write `content` to `path` atomically, with `mode`, in new folders if needed. Raises OSError.
 
-    When this returns, a power cut does not undo it.
+    A power cut after the return does not undo it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path)
-    # mkstemp makes the file readable by its owner alone, before anything is in it.
+    # mkstemp creates the file readable by its owner only.
     descriptor, name = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.name}.", suffix=_UNFINISHED
     )
@@ -36,7 +36,7 @@ def replace_file(path: Path, content: bytes, *, mode: int) -> None:
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what a `replace_file` of `path` left that was killed. Raises OSError."""
+    """Remove the temporary files of a killed `replace_file` of `path`. Raises OSError."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*{_UNFINISHED}"):
         left.unlink(missing_ok=True)
 

@@ -20,11 +20,11 @@ _CLOSE_TIMEOUT_SECONDS = 10.0
 
 
 class HubUnavailable(Exception):
-    """The hub cannot be reached or refuses this device. Trying again later is all there is."""
+    """The hub cannot be reached or refuses this device: try again later."""
 
 
 class HubSilent(HubUnavailable):
-    """The connection stands, and nothing comes back."""
+    """The agent is connected, but the hub does not answer."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Twin:
 
 
 class Hub(Protocol):
-    """What the agent needs of a hub."""
+    """The agent's port to a hub."""
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed`, from any thread, whenever the twin may be another than last read."""
+        """Call `changed`, from any thread, whenever the twin may have changed."""
         ...
 
     async def twin(self) -> Twin:
-        """The whole twin, connecting first where needed. Raises HubUnavailable."""
+        """The whole twin; connects first if needed. Raises HubUnavailable."""
         ...
 
     async def report(self, patch: dict[str, Any]) -> None:
@@ -57,18 +57,18 @@ class Hub(Protocol):
 
 @dataclass(frozen=True)
 class HubSettings:
-    """How to find the hub. `gateway` is dialled instead of the hub's own name; `ca` is PEM."""
+    """How to connect to the hub. `gateway` is a host to connect to instead; `ca` is PEM."""
 
     gateway: str | None = None
     ca: str | None = None
 
     def options(self) -> dict[str, str]:
-        """As the SDK's keyword arguments, but for the gateway."""
+        """The SDK's keyword arguments, without the gateway."""
         return {} if self.ca is None else {"server_verification_cert": self.ca}
 
 
 def connect_with_key(connection_string: Secret, settings: HubSettings) -> AzureHub:
-    """A hub for a device with a connection string. Raises ValueError when it is malformed."""
+    """A hub for a device with a connection string. Raises ValueError if it is malformed."""
     text = connection_string.reveal().strip()
     if settings.gateway is not None:
         fields = [f for f in text.split(";") if not f.startswith("GatewayHostName=")]
@@ -94,7 +94,7 @@ def connect_with_certificate(
 
 
 class AzureHub:
-    """A hub through azure-iot-device, which reconnects by itself once it was connected."""
+    """Implements `Hub` with azure-iot-device, which reconnects by itself once connected."""
 
     def __init__(self, make: Callable[[], IoTHubDeviceClient]) -> None:
         self._make = make
@@ -104,10 +104,10 @@ class AzureHub:
         self._calls: set[asyncio.Task[Any]] = set()
 
     def on_change(self, changed: Callable[[], None]) -> None:
-        """Call `changed` at each desired patch, and when the connection is lost.
+        """Call `changed` after each desired patch, and when the connection is lost.
 
-        The SDK gives up reconnecting after some errors; reading the twin connects again. After
-        reconnecting by itself, it reports a patch that was missed.
+        After some errors the SDK stops reconnecting; reading the twin then connects again. After
+        the SDK has reconnected by itself, it reports a missed patch.
         """
         self._changed = changed
         client = self._client
@@ -121,18 +121,18 @@ class AzureHub:
     async def twin(self) -> Twin:
         """The whole twin.
 
-        The SDK subscribes once, and relies on the hub to remember it. A hub that has lost the
-        session, as of a device that was registered anew, answers into nothing: then another client
-        begins from the beginning.
+        The SDK subscribes once, and relies on the hub to remember that. If the hub has lost the
+        session, as after a new registration of the device, no answer arrives: a new client then
+        starts over.
         """
         try:
             return await self._read()
         except HubSilent:
-            self._begin_anew()
+            self._start_over()
             raise
 
-    def _begin_anew(self) -> None:
-        self._leave()
+    def _start_over(self) -> None:
+        self._shut_down()
         self._client, self._listens = self._make(), False
         if self._changed is not None:
             self.on_change(self._changed)
@@ -141,11 +141,11 @@ class AzureHub:
         if not self._client.connected:
             await self._bounded(self._client.connect())
         if self._changed is not None and not self._listens:
-            # Before the twin is read, so that no change can fall between the two.
+            # Listen before reading the twin, so that no change is lost in between.
             await self._bounded(asyncio.to_thread(self._listen, self._changed))
             self._listens = True
         content = await self._bounded(self._client.get_twin())
-        # An answer without desired properties is none: it must not read as if all were withdrawn.
+        # Without desired properties, the answer must not read as if it had no delivery.
         return Twin(content.get("desired"), content.get("reported") or {})
 
     async def report(self, patch: dict[str, Any]) -> None:
@@ -153,19 +153,19 @@ class AzureHub:
         await self._bounded(self._client.patch_twin_reported_properties(patch))
 
     async def close(self) -> None:
-        """End the connection, in good order when the hub still answers."""
-        await asyncio.wait([self._leave()], timeout=_CLOSE_TIMEOUT_SECONDS)
+        """End the connection; waits a bounded time for the hub."""
+        await asyncio.wait([self._shut_down()], timeout=_CLOSE_TIMEOUT_SECONDS)
 
-    def _leave(self) -> asyncio.Task[None]:
-        self._client.on_connection_state_change = None  # type: ignore[assignment] # None takes it away
+    def _shut_down(self) -> asyncio.Task[None]:
+        self._client.on_connection_state_change = None  # type: ignore[assignment] # None removes it
         return self._call(self._client.shutdown())
 
     def _listen(self, changed: Callable[[], None]) -> None:
         self._client.on_twin_desired_properties_patch_received = lambda _: changed()
 
     async def _bounded(self, call: Coroutine[Any, Any, _T]) -> _T:
-        # Never cancelled: the SDK completes its futures later, and completing a cancelled one
-        # makes asyncio log what it was completed with, which may be the twin.
+        # Never cancelled: the SDK completes its futures later, and asyncio logs the result of a
+        # cancelled one, which may be the twin.
         done, _ = await asyncio.wait([task := self._call(call)], timeout=_TIMEOUT_SECONDS)
         if not done:
             raise HubSilent("the hub does not answer")
@@ -183,4 +183,4 @@ class AzureHub:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._calls.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not log it as forgotten
+            task.exception()  # read, so that asyncio does not log it

@@ -1,4 +1,4 @@
-"""Image references as they are written for `pull`, and the login that reaches them."""
+"""Image references for `pull`, and the choice of a login for them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class CannotPull(Exception):
-    """Why an image cannot be pulled, for people."""
+    """An image cannot be pulled; the message is for a person."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A repository and a tag or a digest of it."""
+    """A repository and a tag or digest in it."""
 
     repository: str
     reference: str
 
     @classmethod
     def parse(cls, text: str) -> Image:
-        """Read `repository`, `repository:tag` or `repository@digest`. Raises CannotPull."""
+        """The image of `repository[:tag]` or `repository@digest`. Raises CannotPull."""
         repository, at, digest = text.partition("@")
         if at:
             found = DIGEST.fullmatch(digest)
@@ -37,12 +37,12 @@ class Image:
         if found is None or not _REPOSITORY.fullmatch(repository):
             raise CannotPull(
                 f"{text!r} is not REPOSITORY, REPOSITORY:TAG or REPOSITORY@sha256:DIGEST;"
-                " the registry's address is left out"
+                " do not give the registry's address"
             )
         return cls(repository, found[0])
 
     def at(self, address: str) -> str:
-        """The full name at a registry."""
+        """The full name of the image at a registry."""
         separator = "@" if DIGEST.fullmatch(self.reference) else ":"
         return f"{address}/{self.repository}{separator}{self.reference}"
 
@@ -50,7 +50,7 @@ class Image:
 def login_for(image: Image, applied: Collection[Applied], *, registry: str | None) -> Applied:
     """The delivered login to pull with.
 
-    `registry` names it outright, by its connected registry or address; else it is the first whose
+    `registry` is the login's connected registry or address; without it, the first login whose
     repositories include the image's. Raises CannotPull.
     """
     if not applied:

@@ -1,4 +1,4 @@
-"""Carries out steps on this device: the only place where logins change."""
+"""Carries out steps on this device. No other module changes logins."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LoginCheck = Callable[[Delivery], None]  # raises Failure unless the registry ta
 
 
 class Logins:
-    """The engine's logins together with the record of who put them there.
+    """The engine's logins, and the store that names those of the agent.
 
-    What is about to be put on the device is recorded before, and forgotten only when it is gone:
-    after a crash the record names at least everything that is there.
+    The store names a login before the agent makes it, and until after the agent has removed it.
+    So after a crash it still names every login that the agent made.
     """
 
     def __init__(self, *, engine: Engine, store: AppliedStore, check: LoginCheck) -> None:
@@ -33,15 +33,15 @@ class Logins:
         self._check = check
 
     def applied(self) -> tuple[Applied, ...]:
-        """Every login that the agent made and has not taken away."""
+        """Every login that the agent made and has not removed."""
         return self._store.load()
 
     def in_place(self, delivery: Delivery) -> bool:
-        """Whether the engine holds exactly this delivery."""
+        """Whether the engine has exactly the login of this delivery."""
         applied = self._as_applied(delivery)
         try:
             return (
-                self._store.at(applied.place) == applied
+                self._store.at(applied.key) == applied
                 and self._engine.auth_file.holds(
                     delivery.address, username=delivery.username, password=delivery.password
                 )
@@ -51,14 +51,14 @@ class Logins:
             return False
 
     def carry_out(self, step: Step) -> None:
-        """Do it. Raises Failure; then the login of before is still there."""
+        """Carry out a step. Raises Failure, and then the previous login is still in place."""
         try:
             match step:
                 case Refuse(rejected):
                     raise Failure(rejected.reason, rejected.detail)
                 case Withdraw(name):
                     for applied in self._applied_for(name):
-                        self._take_away(applied)
+                        self._remove(applied)
                 case Check(delivery):
                     self._check(delivery)
                     self._clear_leftovers(delivery)
@@ -73,8 +73,8 @@ class Logins:
 
     def _log_in(self, delivery: Delivery) -> None:
         new = self._as_applied(delivery)
-        before = self._store.at(new.place)
-        self._store.put(_begun(new, before))
+        before = self._store.at(new.key)
+        self._store.put(_unfinished(new, before))
         if delivery.ca is not None:
             self._engine.ca_files.write(delivery.address, delivery.ca)
         self._engine.login(delivery)
@@ -83,25 +83,28 @@ class Logins:
         self._store.put(new)
 
     def _clear_leftovers(self, delivery: Delivery) -> None:
-        """Take away what this connected registry had at an earlier address or with another engine.
+        """Remove this connected registry's logins at an earlier address or with another engine.
 
-        The login that counts works, and that is what is reported: a failure here is only logged,
-        and the next start or delivery tries again.
+        A failure is only logged, because the current login works. The next start or delivery
+        tries again.
         """
-        place = self._as_applied(delivery).place
+        key = self._as_applied(delivery).key
         for applied in self._applied_for(delivery.name):
-            if applied.place == place:
+            if applied.key == key:
                 continue
             try:
-                self._take_away(applied)
+                self._remove(applied)
             except (Failure, OSError) as error:
-                _log.warning("the login for %s is left over: %s", applied.address, error)
+                _log.warning("the old login for %s is not removed: %s", applied.address, error)
 
-    def _take_away(self, applied: Applied) -> None:
+    def _remove(self, applied: Applied) -> None:
         auth_file = AuthFile(Path(applied.auth_file))
         username = auth_file.username(applied.address)
         if username is not None and username not in applied.usernames:
-            _log.info("%s: somebody else has logged in there since; left alone", applied.address)
+            _log.info(
+                "%s: another user has logged in there since; the agent keeps that login",
+                applied.address,
+            )
         elif auth_file.path == self._engine.auth_file.path:
             self._engine.logout(applied.address)
         else:
@@ -111,7 +114,7 @@ class Logins:
 
     def _remove_ca_file(self, applied: Applied) -> None:
         file = applied.certs_dir, applied.address
-        others = (other for other in self._store.load() if other.place != applied.place)
+        others = (other for other in self._store.load() if other.key != applied.key)
         if applied.certs_dir and file not in {(other.certs_dir, other.address) for other in others}:
             CaFiles(Path(applied.certs_dir)).remove(applied.address)
 
@@ -119,7 +122,7 @@ class Logins:
         return [applied for applied in self._store.load() if applied.name == name]
 
     def _as_applied(self, delivery: Delivery) -> Applied:
-        """What is to be remembered of a delivery once the engine has it."""
+        """The entry of the store for a delivery that the engine has."""
         return Applied(
             name=delivery.name,
             delivery_id=delivery.delivery_id,
@@ -132,8 +135,8 @@ class Logins:
         )
 
 
-def _begun(new: Applied, before: Applied | None) -> Applied:
-    """What is to be remembered while `before` may still be there."""
+def _unfinished(new: Applied, before: Applied | None) -> Applied:
+    """The entry of the store while the login of `before` may still be in place."""
     if before is None:
         return replace(new, done=False)
     return replace(

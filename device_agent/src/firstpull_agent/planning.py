@@ -1,4 +1,4 @@
-"""What to do next for one connected registry. Decisions only; nothing is touched here."""
+"""The next step for one connected registry: pure functions."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class LogIn:
 
 @dataclass(frozen=True)
 class Check:
-    """Only check that the registry takes the credential; the engine's login is as it should be."""
+    """Only check that the registry takes the credential; the engine has the right login."""
 
     delivery: Delivery
 
 
 @dataclass(frozen=True)
 class Refuse:
-    """Leave everything as it is and say why."""
+    """Change nothing, and report why."""
 
     rejected: Rejected
 
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Log out and forget."""
+    """Log out, and remove the login from the store."""
 
     name: str
 
@@ -47,10 +47,10 @@ Step: TypeAlias = LogIn | Check | Refuse | Withdraw
 def to_settle(
     wanted: Mapping[str, Wanted], *, known: Collection[str], applied: Collection[Applied]
 ) -> dict[str, Wanted | None]:
-    """Everything that is wanted, and None for what is known on the device but no longer wanted.
+    """The delivery for each connected registry, None for one to log out of, in order.
 
-    Withdrawals come first, but for those whose address is wanted by another: there the login is
-    replaced without a gap. The newest deliveries come before the older ones.
+    Logouts come first, except where another delivery has the same address: it replaces the login
+    without a gap. Newer deliveries come before older ones.
     """
     gone = sorted(set(known) - wanted.keys())
     addresses = {want.address for want in wanted.values() if isinstance(want, Delivery)}
@@ -61,7 +61,7 @@ def to_settle(
 
 
 def newer_rivals(wanted: Wanted | None, everything: Mapping[str, Wanted]) -> frozenset[Delivery]:
-    """The newer deliveries for the same address, for which an engine can keep one login only."""
+    """The newer deliveries for the same address: an engine keeps only one login for it."""
     if not isinstance(wanted, Delivery):
         return frozenset()
     mine = _newness((wanted.name, wanted))
@@ -75,10 +75,10 @@ def newer_rivals(wanted: Wanted | None, everything: Mapping[str, Wanted]) -> fro
 
 
 def next_step(name: str, wanted: Wanted | None, *, in_place: bool, superseded: bool) -> Step:
-    """The step that brings `name` to what is wanted.
+    """The step towards the desired state of a connected registry.
 
-    `in_place` says whether the engine holds exactly this delivery, `superseded` whether it holds
-    a newer one for the same address.
+    `in_place` says whether the engine has exactly this delivery's login, `superseded` whether it
+    has a newer login for the same address.
     """
     if wanted is None:
         return Withdraw(name)
@@ -88,7 +88,7 @@ def next_step(name: str, wanted: Wanted | None, *, in_place: bool, superseded: b
 
 
 def _newness(item: tuple[str, Wanted]) -> tuple[datetime, str]:
-    """A credential that expires later was made later; the name decides between equals."""
+    """The order of deliveries: a later expiry is newer, then the later name."""
     name, wanted = item
     expires_on = wanted.expires_on if isinstance(wanted, Delivery) else None
     return expires_on or _LONG_AGO, name

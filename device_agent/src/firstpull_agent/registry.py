@@ -1,4 +1,4 @@
-"""A registry as a client sees it: the token protocol, with the password kept on one host."""
+"""A client of a registry's token protocol, which sends the password to one host only."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def check_login(delivery: Delivery) -> None:
 
 
 def first_concrete(repositories: Iterable[str]) -> str | None:
-    """The first that names one repository and not a set of them."""
+    """The first name without a wildcard, None if there is none."""
     return next((name for name in repositories if "*" not in name), None)
 
 
 class Registry:
-    """One registry. Proxies are the environment's, as for engines; `.netrc` is never read."""
+    """A client of one registry. It uses the environment's proxies and never reads `.netrc`."""
 
     def __init__(self, address: str, *, ca: str | None, insecure: bool) -> None:
         self.address = address
@@ -58,23 +58,23 @@ class Registry:
         self.session.close()
 
     def log_in(self, username: str, password: Secret, *, repository: str | None) -> Secret:
-        """Exchange the credential for a bearer token, try it, and return it. Raises Failure.
+        """A bearer token for the credential, after one test of it. Raises Failure.
 
-        `repository` is what the token is for, pulling only; None asks for no repository.
+        The token allows to pull from `repository`; None requests no repository.
         """
         challenge = self._challenge()
         token = self._token(challenge, username, password, repository)
         answer = self._get(self._base, headers={"Authorization": f"Bearer {token.reveal()}"})
         _refuse_rejection(answer)
         if answer.status_code != 200:
-            raise _unexpected(answer, "to the token it issued")
+            raise _unexpected(answer, "to its own token")
         return token
 
     def _challenge(self) -> dict[str, str]:
         answer = self._get(self._base)
         scheme, _, parameters = answer.headers.get("WWW-Authenticate", "").partition(" ")
         if answer.status_code != 401 or scheme.lower() != "bearer":
-            raise _unexpected(answer, "where a bearer challenge was due")
+            raise _unexpected(answer, "instead of a bearer challenge")
         fields = parse_dict_header(parameters)  # type: ignore[no-untyped-call]
         challenge = {key: value for key, value in fields.items() if value}
         self._refuse_strange_realm(challenge.get("realm", ""))
@@ -91,7 +91,7 @@ class Registry:
             raise Failure(
                 Reason.TOKEN_SERVICE_NOT_TRUSTED,
                 f"the registry at {self._base} sends its clients to {realm!r} for tokens;"
-                " the password goes to the registry's own host only",
+                " the agent sends the password to the registry's own host only",
             )
 
     def _token(
@@ -112,7 +112,7 @@ class Registry:
         except (ValueError, AttributeError, KeyError):
             token = None
         if not isinstance(token, str):
-            raise _unexpected(answer, "where a token was due")
+            raise _unexpected(answer, "instead of a token")
         return Secret(token)
 
     def _get(
@@ -140,7 +140,7 @@ class Registry:
 
 
 def connection_failure(error: Exception, url: str) -> Failure:
-    """The failure that a broken request means. Its text is our own: theirs may hold headers."""
+    """The failure for a broken request, without the error's text, which may have headers."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
@@ -149,7 +149,7 @@ def connection_failure(error: Exception, url: str) -> Failure:
 
 
 def _basic(username: str, password: Secret) -> str:
-    # Not requests' own: it knows Latin-1 only.
+    # The encoding of requests itself is limited to Latin-1.
     return "Basic " + b64encode(f"{username}:{password.reveal()}".encode()).decode()
 
 
@@ -170,23 +170,23 @@ def _unexpected(answer: requests.Response, when: str) -> Failure:
 
 
 def _context(ca: str | None) -> ssl.SSLContext:
-    """Trust in the delivered CA and nothing else, or in the system's where none was delivered."""
+    """A TLS context that trusts only the delivered CA, or the system's CAs without one."""
     context = ssl.create_default_context(cadata=ca)
-    # As engines judge: an intermediate may be the anchor, and old private CAs lack extensions
-    # that only the strict mode of newer Pythons asks for.
+    # As engines do: an intermediate may be the trust anchor, and old private CAs may lack
+    # extensions that only the strict mode of newer Pythons requires.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 
 class _Connection(Protocol):
-    """What requests passes to be made ready for TLS."""
+    """The connection that requests passes to `cert_verify`."""
 
     cert_reqs: str | int | None
 
 
 class _TrustingAdapter(HTTPAdapter):
-    """Uses one TLS context; requests would add the CA bundle that it carries."""
+    """An adapter with one TLS context; requests would add its own CA bundle."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context

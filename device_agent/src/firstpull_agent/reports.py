@@ -1,4 +1,4 @@
-"""What the agent tells the cloud about each delivery: the reported properties."""
+"""The agent's report on each delivery, in the reported properties."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECTION = ("firstpull", "registryCredentials")  # the path in desired and in rep
 
 
 class Reason(StrEnum):
-    """Why a delivery is not logged in. The names are stable: the cloud and people act on them."""
+    """Why a delivery is not logged in. The names are stable: firstpull and people use them."""
 
     CREDENTIALS_NOT_ACCEPTED = "CredentialsNotAccepted"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
@@ -33,7 +33,7 @@ class State(StrEnum):
 
 
 class Failure(Exception):
-    """Something that did not work. `detail` is for people and holds no secret."""
+    """An attempt failed. `detail` is for people and has no secret."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -60,16 +60,16 @@ class Report:
         }
 
     def says_the_same_as(self, reported: object) -> bool:
-        """Whether a reported property already says this; when it was said does not matter."""
+        """Whether a reported property has this outcome already, at whatever time."""
         if not isinstance(reported, Mapping):
             return False
         mine = self.as_property()
-        # A twin keeps no nulls: a property that is absent there is null here.
+        # A twin has no nulls: an absent property is null here.
         return all(reported.get(key) == mine[key] for key in ("deliveryId", "state", "reason"))
 
 
 def reported_entries(reported: Mapping[str, Any]) -> dict[str, Any]:
-    """Connected registry to what is reported for it; empty where the section is not an object."""
+    """The reported entries by connected registry; empty if the section is not an object."""
     section: Any = reported
     for key in SECTION:
         section = section.get(key) if isinstance(section, Mapping) else None
@@ -77,6 +77,6 @@ def reported_entries(reported: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reported_patch(entries: Mapping[str, Report | None]) -> dict[str, Any]:
-    """The reported properties patch for these connected registries; None takes one away."""
+    """The patch of the reported properties for these connected registries; None removes one."""
     values = {name: entry and entry.as_property() for name, entry in entries.items()}
     return {SECTION[0]: {SECTION[1]: values}}

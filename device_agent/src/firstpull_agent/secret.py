@@ -6,7 +6,7 @@ import hmac
 
 
 class Secret:
-    """Hides its value in reprs, logs and tracebacks; `reveal` is the one way to it."""
+    """Hides its value in reprs, logs and tracebacks; only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -14,7 +14,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value. Call this only where it is written to its destination."""
+        """The value. Call this only to write the value to its destination."""
         return self._value
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The agent as a service: follows the twin, keeps trying, reports."""
+"""The agent as a service: follows the twin, retries, and reports."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from firstpull_agent.times import Time
 
 _log = logging.getLogger(__name__)
 
-# Two clients of one device push each other off the hub; this keeps them from doing it in a spin.
+# Two clients of one device disconnect each other from the hub; this slows them down.
 _SECONDS_BETWEEN_READS = 1.0
 
 Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float | None) -> None:
-    """Return when `event` is set, or after `seconds` if that is sooner."""
+    """Return when `event` is set, or after `seconds`."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -33,7 +33,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float | None) -> None:
 
 
 class Service:
-    """Two loops: one talks to the hub, one makes attempts, so that neither waits for the other."""
+    """Runs two independent loops: one talks to the hub, one makes attempts."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Service:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """End `run`. An attempt that is under way is finished first."""
+        """End `run` after the current attempt."""
         self._stopped.set()
 
     async def run(self) -> None:
@@ -101,8 +101,8 @@ class Service:
             await self._wait(self._talk_wanted, pause)
 
     async def _converse(self) -> float | None:
-        """Read and say what there is; the seconds until it is worth calling again by itself."""
-        # Reading first: a hub that takes no report must not keep a withdrawal from the device.
+        """Read the twin and report; returns the seconds until the next read is due, if any."""
+        # Read first: a hub that refuses reports must not delay a logout.
         if self._stale and self._seconds_until_readable() == 0:
             await self._read_twin()
         await self._report()
@@ -121,7 +121,7 @@ class Service:
             self._stale = True
             raise
         except MalformedDesired as error:
-            _log.error("the desired properties are left alone: %s", error)
+            _log.error("the agent ignores the desired properties: %s", error)
         self._work_wanted.set()
 
     async def _report(self) -> None:

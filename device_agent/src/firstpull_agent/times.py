@@ -1,4 +1,4 @@
-"""Where time comes from."""
+"""The clocks, passed in so that tests can set the time."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Time(Protocol):
     """The clocks that the agent reads."""
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC."""
+        """The current time in UTC, timezone-aware."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow."""
+        """Seconds that never go back."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -27,7 +27,7 @@ class MachineTime:
     """The machine's clocks."""
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC."""
+        """The current time in UTC, timezone-aware."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:

@@ -1,4 +1,4 @@
-"""Scope maps, tokens and connected registries, by Azure Resource Manager."""
+"""Implements `ContainerRegistries` with Azure Resource Manager."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The port `ContainerRegistries` on the management SDK."""
+"""Implements the port `ContainerRegistries` with the management SDK."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from datetime import datetime
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -21,57 +21,47 @@ from azure.mgmt.containerregistry.models import (
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
-from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
+from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
-    given,
     new_password_from,
     scope_map_from,
     token_from,
 )
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
+    ConnectedRegistryRef,
     NewPassword,
-    Place,
     RegistryId,
     ScopeMap,
+    ScopeMapId,
     Slot,
     Token,
     TokenId,
-    name_of,
-    same_id,
 )
-from firstpull.errors import Blocked, Transient
-from firstpull.reasons import Reason
+from firstpull.model.errors import Blocked, Transient
+from firstpull.model.reasons import Reason
 
 _ACTIVATION_DEADLINE = 30.0
-"""Seconds for a new token to become active; about five on Azure."""
+"""Seconds for a new token to become active; Azure needs about five."""
 _LIST_DEADLINE = 240.0
-"""Seconds for a whole list, however many pages it has: 2,500 tokens are 128 of 20."""
+"""Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _REFUSALS = (400, 409)
-"""No document says with which status and code a token in use is refused; the lists are asked."""
+"""No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
 
 class ContainerRegistryAdapter:
-    """The port `ContainerRegistries`."""
+    """Implements `ContainerRegistries`, which has the contract of each method."""
 
     def __init__(self, create_client: ClientFactory) -> None:
         self._clients = Clients(create_client)
 
-    def token_id(self, registry: RegistryId, name: str) -> TokenId:
-        """The ARM id of a token, existing or not."""
-        return TokenId(f"{registry}/tokens/{name}")
-
-    def scope_map_id(self, registry: RegistryId, name: str) -> str:
-        """The ARM id of a scope map, existing or not."""
-        return f"{registry}/scopeMaps/{name}"
-
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 return scope_map_from(await client.scope_maps.get(group, account, name))
             except ResourceNotFoundError:
@@ -80,7 +70,7 @@ class ContainerRegistryAdapter:
     async def put_scope_map(
         self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
     ) -> None:
-        """Make the scope map, or set its actions."""
+        """Create the scope map, or set its actions."""
         client, group, account = self._clients.of(registry)
         wanted = ScopeMapResource(
             properties=ScopeMapProperties(
@@ -94,7 +84,7 @@ class ContainerRegistryAdapter:
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a scope map; one that is gone is gone."""
+        """Delete a scope map. A missing scope map is no error."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
@@ -111,21 +101,19 @@ class ContainerRegistryAdapter:
     async def get_token(self, registry: RegistryId, name: str) -> Token | None:
         """The token, None where there is none."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
                 return token_from(await client.tokens.get(group, account, name))
             except ResourceNotFoundError:
                 return None
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> Token:
-        """Make an enabled token without a password and wait until it is active."""
+        """Create an enabled token without a password, and wait until it is active."""
         client, group, account = self._clients.of(registry)
         wanted = TokenResource(
-            properties=TokenProperties(
-                scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-            )
+            properties=TokenProperties(scope_map_id=str(scope_map), status="enabled")
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.tokens.begin_create(group, account, name, wanted)
@@ -138,19 +126,17 @@ class ContainerRegistryAdapter:
         return token
 
     async def update_token(
-        self, registry: RegistryId, name: str, *, scope_map: str, deadline_seconds: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
     ) -> None:
-        """Enable a token and point it at a scope map; its passwords stay."""
-        change = TokenUpdateProperties(
-            scope_map_id=self.scope_map_id(registry, scope_map), status="enabled"
-        )
+        """Enable a token and set its scope map; its passwords stay."""
+        change = TokenUpdateProperties(scope_map_id=str(scope_map), status="enabled")
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             await self._update_token(registry, name, change)
 
     async def keep_passwords(
         self, registry: RegistryId, token: str, *, slots: Collection[Slot], deadline_seconds: float
     ) -> None:
-        """Take all passwords from a token but those in these slots."""
+        """Remove a token's passwords except those in these slots."""
         kept = [TokenPassword(name=slot.value) for slot in Slot if slot in slots]
         change = TokenUpdateProperties(credentials=TokenCredentialsProperties(passwords=kept))
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
@@ -159,7 +145,7 @@ class ContainerRegistryAdapter:
     async def disable_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Have the token let nobody in; one that is gone does not."""
+        """Disable a token. A missing token is no error."""
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
                 await self._update_token(registry, name, TokenUpdateProperties(status="disabled"))
@@ -167,7 +153,7 @@ class ContainerRegistryAdapter:
     async def delete_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a token. Raises Blocked while it stands in a list; one that is gone is gone."""
+        """Delete a token. Raises Blocked while a list has it. A missing token is no error."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             try:
@@ -181,13 +167,13 @@ class ContainerRegistryAdapter:
                     raise Blocked(
                         Reason.TOKEN_IN_USE,
                         f"The token {name} is used by {users}.",
-                        remedy="Take it off that list, by az acr connected-registry update "
-                        "--remove-client-tokens; deleting it is tried again by itself.",
+                        remedy="Take the token off that list, by az acr connected-registry update "
+                        "--remove-client-tokens; firstpull then deletes it by itself.",
                     ) from None
                 raise
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
-        """All tokens of the container registry, whosever they are."""
+        """All tokens of the container registry, foreign ones included."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=_LIST_DEADLINE):
             listed = client.tokens.list(group, account)
@@ -202,21 +188,21 @@ class ContainerRegistryAdapter:
         expires_at: datetime,
         deadline_seconds: float,
     ) -> NewPassword:
-        """A new password in this one slot: without a name both would be made anew."""
+        """A new password in this slot only: without a name, Azure would replace both."""
         client, group, account = self._clients.of(registry)
         asked = GenerateCredentialsParameters(
-            token_id=self.token_id(registry, token), name=slot.value, expiry=expires_at
+            token_id=str(registry.token(token)), name=slot.value, expiry=expires_at
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.registries.begin_generate_credentials(group, account, asked)
             answer = await poller.result()
         return new_password_from(answer, slot)
 
-    async def get_connected_registry(self, place: Place) -> ConnectedRegistry | None:
+    async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         """The connected registry, None where there is none."""
-        client, group, account = self._clients.of(place.registry)
-        name = place.connected_registry
-        async with _reading():
+        client, group, account = self._clients.of(ref.registry)
+        name = ref.name
+        async with azure_errors(SERVICE):
             try:
                 found = await client.connected_registries.get(group, account, name)
             except ResourceNotFoundError:
@@ -233,27 +219,29 @@ class ContainerRegistryAdapter:
             return tuple([connected_registry_from(resource) async for resource in listed])
 
     async def replace_client_tokens(
-        self, place: Place, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
+        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], *, deadline_seconds: float
     ) -> ConnectedRegistry:
-        """Set the whole list of clients; nothing else of the connected registry is sent."""
-        client, group, account = self._clients.of(place.registry)
+        """Set the whole list of clients; the request has no other property."""
+        client, group, account = self._clients.of(ref.registry)
         change = ConnectedRegistryUpdateParameters(
-            properties=ConnectedRegistryUpdateProperties(client_token_ids=list(token_ids))
+            properties=ConnectedRegistryUpdateProperties(
+                client_token_ids=[str(token_id) for token_id in token_ids]
+            )
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.connected_registries.begin_update(
-                group, account, place.connected_registry, change
+                group, account, ref.name, change
             )
             return connected_registry_from(await poller.result())
 
-    async def synced_actions(self, registry: RegistryId, sync_token_id: str) -> frozenset[str]:
-        """The scope actions of a sync token: what its connected registry syncs."""
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
+        """The scope actions of a sync token, which its connected registry syncs."""
         client, group, account = self._clients.of(registry)
-        async with _reading():
+        async with azure_errors(SERVICE):
             try:
-                token = await client.tokens.get(group, account, name_of(sync_token_id))
-                scope_map_id = given(token.properties).scope_map_id or ""
-                found = await client.scope_maps.get(group, account, name_of(scope_map_id))
+                token = await client.tokens.get(group, account, sync_token_id.name)
+                scope_map = token_from(token).scope_map_id
+                found = await client.scope_maps.get(group, account, scope_map.name)
             except ResourceNotFoundError:
                 return frozenset()
         actions = scope_map_from(found).actions
@@ -272,15 +260,11 @@ class ContainerRegistryAdapter:
         await poller.result()
 
     async def _users(self, registry: RegistryId, token: str) -> str:
-        """The connected registries that list a token, or sync with it, for a message."""
-        token_id = self.token_id(registry, token)
+        """The names of the connected registries that list a token or sync with it."""
+        token_id = registry.token(token)
         found = await self.list_connected_registries(registry)
         return ", ".join(
             connected.name
             for connected in found
-            if connected.lists(token_id) or same_id(connected.sync_token_id or "", token_id)
+            if connected.lists(token_id) or connected.sync_token_id == token_id
         )
-
-
-def _reading() -> AbstractAsyncContextManager[None]:
-    return azure_errors(SERVICE, deadline_seconds=READ_DEADLINE)

@@ -10,11 +10,11 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.core.tools import parse_resource_id
 
-from firstpull import telemetry
-from firstpull.cloud import RegistryId
+from firstpull.model.azure_resources import RegistryId
+from firstpull.observability import telemetry
 
 _POLL_SECONDS = 0.5
-"""Between looks at an operation; the SDK's own 30 s is longer than a token takes."""
+"""Between reads of an operation; the SDK's own 30 s is longer than a token takes."""
 
 _REMAINING = "x-ms-ratelimit-remaining-subscription-"
 
@@ -24,10 +24,10 @@ ClientFactory = Callable[[str], ContainerRegistryManagementClient]
 def client_factory(
     credential: AsyncTokenCredential, *, endpoint: str, audience: str
 ) -> ClientFactory:
-    """Makes the client of a subscription.
+    """A function that makes the client of a subscription.
 
-    It sends nothing twice: azure-core would repeat a write after its lease has gone. Trying
-    again is the record's business.
+    The client never retries: azure-core could repeat a write after the lease has expired. The
+    record's schedule retries a failed pass.
     """
 
     def create(subscription: str) -> ContainerRegistryManagementClient:
@@ -45,7 +45,10 @@ def client_factory(
 
 
 class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
-    """Keeps what Azure Resource Manager says of its limits (request-limits-and-throttling)."""
+    """Measures the requests that Azure Resource Manager still takes.
+
+    Its answers have them in headers (request-limits-and-throttling).
+    """
 
     def __init__(self, subscription: str) -> None:
         self._subscription = subscription
@@ -53,18 +56,19 @@ class _NoteRequestsLeft(SansIOHTTPPolicy[object, object]):
     def on_response(
         self, request: PipelineRequest[object], response: PipelineResponse[object, object]
     ) -> None:
-        """Note every `x-ms-ratelimit-remaining-subscription-…`: reads, writes, deletes."""
+        """Set the gauge from every `x-ms-ratelimit-remaining-subscription-…` header."""
         del request
         headers = getattr(response.http_response, "headers", {})
         for name, value in headers.items():
             kind = name.lower().removeprefix(_REMAINING)
             if kind != name.lower() and str(value).isdigit():
-                about = {"subscription": self._subscription, "kind": kind}
-                telemetry.REQUESTS_LEFT.set(int(value), about)
+                telemetry.REQUESTS_LEFT.set(
+                    int(value), {"subscription": self._subscription, "kind": kind}
+                )
 
 
 class Clients:
-    """The clients in use, made when they are first needed."""
+    """The clients by subscription, each made when it is first needed."""
 
     def __init__(self, create: ClientFactory) -> None:
         self._create = create
@@ -72,7 +76,7 @@ class Clients:
 
     def of(self, registry: RegistryId) -> tuple[ContainerRegistryManagementClient, str, str]:
         """The client for a container registry, its resource group and its name."""
-        parts = {name: str(part) for name, part in parse_resource_id(registry).items()}
+        parts = {name: str(part) for name, part in parse_resource_id(str(registry)).items()}
         subscription = parts["subscription"]
         if subscription not in self._by_subscription:
             self._by_subscription[subscription] = self._create(subscription)

@@ -1,4 +1,4 @@
-"""Resources of Azure Resource Manager, as firstpull's own values."""
+"""Converts resources of Azure Resource Manager into firstpull's values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from azure.mgmt.containerregistry.models import (
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
-from firstpull.cloud import (
+from firstpull.model.azure_resources import (
     ConnectedRegistry,
     NewPassword,
     Password,
     ScopeMap,
+    ScopeMapId,
     Slot,
     Token,
     TokenId,
 )
-from firstpull.errors import Transient
-from firstpull.reasons import Reason
-from firstpull.secret import Secret
+from firstpull.model.errors import Transient
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 
 SERVICE = "The container registry"
 
@@ -38,13 +39,13 @@ def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
 
 
 def token_from(resource: TokenResource) -> Token:
-    """A token; passwords are without their values."""
+    """A token; its passwords have no values."""
     properties = given(resource.properties)
     credentials = properties.credentials
     return Token(
         id=TokenId(given(resource.id)),
         name=given(resource.name),
-        scope_map_id=properties.scope_map_id or "",
+        scope_map_id=ScopeMapId(properties.scope_map_id or ""),
         enabled=properties.status == "enabled",
         active=properties.provisioning_state == "Succeeded",
         passwords=tuple(_passwords(credentials)) if credentials else (),
@@ -52,14 +53,14 @@ def token_from(resource: TokenResource) -> Token:
 
 
 def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedRegistry:
-    """A connected registry. Its list of clients is left out of an answer when it is empty."""
+    """A connected registry. An answer has no list of clients if the list is empty."""
     properties = given(resource.properties)
     sync = properties.parent.sync_properties
     state = properties.connection_state
     return ConnectedRegistry(
         name=given(resource.name),
         client_token_ids=tuple(TokenId(i) for i in properties.client_token_ids or ()),
-        sync_token_id=sync.token_id,
+        sync_token_id=TokenId(sync.token_id) if sync.token_id else None,
         login_server=(properties.login_server.host if properties.login_server else None) or None,
         last_sync_at=sync.last_sync_time,
         connection_state=state.value if isinstance(state, ConnectionState) else state,
@@ -67,19 +68,19 @@ def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedReg
 
 
 def new_password_from(answer: GenerateCredentialsResult, slot: Slot) -> NewPassword:
-    """The one that was asked for, by its name: the answer lists both and their order varies."""
+    """The password of a slot in an answer, which lists both slots in any order."""
     for password in answer.passwords or ():
         if password.name == slot.value and password.value:
             return _with_value(password, slot)
     raise Transient(
-        Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without the password it was asked for."
+        Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without the requested password."
     )
 
 
 def given[T](value: T | None) -> T:
-    """A field that the service always sends. Raises Transient when it did not."""
+    """A field that the service always sends. Raises Transient if it is missing."""
     if value is None:
-        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} left out a field of its answer.")
+        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered without a required field.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The app's storage account: records in a table, hints in queues, the rest in blobs."""
+"""The app's storage account: records in a table, reconcile requests in queues, blobs."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.poison import QUEUES
+from firstpull.intake.poison_queue import QUEUES
 
 SERVICE = "Storage"
 RECORDS_TABLE = "devices"
@@ -21,7 +21,7 @@ SWEEPS_CONTAINER = "sweeps"
 
 _AUDIENCE = "https://storage.azure.com"
 
-# The SDKs' own first pause is 15 s; the record is there for long pauses.
+# The SDKs' own first pause is 15 s; the record's schedule makes long pauses.
 _TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
 
@@ -38,7 +38,7 @@ class StorageServices:
 
     @classmethod
     def from_connection_string(cls, text: str) -> StorageServices:
-        """With the account's key."""
+        """The services, with the account's key."""
         return cls(
             tables=TableServiceClient.from_connection_string(text, **_TABLE_RETRY),
             queues=QueueServiceClient.from_connection_string(text, **_RETRY),
@@ -49,7 +49,7 @@ class StorageServices:
     def from_identity(
         cls, credential: AsyncTokenCredential, *, table_url: str, queue_url: str, blob_url: str
     ) -> StorageServices:
-        """With the app's identity."""
+        """The services, with the app's identity."""
         return cls(
             tables=TableServiceClient(
                 table_url, credential=credential, audience=_AUDIENCE, **_TABLE_RETRY
@@ -59,7 +59,7 @@ class StorageServices:
         )
 
     async def prepare(self) -> None:
-        """Make the table, the queues and the containers where they are missing."""
+        """Create the table, the queues and the containers that are missing."""
         async with azure_errors(SERVICE):
             await self.tables.create_table_if_not_exists(RECORDS_TABLE)
             for name in QUEUES:
@@ -75,7 +75,7 @@ class StorageServices:
 
 
 async def create_queue(queue: QueueClient) -> None:
-    """Make a queue where it is missing."""
+    """Create a queue if it is missing."""
     try:
         await queue.create_queue()
     except ResourceExistsError:

@@ -1,4 +1,4 @@
-"""Small documents in blobs, guarded by ETag."""
+"""Small documents in blobs, with conditional writes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from azure.storage.blob.aio import ContainerClient
 
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import SERVICE
-from firstpull.errors import Conflict
-from firstpull.ports import Stored
+from firstpull.model.errors import Conflict
+from firstpull.model.ports import Stored
 
 
 async def read_document(container: ContainerClient, name: str) -> Stored[bytes] | None:
-    """What a blob holds, None where there is none."""
+    """The content of a blob, None if there is no blob."""
     async with azure_errors(SERVICE):
         try:
             blob = await container.download_blob(name)
@@ -32,9 +32,9 @@ async def read_document(container: ContainerClient, name: str) -> Stored[bytes] 
 async def write_document(
     container: ContainerClient, name: str, content: bytes, *, etag: str | None
 ) -> str:
-    """Write over the blob of this ETag, None for a new one; returns the ETag that it has then.
+    """Replace the blob that has this ETag, None for a new blob; returns the new ETag.
 
-    Raises Conflict where the blob is another one by now.
+    Raises Conflict if the blob has another ETag, or exists already.
     """
     condition: dict[str, Any] = (
         {"match_condition": MatchConditions.IfMissing}

@@ -1,4 +1,4 @@
-"""The ledgers and the locks of the connected registries' lists, in blobs."""
+"""The ledgers of the connected registries and the locks of their lists, in blobs."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from azure.core.exceptions import (
 from azure.storage.blob import LeaseProperties
 from azure.storage.blob.aio import BlobClient, BlobLeaseClient, ContainerClient
 
-from firstpull import ledger as ledgers
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import MEMBERSHIP_CONTAINER, SERVICE, StorageServices
 from firstpull.adapters.storage.documents import read_document, write_document
-from firstpull.clock import Clock
-from firstpull.cloud import Place, name_of
-from firstpull.ledger import Ledger
-from firstpull.ports import Lease, Stored
+from firstpull.model import ledger as ledgers
+from firstpull.model.azure_resources import ConnectedRegistryRef
+from firstpull.model.clock import Clock
+from firstpull.model.ledger import Ledger
+from firstpull.model.ports import Lease, Stored
 
 _LEASE_SECONDS = 60
 
 
 class BlobLedgers:
-    """The port `Ledgers`: one document per connected registry."""
+    """Implements `Ledgers`: one document for each connected registry."""
 
     def __init__(self, services: StorageServices) -> None:
         self._container: ContainerClient = services.blobs.get_container_client(MEMBERSHIP_CONTAINER)
 
-    async def get(self, place: Place) -> Stored[Ledger] | None:
-        """The ledger of a place, None before the first write."""
-        found = await read_document(self._container, _document_name(place))
+    async def get(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
+        """The ledger of a connected registry, None before the first write."""
+        found = await read_document(self._container, _document_name(ref))
         if found is None:
             return None
         return Stored(value=ledgers.from_json(found.value), etag=found.etag)
 
-    async def put(self, place: Place, ledger: Ledger, *, etag: str | None) -> Stored[Ledger]:
-        """Store over the one of this ETag, None for the first; else raise Conflict."""
+    async def put(
+        self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None
+    ) -> Stored[Ledger]:
+        """Replace the ledger that has this ETag; None stores the first. Raises Conflict."""
         content = ledgers.to_json(ledger)
-        written = await write_document(self._container, _document_name(place), content, etag=etag)
+        written = await write_document(self._container, _document_name(ref), content, etag=etag)
         return Stored(value=ledger, etag=written)
 
 
 class BlobLocks:
-    """The port `Locks`: a lease on an empty blob per connected registry."""
+    """Implements `Locks`: a lease on an empty blob for each connected registry."""
 
     def __init__(self, services: StorageServices, clock: Clock) -> None:
         self._container: ContainerClient = services.blobs.get_container_client(MEMBERSHIP_CONTAINER)
         self._clock = clock
 
-    async def acquire(self, place: Place) -> Lease | None:
-        """The lease, None while somebody else has it."""
-        blob = self._container.get_blob_client(f"{_blob_name(place)}.lock")
+    async def acquire(self, ref: ConnectedRegistryRef) -> Lease | None:
+        """The lease, None while another worker has it."""
+        blob = self._container.get_blob_client(f"{_blob_name(ref)}.lock")
         async with azure_errors(SERVICE):
             try:
                 before: LeaseProperties = (await blob.get_blob_properties()).lease
@@ -72,13 +74,13 @@ class BlobLocks:
             lease,
             self._clock,
             taken_at=taken_at,
-            # Given back it would be "available": this one ran out.
+            # A released lease is "available": this one has expired.
             predecessor_vanished=before.state in ("expired", "broken"),
         )
 
 
 class BlobLease:
-    """The port `Lease`. Time counts from before the request that took it."""
+    """Implements `Lease`. Its time counts from before the request that acquired it."""
 
     def __init__(
         self,
@@ -95,22 +97,22 @@ class BlobLease:
 
     @property
     def predecessor_vanished(self) -> bool:
-        """Whether the holder before never gave it back."""
+        """Whether the previous lease expired unreleased."""
         return self._predecessor_vanished
 
     async def renew(self) -> None:
-        """Hold it for the full time again. Raises Conflict when it is held no longer."""
+        """Extend the lease to its full time. Raises Conflict if it was lost."""
         asked_at = self._clock.now()
         async with azure_errors(SERVICE):
             await self._lease.renew()
         self._until = asked_at + timedelta(seconds=_LEASE_SECONDS)
 
     def remaining_seconds(self) -> float:
-        """For how long it is held without being renewed."""
+        """The time until the lease expires unless renewed."""
         return (self._until - self._clock.now()).total_seconds()
 
     async def release(self) -> None:
-        """Give it back; one that was lost is not ours to give."""
+        """Give the lease back. A lost lease is no error."""
         async with azure_errors(SERVICE):
             try:
                 await self._lease.release()
@@ -125,10 +127,10 @@ async def _create_empty(blob: BlobClient) -> None:
         return
 
 
-def _document_name(place: Place) -> str:
-    return f"{_blob_name(place)}.json"
+def _document_name(ref: ConnectedRegistryRef) -> str:
+    return f"{_blob_name(ref)}.json"
 
 
-def _blob_name(place: Place) -> str:
-    """Readable; the names of container registries are unique across Azure."""
-    return f"{name_of(place.registry)}/{place.connected_registry}"
+def _blob_name(ref: ConnectedRegistryRef) -> str:
+    """A readable name; the names of container registries are unique across Azure."""
+    return f"{ref.registry.name}/{ref.name}"

@@ -1,4 +1,4 @@
-"""The work queue, and the poison queues."""
+"""The queue of reconcile requests, and the poison queues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from firstpull import telemetry
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import SERVICE, StorageServices, create_queue
-from firstpull.devices import DeviceKey
-from firstpull.poison import StoredMessage
+from firstpull.intake.poison_queue import StoredMessage
+from firstpull.model.device_key import DeviceKey
+from firstpull.observability import telemetry
 
 _WORK_QUEUE = "device-work"
 _POISON = "-poison"
@@ -24,29 +24,29 @@ _LONGEST_DELAY = 7 * 24 * 3600 - 1
 
 
 class QueueWork:
-    """The port `WorkQueue`."""
+    """Implements `WorkQueue`."""
 
     def __init__(self, services: StorageServices) -> None:
-        # Plain text: host.json has messageEncoding none, so that people may write either.
+        # Plain text: host.json has messageEncoding none, so people may write plain or base64.
         self._queue = services.queues.get_queue_client(_WORK_QUEUE)
 
     async def put(self, device: DeviceKey, *, delay_seconds: float = 0) -> None:
-        """Have the device looked at after a delay; at most seven days."""
-        hint = {"hub": device.hub, "deviceId": device.device_id, **telemetry.headers()}
-        text = json.dumps(hint)
+        """Send a reconcile request that becomes visible after a delay of at most seven days."""
+        request = {"hub": device.hub, "deviceId": device.device_id, **telemetry.headers()}
+        text = json.dumps(request)
         delay = min(math.ceil(delay_seconds), _LONGEST_DELAY)
         async with azure_errors(SERVICE):
             await self._queue.send_message(text, visibility_timeout=delay)
 
 
 class PoisonStorage:
-    """The port `PoisonQueues`: `<queue>-poison`, as the functions host names them."""
+    """Implements `PoisonQueues`: `<queue>-poison`, as the Functions host names them."""
 
     def __init__(self, services: StorageServices) -> None:
         self._services = services
 
     async def keep(self, queue: str, text: str) -> None:
-        """Put a message into the poison queue, for good."""
+        """Put a message into the poison queue, without expiry."""
         poison = self._queue(f"{queue}{_POISON}")
         async with azure_errors(SERVICE):
             try:
@@ -56,7 +56,7 @@ class PoisonStorage:
                 await poison.send_message(text, time_to_live=-1)
 
     async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
-        """The oldest messages, 32 at the most; they stay as they are."""
+        """The oldest messages, at most 32; the queue keeps them unchanged."""
         async with azure_errors(SERVICE):
             try:
                 found = await self._queue(f"{queue}{_POISON}").peek_messages(_PEEK)
@@ -70,7 +70,7 @@ class PoisonStorage:
         )
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:
-        """Put `text` into the queue and take the message out of poison. False when it has gone."""
+        """Put `text` into the queue and remove the rejected message. False if it has gone."""
         async with self._taken(queue, message_id) as message:
             if message is None:
                 return False
@@ -79,7 +79,7 @@ class PoisonStorage:
         return True
 
     async def discard(self, queue: str, message_id: str) -> bool:
-        """Take a message out of poison. False when it has gone."""
+        """Remove a message from the poison queue. False if it has gone."""
         async with self._taken(queue, message_id) as message:
             if message is None:
                 return False
@@ -88,7 +88,7 @@ class PoisonStorage:
 
     @asynccontextmanager
     async def _taken(self, queue: str, message_id: str) -> AsyncIterator[QueueMessage | None]:
-        """One message, received; the others that came with it are shown again at once."""
+        """One message, received; the others of its batch become visible again at once."""
         poison = self._queue(f"{queue}{_POISON}")
         async with azure_errors(SERVICE):
             try:

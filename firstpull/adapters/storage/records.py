@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import count, takewhile
@@ -21,39 +21,34 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import TypeAdapter
 
-from firstpull import records
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
-from firstpull.cloud import RegistryId
-from firstpull.devices import DeviceKey
-from firstpull.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
-from firstpull.history import HistoryEntry
-from firstpull.ports import Page, Query, Stored
-from firstpull.records import DeviceRecord
+from firstpull.model import record_codec
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
+from firstpull.model.history import HistoryEntry
+from firstpull.model.ports import Page, Query, Stored
 
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
 _TEXT = "record"
 _CHARACTERS = 16_000
-"""Of a column: each takes two bytes, and some take four."""
+"""Characters in a column: most take two bytes, some four."""
 
 
 class TableRecords:
-    """The port `Records`: PartitionKey is the hub, RowKey a hash of the device id.
+    """Implements `Records`: PartitionKey is the hub, RowKey a hash of the device.
 
-    Ids hold characters that keys may not. Beside the record there are the columns that
-    queries need. A column holds 64 KiB and an entity 1 MiB (understanding-the-table-service-
-    data-model): the text of a record stands in as many columns as it needs, the history in one.
-    `registries` are the container registries as the settings spell them.
+    Device ids may have characters that keys may not. The text of a record takes as many columns
+    as it needs, its history one: a column has at most 64 KiB, an entity 1 MiB
+    (understanding-the-table-service-data-model). The other columns are for queries.
     """
 
-    def __init__(
-        self, services: StorageServices, *, registries: Collection[RegistryId] = ()
-    ) -> None:
+    def __init__(self, services: StorageServices) -> None:
         self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
-        self._registries = registries
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
-        """The record of a device."""
+        """The record of a device, None if there is none."""
         async with azure_errors(SERVICE):
             try:
                 entity = await self._table.get_entity(**_key(device))
@@ -62,7 +57,7 @@ class TableRecords:
         return Stored(value=self._record(entity), etag=str(entity.metadata["etag"]))
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
-        """Store a record where there is none."""
+        """Store the first record of a device. Raises Conflict if there is one."""
         async with azure_errors(SERVICE):
             try:
                 written = await self._table.create_entity(_entity(record))
@@ -71,7 +66,7 @@ class TableRecords:
         return Stored(value=record, etag=written["etag"])
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
-        """Store a record over the one of this ETag."""
+        """Replace the record that has this ETag. Raises Conflict if the record has changed."""
         async with azure_errors(SERVICE):
             try:
                 written = await self._table.update_entity(
@@ -85,7 +80,7 @@ class TableRecords:
         return Stored(value=record, etag=written["etag"])
 
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
-        """The devices whose time has come."""
+        """The devices that are due."""
         async with azure_errors(SERVICE, deadline_seconds=60):
             async for entity in self._table.query_entities(
                 "dueAt le @now", parameters={"now": now}, select=["hub", "deviceId"]
@@ -93,7 +88,7 @@ class TableRecords:
                 yield _device(entity)
 
     async def page(self, query: Query) -> Page:
-        """Some of the records. Raises Invalid for an `after` that no page of this query gave."""
+        """A page of records. Raises Invalid for an `after` that no page of this query gave."""
         columns = {
             "PartitionKey": query.hub,
             "deviceId": query.device_id,
@@ -103,7 +98,7 @@ class TableRecords:
             "token": query.token,
         }
         wanted = {name: value for name, value in columns.items() if value is not None}
-        # An empty filter is no filter; "PartitionKey gt ''" matches everything.
+        # "PartitionKey gt ''" matches every record.
         condition = " and ".join(f"{name} eq @{name}" for name in wanted) or "PartitionKey gt ''"
         async with azure_errors(SERVICE):
             pages = self._table.query_entities(
@@ -126,7 +121,7 @@ class TableRecords:
     def _record(self, entity: Mapping[str, Any]) -> DeviceRecord:
         text = "".join(entity[name] for name in _columns(entity))
         try:
-            record = records.from_json(records.spelled_as(text, self._registries))
+            record = record_codec.from_json(text)
             return replace(record, history=_HISTORY.validate_json(entity["history"]))
         except ValueError:
             raise record_not_readable(_device(entity)) from None
@@ -146,20 +141,21 @@ def _columns(entity: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _entity(record: DeviceRecord) -> dict[str, Any]:
-    text = records.to_json(replace(record, history=()))
+    grant = record.status.grant
+    text = record_codec.to_json(replace(record, history=()))
     pieces = (text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS))
     return {
         **{f"{_TEXT}{number or ''}": piece for number, piece in enumerate(pieces)},
         "PartitionKey": record.device.hub,
         "RowKey": record.device.digest(),
-        "schemaVersion": record.schema_version,
+        "schemaVersion": record_codec.SCHEMA_VERSION,
         "hub": record.device.hub,
         "deviceId": record.device.device_id,
-        "state": record.condition.state.value,
-        "connectedRegistry": record.place.connected_registry if record.place else "",
-        "secret": record.names.secret if record.names else "",
-        "token": record.names.token if record.names else "",
-        "dueAt": record.due_at,
+        "state": record.status.condition.state.value,
+        "connectedRegistry": grant.ref.name if grant else "",
+        "secret": grant.names.secret if grant else "",
+        "token": grant.names.token if grant else "",
+        "dueAt": record.schedule.due_at,
         "history": _HISTORY.dump_json(record.history).decode(),
     }
 
@@ -176,4 +172,4 @@ def _continuation(after: str | None) -> Any:  # noqa: ANN401 - the SDK says str 
         return {key: str(token[key]) for key in ("PartitionKey", "RowKey")}
     except (ValueError, TypeError, KeyError, binascii.Error):
         error = FieldError("after", "is not a `next` of this listing")
-        raise Invalid("The listing cannot be continued.", errors=(error,)) from None
+        raise Invalid("The listing cannot continue there.", errors=(error,)) from None

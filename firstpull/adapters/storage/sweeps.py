@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from azure.storage.blob.aio import ContainerClient
 
-from firstpull import sweep_report
 from firstpull.adapters.storage.account import SWEEPS_CONTAINER, StorageServices
 from firstpull.adapters.storage.documents import read_document, write_document
-from firstpull.ports import Stored
-from firstpull.sweep_report import SweepReport
+from firstpull.model import sweep_report
+from firstpull.model.ports import Stored
+from firstpull.model.sweep_report import SweepReport
 
 _LATEST = "latest.json"
 
 
 class BlobSweeps:
-    """The port `Sweeps`."""
+    """Implements `Sweeps`."""
 
     def __init__(self, services: StorageServices) -> None:
         self._container: ContainerClient = services.blobs.get_container_client(SWEEPS_CONTAINER)
@@ -27,7 +27,7 @@ class BlobSweeps:
         return Stored(value=sweep_report.from_json(found.value), etag=found.etag)
 
     async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
-        """Store over the one of this ETag, None for the first; else raise Conflict."""
+        """Replace the report that has this ETag; None stores the first. Raises Conflict."""
         content = sweep_report.to_json(report)
         written = await write_document(self._container, _LATEST, content, etag=etag)
         return Stored(value=report, etag=written)

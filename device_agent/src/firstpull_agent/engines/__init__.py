@@ -15,34 +15,34 @@ __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """A container engine, or what stands in for one. Every method raises Failure or OSError."""
+    """A container engine, or the agent's own replacement. Methods raise Failure or OSError."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The engine's name."""
         ...
 
     @property
     def auth_file(self) -> AuthFile:
-        """Where its logins are kept."""
+        """The file of the engine's logins."""
         ...
 
     @property
     def ca_files(self) -> CaFiles:
-        """Where it looks for private certificate authorities."""
+        """The folder of the engine's private certificate authorities."""
         ...
 
     def login(self, delivery: Delivery) -> None:
-        """Keep this login instead of any other for its address."""
+        """Store this login, replacing another one for its address."""
         ...
 
     def logout(self, address: str) -> None:
-        """Forget the login for `address`; it is no error when there is none."""
+        """Remove the login for `address`. A missing login is no error."""
         ...
 
     def pull(self, image: Image, login: Applied, *, output: Path) -> str:
-        """Pull with the login that is kept, and return the digest.
+        """Pull with the stored login; returns the digest.
 
-        `output` is where the image goes when there is no image store: a folder.
+        `output` is the folder for the image if the engine has no image store.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which engine a device has, and where that engine keeps things."""
+"""Chooses the engine of a device, and its files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from firstpull_agent.engines.oci import Oci
 
 
 class Kind(StrEnum):
-    """What may be asked for."""
+    """The values of `--engine`."""
 
     AUTO = "auto"
     DOCKER = "docker"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are kept; None means where the engine itself would look."""
+    """The paths in the settings; None means the engine's default."""
 
     state_dir: Path
     auth_file: Path | None = None
@@ -36,11 +36,11 @@ class Places:
 
 
 class UnusableSettings(Exception):
-    """Settings that contradict each other or this machine, in words for people."""
+    """The settings contradict each other or this machine; the message is for a person."""
 
 
 def choose_engine(kind: Kind, places: Places) -> Engine:
-    """The engine to use. `auto` takes the first that this machine has. Raises UnusableSettings."""
+    """The engine to use; for `auto` the first that this machine has. Raises UnusableSettings."""
     if kind is Kind.AUTO:
         kind = _present()
     elif kind is not Kind.OCI and shutil.which(kind) is None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from firstpull_agent.reports import Failure, Reason
 from firstpull_agent.secret import Secret
 
-# Not for children: the device's own key, and logins other than the delivered one.
+# Commands must not see the device's own key, nor logins other than the delivered one.
 _WITHHELD = ("FIRSTPULL_DEVICE_CONNECTION_STRING", "DOCKER_AUTH_CONFIG")
 
 LOGIN_TIMEOUT_SECONDS = 60.0
@@ -23,9 +23,9 @@ def run_command(
     environment: Mapping[str, str] | None = None,
     secret_input: Secret | None = None,
 ) -> str:
-    """The command's standard output. Raises Failure(EngineFailed) with what it complained of.
+    """The command's standard output. Raises Failure(EngineFailed) with its standard error.
 
-    A secret goes to standard input only, and is blanked out should the command repeat it.
+    A secret goes to standard input only, and is hidden in the failure if the command repeats it.
     """
     inherited = {key: value for key, value in os.environ.items() if key not in _WITHHELD}
     given = "" if secret_input is None else secret_input.reveal()

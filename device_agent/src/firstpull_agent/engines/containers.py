@@ -1,4 +1,4 @@
-"""podman and skopeo: one library, so one set of options."""
+"""podman and skopeo, which share a library and its options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firstpull_agent.images import Image
 
 @dataclass(frozen=True)
 class _Containers:
-    """`names_certs` tells the commands where CA files are; by default they look there anyway."""
+    """The common part. `names_certs` passes the folder of CA files, if it is not the default."""
 
     auth_file: AuthFile
     ca_files: CaFiles
@@ -28,8 +28,8 @@ class _Containers:
     name: str
 
     def login(self, delivery: Delivery) -> None:
-        """Check the login, then keep it."""
-        # These commands write the file but not always the folder that it is in.
+        """Check the login, then store it."""
+        # These commands create the file, but not always its folder.
         self.auth_file.path.parent.mkdir(parents=True, exist_ok=True)
         run_command(
             [
@@ -46,7 +46,7 @@ class _Containers:
         )
 
     def logout(self, address: str) -> None:
-        """Forget the login for `address`."""
+        """Remove the login for `address`."""
         if self.auth_file.has(address):
             run_command(
                 [self.name, "logout", f"--authfile={self.auth_file.path}", address],
@@ -82,7 +82,7 @@ class Podman(_Containers):
 
 @dataclass(frozen=True)
 class Skopeo(_Containers):
-    """skopeo, which has no image store: images go to a folder in its `dir:` layout."""
+    """skopeo, which has no image store: it copies images to a folder in its `dir:` layout."""
 
     name: str = "skopeo"
 

@@ -1,4 +1,4 @@
-"""docker: its daemon checks the login and pulls; its command keeps the login."""
+"""docker: its daemon checks the login and pulls; its command stores the login."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROBE_TIMEOUT_SECONDS = 10.0
 
 
 def daemon_answers() -> bool:
-    """Whether there is a docker command here and a daemon behind it."""
+    """Whether the machine has a docker command whose daemon answers."""
     probe = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
         return bool(run_command(probe, timeout_seconds=_PROBE_TIMEOUT_SECONDS).strip())
@@ -35,21 +35,21 @@ def daemon_answers() -> bool:
 
 @dataclass(frozen=True)
 class Docker:
-    """Plain http is the daemon's to allow, by its own `insecure-registries`."""
+    """docker, whose daemon allows plain http by its own setting `insecure-registries`."""
 
     auth_file: AuthFile
     ca_files: CaFiles
     name: str = "docker"
 
     def login(self, delivery: Delivery) -> None:
-        """Have the daemon check the login, then keep it."""
+        """Check the login with the daemon, then store it."""
         self._run(
             ["login", f"--username={delivery.username}", "--password-stdin", delivery.address],
             secret_input=delivery.password,
         )
 
     def logout(self, address: str) -> None:
-        """Forget the login for `address`."""
+        """Remove the login for `address`."""
         if self.auth_file.has(address):
             self._run(["logout", address])
 

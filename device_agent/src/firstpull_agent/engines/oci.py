@@ -1,4 +1,4 @@
-"""No engine: the login in a file of the agent's own, pulls by python-dxf into an OCI layout."""
+"""No engine: the agent's own file of logins, and pulls by python-dxf into an OCI layout."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from firstpull_agent.registry import Registry
 
 @dataclass(frozen=True)
 class Oci:
-    """Keeps logins as docker does, for whatever reads that format."""
+    """Stores logins in docker's format, for any program that reads it."""
 
     auth_file: AuthFile
     ca_files: CaFiles
     name: str = "oci"
 
     def login(self, delivery: Delivery) -> None:
-        """Keep the login."""
+        """Store the login."""
         self.auth_file.put(delivery.address, username=delivery.username, password=delivery.password)
 
     def logout(self, address: str) -> None:
-        """Forget the login for `address`."""
+        """Remove the login for `address`."""
         self.auth_file.remove(address)
 
     def pull(self, image: Image, login: Applied, *, output: Path) -> str:
-        """Write the image to `output` as an OCI image layout, every digest verified."""
+        """Write the image to `output` as an OCI image layout, with every digest verified."""
         try:
             from firstpull_agent.engines.oci_layout import pull_layout  # noqa: PLC0415 - an extra
         except ImportError:

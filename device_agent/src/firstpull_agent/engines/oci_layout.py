@@ -1,4 +1,4 @@
-"""Pulls an image into an OCI image layout with python-dxf, every digest verified."""
+"""Pulls an image into an OCI image layout with python-dxf, and verifies every digest."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6
 
 
 def pull_layout(registry: Registry, token: Secret, image: Image, output: Path) -> str:
-    """Write the image to `output`; the digest of what its reference names.
+    """Write the image to `output`; returns the digest that its reference names.
 
-    Of an image for several platforms, only this machine's is written. Raises CannotPull or
+    Of an image for several platforms, it writes only this machine's. Raises CannotPull or
     Failure.
     """
     client = _Client(registry.address, image.repository, insecure=registry.insecure)
@@ -43,7 +43,7 @@ def pull_layout(registry: Registry, token: Secret, image: Image, output: Path) -
 
 
 class _Client(DXF):
-    """DXF on a session of ours: its trust, its proxies, and no credential but the token."""
+    """DXF on the session of `Registry`, with its TLS context and proxies, and only the token."""
 
     def use(self, session: requests.Session) -> None:
         self._sessions.insert(0, session)
@@ -51,7 +51,7 @@ class _Client(DXF):
 
 @dataclass(frozen=True)
 class _Blob:
-    """A manifest as it came, with the digest that it was verified to have."""
+    """A manifest as received, with its verified digest."""
 
     digest: str
     media_type: str
@@ -63,7 +63,7 @@ class _Blob:
 
 
 class _Pull:
-    """One image on its way into an OCI image layout."""
+    """One pull of an image into an OCI image layout."""
 
     def __init__(self, client: _Client, image: Image, output: Path) -> None:
         self._client = client
@@ -71,14 +71,14 @@ class _Pull:
         self._output = output
 
     def run(self) -> str:
-        """The digest of what the reference names. Raises CannotPull or Failure."""
+        """Pull; returns the digest that the reference names. Raises CannotPull or Failure."""
         try:
             named = self._manifest(self._image.reference)
             chosen = (
                 self._manifest(_for_this_machine(named)) if named.media_type in _LISTS else named
             )
             if chosen.media_type not in _MANIFESTS:
-                raise CannotPull(f"{chosen.media_type} is no image")
+                raise CannotPull(f"{chosen.media_type} is not an image")
             manifest = chosen.parsed()
             for descriptor in (manifest["config"], *manifest["layers"]):
                 self._fetch(descriptor["digest"])
@@ -100,7 +100,7 @@ class _Pull:
         digest = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
         promised = reference if DIGEST.fullmatch(reference) else None
         if digest != (promised or answer.headers.get("Docker-Content-Digest", digest)):
-            raise CannotPull(f"the manifest of {reference} is not what its digest says")
+            raise CannotPull(f"the manifest of {reference} does not match its digest")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0]
         return _Blob(digest, media_type, answer.content)
 

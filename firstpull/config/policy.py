@@ -1,0 +1,259 @@
+"""The policy: the hubs, registries, connected registries and sites that requests may name."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from firstpull.config.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.scope_actions import DEFAULT_ACTION, covers
+
+DEFAULT_CAPACITY = 50
+"""The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
+
+_REGISTRY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry"
+    r"/registries/[a-zA-Z0-9-]{5,50}",
+    re.IGNORECASE,
+)
+_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
+
+
+def _registry_id(value: RegistryId) -> RegistryId:
+    if not _REGISTRY_ID.fullmatch(str(value)):
+        raise ValueError(
+            "is not the ARM id of a container registry: /subscriptions/…/resourceGroups/…"
+            "/providers/Microsoft.ContainerRegistry/registries/<name>"
+        )
+    return value
+
+
+def is_host(value: str) -> bool:
+    """Whether a text is `host` or `host:port`."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _host(value: str) -> str:
+    if not is_host(value):
+        raise ValueError("is not host or host:port, without a scheme")
+    return value
+
+
+def _ca(value: str) -> str:
+    if "-----BEGIN CERTIFICATE-----" not in value or "PRIVATE KEY" in value:
+        raise ValueError("is not a certificate in PEM")
+    if not value.isascii():
+        raise ValueError("has non-ASCII characters; remove the text around the certificates")
+    return value
+
+
+TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
+HostName = Annotated[str, AfterValidator(_host)]
+HubName = Annotated[str, AfterValidator(_host), AfterValidator(str.lower)]
+"""A hub's host name in lower case: records are keyed by it, so it has one spelling."""
+
+
+class HubPolicy(StrictModel):
+    """An IoT Hub. The host name alone, `contoso.azure-devices.net`, means the name `contoso`."""
+
+    host: HubName
+    name: str = ""
+    """The hub's name in events; by default the first label of the host name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _host_alone(cls, value: object) -> object:
+        return {"host": value} if isinstance(value, str) else value
+
+    def is_named(self, name: str) -> bool:
+        """Whether an event that names its hub so is of this hub. Azure changes the case."""
+        return (self.name or self.host.split(".", 1)[0]).casefold() == name.casefold()
+
+
+class ConnectedRegistryPolicy(StrictModel):
+    """A connected registry that requests may name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z][a-zA-Z0-9]{4,39}$")]
+    container_registry: str | None = None
+    """Name of its container registry; needed when the policy has several."""
+    repositories: tuple[RepositoryName, ...] | None = None
+    """Repositories that requests may name; None allows whatever the connected registry syncs."""
+    actions: tuple[ActionName, ...] = (DEFAULT_ACTION,)
+    endpoint: HostName | None = None
+    """`host[:port]` as devices reach it, where Azure has no login server for it."""
+    insecure: bool = False
+    """Whether it serves plain HTTP, without certificates."""
+    ca: Annotated[str, AfterValidator(_ca)] | None = None
+    """The site's private certificate authority in PEM, delivered with the credentials."""
+    capacity: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_CAPACITY
+    """The most clients, foreign ones included."""
+
+    @model_validator(mode="after")
+    def _ca_needs_tls(self) -> Self:
+        if self.insecure and self.ca is not None:
+            raise ValueError("insecure means plain HTTP, which uses no ca")
+        return self
+
+    def forbids(self, *, repositories: Iterable[str], actions: Iterable[str]) -> tuple[str, ...]:
+        """The repositories and actions that the policy does not allow here."""
+        allowed = self.repositories
+        return (
+            *(
+                repository
+                for repository in repositories
+                if allowed is not None and not any(covers(a, repository) for a in allowed)
+            ),
+            *(action for action in actions if action not in self.actions),
+        )
+
+
+class SitePolicy(StrictModel):
+    """A site: its connected registries, in the order in which devices fill them."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Policy(StrictModel):
+    """Everything that a request may name; firstpull refuses anything else."""
+
+    hubs: Annotated[tuple[HubPolicy, ...], Field(min_length=1)]
+    """IoT Hubs; the first is the default of a request."""
+    container_registries: Annotated[
+        tuple[Annotated[RegistryId, AfterValidator(_registry_id)], ...], Field(min_length=1)
+    ]
+    """ARM ids of container registries; the first is the default."""
+    connected_registries: Annotated[tuple[ConnectedRegistryPolicy, ...], Field(min_length=1)]
+    sites: tuple[SitePolicy, ...] = ()
+    default_onboarding: OnboardingTarget | None = None
+    """The target of devices that appear in a hub without a tag; None ignores such devices."""
+    adoptable_tokens: tuple[TokenPattern, ...] = ()
+    """Names of tokens that a request may adopt; a `*` at the end stands for any ending."""
+    enrollments: Mapping[str, OnboardingTarget] = {}
+    """The target of devices by the name of their enrollment or enrollment group."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        registries = [r.name for r in self.container_registries]
+        problems = [f"containerRegistries: {name!r} is listed twice" for name in _twice(registries)]
+        problems += [
+            f"connectedRegistries: {entry.name}: containerRegistry is not listed"
+            for entry in self.connected_registries
+            if entry.container_registry not in (None, *registries)
+        ]
+        refs = (
+            f"{entry.container_registry or registries[0]}/{entry.name}".casefold()
+            for entry in self.connected_registries
+        )
+        problems += [f"connectedRegistries: {name!r} is listed twice" for name in _twice(refs)]
+        known = {entry.name for entry in self.connected_registries}
+        problems += [
+            f"sites: {site.name}: no connected registry {name!r}"
+            for site in self.sites
+            for name in site.connected_registries
+            if name not in known
+        ]
+        problems += [f"sites: {n!r} is listed twice" for n in _twice(s.name for s in self.sites)]
+        targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
+        if self.default_onboarding is not None:
+            targets["defaultOnboarding"] = self.default_onboarding
+        for where, target in targets.items():
+            candidates = self.candidates(target)
+            if not candidates or self.registry_id(target.container_registry) is None:
+                problems.append(f"{where}: names no listed connected registry or site")
+            for entry in candidates:
+                forbidden = entry.forbids(
+                    repositories=target.repositories, actions=target.actions or (DEFAULT_ACTION,)
+                )
+                problems += [f"{where}: {entry.name} does not allow {what}" for what in forbidden]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def hub(self, host: str | None) -> HubPolicy | None:
+        """The listed hub with a host name; the first for None."""
+        asked = host.lower() if host is not None else None
+        return next((hub for hub in self.hubs if asked in (None, hub.host)), None)
+
+    def hub_named(self, name: str) -> HubPolicy | None:
+        """The listed hub with this name in events."""
+        return next((hub for hub in self.hubs if hub.is_named(name)), None)
+
+    def registry_id(self, name: str | None) -> RegistryId | None:
+        """The listed container registry with a name; the first for None."""
+        for registry in self.container_registries:
+            if name is None or registry.name == name:
+                return registry
+        return None
+
+    def ref_of(self, entry: ConnectedRegistryPolicy) -> ConnectedRegistryRef:
+        """The reference of a listed connected registry."""
+        registry = self.registry_id(entry.container_registry)
+        if registry is None:
+            raise LookupError(entry.name)  # `_names_are_known` refuses such an entry
+        return ConnectedRegistryRef(registry=registry, name=entry.name)
+
+    def entry_for(self, ref: ConnectedRegistryRef) -> ConnectedRegistryPolicy | None:
+        """The policy's entry for a connected registry, None if it is not listed."""
+        return next((e for e in self.connected_registries if self.ref_of(e) == ref), None)
+
+    def connected_registry(
+        self, name: str, *, registry: RegistryId | None
+    ) -> ConnectedRegistryPolicy | None:
+        """The first listed connected registry with a name; in `registry`, if that is given."""
+        return next(
+            (
+                entry
+                for entry in self.connected_registries
+                if entry.name == name
+                and (registry is None or self.ref_of(entry).registry == registry)
+            ),
+            None,
+        )
+
+    def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
+        """The listed connected registries that a target allows, in order of preference.
+
+        Ignores an unlisted container registry, which the caller reports separately.
+        """
+        registry = (
+            self.registry_id(target.container_registry) if target.container_registry else None
+        )
+        site = self.site(target.site) if target.site is not None else None
+        names = site.connected_registries if site is not None else (target.connected_registry,)
+        found = (self.connected_registry(name, registry=registry) for name in names if name)
+        return tuple(entry for entry in found if entry is not None)
+
+    def connected_registries_of(
+        self, site: SitePolicy, *, registries: Iterable[RegistryId | None] = (None,)
+    ) -> tuple[ConnectedRegistryPolicy, ...]:
+        """The listed connected registries of a site, in the order in which devices fill them.
+
+        Among several with the same name, the first of `registries` decides; None is any.
+        """
+        wanted = tuple(registries)
+        found = (
+            next(filter(None, (self.connected_registry(name, registry=r) for r in wanted)), None)
+            for name in site.connected_registries
+        )
+        return tuple(entry for entry in found if entry is not None)
+
+    def allows_adopting(self, token: str) -> bool:
+        """Whether a request may adopt this token."""
+        return any(
+            token == allowed or (allowed.endswith("*") and token.startswith(allowed[:-1]))
+            for allowed in self.adoptable_tokens
+        )
+
+    def site(self, name: str) -> SitePolicy | None:
+        """The listed site with a name."""
+        return next((site for site in self.sites if site.name == name), None)
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)

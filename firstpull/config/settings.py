@@ -1,0 +1,166 @@
+"""The settings: read from the environment and validated at start, all errors in one message."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import timedelta
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from firstpull.config.policy import Policy
+from firstpull.model.secret import Secret
+
+
+class SettingsError(Exception):
+    """The settings are not valid. The message lists every error, one a line."""
+
+
+def _https(value: str) -> str:
+    if not value.startswith("https://"):
+        raise ValueError("is not an https:// address")
+    return value.rstrip("/")
+
+
+def _policy(value: object) -> object:
+    return Policy.model_validate_json(value) if isinstance(value, str) else value
+
+
+def _keys(value: object) -> object:
+    """Keys of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
+    if not isinstance(value, str):
+        return value
+    keys = [text.strip() for text in value.split(",") if text.strip()]
+    for number, key in enumerate(keys, start=1):
+        try:
+            length = len(base64.b64decode(key.removeprefix("whsec_"), validate=True))
+        except binascii.Error:
+            length = 0
+        if not key.startswith("whsec_") or not 24 <= length <= 64:
+            raise ValueError(f"key {number} is not whsec_ and 24 to 64 bytes in base64")
+    return tuple(Secret(key) for key in keys)
+
+
+HttpsUrl = Annotated[str, AfterValidator(_https)]
+
+
+class StorageSettings(BaseSettings):
+    """The app's storage account: a connection string, or three addresses and the app's identity."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FIRSTPULL_",
+        frozen=True,
+        extra="ignore",
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,  # `make docs` writes them into docs/settings.md
+    )
+
+    storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
+    """Connection string of the app's storage account. Set either this or the next three."""
+    storage_blob_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__blobServiceUri")
+    ] = None
+    """`https://<account>.blob.core.windows.net`, which the app calls with its identity."""
+    storage_queue_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__queueServiceUri")
+    ] = None
+    """`https://<account>.queue.core.windows.net`, likewise."""
+    storage_table_url: Annotated[
+        HttpsUrl | None, Field(validation_alias="AzureWebJobsStorage__tableServiceUri")
+    ] = None
+    """`https://<account>.table.core.windows.net`, likewise."""
+
+    @model_validator(mode="after")
+    def _storage_is_named_once(self) -> Self:
+        addresses = (self.storage_blob_url, self.storage_queue_url, self.storage_table_url)
+        if (self.storage is None) != all(addresses):
+            raise ValueError(
+                "set either AzureWebJobsStorage or all of AzureWebJobsStorage__blobServiceUri, "
+                "__queueServiceUri and __tableServiceUri"
+            )
+        return self
+
+
+class Settings(StorageSettings):
+    """One attribute per setting, named like its environment variable."""
+
+    deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
+    """Name of this deployment, `a-z 0-9 -`, at most 32.
+
+    Two deployments on the same hub and container registry never share a token. After a change,
+    devices with a record keep their names; newly onboarded devices get other ones. A device's tag
+    opts it in to every deployment whose policy lists its hub: list each hub in one deployment.
+    """
+    policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
+    """The hubs, registries and sites that requests may name, as JSON."""
+    key_vault_url: HttpsUrl
+    """The vault that stores the passwords, `https://<name>.vault.azure.net`."""
+    password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """Days until a password expires, 1 to 3650. firstpull renews it after about half of them."""
+    sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
+    """Share of the fleet, 0 to 100, that one sweep may revoke without approval.
+
+    The sweep revokes devices that their hub no longer has. If there are more than this share, it
+    revokes none until a person approves. Above 0, it may always revoke one device.
+    """
+
+    webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
+    """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
+
+    Separate several keys with commas while you replace one. Without a key, signed webhooks are off.
+    """
+
+    arm_endpoint: HttpsUrl = "https://management.azure.com"
+    """Address of Azure Resource Manager. A sovereign cloud has other values here and below."""
+    arm_audience: HttpsUrl = "https://management.azure.com"
+    """Audience of the access tokens for Azure Resource Manager."""
+    iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
+    """Audience of the access tokens for IoT Hub."""
+
+    application_insights: Annotated[
+        str | None, Field(validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
+    ] = None
+    """Where traces, metrics and log events go. Without it, log events go to the host's log only."""
+
+    client_id: Annotated[str | None, Field(validation_alias="AZURE_CLIENT_ID")] = None
+    """Client id of the user-assigned identity. Without it, the app uses the system-assigned one."""
+
+    @property
+    def password_validity(self) -> timedelta:
+        """How long a password is valid."""
+        return timedelta(days=self.password_validity_days)
+
+
+def read_settings() -> Settings:
+    """The settings in this process's environment. Raises SettingsError with every error."""
+    # pydantic validates a whole model only if each field is valid, so the storage settings are
+    # validated alone too.
+    problems = _problems_of(StorageSettings) | _problems_of(Settings)
+    if problems:
+        lines = [f"  {name}: {problem}" for name, problem in problems.items()]
+        raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
+    return Settings.model_validate({})
+
+
+def _problems_of(model: type[BaseSettings]) -> dict[str, str]:
+    """The errors by setting, each with its path in the setting."""
+    try:
+        model.model_validate({})
+    except ValidationError as error:
+        return {_variable(e["loc"]): _reason(e["msg"]) for e in error.errors()}
+    return {}
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    if not location:
+        return "AzureWebJobsStorage"
+    first, *rest = (str(part) for part in location)
+    known = Settings.model_fields.get(first)
+    name = f"FIRSTPULL_{first.upper()}" if known is not None else first
+    return ".".join((name, *rest))
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

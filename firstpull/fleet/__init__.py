@@ -1,0 +1,1 @@
+"""Compares the whole fleet with its records, and measures it."""

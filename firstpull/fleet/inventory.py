@@ -1,0 +1,194 @@
+"""The inventory: everything in Azure that a sweep compares with the records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from firstpull.config.policy import Policy
+from firstpull.model.azure_resources import (
+    ConnectedRegistry,
+    ConnectedRegistryRef,
+    ListedDevice,
+    RegistryId,
+    ScopeMap,
+    StoredSecret,
+    Token,
+    Twin,
+)
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import FirstpullError
+from firstpull.model.ledger import Ledger
+from firstpull.model.pagination import every_page
+from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryInventory:
+    """The contents of a container registry by name; connected registries by lower-case name."""
+
+    tokens: Mapping[str, Token]
+    scope_maps: Mapping[str, ScopeMap]
+    connected_registries: Mapping[str, ConnectedRegistry]
+
+    def connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
+        """The connected registry of a reference, whose name may differ in case."""
+        return self.connected_registries.get(ref.name.casefold())
+
+    def synced_by(self, connected_registry: ConnectedRegistry) -> frozenset[str] | None:
+        """The scope actions that a connected registry syncs, None if they are not known."""
+        if connected_registry.sync_token_id is None:
+            return None
+        token = self.tokens.get(connected_registry.sync_token_id.name)
+        scope_map = self.scope_maps.get(token.scope_map_id.name) if token else None
+        if scope_map is None:
+            return None
+        return frozenset(a for a in scope_map.actions if a.startswith("repositories/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What existed at `at`. A source that could not be read is missing, and named in `unread`.
+
+    Records are read last, so a resource that no record names is an orphan.
+    """
+
+    at: datetime
+    records: tuple[DeviceRecord, ...]
+    registries: Mapping[RegistryId, RegistryInventory]
+    ledgers: Mapping[ConnectedRegistryRef, Ledger]
+    secrets: Mapping[str, StoredSecret] | None
+    twins: Mapping[str, Mapping[str, Twin]]
+    """By hub and device id, as the hub's query returns them."""
+    unread: tuple[str, ...]
+    knows_all_records: bool = True
+    """False if some record cannot be read, so a resource without a record may have one."""
+
+    def twin(self, device: DeviceKey) -> Twin | None:
+        """The twin of a device, None if its hub has none or was not read."""
+        return self.twins.get(device.hub, {}).get(device.device_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventoryReader:
+    """Takes an inventory."""
+
+    policy: Policy
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    ledgers: Ledgers
+    records: Records
+    clock: Clock
+
+    async def take(self) -> Inventory:
+        """A new inventory. Raises only what reading the records raises."""
+        at = self.clock.now()
+        unread: list[str] = []
+        named, _ = await self._all_records()  # they name the registries and hubs to read
+        live = [record for record in named if not record.is_tombstone]
+        registries = dict.fromkeys(self.policy.container_registries)
+        registries |= {h.ref.registry: None for r in live for h in r.grants}
+        hubs = {hub.host: None for hub in self.policy.hubs} | {r.device.hub: None for r in live}
+        refs = {self.policy.ref_of(e): None for e in self.policy.connected_registries}
+        refs |= {h.ref: None for r in live for h in r.grants}
+        found, secrets, listed, ledgers = await asyncio.gather(
+            asyncio.gather(*(_tried(self._registry(r), r.name, unread) for r in registries)),
+            _tried(self.secrets.list_secrets(), "Key Vault", unread),
+            asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
+            asyncio.gather(*(_tried(self._ledger(p), str(p), unread) for p in refs)),
+        )
+        records, unreadable = await self._all_records()
+        unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
+        twins = await self._all_twins(dict(zip(hubs, listed, strict=True)), records, unread)
+        return Inventory(
+            at=at,
+            registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
+            secrets={s.name: s for s in secrets} if secrets is not None else None,
+            twins=twins,
+            ledgers={p: found for p, found in zip(refs, ledgers, strict=True) if found is not None},
+            records=records,
+            knows_all_records=not unreadable,
+            unread=tuple(unread),
+        )
+
+    async def _all_twins(
+        self,
+        listed: Mapping[str, tuple[ListedDevice, ...] | None],
+        records: Iterable[DeviceRecord],
+        unread: list[str],
+    ) -> dict[str, dict[str, Twin]]:
+        """The twins by hub, with those of recorded devices that the listing does not return.
+
+        A listing misses the twin of an adopted device, and a twin that another tool emptied.
+        """
+        known = {
+            hub: {device.device_id: device.twin for device in devices}
+            for hub, devices in listed.items()
+            if devices is not None
+        }
+        missing: dict[str, list[str]] = {hub: [] for hub in known}
+        for record in records:
+            hub, device_id = record.device.hub, record.device.device_id
+            if hub in known and device_id not in known[hub] and record.was_in_hub:
+                missing[hub].append(device_id)
+        found = await asyncio.gather(
+            *(_tried(self.hubs.find_devices(h, ids), h, unread) for h, ids in missing.items())
+        )
+        return {
+            hub: known[hub] | {device.device_id: device.twin for device in more}
+            for hub, more in zip(missing, found, strict=True)
+            if more is not None
+        }
+
+    async def _registry(self, registry: RegistryId) -> RegistryInventory:
+        tokens, scope_maps, connected = await asyncio.gather(
+            self.registries.list_tokens(registry),
+            self.registries.list_scope_maps(registry),
+            self.registries.list_connected_registries(registry),
+        )
+        return RegistryInventory(
+            tokens={token.name: token for token in tokens},
+            scope_maps={scope_map.name: scope_map for scope_map in scope_maps},
+            connected_registries={c.name.casefold(): c for c in connected},
+        )
+
+    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
+        stored = await self.ledgers.get(ref)
+        return stored.value if stored is not None else Ledger()
+
+    async def read_again(self, registry: RegistryId, inventory: Inventory) -> Inventory:
+        """The inventory of one container registry with its tokens and the records read again."""
+        before = inventory.registries[registry]
+        tokens = await self.registries.list_tokens(registry)
+        records, unreadable = await self._all_records()
+        return replace(
+            inventory,
+            registries={registry: replace(before, tokens={token.name: token for token in tokens})},
+            records=records,
+            knows_all_records=not unreadable,
+        )
+
+    async def _all_records(self) -> tuple[tuple[DeviceRecord, ...], tuple[DeviceKey, ...]]:
+        """The records, and the devices whose record cannot be read."""
+        pages = [page async for page in every_page(self.records, Query())]
+        found = tuple(record for page in pages for record in page.records)
+        return found, tuple(device for page in pages for device in page.unreadable)
+
+
+async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T | None:
+    """The result of a read, or None after an error, which is added to `unread`."""
+    try:
+        return await reading
+    except FirstpullError as error:
+        unread.append(f"{source}: {error.message}")
+        return None
+
+
+def by_device(records: Iterable[DeviceRecord]) -> dict[DeviceKey, DeviceRecord]:
+    """The records by device."""
+    return {record.device: record for record in records}

@@ -1,0 +1,157 @@
+"""How full the sites are, and the state of their connected registries."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
+from firstpull.model.errors import FirstpullError, read_or_else
+from firstpull.model.ledger import Ledger, Standing
+from firstpull.model.ports import ContainerRegistries, Ledgers
+
+NOT_FOUND = "NotFound"
+"""The state of a connected registry that the policy lists but that does not exist."""
+UNKNOWN = "Unknown"
+"""The state of a connected registry whose container registry did not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The clients of a connected registry.
+
+    `ours` are the entries of the ledger, reservations included; `foreign` are the other listed
+    tokens. `state` is Azure's Online, Offline, Syncing or Unhealthy, NOT_FOUND or UNKNOWN.
+    """
+
+    ref: ConnectedRegistryRef
+    capacity: int
+    ours: int
+    retiring: int
+    foreign: int
+    state: str | None
+    last_sync_at: datetime | None
+    address: str | None
+
+    @property
+    def used(self) -> int:
+        """The number of clients and reservations."""
+        return self.ours + self.foreign
+
+    @property
+    def free(self) -> int:
+        """How many clients may still join; 0 if the registry does not exist or is unknown."""
+        return 0 if self.state in (NOT_FOUND, UNKNOWN) else max(self.capacity - self.used, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRoom:
+    """A site, with its connected registries in the order in which devices fill them."""
+
+    name: str
+    rooms: tuple[Room, ...]
+
+    @property
+    def free(self) -> int:
+        """How many clients the site still takes."""
+        return sum(room.free for room in self.rooms)
+
+    @property
+    def used(self) -> int:
+        """The number of clients and reservations of the whole site."""
+        return sum(room.used for room in self.rooms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitesView:
+    """All sites of the policy, and its connected registries that are in no site."""
+
+    sites: tuple[SiteRoom, ...]
+    others: tuple[Room, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """Reads how full the sites are."""
+
+    policy: Policy
+    registries: ContainerRegistries
+    ledgers: Ledgers
+
+    async def view(self) -> SitesView:
+        """The room of all sites: one listing per container registry, one ledger per connected one.
+
+        Raises an error of the listings only if all of them fail.
+        """
+        entries = self.policy.connected_registries
+        refs = [self.policy.ref_of(entry) for entry in entries]
+        registries = list(dict.fromkeys(ref.registry for ref in refs))
+        listings, ledgers = await asyncio.gather(
+            self._listings(registries),
+            asyncio.gather(*(self.ledgers.get(ref) for ref in refs)),
+        )
+        rooms = {
+            ref: _room(
+                ref,
+                entry,
+                listings.get(ref.registry),
+                ledger.value if ledger else Ledger(),
+            )
+            for ref, entry, ledger in zip(refs, entries, ledgers, strict=True)
+        }
+        sites = tuple(
+            SiteRoom(
+                name=site.name,
+                rooms=tuple(
+                    rooms[self.policy.ref_of(entry)]
+                    for entry in self.policy.connected_registries_of(site)
+                ),
+            )
+            for site in self.policy.sites
+        )
+        in_sites = {room.ref for site in sites for room in site.rooms}
+        return SitesView(
+            sites=sites,
+            others=tuple(room for ref, room in rooms.items() if ref not in in_sites),
+        )
+
+    async def _listings(
+        self, registries: Sequence[RegistryId]
+    ) -> dict[RegistryId, tuple[ConnectedRegistry, ...]]:
+        """The connected registries of those container registries that answer."""
+        errors: list[FirstpullError] = []
+        listings = await asyncio.gather(
+            *(
+                read_or_else(self.registries.list_connected_registries(r), None, errors)
+                for r in registries
+            )
+        )
+        if len(errors) == len(registries):
+            raise errors[0]
+        found = zip(registries, listings, strict=True)
+        return {registry: listing for registry, listing in found if listing is not None}
+
+
+def _room(
+    ref: ConnectedRegistryRef,
+    entry: ConnectedRegistryPolicy,
+    listing: tuple[ConnectedRegistry, ...] | None,
+    ledger: Ledger,
+) -> Room:
+    name = ref.name.casefold()
+    connected = next((c for c in listing or () if c.name.casefold() == name), None)
+    absent = NOT_FOUND if listing is not None else UNKNOWN
+    listed = connected.client_token_ids if connected is not None else ()
+    return Room(
+        ref=ref,
+        capacity=entry.capacity,
+        ours=len(ledger.entries),
+        retiring=len(ledger.of(Standing.LEAVING)),
+        foreign=len(ledger.foreign(listed)),
+        state=connected.connection_state if connected is not None else absent,
+        last_sync_at=connected.last_sync_at if connected is not None else None,
+        address=(connected.login_server if connected is not None else None) or entry.endpoint,
+    )

@@ -1,0 +1,1 @@
+"""Validates requests and events, and writes them into the devices' records."""

@@ -1,0 +1,248 @@
+"""Onboards a device: validate the request, write the intent into the record, enqueue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
+from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey, is_device_id
+from firstpull.model.device_record import DeviceRecord, Intent, State
+from firstpull.model.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused
+from firstpull.model.ports import Page, Query, Records, Stored, WorkQueue
+from firstpull.model.reasons import Reason
+from firstpull.model.record_update import (
+    ATTEMPTS,
+    changing_too_often,
+    device_not_known,
+    update_record,
+)
+from firstpull.model.scope_actions import DEFAULT_ACTION
+from firstpull.model.transitions import asked_again, new_record, with_intent, woken
+from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
+
+LONGEST_WAIT = 20.0
+"""Seconds that a request may wait for the device."""
+_POLL = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Onboarding:
+    """Onboards devices, for every trigger and endpoint."""
+
+    policy: Policy
+    records: Records
+    queue: WorkQueue
+    clock: Clock
+
+    def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
+        """The device in a request's address. Raises Invalid for an impossible one.
+
+        The policy need not list the hub: callers may still read and revoke its devices.
+        """
+        if not is_device_id(device_id):
+            error = FieldError("deviceId", "is not an IoT Hub device id")
+            raise Invalid("The address has an impossible device id.", errors=(error,))
+        listed = self.policy.hub(hub)
+        host = listed.host if listed is not None else f"{hub}".lower()
+        if not is_host(host):
+            error = FieldError("hub", "is not the host name of a hub")
+            raise Invalid("The address has an impossible hub.", errors=(error,))
+        return DeviceKey(hub=host, device_id=device_id)
+
+    async def ask(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+    ) -> DeviceRecord:
+        """Record a request and enqueue the device. The same request again changes nothing.
+
+        `asked_at` is when the message was written, if that was earlier. Raises NotAllowed with
+        every path that the policy forbids, and Refused if a later request exists or the device
+        already has another token than the one to adopt.
+        """
+        for _ in range(ATTEMPTS):
+            stored, wanted = await self._stored_and_wanted(
+                request, requested_by=requested_by, asked_at=asked_at
+            )
+            try:
+                record = await self._write(stored, wanted)
+            except Conflict:
+                continue
+            if record.schedule.due_at <= self.clock.now():
+                await self.queue.put(record.device)
+            return record
+        raise changing_too_often()
+
+    async def propose(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+    ) -> DeviceRecord:
+        """The record that `ask` would write. Writes nothing; raises what `ask` raises."""
+        _, wanted = await self._stored_and_wanted(
+            request, requested_by=requested_by, asked_at=asked_at
+        )
+        return wanted
+
+    async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
+        """Record the first request for a device; enqueue a known device unchanged.
+
+        A registration is not a caller's request, so it never replaces an earlier one.
+        """
+        if not await self.wake(self.device(request.device_id, hub=request.hub)):
+            await self.ask(request, requested_by=requested_by)
+
+    async def propose_introduction(
+        self, request: OnboardingRequest, *, requested_by: str
+    ) -> DeviceRecord:
+        """The record that `introduce` would write. Writes nothing."""
+        stored = await self.records.get(self.device(request.device_id, hub=request.hub))
+        if stored is not None:
+            return stored.value
+        return await self.propose(request, requested_by=requested_by)
+
+    async def wake(self, device: DeviceKey) -> bool:
+        """Make a known device due now and enqueue it. False for an unknown device."""
+        now = self.clock.now()
+        try:
+            await update_record(self.records, device, lambda record: woken(record, now))
+        except NotKnown:
+            return False
+        await self.queue.put(device)
+        return True
+
+    async def find(self, device: DeviceKey) -> DeviceRecord:
+        """The record of a device. Raises NotKnown."""
+        stored = await self.records.get(device)
+        if stored is None:
+            raise device_not_known(device)
+        return stored.value
+
+    async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
+        """The record when its generation is done, waits or is blocked; or after `seconds`."""
+        asked, give_up = record, self.clock.now() + timedelta(seconds=seconds)
+        while not _at_rest(record, asked, now=self.clock.now()) and self.clock.now() < give_up:
+            await self.clock.sleep(_POLL)
+            record = await self.find(record.device)
+            if record.spec.generation != asked.spec.generation:
+                return record
+        return record
+
+    async def page(self, query: Query) -> Page:
+        """A page of records."""
+        return await self.records.page(query)
+
+    async def _stored_and_wanted(
+        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None
+    ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
+        now = self.clock.now()
+        asked_at = min(asked_at or now, now)
+        intent = self._intent(request, requested_by=requested_by, at=asked_at)
+        hub = self.policy.hub(request.hub) or self.policy.hubs[0]
+        device = DeviceKey(hub=hub.host, device_id=request.device_id)
+        stored = await self.records.get(device)
+        if stored is None:
+            return None, new_record(device, intent)
+        return stored, _wanted_record(stored.value, intent, now=now)
+
+    async def _write(
+        self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord
+    ) -> DeviceRecord:
+        if stored is None:
+            written = await self.records.insert(wanted)
+        elif wanted == stored.value:
+            return wanted
+        else:
+            written = await self.records.replace(wanted, etag=stored.etag)
+            if wanted.spec.generation == stored.value.spec.generation:
+                return written.value
+        emit(
+            LogEvent.DEVICE_INTENT_RECORDED,
+            hub=wanted.device.hub,
+            device_id=wanted.device.device_id,
+            generation=wanted.spec.generation,
+            requested_by=wanted.spec.intent.requested_by,
+        )
+        return written.value
+
+    def _intent(self, request: OnboardingRequest, *, requested_by: str, at: datetime) -> Intent:
+        errors: list[FieldError] = []
+        if self.policy.hub(request.hub) is None:
+            errors.append(FieldError("/hub", "is not listed in the policy"))
+        candidates = self.policy.candidates(request)
+        if self.policy.registry_id(request.container_registry) is None:
+            errors.append(FieldError("/containerRegistry", "is not listed in the policy"))
+        if not candidates:
+            path = "/site" if request.site is not None else "/connectedRegistry"
+            errors.append(FieldError(path, "is not listed in the policy"))
+        actions = request.actions or (DEFAULT_ACTION,)
+        errors += _forbidden(request, candidates, actions)
+        if request.adopt is not None and not self.policy.allows_adopting(request.adopt):
+            errors.append(FieldError("/adopt", "is not among adoptableTokens of the policy"))
+        if errors:
+            raise NotAllowed(
+                "The policy does not allow this; `errors` says why.", errors=tuple(errors)
+            )
+        return Intent(
+            target=f"site {request.site}" if request.site else f"{request.connected_registry}",
+            candidates=tuple(self.policy.ref_of(entry) for entry in candidates),
+            repositories=tuple(sorted(request.repositories)),
+            actions=tuple(sorted(actions)),
+            requested_by=requested_by,
+            at=at,
+            site=request.site,
+            adopt=request.adopt,
+        )
+
+
+def _forbidden(
+    request: OnboardingRequest,
+    candidates: tuple[ConnectedRegistryPolicy, ...],
+    actions: tuple[str, ...],
+) -> Iterator[FieldError]:
+    """An error for each value that a candidate forbids: the device may get any of them."""
+    for field, values in (("repositories", request.repositories), ("actions", actions)):
+        for number, value in enumerate(values):
+            asked = {field: (value,)}
+            for entry in candidates:
+                if entry.forbids(
+                    repositories=asked.get("repositories", ()), actions=asked.get("actions", ())
+                ):
+                    yield FieldError(f"/{field}/{number}", f"is not allowed at {entry.name}")
+                    break
+
+
+def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
+    """The record after a request. Raises Refused."""
+    revoked = record.spec.revocation
+    if revoked is None and record.spec.intent.asks_the_same(intent):
+        return asked_again(record, intent, now=now)
+    if revoked is not None and intent.at <= revoked.at:
+        raise Refused(
+            "The device was revoked after this request.",
+            reason=Reason.OUT_OF_DATE,
+        )
+    if intent.at.replace(microsecond=0) < record.spec.intent.at.replace(microsecond=0):
+        raise Refused(
+            "There is a later request for this device.",
+            reason=Reason.OUT_OF_DATE,
+        )
+    grant = record.status.grant
+    if revoked is None and grant is not None and intent.adopt not in (None, grant.names.token):
+        raise Refused(
+            f"The device has the token {grant.names.token}; revoke it before it adopts another.",
+            reason=Reason.DEVICE_HAS_TOKEN,
+        )
+    return with_intent(record, intent)
+
+
+def _at_rest(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
+    """Whether the device is done, or a pass since the request has left it waiting or blocked."""
+    is_held_up = record.status.condition.state in (State.WAITING, State.BLOCKED)
+    had_a_pass = (
+        record.claim is None
+        and record.schedule.due_at != asked.schedule.due_at
+        and record.schedule.due_at > now
+    )
+    return record.is_converged or (is_held_up and had_a_pass)

@@ -1,0 +1,205 @@
+"""Rejected messages: keep them with their reason, list them, and send them again.
+
+firstpull moves a message that it refuses to `<queue>-poison`, in an envelope with the reason. The
+Functions host moves a message whose handler keeps failing there unchanged; its reason is
+`HandlerFailed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Protocol
+
+from pydantic import AwareDatetime, Field, ValidationError
+
+from firstpull.config.fields import StrictModel
+from firstpull.config.policy import Policy
+from firstpull.intake.json_input import read_message, read_object
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey, is_device_id
+from firstpull.model.device_record import Rejection
+from firstpull.model.errors import Conflict, Invalid, NotKnown
+from firstpull.model.ports import Records
+from firstpull.model.reasons import Reason
+from firstpull.model.transitions import with_rejection
+from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
+
+QUEUES = ("device-onboarding", "device-events", "device-work")
+"""The queues that have a poison queue."""
+_LONGEST_MESSAGE = 64 * 1024
+"""Bytes that a storage queue takes in one message."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredMessage:
+    """A message as a poison queue has it."""
+
+    id: str
+    text: str
+    inserted_at: datetime | None
+
+
+class PoisonQueues(Protocol):
+    """The port to the poison queues. `queue` is always the name without `-poison`."""
+
+    async def keep(self, queue: str, text: str) -> None:
+        """Put a message into the poison queue, without expiry."""
+        ...
+
+    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+        """The oldest messages, at most 32; the queue keeps them unchanged."""
+        ...
+
+    async def resend(self, queue: str, message_id: str, text: str) -> bool:
+        """Put `text` into the queue and remove the rejected message. False if it has gone."""
+        ...
+
+    async def discard(self, queue: str, message_id: str) -> bool:
+        """Remove a message from the poison queue. False if it has gone."""
+        ...
+
+
+class _Error(StrictModel):
+    path: str
+    message: str
+
+
+class _Envelope(StrictModel):
+    rejected: Annotated[str, Field(pattern="^firstpull$")]
+    reason: Reason
+    detail: str
+    errors: tuple[_Error, ...]
+    at: AwareDatetime
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonMessage:
+    """A rejected message with its reason. `errors` are (path, message)."""
+
+    queue: str
+    id: str
+    reason: Reason
+    detail: str
+    errors: tuple[tuple[str, str], ...]
+    kept_at: datetime | None
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poison:
+    """Keeps, lists, resends and discards rejected messages."""
+
+    queues: PoisonQueues
+    records: Records
+    policy: Policy
+    clock: Clock
+
+    async def keep(self, queue: str, text: str, refusal: Invalid) -> None:
+        """Keep a refused message, and note the refusal on the device's record.
+
+        A message that is too long for the envelope is kept without its reason.
+        """
+        envelope = _Envelope(
+            rejected="firstpull",
+            reason=refusal.reason,
+            detail=refusal.message,
+            errors=tuple(_Error(path=e.path, message=e.message) for e in refusal.errors[:50]),
+            at=self.clock.now(),
+            message=text,
+        ).model_dump_json(by_alias=True)
+        fits = len(envelope.encode()) <= _LONGEST_MESSAGE
+        await self.queues.keep(queue, envelope if fits else text)
+        emit_warning(LogEvent.MESSAGE_REJECTED, queue=queue, reason=refusal.reason.value)
+        await self._note_on_record(text.encode(), refusal)
+
+    async def list(self, queue: str | None) -> tuple[PoisonMessage, ...]:
+        """The rejected messages of a queue, None for all. Raises Invalid for an unknown queue."""
+        found = []
+        for name in _named(queue):
+            found += [_opened(name, message) for message in await self.queues.peek(name)]
+        return tuple(found)
+
+    async def find(self, queue: str, message_id: str) -> PoisonMessage:
+        """One rejected message. Raises NotKnown."""
+        for message in await self.list(queue):
+            if message.id == message_id:
+                return message
+        raise _gone(queue)
+
+    async def resend(self, queue: str, message_id: str) -> PoisonMessage:
+        """Put a message back into its queue unchanged. Raises NotKnown."""
+        message = await self.find(queue, message_id)
+        if not await self.queues.resend(queue, message_id, message.message):
+            raise _gone(queue)
+        return message
+
+    async def discard(self, queue: str, message_id: str) -> None:
+        """Delete a message. Raises NotKnown."""
+        (name,) = _named(queue)
+        if not await self.queues.discard(name, message_id):
+            raise _gone(queue)
+
+    async def _note_on_record(self, body: bytes, refusal: Invalid) -> None:
+        device = self._device_in(body)
+        stored = await self.records.get(device) if device is not None else None
+        if stored is None:
+            return
+        rejection = Rejection(reason=refusal.reason, message=refusal.message, at=self.clock.now())
+        try:
+            await self.records.replace(with_rejection(stored.value, rejection), etag=stored.etag)
+        except Conflict:
+            return  # another writer changed the record; the envelope still has the reason
+
+    def _device_in(self, body: bytes) -> DeviceKey | None:
+        """The device that a refused message names, None if it names none of a listed hub."""
+        try:
+            document = read_object(read_message(body))
+        except Invalid:
+            return None
+        device_id, host = document.get("deviceId"), document.get("hub")
+        hub = self.policy.hub(host if isinstance(host, str) else None)
+        if hub is None or not isinstance(device_id, str) or not is_device_id(device_id):
+            return None
+        return DeviceKey(hub=hub.host, device_id=device_id)
+
+
+def _named(queue: str | None) -> tuple[str, ...]:
+    if queue is None:
+        return QUEUES
+    if queue not in QUEUES:
+        raise Invalid(f"There is no queue of this name; there are {', '.join(QUEUES)}.")
+    return (queue,)
+
+
+def _opened(queue: str, stored: StoredMessage) -> PoisonMessage:
+    try:
+        envelope = _Envelope.model_validate_json(stored.text)
+    except ValidationError:
+        return PoisonMessage(
+            queue=queue,
+            id=stored.id,
+            reason=Reason.HANDLER_FAILED,
+            detail="Every attempt to handle the message failed; firstpull's log says why.",
+            errors=(),
+            kept_at=stored.inserted_at,
+            message=stored.text,
+        )
+    return PoisonMessage(
+        queue=queue,
+        id=stored.id,
+        reason=envelope.reason,
+        detail=envelope.detail,
+        errors=tuple((e.path, e.message) for e in envelope.errors),
+        kept_at=envelope.at,
+        message=envelope.message,
+    )
+
+
+def _gone(queue: str) -> NotKnown:
+    return NotKnown(
+        f"The poison queue of {queue} shows no such message; it shows 32 at a time.",
+        reason=Reason.MESSAGE_NOT_KNOWN,
+    )

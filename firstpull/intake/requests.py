@@ -1,0 +1,82 @@
+"""The requests that callers may send."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from firstpull.config.fields import Name, OnboardingTarget, StrictModel
+from firstpull.intake.json_input import checked, read_object
+from firstpull.model.device_key import DEVICE_ID, is_device_id
+from firstpull.model.errors import FieldError, Invalid
+
+TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
+"""Token names that a container registry allows (its REST specification)."""
+
+
+def _device_id(value: str) -> str:
+    if not is_device_id(value):
+        raise ValueError(
+            "is not an IoT Hub device id: 1 to 128 of A-Z a-z 0-9 - : . + % _ # * ? ! ( ) , = @ $ '"
+        )
+    return value
+
+
+DeviceId = Annotated[
+    str,
+    AfterValidator(_device_id),
+    Field(json_schema_extra={"pattern": f"^{DEVICE_ID.pattern}$", "examples": ["gateway-1"]}),
+]
+
+
+class OnboardingRequest(OnboardingTarget):
+    """The body of `POST /api/devices`, which every other trigger takes too."""
+
+    device_id: DeviceId
+    hub: Name | None = None
+    adopt: Annotated[str, Field(pattern=TOKEN_NAME)] | None = None
+    """The name of an existing token to adopt."""
+
+
+class RotationRequest(StrictModel):
+    """The body of `POST /api/devices/{deviceId}/rotate`."""
+
+    immediately: bool = False
+    """Whether the current password ends at once, even if the device uses it."""
+
+
+class SweepApproval(StrictModel):
+    """The body of `POST /api/sweep/approve`."""
+
+    sweep: Name
+    """The id of the sweep that holds devices."""
+
+
+def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequest:
+    """The request in a JSON body. `device_id` is the one in the address, if there is one.
+
+    Raises Invalid with every error and its path.
+    """
+    document = read_object(body)
+    if device_id is not None and document.setdefault("deviceId", device_id) != device_id:
+        error = FieldError("/deviceId", "is not the device in the address")
+        raise Invalid("The body and the address name different devices.", errors=(error,))
+    return checked(OnboardingRequest, document)
+
+
+def read_rotation(body: bytes) -> RotationRequest:
+    """The request in a JSON body; the default request without a body. Raises Invalid."""
+    return checked(RotationRequest, read_object(body)) if body else RotationRequest()
+
+
+def read_approval(body: bytes) -> SweepApproval:
+    """The approval in a JSON body. Raises Invalid."""
+    return checked(SweepApproval, read_object(body))
+
+
+def request_for(target: OnboardingTarget, *, device_id: str, hub: str) -> OnboardingRequest:
+    """The onboarding request of a device that opts in to a target."""
+    return OnboardingRequest.model_validate(
+        {**dict(target), "device_id": device_id, "hub": hub}, by_name=True, by_alias=False
+    )

@@ -1,0 +1,79 @@
+"""Revokes a device: by request, or because its hub no longer has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, Revocation
+from firstpull.model.ports import Hubs, Records, WorkQueue
+from firstpull.model.record_update import device_not_known, update_record
+from firstpull.model.transitions import with_revocation
+from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revoking:
+    """Records revocations and enqueues the devices."""
+
+    records: Records
+    queue: WorkQueue
+    hubs: Hubs
+    clock: Clock
+
+    async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
+        """Record that a device is revoked. Raises NotKnown.
+
+        A second revoke only updates the time with which late messages are compared.
+        """
+        _, record = await self._write(device, self._revoked(requested_by))
+        return record
+
+    async def propose(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
+        """The record that `revoke` would write. Writes nothing. Raises NotKnown."""
+        stored = await self.records.get(device)
+        if stored is None:
+            raise device_not_known(device)
+        return self._revoked(requested_by)(stored.value)
+
+    async def revoke_if_gone(self, device: DeviceKey, *, requested_by: str) -> bool:
+        """Revoke a device that its hub no longer has; returns whether this call revoked it.
+
+        Reads the hub again. A device that its hub never had is not revoked: it may still come.
+        """
+        stored = await self.records.get(device)
+        if stored is None or not stored.value.was_in_hub:
+            return False
+        if await self.hubs.twin(device) is not None:
+            return False
+        seen = stored.value.status.hub_generation_id
+        revoked = self._revoked(requested_by)
+
+        def change(record: DeviceRecord) -> DeviceRecord:
+            return revoked(record) if record.status.hub_generation_id == seen else record
+
+        before, after = await self._write(device, change)
+        return before.spec.revocation is None and after.spec.revocation is not None
+
+    def _revoked(self, requested_by: str) -> Callable[[DeviceRecord], DeviceRecord]:
+        revocation = Revocation(requested_by=requested_by, at=self.clock.now())
+        return lambda record: with_revocation(record, revocation)
+
+    async def _write(
+        self, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]
+    ) -> tuple[DeviceRecord, DeviceRecord]:
+        before, after = await update_record(self.records, device, change)
+        if after.spec.generation != before.spec.generation:
+            emit(
+                LogEvent.DEVICE_REVOKE_RECORDED,
+                hub=device.hub,
+                device_id=device.device_id,
+                generation=after.spec.generation,
+                requested_by=after.spec.revocation.requested_by if after.spec.revocation else "",
+            )
+        if after.schedule.due_at <= self.clock.now():
+            await self.queue.put(device)
+        return before, after

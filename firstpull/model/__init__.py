@@ -1,0 +1,1 @@
+"""Values, the rules for each of them, and the ports to external services."""

@@ -1,0 +1,226 @@
+"""Azure resources as values: what the ports take and return."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from firstpull.model.secret import Secret
+
+
+class ArmId:
+    """The id of an Azure resource, compared without case because Azure changes the case.
+
+    `str()` gives the id as it was read, `name` its last part.
+    """
+
+    __slots__ = ("_folded", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._folded = text.casefold()
+
+    @property
+    def name(self) -> str:
+        """The resource's own name."""
+        return self._text.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self._folded == other._folded if isinstance(other, ArmId) else NotImplemented
+
+    def __lt__(self, other: ArmId) -> bool:
+        return self._folded < other._folded
+
+    def __hash__(self) -> int:
+        return hash(self._folded)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """A JSON string."""
+        del source, handler
+        return core_schema.no_info_after_validator_function(
+            cls, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+        )
+
+
+class TokenId(ArmId):
+    """The id of a token."""
+
+
+class RegistryId(ArmId):
+    """The id of a container registry."""
+
+    def token(self, name: str) -> TokenId:
+        """The id of a token in this registry, whether the token exists or not."""
+        return TokenId(f"{self}/tokens/{name}")
+
+    def scope_map(self, name: str) -> ScopeMapId:
+        """The id of a scope map in this registry, whether the scope map exists or not."""
+        return ScopeMapId(f"{self}/scopeMaps/{name}")
+
+
+class ScopeMapId(ArmId):
+    """The id of a scope map."""
+
+    @property
+    def registry(self) -> RegistryId:
+        """The id of its container registry."""
+        return RegistryId(str(self).rsplit("/", 2)[0])
+
+
+class Slot(StrEnum):
+    """The two passwords of a token, by the container registry's names for them."""
+
+    ONE = "password1"
+    TWO = "password2"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedRegistryRef:
+    """A connected registry by its name and its container registry."""
+
+    registry: RegistryId
+    name: Annotated[str, Field(alias="connected_registry")]  # as stored
+
+    def __str__(self) -> str:
+        return f"{self.registry.name}/{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScopeMap:
+    """A scope map. `actions` are `repositories/<name>/content/read` and the like."""
+
+    name: str
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Password:
+    """A password of a token without its value, as the service shows it."""
+
+    slot: Slot
+    created_at: datetime
+    expires_at: datetime | None
+
+    def is_live(self, now: datetime) -> bool:
+        """Whether the password may still be in use; without an expiry it always may."""
+        return self.expires_at is None or now < self.expires_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """A token of the container registry. `active` is false while Azure creates the token."""
+
+    id: TokenId
+    name: str
+    scope_map_id: ScopeMapId
+    enabled: bool
+    active: bool
+    passwords: tuple[Password, ...] = ()
+
+    def with_passwords_in(self, slots: Collection[Slot]) -> Token:
+        """This token with only the passwords in these slots."""
+        return replace(self, passwords=tuple(p for p in self.passwords if p.slot in slots))
+
+    def password(self, slot: Slot) -> Password | None:
+        """The password in a slot, None for an empty slot."""
+        return next((p for p in self.passwords if p.slot is slot), None)
+
+    def last_to_end(self, now: datetime) -> Password | None:
+        """The live password that expires last; one without an expiry comes after all others."""
+        for_ever = datetime.max.replace(tzinfo=now.tzinfo)
+        live = (password for password in self.passwords if password.is_live(now))
+        return max(live, key=lambda p: p.expires_at or for_ever, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPassword:
+    """A password with its value, which the service shows only when it makes the password."""
+
+    slot: Slot
+    created_at: datetime
+    expires_at: datetime | None
+    value: Secret
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedRegistry:
+    """A connected registry.
+
+    `login_server` is `host[:port]` as devices reach it, None where the service has none.
+    """
+
+    name: str
+    client_token_ids: tuple[TokenId, ...]
+    sync_token_id: TokenId | None
+    login_server: str | None
+    last_sync_at: datetime | None
+    connection_state: str | None = None
+    """`Online`, `Offline`, `Syncing` or `Unhealthy`, as the service reports it."""
+
+    def lists(self, token_id: TokenId) -> bool:
+        """Whether the list of clients has this token."""
+        return token_id in self.client_token_ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretVersion:
+    """One version of a secret, without its value."""
+
+    version: str
+    enabled: bool
+    expires_at: datetime | None
+    updated_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSecret:
+    """A secret as a listing shows it, with the attributes of its latest version."""
+
+    name: str
+    enabled: bool
+    updated_at: datetime | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubIdentity:
+    """A hub's identity of a device. Another generationId means another device."""
+
+    generation_id: str | None
+    etag: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin:
+    """A device's twin. `device_etag` changes with the identity, `etag` with the twin."""
+
+    etag: str
+    device_etag: str
+    enabled: bool
+    desired: Mapping[str, Any]
+    reported: Mapping[str, Any]
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedDevice:
+    """A device as a hub query returns it. Queries lag behind, so it may be out of date."""
+
+    device_id: str
+    twin: Twin

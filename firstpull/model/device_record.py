@@ -1,0 +1,274 @@
+"""The record of a device: what callers asked for, what firstpull did, and its next pass.
+
+firstpull writes a record before it makes anything in Azure, and a record names everything that
+firstpull made. It holds no password.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.history import HistoryEntry
+from firstpull.model.naming import Names
+from firstpull.model.reasons import Reason
+from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS, scope_actions
+
+
+class State(StrEnum):
+    """How far a device is."""
+
+    PENDING = "Pending"  # the intent is recorded
+    CONVERGING = "Converging"  # a worker reconciles it, or will try again
+    WAITING = "Waiting"  # for something that needs no person
+    BLOCKED = "Blocked"  # until a person acts
+    DELIVERED = "Delivered"  # the twin holds the credential
+    READY = "Ready"  # the device has logged in
+    REVOKING = "Revoking"  # a teardown of its grants is under way
+    REVOKED = "Revoked"  # nothing is left but the record, a tombstone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """What a caller asked for. `candidates` are the possible connected registries, best first.
+
+    `site` is set where the caller named a site: while the device has no grant, the candidates
+    are read from the policy again. `adopt` is an existing token to take over.
+    """
+
+    target: str
+    candidates: tuple[ConnectedRegistryRef, ...]
+    repositories: tuple[str, ...]
+    actions: tuple[str, ...]
+    requested_by: str
+    at: datetime
+    site: str | None = None
+    adopt: str | None = None
+
+    def asks_the_same(self, other: Intent) -> bool:
+        """Whether both ask for the same, regardless of requester and time."""
+        return self == replace(other, requested_by=self.requested_by, at=self.at)
+
+    @property
+    def scope_actions(self) -> frozenset[str]:
+        """The actions of the scope map that this intent needs."""
+        return scope_actions(self.repositories, self.actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revocation:
+    """A request to take the device's access away."""
+
+    requested_by: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """A request to replace the password in the secret version `replaces`.
+
+    `replaces` is None where firstpull did not make the password. With `immediately`, the old
+    password ends at once, even if a device uses it.
+    """
+
+    replaces: str | None
+    immediately: bool
+    requested_by: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """A token as a client of one connected registry, with the secret that keeps its password."""
+
+    ref: ConnectedRegistryRef
+    names: Names
+
+    def shares_token_with(self, other: Grant) -> bool:
+        """Whether both use one token of one container registry."""
+        return (self.ref.registry, self.names.token) == (other.ref.registry, other.names.token)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetiringGrant(Grant):
+    """A grant to tear down: `at_once`, or when the device has logged in with its new grant."""
+
+    at_once: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """The twin's entry. `id` is a digest of the whole entry."""
+
+    id: str
+    slot: Slot
+    secret_version: str
+    address: str
+    expires_at: datetime
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """How far a device is, and why. `remedy` says what a person can do where one must act."""
+
+    state: State
+    reason: Reason
+    message: str
+    since: datetime
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceWarning:
+    """Something that a person should know about a device that works."""
+
+    reason: Reason
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """A refused message about the device; the message is in a poison queue."""
+
+    reason: Reason
+    message: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A worker's right to write to a device. No write of `owner` is under way after `until`."""
+
+    owner: str
+    until: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What callers asked for. Each change of it is a new generation."""
+
+    intent: Intent
+    generation: int
+    revocation: Revocation | None = None
+    """A later onboarding request starts from nothing."""
+    rotation: Rotation | None = None
+    """Cleared when the new password is delivered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What firstpull observed and did."""
+
+    condition: Condition
+    observed_generation: int = 0
+    superseded: tuple[tuple[int, int], ...] = ()
+    """Runs of generations, first and last, that a later one replaced before they were done."""
+    grant: Grant | None = None
+    """Named before any of it exists."""
+    adopted: bool = False
+    """Whether firstpull did not make the token's passwords, and does not touch them."""
+    retiring: tuple[RetiringGrant, ...] = ()
+    retired_secrets: frozenset[str] = frozenset()
+    """Secrets of torn-down grants: no version is enabled, and a vault keeps deleted names."""
+    retained_actions: frozenset[str] = frozenset()
+    """Scope actions of earlier intents; the device keeps them until its next login."""
+    slots_requested: frozenset[Slot] = frozenset()
+    """Slots with a password that was made and not delivered: its value may be lost."""
+    delivery: Delivery | None = None
+    acknowledged_at: datetime | None = None
+    awaits_first_pull_since: datetime | None = None
+    """Time of the first request, until the device logs in; None where it could pull already."""
+    observed_at: datetime | None = None
+    """When a whole pass last found everything in order or made it so."""
+    vault_seen_at: datetime | None = None
+    """By the vault's clock: the latest change of a disabled version that a pass has seen."""
+    hub_generation_id: str | None = None
+    hub_device_etag: str | None = None
+    warnings: tuple[DeviceWarning, ...] = ()
+    rejection: Rejection | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When the device is reconciled next, and how many passes have failed since one succeeded."""
+
+    due_at: datetime
+    attempts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRecord:
+    """One device."""
+
+    device: DeviceKey
+    spec: Spec
+    status: Status
+    schedule: Schedule
+    claim: Claim | None = None
+    history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether this generation is done: delivered, or revoked."""
+        return self.status.observed_generation == self.spec.generation and (
+            self.status.condition.state in (State.DELIVERED, State.READY, State.REVOKED)
+        )
+
+    def is_superseded(self, generation: int) -> bool:
+        """Whether a later generation came before this one was done."""
+        if generation > self.status.observed_generation:
+            return generation < self.spec.generation
+        return any(first <= generation <= last for first, last in self.status.superseded)
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether the device was revoked and nothing of it is left."""
+        return self.spec.revocation is not None and self.is_converged
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Every grant that the record names: the device's own first, then the retiring ones."""
+        own = (self.status.grant,) if self.status.grant is not None else ()
+        return (*own, *self.status.retiring)
+
+    @property
+    def token_to_adopt(self) -> str | None:
+        """The token that the next claim takes over, with its passwords."""
+        return self.spec.intent.adopt if self.status.grant is None else None
+
+    @property
+    def urgent_grants(self) -> tuple[Grant, ...]:
+        """The grants to tear down before anything else: all of them after a revoke."""
+        if self.spec.revocation is not None:
+            return self.grants
+        return tuple(grant for grant in self.status.retiring if grant.at_once)
+
+    @property
+    def needs_teardown(self) -> bool:
+        """Whether the next pass only tears grants down."""
+        return self.spec.revocation is not None or bool(self.urgent_grants)
+
+    @property
+    def was_in_hub(self) -> bool:
+        """Whether the last pass found the device in its hub, and no request revoked it since."""
+        return self.status.hub_generation_id is not None and self.spec.revocation is None
+
+    def scope_actions_at(self, registry: RegistryId) -> frozenset[str]:
+        """The scope actions that the device's token in a container registry must allow.
+
+        Retained actions apply only while the device uses the same token.
+        """
+        wanted, retiring = self.spec.intent.scope_actions, self.status.retiring
+        same_token = not retiring or any(grant.ref.registry == registry for grant in retiring)
+        both = wanted | self.status.retained_actions
+        return both if same_token and len(both) <= MOST_SCOPE_ACTIONS else wanted
+
+    def retiring_tokens_in(self, registry: RegistryId) -> frozenset[str]:
+        """The tokens of the retiring grants in a container registry."""
+        retiring = self.status.retiring
+        return frozenset(g.names.token for g in retiring if g.ref.registry == registry)

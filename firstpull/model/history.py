@@ -1,0 +1,55 @@
+"""The history of a device: its last log events, kept in its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.observability.log import FieldValue, emit
+from firstpull.observability.log_events import LogEvent
+
+LENGTH = 50
+"""Entries that a record keeps; the log has the rest."""
+_LONGEST_DETAIL = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryEntry:
+    """One log event of a device, by its name. `by` is the requester, where there is one."""
+
+    at: datetime
+    event: str
+    detail: str = ""
+    by: str | None = None
+
+
+def extended(
+    history: tuple[HistoryEntry, ...], entries: Iterable[HistoryEntry]
+) -> tuple[HistoryEntry, ...]:
+    """The history with later entries, without the oldest where it would be too long."""
+    return (*history, *entries)[-LENGTH:]
+
+
+def entry(
+    event: LogEvent, *, at: datetime, detail: str = "", by: str | None = None
+) -> HistoryEntry:
+    """An entry, its detail cut to a bounded length."""
+    return HistoryEntry(at=at, event=event.value, detail=detail[:_LONGEST_DETAIL], by=by)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """Logs what a worker does to a device, and collects the entries for the record."""
+
+    device: DeviceKey
+    clock: Clock
+    entries: list[HistoryEntry] = field(default_factory=list)
+
+    def note(self, event: LogEvent, **fields: FieldValue) -> None:
+        """Log an event and add it to the entries."""
+        emit(event, hub=self.device.hub, device_id=self.device.device_id, **fields)
+        detail = ", ".join(f"{name} {value}" for name, value in fields.items())
+        self.entries.append(entry(event, at=self.clock.now(), detail=detail))

@@ -1,0 +1,129 @@
+"""The reason names: stable names for machines, each with its meaning for a person.
+
+They appear in the conditions of records, in problem documents and in log events. A name is
+never changed and never reused.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The reason of a condition, a warning or an error."""
+
+    # Refused requests and rejected messages.
+    INVALID_REQUEST = "InvalidRequest"
+    LENGTH_REQUIRED = "LengthRequired"
+    NOT_ALLOWED = "NotAllowed"
+    DEVICE_NOT_KNOWN = "DeviceNotKnown"
+    OPERATION_NOT_KNOWN = "OperationNotKnown"
+    DEVICE_HAS_TOKEN = "DeviceHasToken"  # noqa: S105 - a reason, not a password
+    DEVICE_REVOKED = "DeviceRevoked"
+    NOTHING_TO_ROTATE = "NothingToRotate"
+    SWEEP_NOT_KNOWN = "SweepNotKnown"
+    OUT_OF_DATE = "OutOfDate"
+    SIGNATURE_NOT_VALID = "SignatureNotValid"
+    MESSAGE_NOT_KNOWN = "MessageNotKnown"
+    HANDLER_FAILED = "HandlerFailed"
+    INTERNAL_ERROR = "InternalError"
+
+    # Progress.
+    ACCEPTED = "Accepted"
+    CONVERGING = "Converging"
+    DELIVERED = "Delivered"
+    ACKNOWLEDGED = "Acknowledged"
+    DEVICE_REPORTS_FAILURE = "DeviceReportsFailure"
+    SUPERSEDED = "Superseded"
+    ADOPTED = "Adopted"
+
+    # Teardown.
+    REVOKING = "Revoking"
+    REVOKED = "Revoked"
+
+    # Waiting; no person is needed.
+    DEVICE_NOT_REGISTERED = "DeviceNotRegistered"
+    DEVICE_DISABLED = "DeviceDisabled"
+    TOKEN_NOT_ACTIVE = "TokenNotActive"  # noqa: S105 - a reason, not a password
+    MEMBERSHIP_PENDING = "MembershipPending"
+    NO_FREE_SLOT = "NoFreeSlot"
+    AWAITING_SYNC = "AwaitingSync"
+
+    # Waiting for a person.
+    CONNECTED_REGISTRY_NOT_FOUND = "ConnectedRegistryNotFound"
+    CONNECTED_REGISTRY_FULL = "ConnectedRegistryFull"
+    SITE_FULL = "SiteFull"
+    NO_ENDPOINT = "NoEndpoint"
+    REPOSITORIES_NOT_SYNCED = "RepositoriesNotSynced"
+    TOKEN_NOT_OURS = "TokenNotOurs"  # noqa: S105 - a reason, not a password
+    TOKEN_NOT_FOUND = "TokenNotFound"  # noqa: S105 - a reason, not a password
+    TOKEN_IN_USE = "TokenInUse"  # noqa: S105 - a reason, not a password
+    TWIN_ENTRY_NOT_OURS = "TwinEntryNotOurs"
+    TWIN_FULL = "TwinFull"
+    RECORD_NOT_READABLE = "RecordNotReadable"
+    ACCESS_DENIED = "AccessDenied"
+    REFUSED = "Refused"
+
+    # Warnings: the device works.
+    CONNECTED_REGISTRY_OFFLINE = "ConnectedRegistryOffline"
+    PASSWORD_EXPIRES_SOON = "PasswordExpiresSoon"  # noqa: S105 - a reason, not a password
+    PASSWORD_NOT_OURS = "PasswordNotOurs"  # noqa: S105 - a reason, not a password
+
+    # Transient errors; retried.
+    THROTTLED = "Throttled"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
+    CHANGED_MEANWHILE = "ChangedMeanwhile"
+    OUT_OF_TIME = "OutOfTime"
+
+
+MEANING: dict[Reason, str] = {
+    Reason.INVALID_REQUEST: "The request is not well formed. Nothing was changed.",
+    Reason.LENGTH_REQUIRED: "The body was sent without Content-Length, and did not arrive.",
+    Reason.NOT_ALLOWED: "The policy in the settings does not allow the request.",
+    Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
+    Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
+    Reason.DEVICE_HAS_TOKEN: "The device has a token already; another cannot be adopted.",
+    Reason.DEVICE_REVOKED: "The device is revoked; onboard it again first.",
+    Reason.NOTHING_TO_ROTATE: "The device has no password yet.",
+    Reason.SWEEP_NOT_KNOWN: "There is no such sweep, or it holds no devices.",
+    Reason.OUT_OF_DATE: "A later request exists; firstpull dropped this one.",
+    Reason.SIGNATURE_NOT_VALID: "The webhook's signature is missing, wrong, or too old.",
+    Reason.MESSAGE_NOT_KNOWN: "The poison queue shows no message with this id.",
+    Reason.HANDLER_FAILED: "Every attempt to handle the message failed.",
+    Reason.INTERNAL_ERROR: "A defect in firstpull. Only its log has the details.",
+    Reason.ACCEPTED: "The request is recorded; no worker has begun.",
+    Reason.CONVERGING: "A worker is reconciling the device.",
+    Reason.DELIVERED: "The credentials are in the twin; the device has not answered yet.",
+    Reason.ACKNOWLEDGED: "The device has logged in with the delivered credentials.",
+    Reason.DEVICE_REPORTS_FAILURE: "The device could not log in with the delivered credentials.",
+    Reason.SUPERSEDED: "A later request replaced this one.",
+    Reason.ADOPTED: "firstpull has adopted the token; the device keeps its password.",
+    Reason.REVOKING: "A worker is tearing down the device's access.",
+    Reason.REVOKED: "The device is revoked; nothing of its access is left.",
+    Reason.DEVICE_NOT_REGISTERED: "The hub has no device with this id yet.",
+    Reason.DEVICE_DISABLED: "The device is disabled in the hub.",
+    Reason.TOKEN_NOT_ACTIVE: "The container registry is still creating the token.",
+    Reason.MEMBERSHIP_PENDING: "Another worker is changing the connected registry's list.",
+    Reason.NO_FREE_SLOT: "Both passwords of the token are live; the earlier expiry frees a slot.",
+    Reason.AWAITING_SYNC: "The connected registry has not synced since the change.",
+    Reason.CONNECTED_REGISTRY_NOT_FOUND: "The container registry has no such connected registry.",
+    Reason.CONNECTED_REGISTRY_FULL: "The connected registry takes no more clients.",
+    Reason.SITE_FULL: "No connected registry of the site takes another client.",
+    Reason.NO_ENDPOINT: "Neither Azure nor the policy has an address of the connected registry.",
+    Reason.REPOSITORIES_NOT_SYNCED: "The connected registry does not sync these repositories.",
+    Reason.TOKEN_NOT_OURS: "A token with the name exists, and it is not this device's.",
+    Reason.TOKEN_NOT_FOUND: "The container registry has no token with the name to adopt.",
+    Reason.TOKEN_IN_USE: "A connected registry still uses the token.",
+    Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
+    Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
+    Reason.TWIN_FULL: "IoT Hub refused the credentials: the twin would be too large.",
+    Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
+    Reason.REFUSED: "A service refused a request as invalid.",
+    Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
+    Reason.PASSWORD_EXPIRES_SOON: "The password expires soon; the device has not logged in yet.",
+    Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",
+    Reason.THROTTLED: "A service throttled firstpull's requests.",
+    Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with an error of its own.",
+    Reason.CHANGED_MEANWHILE: "Another writer made a change first.",
+    Reason.OUT_OF_TIME: "The worker's time for one pass ran out.",
+}

@@ -1,0 +1,171 @@
+"""The stored form of a record: flat JSON, whose field names outlive those in the code.
+
+This release reads the records of earlier releases. It refuses those of later ones, because
+writing them back would lose the fields that it does not know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from firstpull.model.azure_resources import ConnectedRegistryRef, Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import (
+    Claim,
+    Condition,
+    Delivery,
+    DeviceRecord,
+    DeviceWarning,
+    Grant,
+    Intent,
+    Rejection,
+    RetiringGrant,
+    Revocation,
+    Rotation,
+    Schedule,
+    Spec,
+    Status,
+)
+from firstpull.model.history import HistoryEntry
+from firstpull.model.naming import Names
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RetiringGrant:
+    place: ConnectedRegistryRef
+    names: Names
+    at_once: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredRecord:
+    """Schema 1. A later version may add a field that has a default; others need a new schema."""
+
+    device: DeviceKey
+    intent: Intent
+    generation: int
+    condition: Condition
+    due_at: datetime
+    observed_generation: int = 0
+    superseded: tuple[tuple[int, int], ...] = ()
+    revocation: Revocation | None = None
+    rotation: Rotation | None = None
+    place: ConnectedRegistryRef | None = None
+    names: Names | None = None
+    adopted: bool = False
+    leaving: tuple[_RetiringGrant, ...] = ()
+    spent_secrets: frozenset[str] = frozenset()
+    keeps: frozenset[str] = frozenset()
+    slots_requested: frozenset[Slot] = frozenset()
+    delivery: Delivery | None = None
+    acknowledged_at: datetime | None = None
+    awaits_first_pull_since: datetime | None = None
+    observed_at: datetime | None = None
+    vault_seen_at: datetime | None = None
+    hub_generation_id: str | None = None
+    hub_device_etag: str | None = None
+    attempts: int = 0
+    warnings: tuple[DeviceWarning, ...] = ()
+    rejection: Rejection | None = None
+    claim: Claim | None = None
+    history: tuple[HistoryEntry, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+
+_ADAPTER = TypeAdapter(_StoredRecord)
+
+
+def to_json(record: DeviceRecord) -> str:
+    """The record as stored."""
+    return _ADAPTER.dump_json(_stored(record), by_alias=True).decode()
+
+
+def from_json(text: str) -> DeviceRecord:
+    """The record in JSON that `to_json` made. Raises ValueError for anything else."""
+    stored = _ADAPTER.validate_json(text)
+    if stored.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
+    return _record(stored)
+
+
+def _stored(record: DeviceRecord) -> _StoredRecord:
+    spec, status, schedule = record.spec, record.status, record.schedule
+    return _StoredRecord(
+        device=record.device,
+        intent=spec.intent,
+        generation=spec.generation,
+        condition=status.condition,
+        due_at=schedule.due_at,
+        observed_generation=status.observed_generation,
+        superseded=status.superseded,
+        revocation=spec.revocation,
+        rotation=spec.rotation,
+        place=status.grant.ref if status.grant is not None else None,
+        names=status.grant.names if status.grant is not None else None,
+        adopted=status.adopted,
+        leaving=tuple(
+            _RetiringGrant(place=grant.ref, names=grant.names, at_once=grant.at_once)
+            for grant in status.retiring
+        ),
+        spent_secrets=status.retired_secrets,
+        keeps=status.retained_actions,
+        slots_requested=status.slots_requested,
+        delivery=status.delivery,
+        acknowledged_at=status.acknowledged_at,
+        awaits_first_pull_since=status.awaits_first_pull_since,
+        observed_at=status.observed_at,
+        vault_seen_at=status.vault_seen_at,
+        hub_generation_id=status.hub_generation_id,
+        hub_device_etag=status.hub_device_etag,
+        attempts=schedule.attempts,
+        warnings=status.warnings,
+        rejection=status.rejection,
+        claim=record.claim,
+        history=record.history,
+    )
+
+
+def _record(stored: _StoredRecord) -> DeviceRecord:
+    grant = None
+    if stored.place is not None and stored.names is not None:
+        grant = Grant(ref=stored.place, names=stored.names)
+    return DeviceRecord(
+        device=stored.device,
+        spec=Spec(
+            intent=stored.intent,
+            generation=stored.generation,
+            revocation=stored.revocation,
+            rotation=stored.rotation,
+        ),
+        status=Status(
+            condition=stored.condition,
+            observed_generation=stored.observed_generation,
+            superseded=stored.superseded,
+            grant=grant,
+            adopted=stored.adopted,
+            retiring=tuple(
+                RetiringGrant(ref=held.place, names=held.names, at_once=held.at_once)
+                for held in stored.leaving
+            ),
+            retired_secrets=stored.spent_secrets,
+            retained_actions=stored.keeps,
+            slots_requested=stored.slots_requested,
+            delivery=stored.delivery,
+            acknowledged_at=stored.acknowledged_at,
+            awaits_first_pull_since=stored.awaits_first_pull_since,
+            observed_at=stored.observed_at,
+            vault_seen_at=stored.vault_seen_at,
+            hub_generation_id=stored.hub_generation_id,
+            hub_device_etag=stored.hub_device_etag,
+            warnings=stored.warnings,
+            rejection=stored.rejection,
+        ),
+        schedule=Schedule(due_at=stored.due_at, attempts=stored.attempts),
+        claim=stored.claim,
+        history=stored.history,
+    )

@@ -1,0 +1,75 @@
+"""The report of the last sweep, which the next sweep continues from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, TypeAdapter
+
+from firstpull.model.azure_resources import ScopeMapId
+from firstpull.model.device_key import DeviceKey
+
+
+class Kind(StrEnum):
+    """The kind of an orphan."""
+
+    TOKEN = "token"  # noqa: S105 - a kind of thing, not a password
+    SECRET = "secret"  # noqa: S105 - a kind of thing, not a password
+    TWIN_ENTRY = "twin entry"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Orphan:
+    """Something of this deployment that no record names. The sweep reports it only."""
+
+    kind: Kind
+    name: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepReport:
+    """One sweep.
+
+    `held` are devices that are gone from their hub but too many to revoke without approval.
+    `approved` are held devices whose revoke a person approved; the next sweep revokes them.
+    `unread` are the sources that the sweep could not read and therefore did not check.
+    """
+
+    id: str
+    started_at: datetime
+    finished_at: datetime
+    devices: int
+    drifted: Mapping[str, int] = field(default_factory=dict)
+    """How many devices the sweep requeued, by the difference that it found."""
+    onboarded: int = 0
+    revoked: int = 0
+    held: tuple[DeviceKey, ...] = ()
+    approved: tuple[DeviceKey, ...] = ()
+    orphans: Annotated[
+        tuple[Orphan, ...], Field(validation_alias=AliasChoices("orphans", "unexplained"))
+    ] = ()
+    ledger_entries_removed: int = 0
+    scope_maps_removed: int = 0
+    scope_maps_unreferenced: Mapping[ScopeMapId, datetime] = field(default_factory=dict)
+    """Since when nothing refers to a scope map of this deployment, by its ARM id."""
+    unread: tuple[str, ...] = ()
+    complete_at: datetime | None = None
+    """When the last sweep that could read everything ended: this sweep, or an earlier one."""
+
+
+_ADAPTER = TypeAdapter(SweepReport)
+
+
+def to_json(report: SweepReport) -> bytes:
+    """The report as stored JSON."""
+    return _ADAPTER.dump_json(report)
+
+
+def from_json(text: bytes) -> SweepReport:
+    """The report in JSON that `to_json` made. Raises ValueError for anything else."""
+    return _ADAPTER.validate_json(text)

@@ -1,0 +1,165 @@
+"""The entry that firstpull writes into a device's twin, and the device's acknowledgement.
+
+The entry is at `firstpull.registryCredentials.<connected registry>` of the desired properties,
+the acknowledgement at the same path of the reported ones. `address`, `username` and `password`
+are named as in the IoT Edge agent's registryCredentials.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from firstpull.model.secret import Secret
+
+_SECTION = "firstpull"
+_CREDENTIALS = "registryCredentials"
+_CA_CHUNK = 4000
+"""Characters per string; the limit is 4,096 bytes (iot-hub-devguide-device-twins)."""
+_NAME = re.compile(r"[A-Za-z]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """The contents of an entry except the password and its expiry."""
+
+    address: str
+    username: str
+    repositories: tuple[str, ...]
+    ca: str | None
+    insecure: bool
+
+    def without_password(self, expires_at: datetime) -> dict[str, Any]:
+        """The fields of the entry, without password and deliveryId."""
+        fields: dict[str, Any] = {
+            "address": self.address,
+            "username": self.username,
+            "expiresOn": wire_expiry(expires_at),
+            "repositories": list(self.repositories),
+        }
+        if self.ca is not None:
+            fields["ca"] = [self.ca[i : i + _CA_CHUNK] for i in range(0, len(self.ca), _CA_CHUNK)]
+        if self.insecure:
+            fields["insecure"] = True
+        return fields
+
+    def delivery_id(self, password: Secret, *, expires_at: datetime) -> str:
+        """A digest of the whole entry, by which firstpull recognises an edited entry.
+
+        The password has 190 random bits, so its digest reveals nothing.
+        """
+        return _digest(self.without_password(expires_at), password)
+
+    def patch(
+        self,
+        connected_registry: str,
+        password: Secret,
+        *,
+        expires_at: datetime,
+        replaces: Collection[str],
+    ) -> dict[str, Any]:
+        """The merge patch that writes this entry. `replaces` are the fields in the twin now."""
+        entry = dict.fromkeys(replaces) | self.without_password(expires_at)
+        entry |= {
+            "password": password,
+            "deliveryId": self.delivery_id(password, expires_at=expires_at),
+        }
+        return {_SECTION: {_CREDENTIALS: {connected_registry: entry}}}
+
+
+def removal_patch(connected_registries: Collection[str]) -> dict[str, Any]:
+    """The merge patch that removes the entries of these connected registries."""
+    return {_SECTION: {_CREDENTIALS: dict.fromkeys(connected_registries)}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveredEntry:
+    """An entry in a twin without its password.
+
+    `intact` says whether deliveryId is still the digest of the entry.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    intact: bool
+
+    def is_for(self, token: str) -> bool:
+        """Whether the entry logs in with this token."""
+        return self.fields.get("username") == token
+
+    @property
+    def expires(self) -> str | None:
+        """`expiresOn` as text, None if there is none."""
+        expires = self.fields.get("expiresOn")
+        return expires if isinstance(expires, str) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledgement:
+    """The device's report on the delivery that it tried last. Untrusted input."""
+
+    delivery_id: str
+    logged_in: bool
+    reason: str | None
+
+
+def read_entry(desired: Mapping[str, Any], connected_registry: str) -> DeliveredEntry | None:
+    """The entry in a twin's desired properties, None if there is none or it cannot be read."""
+    entry = section_of(desired, connected_registry)
+    delivery_id, password = entry.get("deliveryId"), entry.get("password")
+    if not isinstance(delivery_id, str) or not isinstance(password, str) or not password:
+        return None
+    fields = {k: v for k, v in entry.items() if k not in ("deliveryId", "password")}
+    return DeliveredEntry(
+        id=delivery_id,
+        fields=fields,
+        intact=_digest(fields, Secret(password)) == delivery_id,
+    )
+
+
+def read_acknowledgement(
+    reported: Mapping[str, Any], connected_registry: str
+) -> Acknowledgement | None:
+    """The acknowledgement in a twin's reported properties, None if there is none."""
+    entry = section_of(reported, connected_registry)
+    delivery_id, reason = entry.get("deliveryId"), entry.get("reason")
+    if not isinstance(delivery_id, str):
+        return None
+    readable = isinstance(reason, str) and _NAME.fullmatch(reason) is not None
+    return Acknowledgement(
+        delivery_id=delivery_id,
+        logged_in=entry.get("state") == "LoggedIn",
+        reason=reason if readable else None,
+    )
+
+
+def wire_expiry(at: datetime) -> str:
+    """`expiresOn` of an entry: UTC, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
+    """The readable entries of a twin, by connected registry."""
+    found: Any = desired
+    for name in (_SECTION, _CREDENTIALS):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    entries = {key: read_entry(desired, key) for key in (found or ())}
+    return {key: entry for key, entry in entries.items() if entry is not None}
+
+
+def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
+    """The object for a connected registry in a twin's properties, empty if there is none."""
+    found: Any = properties
+    for name in (_SECTION, _CREDENTIALS, connected_registry):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _digest(fields: Mapping[str, Any], password: Secret) -> str:
+    text = json.dumps({**fields, "password": password.reveal()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""Log events, traces and metrics."""

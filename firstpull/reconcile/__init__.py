@@ -1,0 +1,1 @@
+"""Reconciles one device: observe, plan, apply, and write the status."""

@@ -1,0 +1,174 @@
+"""The actions of a plan. An action holds everything that its execution needs, and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.model.azure_resources import (
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMapId,
+    Slot,
+    TokenId,
+)
+from firstpull.model.naming import Names
+from firstpull.model.password_slots import Credential
+from firstpull.model.twin_entry import Contents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One action. `why` is for a person."""
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReserveRoom(Action):
+    """Reserve room at a connected registry for a token."""
+
+    ref: ConnectedRegistryRef
+    token_id: TokenId
+    capacity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PutScopeMap(Action):
+    """Create the shared scope map, or set its actions."""
+
+    registry: RegistryId
+    name: str
+    actions: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateToken(Action):
+    """Create the device's token."""
+
+    registry: RegistryId
+    name: str
+    scope_map: ScopeMapId
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateToken(Action):
+    """Enable the token and set its scope map."""
+
+    registry: RegistryId
+    name: str
+    scope_map: ScopeMapId
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepPasswords(Action):
+    """Remove the token's passwords except those in these slots."""
+
+    registry: RegistryId
+    name: str
+    slots: frozenset[Slot]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratePassword(Action):
+    """Make a password in this slot and store it in Key Vault."""
+
+    registry: RegistryId
+    names: Names
+    slot: Slot
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinConnectedRegistry(Action):
+    """Add the token to the connected registry's list of clients."""
+
+    ref: ConnectedRegistryRef
+    token_id: TokenId
+    capacity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deliver(Action):
+    """Write address, username and password into the twin of this ETag.
+
+    `credential` is the password to write, None for the one that this plan makes. `replaces` are
+    the fields of the current entry, `found_id` is its deliveryId: a whole entry that a crashed
+    attempt wrote is not written again.
+    """
+
+    ref: ConnectedRegistryRef
+    secret: str
+    contents: Contents
+    credential: Credential | None
+    replaces: frozenset[str]
+    found_id: str | None
+    twin_etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisableSecretVersion(Action):
+    """Disable a version whose password the token no longer has."""
+
+    secret: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisableToken(Action):
+    """Disable the token, so that no login succeeds with it."""
+
+    registry: RegistryId
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveConnectedRegistry(Action):
+    """Remove the token from the connected registry's list of clients, and free its room.
+
+    `capacity` is None if the policy does not list the connected registry.
+    """
+
+    ref: ConnectedRegistryRef
+    token_id: TokenId
+    capacity: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveFromTwin(Action):
+    """Remove the entries of these connected registries from the twin of this ETag."""
+
+    connected_registries: tuple[str, ...]
+    twin_etag: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteToken(Action):
+    """Delete the token."""
+
+    registry: RegistryId
+    name: str
+
+
+type PasswordAction = KeepPasswords | GeneratePassword
+type ProvisionAction = (
+    ReserveRoom
+    | PutScopeMap
+    | CreateToken
+    | UpdateToken
+    | PasswordAction
+    | JoinConnectedRegistry
+    | Deliver
+    | DisableSecretVersion
+)
+type TeardownAction = (
+    DisableToken | LeaveConnectedRegistry | RemoveFromTwin | DisableSecretVersion | DeleteToken
+)
+type PlannedAction = ProvisionAction | TeardownAction
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Lanes of actions that run concurrently; each lane runs in order."""
+
+    lanes: tuple[tuple[ProvisionAction, ...], ...]

@@ -1,0 +1,257 @@
+"""Carries out the steps of a provision, in the plan's order (docs/onboarding-cycle.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.model.azure_resources import NewPassword
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import Delivery
+from firstpull.model.errors import Blocked, Conflict, Transient
+from firstpull.model.history import Journal
+from firstpull.model.naming import Names
+from firstpull.model.password_slots import Credential, tags_for
+from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.actions import (
+    CreateToken,
+    Deliver,
+    DisableSecretVersion,
+    GeneratePassword,
+    JoinConnectedRegistry,
+    KeepPasswords,
+    ProvisionAction,
+    PutScopeMap,
+    ReserveRoom,
+    SideBySide,
+    UpdateToken,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard:
+    """A worker's claim, checked before each write: no write may outlast it."""
+
+    until: datetime
+    clock: Clock
+
+    def check(self) -> None:
+        """Raise Transient if a write that begins now could end after the claim."""
+        if self.clock.now() + timedelta(seconds=REQUEST_DEADLINE) >= self.until:
+            raise Transient(
+                Reason.OUT_OF_TIME, "The time for one pass is over; the next pass continues."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applier:
+    """Carries out the steps of provisions."""
+
+    deployment: str
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    membership: Membership
+    clock: Clock
+
+    async def apply(
+        self,
+        steps: Sequence[ProvisionAction | SideBySide],
+        *,
+        guard: Guard,
+        journal: Journal,
+    ) -> Delivery | None:
+        """Carry out the steps; returns the new delivery, if there is one.
+
+        Raises what the ports raise. Completed steps stay done, and the next pass finds them.
+        """
+        run = _Run(self, guard, journal)
+        for step in steps:
+            if isinstance(step, SideBySide):
+                await _all(*(run.do_all(lane) for lane in step.lanes))
+            else:
+                await run.do(step)
+        return run.delivery
+
+
+class _Run:
+    """The application of one plan. It keeps a new password until the delivery."""
+
+    def __init__(self, applier: Applier, guard: Guard, journal: Journal) -> None:
+        self._applier = applier
+        self._guard = guard
+        self._journal = journal
+        self._note = journal.note
+        self._made: tuple[Credential, Secret] | None = None
+        self.delivery: Delivery | None = None
+
+    @property
+    def _device(self) -> DeviceKey:
+        return self._journal.device
+
+    async def do_all(self, actions: Sequence[ProvisionAction]) -> None:
+        """Carry out one lane, in order."""
+        for action in actions:
+            await self.do(action)
+
+    async def do(self, action: ProvisionAction) -> None:
+        """Carry out one action."""
+        match action:
+            case ReserveRoom():
+                await self._reserve(action)
+            case PutScopeMap():
+                await self._put_scope_map(action)
+            case CreateToken() | UpdateToken():
+                await self._put_token(action)
+            case KeepPasswords():
+                await self._keep_passwords(action)
+            case GeneratePassword():
+                await self._generate(action)
+            case JoinConnectedRegistry():
+                await self._applier.membership.join(
+                    action.ref, action.token_id, capacity=action.capacity
+                )
+                self._note(LogEvent.DEVICE_MEMBERSHIP_JOINED, connected_registry=str(action.ref))
+            case Deliver():
+                await self._deliver(action)
+            case DisableSecretVersion():
+                await self._applier.secrets.disable(action.secret, action.version)
+                self._note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
+            case _:
+                assert_never(action)
+
+    async def _reserve(self, action: ReserveRoom) -> None:
+        """Raises Conflict if another client has taken the last room: observe again."""
+        try:
+            await self._applier.membership.reserve(
+                action.ref, action.token_id, capacity=action.capacity
+            )
+        except Blocked as refusal:
+            if refusal.reason is Reason.CONNECTED_REGISTRY_FULL:
+                raise Conflict(refusal.message) from None
+            raise
+
+    async def _put_scope_map(self, action: PutScopeMap) -> None:
+        self._guard.check()
+        await self._applier.registries.put_scope_map(
+            action.registry,
+            action.name,
+            actions=action.actions,
+            deadline_seconds=REQUEST_DEADLINE,
+        )
+        self._note(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name)
+
+    async def _put_token(self, action: CreateToken | UpdateToken) -> None:
+        self._guard.check()
+        creates, registries = isinstance(action, CreateToken), self._applier.registries
+        put = registries.create_token if creates else registries.update_token
+        await put(
+            action.registry,
+            action.name,
+            scope_map=action.scope_map,
+            deadline_seconds=REQUEST_DEADLINE,
+        )
+        event = LogEvent.DEVICE_TOKEN_CREATED if creates else LogEvent.DEVICE_TOKEN_UPDATED
+        self._note(event, token=action.name)
+
+    async def _keep_passwords(self, action: KeepPasswords) -> None:
+        self._guard.check()
+        await self._applier.registries.keep_passwords(
+            action.registry,
+            action.name,
+            slots=action.slots,
+            deadline_seconds=REQUEST_DEADLINE,
+        )
+        self._note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
+
+    async def _generate(self, action: GeneratePassword) -> None:
+        self._guard.check()
+        token = action.names.token
+        password = await self._applier.registries.generate_password(
+            action.registry,
+            token,
+            slot=action.slot,
+            expires_at=action.expires_at,
+            deadline_seconds=REQUEST_DEADLINE,
+        )
+        self._note(LogEvent.DEVICE_PASSWORD_GENERATED, token=token, slot=action.slot.value)
+        credential = await self._store(password, names=action.names, asked_expiry=action.expires_at)
+        self._made = (credential, password.value)
+
+    async def _store(
+        self, password: NewPassword, *, names: Names, asked_expiry: datetime
+    ) -> Credential:
+        expires_at = password.expires_at or asked_expiry
+        version = await self._applier.secrets.put(
+            names.secret,
+            password.value,
+            expires_at=expires_at,
+            tags=tags_for(
+                password,
+                more={
+                    "deployment": self._applier.deployment,
+                    "hub": self._device.hub,
+                    "deviceId": self._device.device_id,
+                    "token": names.token,
+                },
+            ),
+        )
+        self._note(LogEvent.DEVICE_CREDENTIAL_STORED, secret=names.secret, version=version.version)
+        return Credential(
+            slot=password.slot,
+            version=version.version,
+            created_at=password.created_at,
+            expires_at=expires_at,
+        )
+
+    async def _deliver(self, action: Deliver) -> None:
+        credential, password = await self._credential_for(action)
+        delivery_id = action.contents.delivery_id(password, expires_at=credential.expires_at)
+        if action.found_id != delivery_id:
+            self._guard.check()
+            patch = action.contents.patch(
+                action.ref.name,
+                password,
+                expires_at=credential.expires_at,
+                replaces=action.replaces,
+            )
+            await self._applier.hubs.patch_desired(
+                self._device, patch, etag=action.twin_etag, deadline_seconds=REQUEST_DEADLINE
+            )
+        address = action.contents.address
+        self._note(LogEvent.DEVICE_CREDENTIAL_DELIVERED, delivery=delivery_id, address=address)
+        self.delivery = Delivery(
+            id=delivery_id,
+            slot=credential.slot,
+            secret_version=credential.version,
+            address=address,
+            expires_at=credential.expires_at,
+            at=self._applier.clock.now(),
+        )
+
+    async def _credential_for(self, action: Deliver) -> tuple[Credential, Secret]:
+        """The credential to deliver. Raises Conflict if the plan made none: observe again."""
+        if action.credential is not None:
+            version = action.credential.version
+            return action.credential, await self._applier.secrets.read(action.secret, version)
+        if self._made is None:
+            raise Conflict("The password to deliver was not made.")
+        return self._made
+
+
+async def _all(*lanes: Awaitable[None]) -> None:
+    """Run lanes concurrently. All lanes end before an error is raised: no write is cut short."""
+    results = await asyncio.gather(*lanes, return_exceptions=True)
+    errors = [result for result in results if isinstance(result, BaseException)]
+    # A blocker needs a person, so it comes before other errors.
+    errors.sort(key=lambda error: not isinstance(error, Blocked))
+    if errors:
+        raise errors[0]

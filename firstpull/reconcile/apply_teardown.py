@@ -1,0 +1,85 @@
+"""Carries out a teardown, in the plan's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.model.errors import FirstpullError
+from firstpull.model.history import Journal
+from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
+from firstpull.model.twin_entry import removal_patch
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.actions import (
+    DeleteToken,
+    DisableSecretVersion,
+    DisableToken,
+    LeaveConnectedRegistry,
+    RemoveFromTwin,
+    TeardownAction,
+)
+from firstpull.reconcile.apply import Guard
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeardownApplier:
+    """Carries out the actions of teardowns."""
+
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    membership: Membership
+
+    async def apply(
+        self, actions: Sequence[TeardownAction], *, guard: Guard, journal: Journal
+    ) -> None:
+        """Carry out the actions; raises the first error at the end.
+
+        After an error the other actions go on, except the deletion of a token that may still be
+        listed. Completed actions stay done.
+        """
+        errors: list[FirstpullError] = []
+        is_client = False
+        for action in actions:
+            if isinstance(action, DeleteToken) and is_client:
+                continue
+            try:
+                await self._do(action, guard=guard, journal=journal)
+            except FirstpullError as error:
+                errors.append(error)
+                is_client = is_client or isinstance(action, LeaveConnectedRegistry)
+        if errors:
+            raise errors[0]
+
+    async def _do(self, action: TeardownAction, *, guard: Guard, journal: Journal) -> None:
+        guard.check()
+        match action:
+            case DisableToken():
+                await self.registries.disable_token(
+                    action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
+                )
+                journal.note(LogEvent.DEVICE_TOKEN_DISABLED, token=action.name)
+            case LeaveConnectedRegistry():
+                await self.membership.leave(action.ref, action.token_id, capacity=action.capacity)
+                journal.note(LogEvent.DEVICE_MEMBERSHIP_LEFT, connected_registry=str(action.ref))
+            case RemoveFromTwin():
+                await self.hubs.patch_desired(
+                    journal.device,
+                    removal_patch(action.connected_registries),
+                    etag=action.twin_etag,
+                    deadline_seconds=REQUEST_DEADLINE,
+                )
+                names = ", ".join(action.connected_registries)
+                journal.note(LogEvent.DEVICE_CREDENTIAL_REMOVED, connected_registries=names)
+            case DisableSecretVersion():
+                await self.secrets.disable(action.secret, action.version)
+                journal.note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
+            case DeleteToken():
+                await self.registries.delete_token(
+                    action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
+                )
+                journal.note(LogEvent.DEVICE_TOKEN_DELETED, token=action.name)
+            case _:
+                assert_never(action)

@@ -1,0 +1,404 @@
+"""Reads what exists in Azure for one device. Nothing here writes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.model.azure_resources import (
+    ConnectedRegistry,
+    ConnectedRegistryRef,
+    ScopeMap,
+    ScopeMapId,
+    SecretVersion,
+    Token,
+    TokenId,
+    Twin,
+)
+from firstpull.model.device_record import DeviceRecord, Grant
+from firstpull.model.errors import Conflict, FirstpullError, read_or_else
+from firstpull.model.ledger import Ledger
+from firstpull.model.naming import Names, names_for, scope_map_name, secret_name, token_name
+from firstpull.model.pagination import every_record
+from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedRegistryView:
+    """A connected registry that a device is, or may be, a client of."""
+
+    ref: ConnectedRegistryRef
+    entry: ConnectedRegistryPolicy | None
+    connected_registry: ConnectedRegistry | None
+    ledger: Ledger
+    token_id: TokenId
+
+    @property
+    def address(self) -> str | None:
+        """`host[:port]` as devices reach it: Azure's login server, else the policy's endpoint.
+
+        It never comes from a request, which could send credentials to a foreign host.
+        """
+        if self.connected_registry is not None and self.connected_registry.login_server:
+            return self.connected_registry.login_server
+        return self.entry.endpoint if self.entry is not None else None
+
+    @property
+    def holds_room(self) -> bool:
+        """Whether this device's token is a client or has a reservation."""
+        if self.connected_registry is None:
+            return False
+        listed = self.connected_registry.lists(self.token_id)
+        return listed or self.ledger.get(self.token_id) is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more client may join."""
+        if self.entry is None or self.connected_registry is None:
+            return False
+        return self.used < self.entry.capacity
+
+    @property
+    def used(self) -> int:
+        """The number of clients and reservations; 0 if there is no connected registry."""
+        if self.connected_registry is None:
+            return 0
+        return self.ledger.used(self.connected_registry.client_token_ids)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CredentialView:
+    """What exists of the credential at the chosen connected registry."""
+
+    names: Names
+    scope_map_name: str
+    scope_map_id: ScopeMapId
+    scope_map: ScopeMap | None
+    token: Token | None
+    secrets: tuple[SecretVersion, ...]
+    synced_actions: frozenset[str] | None
+    """What the connected registry syncs; None if the plan does not need it."""
+    is_taken: bool = False
+    """Whether the token belongs to another device or deployment, or is a sync token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantView:
+    """What exists of a grant to tear down.
+
+    `shares_token`: the device keeps the token. `capacity` is None if the policy does not list the
+    connected registry.
+    """
+
+    grant: Grant
+    token_id: TokenId
+    connected_registry: ConnectedRegistry | None
+    capacity: int | None
+    ledger: Ledger
+    shares_token: bool
+    token: Token | None = None
+    secrets: tuple[SecretVersion, ...] = ()
+
+    @property
+    def is_client(self) -> bool:
+        """Whether the list of clients or the ledger still has the token."""
+        there = self.connected_registry
+        listed = there is not None and there.lists(self.token_id)
+        return listed or self.ledger.get(self.token_id) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """Everything that a plan is made from."""
+
+    record: DeviceRecord
+    deployment: str
+    twin: Twin | None
+    hub_generation_id: str | None
+    """The identity's generationId, read when the identity changed; else the record's."""
+    views: tuple[ConnectedRegistryView, ...]
+    chosen: ConnectedRegistryView | None
+    """The grant's connected registry, or the first that can take the device."""
+    credential: CredentialView | None
+    """None without a chosen connected registry, or without a device in the hub."""
+    retiring: tuple[GrantView, ...] = ()
+    """The grants to tear down: the urgent ones, else those that retire after the next login."""
+    unread: tuple[FirstpullError, ...] = ()
+    """The errors of reads that only a teardown needs. The rest of the plan goes on."""
+
+    @property
+    def is_another_device(self) -> bool:
+        """Whether the hub's device with this id is not the one that the record is about."""
+        recorded = self.record.status.hub_generation_id
+        return self.twin is not None and recorded not in (None, self.hub_generation_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observer:
+    """Reads what a plan needs, concurrently where possible."""
+
+    deployment: str
+    policy: Policy
+    registries: ContainerRegistries
+    secrets: Secrets
+    hubs: Hubs
+    ledgers: Ledgers
+    records: Records
+
+    async def observe(self, record: DeviceRecord) -> Observed:
+        """What exists for the device of this record. Raises what the ports raise."""
+        if record.needs_teardown:
+            return await self._observe_teardown(record)
+        twin, views = await asyncio.gather(
+            self.hubs.twin(record.device),
+            asyncio.gather(*(self._view(record, ref) for ref in self._refs(record))),
+        )
+        chosen = _choose(record, views)
+        generation_id, credential = record.status.hub_generation_id, None
+        retiring: tuple[GrantView, ...] = ()
+        errors: list[FirstpullError] = []
+        if twin is not None and chosen is not None:
+            generation_id, credential, retiring = await asyncio.gather(
+                self._generation_id(record, twin),
+                self._credential(record, chosen),
+                self._retiring(record, chosen, errors),
+            )
+        elif twin is not None:
+            generation_id = await self._generation_id(record, twin)
+        return Observed(
+            record=record,
+            deployment=self.deployment,
+            twin=twin,
+            hub_generation_id=generation_id,
+            views=tuple(views),
+            chosen=chosen,
+            credential=credential,
+            retiring=retiring,
+            unread=tuple(errors),
+        )
+
+    async def is_named_elsewhere(
+        self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
+    ) -> bool:
+        """Whether the record of another device that was not revoked names this token."""
+        async for other in every_record(self.records, Query(token=token)):
+            if other.device == record.device or other.is_tombstone:
+                continue
+            for grant in other.grants:
+                if grant.names.token == token and grant.ref.registry == ref.registry:
+                    return True
+        return False
+
+    def _refs(self, record: DeviceRecord) -> tuple[ConnectedRegistryRef, ...]:
+        """The grant's connected registry, else the candidates; a site as the policy has it now."""
+        intent = record.spec.intent
+        if record.status.grant is not None:
+            return (record.status.grant.ref,)
+        site = self.policy.site(intent.site) if intent.site is not None else None
+        if site is None:
+            return intent.candidates
+        registries = dict.fromkeys(ref.registry for ref in intent.candidates)
+        listed = self.policy.connected_registries_of(site, registries=registries)
+        return tuple(map(self.policy.ref_of, listed)) or intent.candidates
+
+    async def _observe_teardown(self, record: DeviceRecord) -> Observed:
+        """What is left of the urgent grants. An error of one service does not stop the others.
+
+        A hub that the policy does not list may not exist any more, so its errors are ignored. The
+        revoked identity is read once: the tombstone keeps it.
+        """
+        errors: list[FirstpullError] = []
+        is_listed = self.policy.hub(record.device.hub) is not None
+        errors_of_hub = errors if is_listed else []
+        twin, views = await asyncio.gather(
+            read_or_else(self.hubs.twin(record.device), None, errors_of_hub),
+            asyncio.gather(
+                *(self._urgent_grant(record, grant, errors) for grant in record.urgent_grants)
+            ),
+        )
+        generation_id = record.status.hub_generation_id
+        if twin is not None and not record.is_tombstone:
+            identity = self._generation_id(record, twin)
+            generation_id = await read_or_else(identity, generation_id, errors_of_hub)
+        return Observed(
+            record=record,
+            deployment=self.deployment,
+            twin=twin,
+            hub_generation_id=generation_id,
+            views=(),
+            chosen=None,
+            credential=None,
+            retiring=tuple(views),
+            unread=tuple(errors),
+        )
+
+    async def _urgent_grant(
+        self, record: DeviceRecord, grant: Grant, errors: list[FirstpullError]
+    ) -> GrantView:
+        """What is left of a grant, without a token that another device has by now.
+
+        A tombstone has no adopted token any more: a token with its name is a new one.
+        """
+        view = await self._grant(grant, errors)
+        token = grant.names.token
+        if token == token_name(record.device, deployment=self.deployment):
+            return view
+        if not record.is_tombstone:
+            named = self.is_named_elsewhere(record, grant.ref, token)
+            if not await read_or_else(named, default=True, errors=errors):
+                return view
+        registry = view.connected_registry
+        return replace(
+            view,
+            connected_registry=replace(registry, client_token_ids=()) if registry else None,
+            ledger=Ledger(),
+            token=None,
+        )
+
+    async def _grant(self, grant: Grant, errors: list[FirstpullError]) -> GrantView:
+        registry, names = grant.ref.registry, grant.names
+        nothing: tuple[SecretVersion, ...] = ()
+        connected_registry, ledger, token, versions = await asyncio.gather(
+            read_or_else(self.registries.get_connected_registry(grant.ref), None, errors),
+            read_or_else(self.ledgers.get(grant.ref), None, errors),
+            read_or_else(self.registries.get_token(registry, names.token), None, errors),
+            read_or_else(self.secrets.versions(names.secret), nothing, errors),
+        )
+        return GrantView(
+            grant=grant,
+            token_id=registry.token(names.token),
+            connected_registry=connected_registry,
+            capacity=self._capacity(grant.ref),
+            ledger=ledger.value if ledger is not None else Ledger(),
+            shares_token=False,
+            token=token,
+            secrets=versions,
+        )
+
+    async def _retiring(
+        self, record: DeviceRecord, chosen: ConnectedRegistryView, errors: list[FirstpullError]
+    ) -> tuple[GrantView, ...]:
+        """The grants that retire when the device has logged in with its new one.
+
+        A grant that cannot be read delays its own teardown only.
+        """
+        here = Grant(ref=chosen.ref, names=self._names(record, chosen.ref))
+        found = []
+        for grant in record.status.retiring:
+            if not grant.shares_token_with(here):
+                found.append(await self._grant(grant, errors))
+            elif grant.ref != here.ref:  # else the device came back to this connected registry
+                view = await self._view(record, grant.ref)
+                found.append(
+                    GrantView(
+                        grant=grant,
+                        token_id=chosen.token_id,
+                        connected_registry=view.connected_registry,
+                        capacity=self._capacity(grant.ref),
+                        ledger=view.ledger,
+                        shares_token=True,
+                    )
+                )
+        return tuple(found)
+
+    def _capacity(self, ref: ConnectedRegistryRef) -> int | None:
+        entry = self.policy.entry_for(ref)
+        return entry.capacity if entry is not None else None
+
+    async def _view(self, record: DeviceRecord, ref: ConnectedRegistryRef) -> ConnectedRegistryView:
+        connected_registry, ledger = await asyncio.gather(
+            self.registries.get_connected_registry(ref), self.ledgers.get(ref)
+        )
+        return ConnectedRegistryView(
+            ref=ref,
+            entry=self.policy.entry_for(ref),
+            connected_registry=connected_registry,
+            ledger=ledger.value if ledger is not None else Ledger(),
+            token_id=ref.registry.token(self._names(record, ref).token),
+        )
+
+    async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
+        if record.status.hub_device_etag == twin.device_etag:
+            return record.status.hub_generation_id
+        found = await self.hubs.generation_id(record.device)
+        if found is None:
+            raise Conflict("The device was deleted while it was observed.")
+        return found
+
+    async def _credential(
+        self, record: DeviceRecord, view: ConnectedRegistryView
+    ) -> CredentialView:
+        names = self._names(record, view.ref)
+        registry = view.ref.registry
+        map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
+        scope_map, token, versions, synced, is_taken = await asyncio.gather(
+            self.registries.get_scope_map(registry, map_name),
+            self.registries.get_token(registry, names.token),
+            self.secrets.versions(names.secret),
+            self._synced_actions(record, view),
+            self._is_taken(record, view, names),
+        )
+        return CredentialView(
+            names=names,
+            scope_map_name=map_name,
+            scope_map_id=registry.scope_map(map_name),
+            scope_map=scope_map,
+            token=token,
+            secrets=versions,
+            synced_actions=synced,
+            is_taken=is_taken,
+        )
+
+    async def _synced_actions(
+        self, record: DeviceRecord, view: ConnectedRegistryView
+    ) -> frozenset[str] | None:
+        """What the connected registry syncs, read until the generation is done."""
+        is_done = record.status.observed_generation == record.spec.generation
+        if is_done or view.connected_registry is None:
+            return None
+        if view.connected_registry.sync_token_id is None:
+            return frozenset()
+        return await self.registries.synced_actions(
+            view.ref.registry, view.connected_registry.sync_token_id
+        )
+
+    async def _is_taken(
+        self, record: DeviceRecord, view: ConnectedRegistryView, names: Names
+    ) -> bool:
+        """Whether a token to adopt belongs to another owner, read until the generation is done."""
+        is_done = record.status.observed_generation == record.spec.generation
+        if record.spec.intent.adopt is None or is_done:
+            return False
+        if record.status.grant is not None:
+            return await self.is_named_elsewhere(record, view.ref, names.token)
+        is_named, connected, versions = await asyncio.gather(
+            self.is_named_elsewhere(record, view.ref, names.token),
+            self.registries.list_connected_registries(view.ref.registry),
+            self.secrets.versions(secret_name(names.token, registry=view.ref.registry)),
+        )
+        is_anothers = any(
+            v.enabled and v.tags.get("deployment") not in (None, self.deployment) for v in versions
+        )
+        is_sync_token = any(view.token_id == c.sync_token_id for c in connected)
+        comes_back = any(grant.ref == view.ref for grant in record.status.retiring)
+        is_entered = view.ledger.get(view.token_id) is not None and not comes_back
+        return is_named or is_anothers or is_entered or is_sync_token
+
+    def _names(self, record: DeviceRecord, ref: ConnectedRegistryRef) -> Names:
+        if record.status.grant is not None:
+            return record.status.grant.names
+        names = names_for(record.device, deployment=self.deployment, registry=ref.registry)
+        if record.token_to_adopt is not None:
+            return replace(names, token=record.token_to_adopt)
+        return names
+
+
+def _choose(
+    record: DeviceRecord, views: Sequence[ConnectedRegistryView]
+) -> ConnectedRegistryView | None:
+    """The grant's connected registry, which never changes by itself, else the first with room."""
+    if record.status.grant is not None:
+        return views[0]
+    return next((v for v in views if v.address and (v.holds_room or v.has_room)), None)

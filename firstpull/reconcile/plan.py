@@ -1,0 +1,341 @@
+"""The plan for a device: a pure function of the observation, the record and the time.
+
+A dry run shows the plan, and a worker applies it in its order. Every action has a reason. An
+empty plan takes no claim and writes nothing in Azure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain
+
+from firstpull.model.azure_resources import Slot, Twin
+from firstpull.model.device_record import DeviceRecord, Grant
+from firstpull.model.password_slots import Credential
+from firstpull.model.reasons import Reason
+from firstpull.model.twin_entry import (
+    Acknowledgement,
+    Contents,
+    read_acknowledgement,
+    read_entry,
+)
+from firstpull.reconcile.actions import (
+    CreateToken,
+    Deliver,
+    GeneratePassword,
+    JoinConnectedRegistry,
+    PlannedAction,
+    ProvisionAction,
+    PutScopeMap,
+    ReserveRoom,
+    SideBySide,
+    TeardownAction,
+    UpdateToken,
+)
+from firstpull.reconcile.checks import (
+    Difference,
+    RegistrySnapshot,
+    Snapshot,
+    StoredSecretState,
+    differences,
+)
+from firstpull.reconcile.observe import CredentialView, GrantView, Observed
+from firstpull.reconcile.plan_passwords import (
+    PASSWORDS_END_AT_ONCE,
+    Passwords,
+    end_passwords,
+    ends_at_once,
+)
+from firstpull.reconcile.plan_teardown import plan_teardown
+from firstpull.reconcile.preconditions import NO_FREE_SLOT, Blocker, Target, check_preconditions
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockedPlan:
+    """A precondition does not hold. The actions only end passwords that must end at once."""
+
+    blocker: Blocker
+    actions: tuple[ProvisionAction, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeardownPlan:
+    """Tear grants down. `gone` are the grants of which the actions leave nothing."""
+
+    actions: tuple[TeardownAction, ...]
+    gone: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResetPlan:
+    """Revoke the credentials of a deleted device that had the same id.
+
+    The same pass provisions nothing: the next pass could not tell new passwords from old ones.
+    """
+
+    actions: tuple[ProvisionAction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvisionPlan:
+    """Provision what the record asks for; when it is acknowledged, tear the old grants down.
+
+    `answer` is the device's acknowledgement of the recorded delivery. `renew_at` is when the
+    delivered password is next due for replacement; now, if a newer one is stored. `is_settled`
+    is false while the twin still has a password to replace.
+    """
+
+    grant: Grant
+    steps: tuple[ProvisionAction | SideBySide, ...]
+    retire: TeardownPlan | None
+    answer: Acknowledgement | None
+    renew_at: datetime | None
+    is_settled: bool
+
+    @property
+    def actions(self) -> tuple[PlannedAction, ...]:
+        """All actions, in order."""
+        actions: list[PlannedAction] = []
+        for step in self.steps:
+            lanes = step.lanes if isinstance(step, SideBySide) else ((step,),)
+            actions += [action for lane in lanes for action in lane]
+        return (*actions, *(self.retire.actions if self.retire else ()))
+
+    @property
+    def slots_to_fill(self) -> frozenset[Slot]:
+        """The slots that get a new password."""
+        return frozenset(a.slot for a in self.actions if isinstance(a, GeneratePassword))
+
+
+type Plan = BlockedPlan | TeardownPlan | ResetPlan | ProvisionPlan
+
+
+def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
+    """The plan for an observed device. `validity` is that of a new password."""
+    record = observed.record
+    if record.needs_teardown:
+        why = "the device's access was revoked"
+        return _teardown(observed, observed.retiring, in_use=(), why=why)
+    if observed.is_another_device:
+        why = "the device was registered anew: it is another device"
+        return ResetPlan(actions=end_passwords(observed, why=why))
+    target = check_preconditions(observed)
+    if isinstance(target, Blocker):
+        ends = ends_at_once(record) and record.status.grant is not None
+        why = PASSWORDS_END_AT_ONCE
+        return BlockedPlan(blocker=target, actions=end_passwords(observed, why=why) if ends else ())
+    return _Planner(observed, target, now=now, validity=validity).plan()
+
+
+def _teardown(
+    observed: Observed, views: tuple[GrantView, ...], *, in_use: tuple[str, ...], why: str
+) -> TeardownPlan:
+    """The teardown of these grants; none counts as gone if a part could not be read."""
+    return TeardownPlan(
+        actions=plan_teardown(views, observed.twin, in_use=in_use, why=why),
+        gone=() if observed.unread else tuple(view.grant for view in views),
+    )
+
+
+def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
+    """Whether the twin has the delivery, and no acknowledgement that is new to the record."""
+    status = record.status
+    if status.grant is None or status.delivery is None or not twin.enabled:
+        return False
+    if status.observed_generation != record.spec.generation:
+        return False
+    if twin.device_etag != status.hub_device_etag:
+        return False
+    key = status.grant.ref.name
+    entry = read_entry(twin.desired, key)
+    if entry is None or not entry.intact or entry.id != status.delivery.id:
+        return False
+    answer = read_acknowledgement(twin.reported, key)
+    if answer is None or answer.delivery_id != status.delivery.id:
+        return status.condition.reason is Reason.DELIVERED
+    return not answer.logged_in and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
+
+
+def snapshot_of(observed: Observed, target: Target, *, deployment: str) -> Snapshot:
+    """The snapshot of an observed device, for the checks."""
+    found, delivery = target.credential, observed.record.status.delivery
+    return Snapshot(
+        record=observed.record,
+        grant=Grant(ref=target.view.ref, names=found.names),
+        deployment=deployment,
+        registry=RegistrySnapshot(
+            token=found.token,
+            scope_map=found.scope_map,
+            connected_registry=target.view.connected_registry,
+        ),
+        ledger=target.view.ledger,
+        secret=_stored_state(found, delivery.secret_version if delivery else None),
+        twin=target.twin,
+    )
+
+
+def _stored_state(found: CredentialView, version: str | None) -> StoredSecretState:
+    delivered = next((v for v in found.secrets if v.version == version), None)
+    if delivered is None:
+        return StoredSecretState.MISSING
+    return StoredSecretState.READABLE if delivered.enabled else StoredSecretState.DISABLED
+
+
+class _Planner:
+    """Collects the steps for a device whose preconditions hold."""
+
+    def __init__(
+        self, observed: Observed, target: Target, *, now: datetime, validity: timedelta
+    ) -> None:
+        self._observed = observed
+        self._record = observed.record
+        self._status = observed.record.status
+        self._target = target
+        self._view = target.view
+        self._registry = target.view.ref.registry
+        self._token_id = target.view.token_id
+        self._found = target.credential
+        self._entry = read_entry(target.twin.desired, target.view.ref.name)
+        self._passwords = Passwords(observed.record, target, now=now, validity=validity)
+        snapshot = snapshot_of(observed, target, deployment=observed.deployment)
+        self._differences = frozenset(differences(snapshot))
+
+    def plan(self) -> ProvisionPlan | BlockedPlan:
+        passwords, slot = self._passwords, self._passwords.free_slot()
+        if slot is None and passwords.current is None and not passwords.are_left_alone():
+            return BlockedPlan(blocker=NO_FREE_SLOT)
+        kept, deliver = passwords.keep(), self._deliver()
+        both: tuple[tuple[ProvisionAction, ...], ...] = (
+            (*kept, *passwords.generate(slot)),
+            self._join(),
+        )
+        lanes = tuple(filter(None, both))
+        steps: tuple[ProvisionAction | SideBySide, ...] = (
+            *self._reserve(),
+            *self._scope_map(),
+            *self._token(),
+            *((SideBySide(lanes),) if len(lanes) > 1 else chain(*lanes)),
+            *deliver,
+            *passwords.disable(kept),
+        )
+        if (
+            not steps
+            and slot is None
+            and passwords.wants_rotation()
+            and passwords.is_acknowledged()
+        ):
+            return BlockedPlan(blocker=NO_FREE_SLOT)
+        answer = passwords.answer()
+        has_arrived = not steps and answer is not None and answer.logged_in
+        return ProvisionPlan(
+            grant=Grant(ref=self._view.ref, names=self._found.names),
+            steps=steps,
+            retire=self._retire() if has_arrived else None,
+            answer=answer,
+            renew_at=passwords.next_change(),
+            is_settled=passwords.is_settled_after(deliver),
+        )
+
+    def _retire(self) -> TeardownPlan | None:
+        """Tear the old grants down, unless a part of them could not be read."""
+        if self._observed.unread:
+            return TeardownPlan(actions=(), gone=())
+        return _teardown(
+            self._observed,
+            self._observed.retiring,
+            in_use=(self._view.ref.name,),
+            why="the device has logged in with its new grant",
+        )
+
+    def _why(self, *checked: Difference) -> str | None:
+        """The first of these differences that exists, in words."""
+        return next((d.value for d in checked if d in self._differences), None)
+
+    def _reserve(self) -> tuple[ReserveRoom, ...]:
+        reserved = self._view.ledger.get(self._token_id) is not None
+        if self._status.grant is not None and reserved:
+            return ()
+        why = f"{self._view.ref} is the first connected registry asked for that has room"
+        if self._status.grant is not None:
+            why = Difference.LEDGER_ENTRY_MISSING.value
+        return (
+            ReserveRoom(
+                ref=self._view.ref,
+                token_id=self._token_id,
+                capacity=self._target.entry.capacity,
+                why=why,
+            ),
+        )
+
+    def _scope_map(self) -> tuple[PutScopeMap, ...]:
+        why = self._why(Difference.SCOPE_MAP_MISSING, Difference.SCOPE_MAP_CHANGED)
+        if why is None:
+            return ()
+        wanted = self._record.scope_actions_at(self._registry)
+        name = self._found.scope_map_name
+        return (PutScopeMap(registry=self._registry, name=name, actions=wanted, why=why),)
+
+    def _token(self) -> tuple[CreateToken | UpdateToken, ...]:
+        name, scope_map = self._found.names.token, self._found.scope_map_id
+        if (why := self._why(Difference.TOKEN_MISSING)) is not None:
+            return (CreateToken(registry=self._registry, name=name, scope_map=scope_map, why=why),)
+        why = self._why(Difference.TOKEN_DISABLED, Difference.OTHER_SCOPE_MAP)
+        if why is None:
+            return ()
+        return (UpdateToken(registry=self._registry, name=name, scope_map=scope_map, why=why),)
+
+    def _join(self) -> tuple[JoinConnectedRegistry, ...]:
+        why = self._why(Difference.NOT_LISTED, Difference.LEDGER_ENTRY_MISSING)
+        if why is None:
+            return ()
+        return (
+            JoinConnectedRegistry(
+                ref=self._view.ref,
+                token_id=self._token_id,
+                capacity=self._target.entry.capacity,
+                why=why,
+            ),
+        )
+
+    def _deliver(self) -> tuple[Deliver, ...]:
+        current = self._passwords.current
+        if current is None and self._passwords.are_left_alone():
+            return ()
+        contents = self._contents()
+        why = self._reason_to_deliver(current, contents) if current else "there is a new password"
+        if why is None:
+            return ()
+        return (
+            Deliver(
+                ref=self._view.ref,
+                secret=self._found.names.secret,
+                contents=contents,
+                credential=current,
+                replaces=frozenset(self._entry.fields) if self._entry else frozenset(),
+                found_id=self._entry.id if self._entry and self._entry.intact else None,
+                twin_etag=self._target.twin.etag,
+                why=why,
+            ),
+        )
+
+    def _contents(self) -> Contents:
+        """The contents of the twin's entry."""
+        return Contents(
+            address=self._target.address,
+            username=self._token_id.name,
+            repositories=self._record.spec.intent.repositories,
+            ca=self._target.entry.ca,
+            insecure=self._target.entry.insecure,
+        )
+
+    def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
+        entry, delivery = self._entry, self._status.delivery
+        if entry is None:
+            return Difference.ENTRY_MISSING.value
+        if delivery is None or Difference.ENTRY_CHANGED in self._differences:
+            return Difference.ENTRY_CHANGED.value
+        if delivery.secret_version != current.version:
+            return "there is a newer password" if self._passwords.may_switch(current) else None
+        outdated = entry.fields != contents.without_password(current.expires_at)
+        return "what is in the twin is out of date" if outdated else None

@@ -1,0 +1,273 @@
+"""Which passwords a device's token keeps, and which slot gets a new one: pure decisions.
+
+A slot that the record or the twin names, or whose password nobody can account for, is live until
+its expiry. Only an immediate rotation ends a live password.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from firstpull.model.azure_resources import Slot
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.password_slots import (
+    SYNC_MARGIN,
+    Credential,
+    current_credential,
+    renewal_time,
+    slot_to_fill,
+    slots_made_here,
+    superseded_versions,
+)
+from firstpull.model.twin_entry import (
+    Acknowledgement,
+    entries_in,
+    read_acknowledgement,
+    read_entry,
+    wire_expiry,
+)
+from firstpull.reconcile.actions import (
+    Deliver,
+    DisableSecretVersion,
+    GeneratePassword,
+    KeepPasswords,
+    ProvisionAction,
+)
+from firstpull.reconcile.observe import Observed
+from firstpull.reconcile.preconditions import Target
+
+PASSWORDS_END_AT_ONCE = "the passwords must end at once"
+
+
+def ends_at_once(record: DeviceRecord) -> bool:
+    """Whether a rotation ends the delivered password at once."""
+    rotation, delivery = record.spec.rotation, record.status.delivery
+    if rotation is None or not rotation.immediately:
+        return False
+    return rotation.replaces == (delivery.secret_version if delivery is not None else None)
+
+
+def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
+    """The actions that remove the token's passwords and disable their secret versions."""
+    view, found = observed.chosen, observed.credential
+    if view is None or found is None:
+        return ()
+    actions: list[ProvisionAction] = []
+    if found.token is not None and found.token.passwords:
+        actions.append(
+            KeepPasswords(
+                registry=view.ref.registry, name=found.token.name, slots=frozenset(), why=why
+            )
+        )
+    actions += [
+        DisableSecretVersion(secret=found.names.secret, version=version.version, why=why)
+        for version in found.secrets
+        if version.enabled
+    ]
+    return tuple(actions)
+
+
+class Passwords:
+    """What to do about the passwords of a device whose preconditions hold."""
+
+    def __init__(
+        self, record: DeviceRecord, target: Target, *, now: datetime, validity: timedelta
+    ) -> None:
+        self._record = record
+        self._status = record.status
+        self._target = target
+        self._registry = target.view.ref.registry
+        self._found = target.credential
+        self._view = target.view
+        self._now = now
+        self._validity = validity
+        key = target.view.ref.name
+        self._entry = read_entry(target.twin.desired, key)
+        self._acknowledgement = read_acknowledgement(target.twin.reported, key)
+        delivery = record.status.delivery
+        self._delivered = delivery.secret_version if delivery is not None else None
+        self._ends_at_once = ends_at_once(record)
+        found = self._found
+        self.current: Credential | None = (
+            None
+            if self._ends_at_once
+            else current_credential(found.token, found.secrets, now=now, delivered=self._delivered)
+        )
+
+    def keep(self) -> tuple[KeepPasswords, ...]:
+        """Remove passwords that must end at once, or those before the acknowledged one.
+
+        An earlier password goes if firstpull made it and nothing names its slot any more. The
+        passwords of an adopted token were this device's too.
+        """
+        token = self._found.token
+        if token is None or not token.passwords:
+            return ()
+        there = frozenset(password.slot for password in token.passwords)
+        if self._ends_at_once:
+            keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
+        elif self._has_switched():
+            made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
+            retired = made - self._slots_in_use()
+            keep, why = there - retired, "the device has logged in with a newer password"
+        else:
+            return ()
+        if keep == there:
+            return ()
+        return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
+
+    def _has_switched(self) -> bool:
+        """Whether the device has acknowledged the newest password."""
+        answer, current, delivery = self.answer(), self.current, self._status.delivery
+        if answer is None or current is None or delivery is None or self._entry is None:
+            return False
+        return (
+            answer.logged_in
+            and delivery.secret_version == current.version
+            and self._entry.id == delivery.id
+            and not self._status.slots_requested
+        )
+
+    def are_left_alone(self) -> bool:
+        """Whether the token was adopted and has a password that may be in use.
+
+        A device that moves needs a delivery with its new address, and so a new password.
+        """
+        token = self._found.token
+        needs_delivery = self._status.delivery is not None or bool(self._status.retiring)
+        if not self._is_adopted or needs_delivery or self._ends_at_once or self.wants_rotation():
+            return False
+        if token is None:
+            return False
+        return any(password.is_live(self._now) for password in token.passwords)
+
+    @property
+    def _is_adopted(self) -> bool:
+        """Whether the token is adopted, or this plan adopts it."""
+        return self._status.adopted or self._record.token_to_adopt is not None
+
+    def free_slot(self) -> Slot | None:
+        """The slot to fill, None if no new password is due or no slot is free."""
+        if self.are_left_alone():
+            return None
+        if self.current is not None and not self._renewal_is_due(self.current):
+            return None
+        if self._ends_at_once:
+            return Slot.ONE
+        return slot_to_fill(
+            self._found.token,
+            now=self._now,
+            requested=self._status.slots_requested,
+            in_use=self._slots_in_use(),
+        )
+
+    def _slots_in_use(self) -> frozenset[Slot]:
+        """The slots of the recorded delivery, of the twin's entries and of the current password."""
+        delivery, token = self._status.delivery, self._found.token
+        expiries = {
+            entry.expires
+            for entry in entries_in(self._target.twin.desired).values()
+            if token is not None and entry.is_for(token.name)
+        }
+        in_twin = (
+            password.slot
+            for password in (token.passwords if token else ())
+            if password.expires_at and wire_expiry(password.expires_at) in expiries
+        )
+        recorded = (holder.slot for holder in (delivery, self.current) if holder is not None)
+        return frozenset((*recorded, *in_twin))
+
+    def _renewal_is_due(self, current: Credential) -> bool:
+        """Whether to replace the current password; never before the device acknowledged it."""
+        if not self.is_acknowledged():
+            return False
+        is_half_over = self._now >= renewal_time(current, self._record.device)
+        return is_half_over or self.wants_rotation()
+
+    def is_acknowledged(self) -> bool:
+        """Whether the device has logged in with what was delivered last."""
+        return self._status.acknowledged_at is not None
+
+    def wants_rotation(self) -> bool:
+        """Whether a rotation is requested and the newest password is still the one to replace."""
+        rotation, current = self._record.spec.rotation, self.current
+        if rotation is None:
+            return False
+        return current is None or current.version == rotation.replaces
+
+    def next_change(self) -> datetime | None:
+        """When the delivered password is due for replacement; now, if a newer one is stored."""
+        delivery, current = self._status.delivery, self.current
+        if current is None:
+            return self._end_of_adopted()
+        if delivery is not None and delivery.secret_version != current.version:
+            return self._now
+        return renewal_time(current, self._record.device)
+
+    def _end_of_adopted(self) -> datetime | None:
+        """When the adopted passwords have all expired; None if one never expires."""
+        token = self._found.token
+        if token is None or not self.are_left_alone():
+            return None
+        last = token.last_to_end(self._now)
+        return last.expires_at if last is not None else None
+
+    def generate(self, slot: Slot | None) -> tuple[GeneratePassword, ...]:
+        """A new password in a slot."""
+        if slot is None:
+            return ()
+        if self.wants_rotation():
+            why = "another password was asked for"
+        elif self.current is not None:
+            why = "the password is past half its life"
+        else:
+            why = "no stored password of the token is valid"
+        return (
+            GeneratePassword(
+                registry=self._registry,
+                names=self._found.names,
+                slot=slot,
+                expires_at=(self._now + self._validity).replace(microsecond=0),
+                why=why,
+            ),
+        )
+
+    def may_switch(self, current: Credential) -> bool:
+        """Whether the connected registry has the newer password, by the time of its last sync.
+
+        When the old password has expired, there is no reason to wait.
+        """
+        delivery, registry = self._status.delivery, self._view.connected_registry
+        if delivery is None or delivery.expires_at <= self._now:
+            return True
+        synced = registry.last_sync_at if registry is not None else None
+        return synced is not None and synced >= current.created_at + SYNC_MARGIN
+
+    def disable(self, kept: tuple[KeepPasswords, ...]) -> tuple[DisableSecretVersion, ...]:
+        """The secret versions whose password the token has no longer, once `kept` is applied."""
+        token = None if self._ends_at_once else self._found.token
+        for action in kept:
+            token = token.with_passwords_in(action.slots) if token is not None else None
+        why = "its password is no longer the token's"
+        return tuple(
+            DisableSecretVersion(secret=self._found.names.secret, version=version, why=why)
+            for version in superseded_versions(token, self._found.secrets)
+        )
+
+    def answer(self) -> Acknowledgement | None:
+        """The device's answer to the recorded delivery."""
+        answer, delivery = self._acknowledgement, self._status.delivery
+        if answer is None or delivery is None or answer.delivery_id != delivery.id:
+            return None
+        return answer
+
+    def is_settled_after(self, deliver: tuple[Deliver, ...]) -> bool:
+        """Whether the twin then has the newest password, and not the one to replace."""
+        rotation, current, delivered = self._record.spec.rotation, self.current, self._delivered
+        for action in deliver:
+            if action.credential is None:
+                return True  # the plan makes and delivers a new password
+            delivered = action.credential.version
+        if current is not None and delivered not in (None, current.version):
+            return False
+        return rotation is None or delivered != rotation.replaces

@@ -1,0 +1,225 @@
+"""The preconditions of a provision: an ordered chain of small pure checks.
+
+The first precondition that fails gives the blocker. If none fails, the plan gets a target: the
+parts of the observation that then exist for certain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from firstpull.config.policy import ConnectedRegistryPolicy
+from firstpull.model.azure_resources import Twin
+from firstpull.model.device_record import State
+from firstpull.model.errors import (
+    Blocked,
+    connected_registry_full,
+    connected_registry_not_found,
+    site_full,
+)
+from firstpull.model.reasons import Reason
+from firstpull.model.scope_actions import in_words, uncovered
+from firstpull.model.twin_entry import read_entry
+from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocker:
+    """Why a device cannot be provisioned now. `state` is Waiting or Blocked."""
+
+    state: State
+    reason: Reason
+    message: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a device is provisioned, when its preconditions hold."""
+
+    twin: Twin
+    view: ConnectedRegistryView
+    entry: ConnectedRegistryPolicy
+    address: str
+    credential: CredentialView
+
+
+NO_FREE_SLOT = Blocker(
+    state=State.WAITING,
+    reason=Reason.NO_FREE_SLOT,
+    message="Both passwords of the token may be in use, and firstpull knows the value of neither.",
+    remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
+    "both; otherwise the earlier expiry frees a slot.",
+)
+
+
+def check_preconditions(observed: Observed) -> Target | Blocker:
+    """The target, or the first blocker in the order of the checks."""
+    twin = _enabled_twin(observed)
+    if isinstance(twin, Blocker):
+        return twin
+    view, credential = observed.chosen, observed.credential
+    if view is None or credential is None:
+        return _nowhere_to_go(observed)
+    usable = _usable(view)
+    if isinstance(usable, Blocker):
+        return usable
+    entry, address = usable
+    target = Target(twin=twin, view=view, entry=entry, address=address, credential=credential)
+    blockers = (check(observed, target) for check in PRECONDITIONS)
+    return next((blocker for blocker in blockers if blocker is not None), target)
+
+
+def blocker_from(refusal: Blocked) -> Blocker:
+    """A Blocked error as a blocker."""
+    return Blocker(
+        state=State.BLOCKED,
+        reason=refusal.reason,
+        message=refusal.message,
+        remedy=refusal.remedy,
+    )
+
+
+def _enabled_twin(observed: Observed) -> Twin | Blocker:
+    device = observed.record.device
+    if observed.twin is None:
+        return Blocker(
+            state=State.WAITING,
+            reason=Reason.DEVICE_NOT_REGISTERED,
+            message=f"{device.hub} has no device {device.device_id}.",
+            remedy="Register the device in the hub; firstpull checks again by itself.",
+        )
+    if not observed.twin.enabled:
+        return Blocker(
+            state=State.WAITING,
+            reason=Reason.DEVICE_DISABLED,
+            message=f"Device {device.device_id} is disabled in {device.hub}.",
+            remedy="Enable the device in the hub; firstpull checks again by itself.",
+        )
+    return observed.twin
+
+
+def _nowhere_to_go(observed: Observed) -> Blocker:
+    """The blocker that says why no candidate takes the device."""
+    problems = [problem for view in observed.views if isinstance(problem := _usable(view), Blocker)]
+    full = [p for p in problems if p.reason is Reason.CONNECTED_REGISTRY_FULL]
+    site = observed.record.spec.intent.site
+    if site is not None and len(full) == len(observed.views):
+        counts = {str(view.ref): view.used for view in observed.views}
+        return blocker_from(site_full(site, used=counts))
+    found = next(iter((*full, *problems)), None)
+    if found is None:
+        ref = observed.record.spec.intent.candidates[0]
+        return blocker_from(connected_registry_not_found(ref))
+    others = [problem.message for problem in problems if problem is not found]
+    return replace(found, message=" ".join((found.message, *others))) if others else found
+
+
+def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] | Blocker:
+    """The policy's entry and the address of a connected registry that takes the device."""
+    if view.connected_registry is None:
+        return blocker_from(connected_registry_not_found(view.ref))
+    if view.entry is None:
+        return Blocker(
+            state=State.BLOCKED,
+            reason=Reason.NOT_ALLOWED,
+            message=f"The policy no longer lists {view.ref}.",
+            remedy="List it in FIRSTPULL_POLICY again.",
+        )
+    if view.address is None:
+        return Blocker(
+            state=State.BLOCKED,
+            reason=Reason.NO_ENDPOINT,
+            message=f"Azure has no login server for {view.ref}.",
+            remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
+        )
+    if not view.holds_room and not view.has_room:
+        return blocker_from(connected_registry_full(view.ref, capacity=view.entry.capacity))
+    return view.entry, view.address
+
+
+def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
+    """An existing token with the name is the device's own, or the one to adopt."""
+    if target.credential.token is None:
+        return None
+    token = target.credential.names.token
+    if token in observed.record.retiring_tokens_in(target.view.ref.registry):
+        return None  # the device already uses it at the connected registry of a retiring grant
+    if target.credential.is_taken:
+        return Blocker(
+            state=State.BLOCKED,
+            reason=Reason.TOKEN_NOT_OURS,
+            message=f"The token {token} belongs to another device or deployment, or is a connected "
+            "registry's own.",
+            remedy="Ask with the name of the device's own token, or without `adopt`.",
+        )
+    if observed.record.status.grant is not None or observed.record.spec.intent.adopt is not None:
+        return None
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.TOKEN_NOT_OURS,
+        message=f"A token {token} exists that no record names.",
+        remedy="If nothing uses it, take it off the lists of connected registries and delete it; "
+        "firstpull then creates it. To keep it, list it under adoptableTokens in FIRSTPULL_POLICY, "
+        "and ask with `adopt`.",
+    )
+
+
+def _token_to_adopt_exists(observed: Observed, target: Target) -> Blocker | None:
+    """The token to adopt exists."""
+    adopt, token = observed.record.token_to_adopt, target.credential.token
+    if adopt is None or (token is not None and token.name == adopt):
+        return None
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.TOKEN_NOT_FOUND,
+        message=f"The container registry has no token {adopt}.",
+        remedy="Ask with the name of a token that exists, or without `adopt`.",
+    )
+
+
+def _twin_entry_is_ours(observed: Observed, target: Target) -> Blocker | None:
+    """The twin's entry is for a token of the device, so no other deployment wrote it."""
+    status = observed.record.status
+    entry = read_entry(target.twin.desired, target.view.ref.name)
+    ours = {target.credential.names.token, *(grant.names.token for grant in status.retiring)}
+    if entry is None or any(entry.is_for(token) for token in ours):
+        return None
+    if not entry.intact and status.delivery is not None:
+        return None  # another writer edited this deployment's entry
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.TWIN_ENTRY_NOT_OURS,
+        message=f"The twin has an entry for {target.view.ref} that another deployment wrote.",
+        remedy="Revoke the device there, or remove the entry from the twin's desired properties.",
+    )
+
+
+def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | None:
+    """The connected registry syncs the repositories, unless the policy lists them.
+
+    The policy allows repositories that are not synced yet; a warning names them.
+    """
+    synced = target.credential.synced_actions
+    if synced is None or target.entry.repositories is not None:
+        return None
+    missing = uncovered(observed.record.spec.intent.scope_actions, synced)
+    if not missing:
+        return None
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.REPOSITORIES_NOT_SYNCED,
+        message=f"The connected registry does not sync {in_words(missing)}.",
+        remedy="Add them to the connected registry, or ask for others.",
+    )
+
+
+type Precondition = Callable[[Observed, Target], Blocker | None]
+
+PRECONDITIONS: tuple[Precondition, ...] = (
+    _token_is_ours,
+    _token_to_adopt_exists,
+    _twin_entry_is_ours,
+    _repositories_are_synced,
+)

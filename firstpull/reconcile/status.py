@@ -1,0 +1,284 @@
+"""The record after a pass: a pure function of the record before, the observation and the time.
+
+A request may change the record during the pass. The record after the pass then has what
+belongs to the current grant; the next pass finds the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from firstpull.model import transitions
+from firstpull.model.azure_resources import HubIdentity
+from firstpull.model.device_record import (
+    Condition,
+    Delivery,
+    DeviceRecord,
+    DeviceWarning,
+    State,
+)
+from firstpull.model.errors import Blocked, FirstpullError
+from firstpull.model.reasons import MEANING, Reason
+from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.observe import Observed
+from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, ResetPlan, TeardownPlan
+from firstpull.reconcile.warnings import awaiting_sync, new_warnings, warnings_for
+
+_FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
+
+
+def after_pass(
+    record: DeviceRecord,
+    observed: Observed,
+    plan: Plan,
+    delivery: Delivery | None,
+    *,
+    now: datetime,
+) -> DeviceRecord:
+    """The record after a pass without an error."""
+    record = transitions.unclaimed(record)
+    match plan:
+        case TeardownPlan():
+            return _after_teardown(record, observed, plan, now=now)
+        case ResetPlan():
+            return transitions.reset_to_identity(record, identity=_identity(observed), now=now)
+        case BlockedPlan():
+            return _after_blocked(record, observed, plan, now=now)
+        case ProvisionPlan():
+            return _after_provision(record, observed, plan, delivery, now=now)
+        case _:
+            assert_never(plan)
+
+
+def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime) -> DeviceRecord:
+    """The record after a pass that an error ended."""
+    if isinstance(error, Blocked):
+        condition = condition_after(
+            record, State.BLOCKED, error.reason, error.message, remedy=error.remedy, now=now
+        )
+    else:
+        state = State.REVOKING if record.spec.revocation is not None else State.CONVERGING
+        condition = condition_after(record, state, error.reason, error.message, now=now)
+    attempts = record.schedule.attempts
+    due_at = retry_at(error, attempts=attempts, device=record.device, now=now)
+    return transitions.failed(record, condition, due_at=due_at)
+
+
+def condition_after(
+    record: DeviceRecord,
+    state: State,
+    reason: Reason,
+    message: str,
+    *,
+    now: datetime,
+    remedy: str | None = None,
+    anew: bool = False,
+) -> Condition:
+    """A condition. It keeps its time while state and reason stay the same, unless `anew`."""
+    before = record.status.condition
+    same = not anew and (before.state, before.reason) == (state, reason)
+    return Condition(
+        state=state,
+        reason=reason,
+        message=message,
+        remedy=remedy,
+        since=before.since if same else now,
+    )
+
+
+def changes(before: DeviceRecord, after: DeviceRecord) -> Iterator[tuple[LogEvent, str]]:
+    """The events of a pass that no action logs, each with its detail."""
+    if after.status.acknowledged_at is not None and before.status.acknowledged_at is None:
+        yield LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED, ""
+    was, is_ = before.status.condition, after.status.condition
+    if is_.state is State.BLOCKED and (was.state, was.reason) != (is_.state, is_.reason):
+        yield LogEvent.DEVICE_RECONCILE_BLOCKED, f"{is_.reason.value}: {is_.message}"
+    if is_.state is State.REVOKED and was.state is not State.REVOKED:
+        yield LogEvent.DEVICE_ACCESS_REVOKED, ""
+    for warning in new_warnings(before, after):
+        yield LogEvent.DEVICE_WARNING_RAISED, f"{warning.reason.value}: {warning.message}"
+
+
+def _after_teardown(
+    record: DeviceRecord, observed: Observed, plan: TeardownPlan, *, now: datetime
+) -> DeviceRecord:
+    revocation = observed.record.spec.revocation
+    if revocation is None:
+        return transitions.due_again(transitions.torn_down(record, plan.gone), now)
+    if record.spec.revocation is None:  # onboarded again during the pass
+        return transitions.due_again(transitions.torn_down(record, observed.record.grants), now)
+    if record.spec.revocation != revocation:  # revoked again during the pass
+        return transitions.due_again(record, now)
+    condition = condition_after(
+        record,
+        State.REVOKED,
+        Reason.REVOKED,
+        MEANING[Reason.REVOKED],
+        now=now,
+    )
+    warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
+    identity = _identity(observed)
+    if identity.etag is None or observed.record.is_tombstone:
+        identity = replace(identity, etag=record.status.hub_device_etag)
+    return transitions.revoked(
+        record,
+        generation=observed.record.spec.generation,
+        condition=condition,
+        identity=identity,
+        warnings=warnings,
+        due_at=next_check_after_revoke(condition.since, now=now, is_settled=not warnings),
+        now=now,
+    )
+
+
+def _unsynced_revokes(
+    record: DeviceRecord, observed: Observed, *, since: datetime, now: datetime
+) -> tuple[DeviceWarning, ...]:
+    """A warning for each connected registry that may still accept the device."""
+    known = {warning.reason: warning.since for warning in record.status.warnings}
+    warnings: dict[str, DeviceWarning] = {}
+    for view in observed.retiring:
+        for warning in awaiting_sync(view.grant.ref, view.connected_registry, since=since, now=now):
+            warnings[warning.message] = replace(warning, since=known.get(warning.reason, now))
+    return tuple(warnings.values())
+
+
+def _identity(observed: Observed) -> HubIdentity:
+    return HubIdentity(
+        generation_id=observed.hub_generation_id,
+        etag=observed.twin.device_etag if observed.twin else None,
+    )
+
+
+def _after_blocked(
+    record: DeviceRecord, observed: Observed, plan: BlockedPlan, *, now: datetime
+) -> DeviceRecord:
+    blocker = plan.blocker
+    condition = condition_after(
+        record, blocker.state, blocker.reason, blocker.message, remedy=blocker.remedy, now=now
+    )
+    if blocker.reason in _FULL and _has_nothing_yet(record, observed):
+        record = transitions.without_grant(record)
+    lost_its_grant = record.status.grant is None and observed.record.status.grant is not None
+    due_at = now if lost_its_grant else next_check(condition, now=now, renew_at=None)
+    return transitions.blocked(record, condition, due_at=due_at)
+
+
+def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
+    """Whether firstpull has made nothing for the recorded grant: no token and no delivery."""
+    token = observed.credential.token if observed.credential is not None else None
+    grant = record.status.grant
+    if grant is None or record.status.delivery is not None:
+        return False
+    brought = {record.spec.intent.adopt, *record.retiring_tokens_in(grant.ref.registry)}
+    return token is None or token.name in brought
+
+
+def _after_provision(
+    record: DeviceRecord,
+    observed: Observed,
+    plan: ProvisionPlan,
+    delivery: Delivery | None,
+    *,
+    now: datetime,
+) -> DeviceRecord:
+    if plan.retire is not None:
+        record = transitions.torn_down(record, plan.retire.gone)
+    ref = record.status.grant.ref if record.status.grant is not None else None
+    if ref != plan.grant.ref or record.spec.revocation != observed.record.spec.revocation:
+        return transitions.due_again(record, now)
+    is_acknowledged = plan.answer is not None and plan.answer.logged_in
+    if delivery is not None:
+        record = transitions.delivered(record, delivery)
+    elif is_acknowledged or record.status.acknowledged_at is not None:
+        record = transitions.acknowledged(record, now)
+    condition = _condition(record, plan, delivery, now=now)
+    same = record.spec.generation == observed.record.spec.generation
+    narrows = (
+        bool(record.status.retained_actions)
+        and record.status.acknowledged_at is not None
+        and same
+        and plan.is_settled
+    )
+    if plan.is_settled:
+        record = transitions.mark_observed(record, observed.record.spec.generation)
+    warnings = _warnings(record, observed, now=now)
+    if plan.is_settled and same:
+        record = transitions.rotated(record)
+    if narrows:
+        record = transitions.narrowed(record)
+    return transitions.reconciled(
+        record,
+        condition=condition,
+        due_at=now if narrows else next_check(condition, now=now, renew_at=plan.renew_at),
+        identity=_identity(observed),
+        warnings=warnings,
+        vault_seen_at=_vault_seen_at(observed),
+        now=now,
+    )
+
+
+def _vault_seen_at(observed: Observed) -> datetime | None:
+    versions = observed.credential.secrets if observed.credential is not None else ()
+    disabled = (v.updated_at for v in versions if not v.enabled)
+    return max((at for at in disabled if at is not None), default=None)
+
+
+def _condition(
+    record: DeviceRecord, plan: ProvisionPlan, delivery: Delivery | None, *, now: datetime
+) -> Condition:
+    answer, status = plan.answer, record.status
+    if status.adopted and status.delivery is None and not status.retiring:
+        return condition_after(
+            record,
+            State.READY,
+            Reason.ADOPTED,
+            MEANING[Reason.ADOPTED],
+            now=now,
+        )
+    if delivery is not None or answer is None:
+        return condition_after(
+            record,
+            State.DELIVERED,
+            Reason.DELIVERED,
+            MEANING[Reason.DELIVERED],
+            now=now,
+            anew=delivery is not None,
+        )
+    is_done = status.observed_generation >= record.spec.generation
+    if answer.logged_in and not plan.is_settled and not is_done:
+        return condition_after(
+            record,
+            State.WAITING,
+            Reason.AWAITING_SYNC,
+            "The new password is stored; firstpull delivers it after the connected registry syncs.",
+            now=now,
+        )
+    if answer.logged_in:
+        return condition_after(
+            record, State.READY, Reason.ACKNOWLEDGED, "The device has logged in.", now=now
+        )
+    return condition_after(
+        record,
+        State.DELIVERED,
+        Reason.DEVICE_REPORTS_FAILURE,
+        f"The device could not log in yet: {answer.reason or 'no reason given'}.",
+        now=now,
+    )
+
+
+def _warnings(
+    record: DeviceRecord, observed: Observed, *, now: datetime
+) -> tuple[DeviceWarning, ...]:
+    view, credential = observed.chosen, observed.credential
+    return warnings_for(
+        record,
+        connected_registry=view.connected_registry if view else None,
+        synced_actions=credential.synced_actions if credential else None,
+        token=credential.token if credential else None,
+        now=now,
+    )

@@ -1,0 +1,1 @@
+"""What the HTTP API answers: one model for each JSON document, and for its OpenAPI schema."""

@@ -1,0 +1,91 @@
+"""Sites and sweeps as the HTTP API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from firstpull.model.azure_resources import ScopeMapId
+from firstpull.model.sweep_report import Kind
+from functions.answers.base import (
+    Answer,
+    ConnectedRegistryName,
+    ContainerRegistryName,
+    Count,
+    DeviceName,
+    Time,
+)
+
+
+class Room(Answer):
+    """How full a connected registry is. `leaving` are among `ours`."""
+
+    connected_registry: ConnectedRegistryName
+    container_registry: ContainerRegistryName
+    capacity: Count
+    used: Count
+    ours: Count
+    leaving: Count = Field(validation_alias="retiring")
+    foreign: Count
+    free: Count
+    state: str | None
+    last_sync: Time | None = Field(validation_alias="last_sync_at")
+    address: str | None
+
+
+class Site(Answer):
+    """How full a site is. Its connected registries are filled in this order."""
+
+    name: str
+    used: Count
+    free: Count
+    connected_registries: tuple[Room, ...] = Field(validation_alias="rooms")
+
+
+class Sites(Answer):
+    """All sites, and the connected registries that are in none."""
+
+    sites: tuple[Site, ...]
+    connected_registries: tuple[Room, ...] = Field(validation_alias="others")
+
+
+class Orphan(Answer):
+    """Something of this deployment that no record names."""
+
+    kind: Kind
+    name: str
+    where: str
+
+
+class UnreferencedScopeMap(Answer):
+    """A scope map of this deployment, by its ARM id, and since when nothing refers to it."""
+
+    id: str
+    since: Time
+
+
+def _listed(since: Mapping[ScopeMapId, datetime]) -> tuple[UnreferencedScopeMap, ...]:
+    return tuple(UnreferencedScopeMap(id=str(id_), since=at) for id_, at in since.items())
+
+
+class Sweep(Answer):
+    """The report of a sweep."""
+
+    id: str
+    started_at: Time
+    finished_at: Time
+    devices: Count
+    drifted: dict[str, Count]
+    onboarded: Count
+    revoked: Count
+    held: tuple[DeviceName, ...]
+    approved: tuple[DeviceName, ...]
+    unexplained: tuple[Orphan, ...] = Field(validation_alias="orphans")
+    ledger_entries_removed: Count
+    scope_maps_removed: Count
+    scope_maps_unreferenced: Annotated[tuple[UnreferencedScopeMap, ...], BeforeValidator(_listed)]
+    unread: tuple[str, ...]
+    complete_at: Time | None

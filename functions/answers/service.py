@@ -1,0 +1,23 @@
+"""What the service tells about itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from functions.answers.base import Answer
+
+
+class Health(Answer):
+    """The app is loaded, and its settings are valid."""
+
+    status: Literal["ok"]
+
+
+class OpenApiDocument(Answer):
+    """An OpenAPI document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str

@@ -1,0 +1,75 @@
+"""What HTTP endpoints do with a request about a device: propose or record it, wait, and answer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import quote, urlencode, urlsplit
+
+import azure.functions as func
+
+from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.device_record import DeviceRecord
+from functions.answers.devices import Device, Operation
+from functions.answers.dry_runs import Plan
+from functions.endpoints import ROUTE_PREFIX
+from functions.http_answers import json_answer
+from functions.http_requests import is_dry_run, seconds_to_wait
+from functions.runtime import runtime
+
+_RETRY_SOON, _RETRY_LATER = "2", "60"
+"""Seconds until a caller may ask again: while an operation is under way, and when it failed."""
+
+
+async def answer_request(
+    req: func.HttpRequest,
+    request: OnboardingRequest,
+    *,
+    requested_by: str,
+    asked_at: datetime | None = None,
+) -> func.HttpResponse:
+    """200 where the device has what is asked for, else 202; of a dry run, the plan."""
+    onboarding = (await runtime.application()).onboarding
+    if is_dry_run(req):
+        return await answer_plan(
+            await onboarding.propose(request, requested_by=requested_by, asked_at=asked_at)
+        )
+    record = await onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
+    return await answer_recorded(req, record)
+
+
+async def answer_recorded(req: func.HttpRequest, record: DeviceRecord) -> func.HttpResponse:
+    """200 where the record is converged, else 202; after a wait, where the caller prefers one."""
+    headers = {}
+    wait = seconds_to_wait(req.headers)
+    if wait is not None:
+        application = await runtime.application()
+        headers["Preference-Applied"] = f"wait={wait:.0f}"
+        record = await application.onboarding.wait(record, seconds=wait)
+    device, generation = quote(record.device.device_id, safe=""), record.spec.generation
+    headers["Location"] = _address(req, record, f"devices/{device}")
+    if record.is_converged:
+        return json_answer(200, Device.of(record), headers=headers)
+    operation = Operation.of(record, generation=generation)
+    headers["Operation-Location"] = _address(
+        req, record, f"devices/{device}/operations/{generation}"
+    )
+    headers["Retry-After"] = retry_after(operation) or _RETRY_LATER
+    return json_answer(202, Device.of(record), headers=headers)
+
+
+async def answer_plan(record: DeviceRecord) -> func.HttpResponse:
+    """200 with the plan for a record that is only proposed."""
+    application = await runtime.application()
+    return json_answer(200, Plan.of(record, await application.dry_run.plan_for(record)))
+
+
+def retry_after(operation: Operation) -> str | None:
+    """When to ask for an operation again; None for one that has ended."""
+    return _RETRY_SOON if operation.is_under_way else None
+
+
+def _address(req: func.HttpRequest, record: DeviceRecord, path: str) -> str:
+    """The address of a path, on the host that was asked."""
+    parts = urlsplit(req.url)
+    hub = urlencode({"hub": record.device.hub})
+    return f"{parts.scheme}://{parts.netloc}{ROUTE_PREFIX}/{path}?{hub}"

@@ -1,0 +1,225 @@
+"""The endpoints of the HTTP API: what each takes, and what it answers.
+
+Requests are checked against this table, and the OpenAPI document is made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from firstpull.model.device_record import State
+from functions.answers.allocation import Allocation
+from functions.answers.base import Answer
+from functions.answers.devices import Device, DeviceList, Operation
+from functions.answers.dry_runs import Intended, Plan
+from functions.answers.fleet import Sites, Sweep
+from functions.answers.messages import PoisonList, PoisonMessage
+from functions.answers.service import Health, OpenApiDocument
+
+ROUTE_PREFIX = "/api"
+"""As host.json has it."""
+
+
+class Access(Enum):
+    """What a caller has to show."""
+
+    KEY = auto()
+    SIGNATURE = auto()
+    NOTHING = auto()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter or header, by its JSON schema. No query parameter may be empty."""
+
+    name: str
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer: what it means, the models of its body, and the headers that callers need."""
+
+    description: str
+    models: tuple[type[Answer], ...] = ()
+    headers: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A method and a path, such as `GET /devices`.
+
+    `body` names a schema of the OpenAPI document. `problems` are the statuses beyond those that
+    every endpoint may answer. `takes_other_parameters` lets parameters through that have a
+    meaning for the caller only.
+    """
+
+    route: str
+    _: KW_ONLY
+    answers: Mapping[int, Answered]
+    problems: tuple[int, ...] = (503,)
+    access: Access = Access.KEY
+    query: tuple[Parameter, ...] = ()
+    headers: tuple[Parameter, ...] = ()
+    takes_other_parameters: bool = False
+    body: str | None = None
+    body_required: bool = True
+
+
+_WAIT = Parameter("Prefer", {"type": "string", "examples": ["wait=20"]})
+_DRY_RUN = Parameter("dryRun", {"type": "string", "enum": ["true", "false"]})
+_HUB = Parameter("hub")
+_SIGNATURE = tuple(
+    Parameter(name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+)
+_RECORDED = Answered(
+    "Recorded; Operation-Location says where to look.",
+    (Device,),
+    (
+        Parameter("Operation-Location"),
+        Parameter("Location"),
+        Parameter("Retry-After", {"type": "integer", "minimum": 0}),
+    ),
+)
+_ONBOARDED = {
+    200: Answered("The device has what is asked for; or, of a dry run, the plan.", (Device, Plan)),
+    202: _RECORDED,
+}
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "create_device": Endpoint(
+        "POST /devices",
+        query=(_DRY_RUN,),
+        headers=(_WAIT,),
+        body="OnboardingRequest",
+        answers=_ONBOARDED,
+        problems=(403, 409, 503),
+    ),
+    "list_devices": Endpoint(
+        "GET /devices",
+        query=(
+            _HUB,
+            Parameter("deviceId"),
+            Parameter("state", {"type": "string", "enum": list(State)}),
+            Parameter("connectedRegistry"),
+            Parameter("after"),
+            Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
+        ),
+        answers={200: Answered("A page of devices.", (DeviceList,))},
+    ),
+    "put_device": Endpoint(
+        "PUT /devices/{deviceId}",
+        query=(_DRY_RUN,),
+        headers=(_WAIT,),
+        body="OnboardingRequestOfAddress",
+        answers=_ONBOARDED,
+        problems=(403, 409, 503),
+    ),
+    "get_device": Endpoint(
+        "GET /devices/{deviceId}",
+        query=(_HUB,),
+        answers={200: Answered("The device.", (Device,))},
+        problems=(404, 503),
+    ),
+    "revoke_device": Endpoint(
+        "DELETE /devices/{deviceId}",
+        query=(_HUB, _DRY_RUN),
+        headers=(_WAIT,),
+        answers={
+            200: Answered("Its access is gone; or, of a dry run, the plan.", (Device, Plan)),
+            202: _RECORDED,
+        },
+        problems=(404, 503),
+    ),
+    "rotate_device": Endpoint(
+        "POST /devices/{deviceId}/rotate",
+        query=(_HUB, _DRY_RUN),
+        headers=(_WAIT,),
+        body="RotationRequest",
+        body_required=False,
+        answers=_ONBOARDED,
+        problems=(403, 404, 409, 503),
+    ),
+    "get_operation": Endpoint(
+        "GET /devices/{deviceId}/operations/{generation}",
+        query=(_HUB,),
+        answers={200: Answered("How far this request is.", (Operation,))},
+        problems=(404, 503),
+    ),
+    "receive_webhook": Endpoint(
+        "POST /webhooks/devices",
+        access=Access.SIGNATURE,
+        query=(_DRY_RUN,),
+        headers=(_WAIT, *_SIGNATURE),
+        takes_other_parameters=True,
+        body="OnboardingRequest",
+        answers=_ONBOARDED,
+        problems=(401, 403, 409, 503),
+    ),
+    "allocate_device": Endpoint(
+        "POST /provisioning",
+        query=(_DRY_RUN,),
+        takes_other_parameters=True,
+        body="ProvisioningRequest",
+        answers={200: Answered("The hub; or, of a dry run, the plan.", (Allocation, Plan))},
+        problems=(403, 409, 503),
+    ),
+    "list_sites": Endpoint(
+        "GET /sites",
+        answers={200: Answered("How full the sites are.", (Sites,))},
+    ),
+    "get_sweep": Endpoint(
+        "GET /sweep",
+        answers={200: Answered("What the last sweep found.", (Sweep,))},
+        problems=(404, 503),
+    ),
+    "approve_sweep": Endpoint(
+        "POST /sweep/approve",
+        query=(_DRY_RUN,),
+        body="SweepApproval",
+        answers={
+            200: Answered("Approved; or, of a dry run, what would be done.", (Sweep, Intended))
+        },
+        problems=(404, 503),
+    ),
+    "list_poison": Endpoint(
+        "GET /poison",
+        query=(Parameter("queue"),),
+        answers={200: Answered("The oldest kept messages.", (PoisonList,))},
+    ),
+    "discard_poison": Endpoint(
+        "DELETE /poison/{queue}/{messageId}",
+        query=(_DRY_RUN,),
+        answers={
+            200: Answered("Of a dry run: what would be done.", (Intended,)),
+            204: Answered("Thrown away."),
+        },
+        problems=(404, 503),
+    ),
+    "resend_poison": Endpoint(
+        "POST /poison/{queue}/{messageId}/resend",
+        query=(_DRY_RUN,),
+        answers={
+            200: Answered(
+                "Sent again; or, of a dry run, what would be done.", (PoisonMessage, Intended)
+            )
+        },
+        problems=(404, 503),
+    ),
+    "healthz": Endpoint(
+        "GET /healthz",
+        access=Access.NOTHING,
+        answers={200: Answered("The app is loaded.", (Health,))},
+        problems=(),
+    ),
+    "openapi": Endpoint(
+        "GET /openapi.json",
+        access=Access.NOTHING,
+        answers={200: Answered("This document.", (OpenApiDocument,))},
+        problems=(),
+    ),
+}
+"""All endpoints, by the names of their functions."""

@@ -1,0 +1,112 @@
+"""Requests over HTTP: their parameters and headers, and what every endpoint refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import azure.functions as func
+
+from firstpull.intake.onboard import LONGEST_WAIT
+from firstpull.model.errors import FieldError, Invalid
+from firstpull.model.reasons import Reason
+from functions.endpoints import Endpoint
+
+_WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
+_KEY = "code"
+"""The query parameter that the host takes a function key from, in any case."""
+
+
+class LengthRequired(Invalid):
+    """The host dropped the body, because the request has no Content-Length."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The body was sent with Transfer-Encoding: chunked, and the Functions host passes no "
+            "such body on. Send it whole, with Content-Length: serialize it before it is sent, "
+            "unlike .NET's PostAsJsonAsync, `curl -T -`, Node.js streams and Python generators; an "
+            "API gateway has to buffer it.",
+            reason=Reason.LENGTH_REQUIRED,
+        )
+
+
+def check_length(req: func.HttpRequest) -> None:
+    """Raises LengthRequired for a body that the host dropped: without it, the request differs."""
+    codings = req.headers.get("transfer-encoding", "").lower().split(",")
+    if "chunked" in (coding.strip() for coding in codings) and not req.get_body():
+        raise LengthRequired
+
+
+def check_parameters(req: func.HttpRequest, endpoint: Endpoint) -> None:
+    """Raises Invalid for every parameter that is not as the endpoint describes it.
+
+    An unknown one is refused, because it may be a misspelt `dryRun`.
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in _pairs(req):
+        values.setdefault(name, []).append(value)
+    problems = {name: _problem(name, values[name], endpoint) for name in sorted(values)}
+    errors = tuple(FieldError(name, problem) for name, problem in problems.items() if problem)
+    if errors:
+        raise Invalid("A parameter is not valid; `errors` says which.", errors=errors)
+
+
+def parameters(req: func.HttpRequest) -> dict[str, str]:
+    """The parameters of a request that was checked, without a function key."""
+    return dict(_pairs(req))
+
+
+def is_dry_run(req: func.HttpRequest) -> bool:
+    """Whether a request that was checked asks for a dry run."""
+    return parameters(req).get("dryRun") == "true"
+
+
+def check_no_body(req: func.HttpRequest) -> None:
+    """Raises Invalid for a body: whoever sends one means something by it."""
+    if req.get_body():
+        raise Invalid("This request takes no body; parameters are in the address.")
+
+
+def caller(headers: Mapping[str, str]) -> str:
+    """Who asks. The platform sets the name only where it authenticates; elsewhere anyone could."""
+    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true":
+        return headers.get("x-ms-client-principal-name", "") or "unknown principal"
+    return "function key"
+
+
+def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
+    """`Prefer: wait=N` (RFC 7240), at most the longest wait there is."""
+    found = _WAIT.search(headers.get("prefer", ""))
+    return min(float(found[1]), LONGEST_WAIT) if found else None
+
+
+def _pairs(req: func.HttpRequest) -> list[tuple[str, str]]:
+    """The parameters in the address: the host leaves those without a value out of `req.params`."""
+    pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
+    return [(name, value) for name, value in pairs if name.lower() != _KEY]
+
+
+def _problem(name: str, values: Sequence[str], endpoint: Endpoint) -> str | None:
+    schema = next((known.schema for known in endpoint.query if known.name == name), None)
+    if schema is None:
+        misspelt = any(known.name.lower() == name.lower() for known in endpoint.query)
+        if misspelt or not endpoint.takes_other_parameters:
+            return "is not a parameter here"
+    if "" in values:
+        return "has no value"
+    if schema is None:
+        return None
+    return _problem_with_value(values[0], schema) if len(values) == 1 else "is given more than once"
+
+
+def _problem_with_value(value: str, schema: Mapping[str, Any]) -> str | None:
+    if "enum" in schema and value not in schema["enum"]:
+        return f"is none of {', '.join(schema['enum'])}"
+    if schema["type"] == "integer":
+        least, most = schema["minimum"], schema["maximum"]
+        if not re.fullmatch(r"[0-9]{1,9}", value) or not least <= int(value) <= most:
+            return f"is not a number from {least} to {most}"
+    return None

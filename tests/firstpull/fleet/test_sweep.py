@@ -1,0 +1,691 @@
+"""The sweep repairs what no event announced, and concludes nothing from what it could not read."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from firstpull.fleet.sweep import Sweeper
+from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import NotKnown, Transient
+from firstpull.model.ledger import Entry, Ledger, Standing
+from firstpull.model.naming import scope_map_name
+from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
+from firstpull.model.sweep_report import Kind
+from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.checks import Difference
+from tests.firstpull.end_state import end_state
+from tests.firstpull.fakes import (
+    READS,
+    Crashed,
+    FakeCloud,
+    FakeSecretVersion,
+    FakeToken,
+    Fault,
+    FaultKind,
+)
+from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness, make_policy
+from tests.firstpull.records import grant_of
+from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+REVOKED = timedelta(minutes=20)
+"""So long after a revoke the second pass is over."""
+UNUSED = frozenset({"repositories/plant/nobody/content/read"})
+UNUSED_MAP = scope_map_name(UNUSED, deployment=DEPLOYMENT)
+UNUSED_MAP_ID = REGISTRY.scope_map(UNUSED_MAP)
+FOREIGN = REGISTRY.token("foreign")
+
+
+async def fleet(harness: Harness, count: int) -> list[DeviceKey]:
+    """Devices that are ready, at one connected registry."""
+    devices = [harness.register(f"press-{n}") for n in range(count)]
+    await asyncio.gather(*(harness.ask(device.device_id) for device in devices))
+    await harness.run_until_quiet()
+    assert states(harness, devices) == [State.READY] * count
+    return devices
+
+
+def states(harness: Harness, devices: Iterable[DeviceKey]) -> list[State]:
+    return [harness.state(device) for device in devices]
+
+
+def sweeper_of(harness: Harness) -> Sweeper:
+    return harness.processes[0].application.sweeper
+
+
+def token_of(harness: Harness, device: DeviceKey) -> str:
+    return grant_of(harness.cloud.record(device)).names.token
+
+
+def add_unused_map(harness: Harness) -> None:
+    harness.cloud.scope_maps[UNUSED_MAP] = ScopeMap(name=UNUSED_MAP, actions=UNUSED)
+
+
+def add_foreign_client(harness: Harness) -> None:
+    harness.cloud.tokens["foreign"] = FakeToken(REGISTRY.scope_map("foreign"))
+    harness.cloud.connected[PLANT_ONE].clients.append(FOREIGN)
+
+
+async def hold_room(harness: Harness, token: str, standing: Standing) -> None:
+    """Have the ledger of the first connected registry hold room for a token, from now on."""
+    ledgers = harness.processes[0].membership.ledgers
+    stored = await ledgers.get(PLANT_ONE)
+    ledger, etag = (stored.value, stored.etag) if stored is not None else (Ledger(), None)
+    entry = Entry(token_id=REGISTRY.token(token), standing=standing, since=harness.clock.now())
+    await ledgers.put(PLANT_ONE, ledger.with_entry(entry), etag=etag)
+
+
+async def expect_nothing_more(harness: Harness) -> None:
+    """One more sweep finds all in order, writes its report, and requeues nobody."""
+    begun = len(harness.cloud.calls)
+    report = await harness.sweep()
+    assert (report.drifted, report.onboarded, report.revoked) == ({}, 0, 0)
+    assert (report.held, report.unread, report.orphans) == ((), (), ())
+    assert (report.ledger_entries_removed, report.scope_maps_removed) == (0, 0)
+    assert set(harness.cloud.calls[begun:]) - READS == {"sweeps.put"}
+
+
+async def test_where_all_is_in_order_a_sweep_writes_its_report_alone() -> None:
+    harness = Harness()
+    sweeper = sweeper_of(harness)
+    assert await sweeper.latest() is None
+    await expect_nothing_more(harness)
+    await fleet(harness, 3)
+    await expect_nothing_more(harness)
+    report = await sweeper.latest()
+    assert report is not None
+    assert report.devices == 3
+    assert report.finished_at > report.started_at
+
+
+@pytest.mark.parametrize("is_adopted", [False, True], ids=["own", "adopted"])
+async def test_a_sweep_costs_as_many_calls_for_many_devices_as_for_few(is_adopted: bool) -> None:  # noqa: FBT001 - a table
+    costs = []
+    for count in (2, 9):
+        harness = Harness(policy=make_policy(adoptableTokens=["hand-*"]))
+        for number in range(count):
+            harness.register(f"press-{number}")
+            make_by_hand(harness, f"hand-{number}", f"{HAND_MADE}{number}")
+            adopt = {"adopt": f"hand-{number}"} if is_adopted else {}
+            await harness.ask(f"press-{number}", **adopt)
+        await harness.run_until_quiet()
+        begun = len(harness.cloud.calls)
+        assert (await harness.sweep()).drifted == {}
+        costs.append(len(harness.cloud.calls) - begun)
+    assert costs[0] == costs[1]
+
+
+async def test_an_opted_in_device_whose_event_was_lost_is_onboarded() -> None:
+    harness = Harness()
+    device = harness.register()
+    harness.opt_in(device)
+    assert (await harness.sweep()).onboarded == 1
+    assert harness.cloud.record(device).spec.intent.requested_by == "sweep"
+    await harness.run_until_quiet()
+    assert harness.state(device) is State.READY
+    await expect_nothing_more(harness)
+
+
+async def test_a_device_without_a_tag_is_left_alone_whatever_the_default() -> None:
+    default = {"connectedRegistry": "plantone", "repositories": ["plant/app"]}
+    harness = Harness(policy=make_policy(defaultOnboarding=default))
+    harness.cloud.devices[harness.register()].desired = {"firstpull": {}}
+    assert (await harness.sweep()).onboarded == 0
+    assert not harness.cloud.records
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "plant",
+        {"connectedRegistry": "stranger", "repositories": ["plant/app"]},
+        {"connectedRegistry": "plantone", "repositories": ["Plant/App"]},
+    ],
+    ids=["no object", "not allowed", "malformed"],
+)
+async def test_an_invalid_tag_is_a_warning_and_holds_up_no_other_device(
+    tag: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness = Harness()
+    harness.cloud.devices[harness.register("a-first")].tags = {"firstpull": tag}
+    good = harness.register("b-second")
+    harness.opt_in(good)
+    report = await harness.sweep()
+    assert report.onboarded == 1
+    assert sum(LogEvent.DEVICE_TAG_REFUSED in line for line in caplog.messages) == 1
+    assert list(harness.cloud.records) == [good]
+
+
+async def test_a_device_deleted_without_an_event_is_revoked() -> None:
+    harness = Harness()
+    device, other = await fleet(harness, 2)
+    del harness.cloud.devices[device]
+    report = await harness.sweep()
+    assert (report.revoked, report.held) == (1, ())
+    revocation = harness.cloud.record(device).spec.revocation
+    assert revocation is not None
+    assert revocation.requested_by == "sweep"
+    await harness.run_for(REVOKED)
+    assert states(harness, (device, other)) == [State.REVOKED, State.READY]
+    assert token_of(harness, device) not in harness.cloud.tokens
+    await expect_nothing_more(harness)
+
+
+async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked() -> None:
+    """The hub's query lags: it shows none of the devices that are there."""
+    harness = Harness()
+    devices = await fleet(harness, 3)
+    hidden = dict(harness.cloud.devices)
+
+    def show_again(_: int, operation: str) -> None:
+        if operation == "hubs.twin":
+            harness.cloud.devices.update(hidden)
+
+    harness.cloud.devices.clear()
+    harness.cloud.before_call = show_again
+    report = await harness.sweep()
+    assert (report.revoked, report.held) == (0, ())
+    await harness.run_until_quiet()
+    assert states(harness, devices) == [State.READY] * 3
+
+
+async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() -> None:
+    harness = Harness()
+    devices = await fleet(harness, 5)
+    for device in devices[:3]:
+        del harness.cloud.devices[device]
+    first, again = await harness.sweep(), await harness.sweep()
+    for report in (first, again):
+        assert (report.revoked, set(report.held)) == (0, set(devices[:3]))
+    with pytest.raises(NotKnown) as unknown:
+        await sweeper_of(harness).approve(first.id)
+    assert unknown.value.reason is Reason.SWEEP_NOT_KNOWN
+    approved = await sweeper_of(harness).approve(again.id)
+    assert set(approved.approved) == set(devices[:3])
+    assert harness.state(devices[0]) is State.READY
+    report = await harness.sweep()
+    assert (report.revoked, report.held, report.approved) == (3, (), ())
+    await harness.run_for(REVOKED)
+    assert states(harness, devices) == [State.REVOKED] * 3 + [State.READY] * 2
+    await expect_nothing_more(harness)
+
+
+async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone() -> None:
+    harness = Harness()
+    devices = await fleet(harness, 6)
+    back, gone, *later = devices[:4]
+    kept = {device: harness.cloud.devices.pop(device) for device in (back, gone)}
+    await sweeper_of(harness).approve((await harness.sweep()).id)
+    harness.cloud.devices[back] = kept[back]
+    for device in later:
+        del harness.cloud.devices[device]
+    report = await harness.sweep()
+    assert (report.revoked, set(report.held)) == (1, set(later))
+    assert harness.cloud.record(gone).spec.revocation is not None
+    assert states(harness, (back, *later)) == [State.READY] * 3
+
+
+async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
+    harness = Harness()
+    for report_id in ("unknown", (await harness.sweep()).id):
+        with pytest.raises(NotKnown):
+            await sweeper_of(harness).approve(report_id)
+
+
+@pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
+async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswered: str) -> None:
+    harness = Harness()
+    devices = await fleet(harness, 3)
+    harness.cloud.devices.clear()
+    await sweeper_of(harness).approve((await harness.sweep()).id)
+    with harness.cloud.unavailable(unanswered):
+        report = await harness.sweep()
+    assert (report.revoked, set(report.approved)) == (0, set(devices))
+    assert (await harness.sweep()).revoked == len(devices)
+
+
+async def test_a_share_of_nothing_holds_every_device() -> None:
+    harness = Harness()
+    (device,) = await fleet(harness, 1)
+    del harness.cloud.devices[device]
+    report = await replace(sweeper_of(harness), most_revokes_percent=0).run()
+    assert (report.revoked, report.held) == (0, (device,))
+
+
+Meddle = Callable[[FakeCloud, str, DeviceKey], object]
+
+
+def change_token(**changes: Any) -> Meddle:  # noqa: ANN401 - fields of FakeToken
+    return lambda cloud, token, _: cloud.tokens.update(
+        {token: replace(cloud.tokens[token], **changes)}
+    )
+
+
+def entries_of(cloud: FakeCloud, device: DeviceKey) -> Any:  # noqa: ANN401 - JSON
+    return cloud.devices[device].desired["firstpull"]["registryCredentials"]
+
+
+def lose_token(cloud: FakeCloud, *_: object) -> None:
+    cloud.connected[PLANT_ONE].clients.clear()
+    cloud.tokens.clear()
+
+
+def generate_password(cloud: FakeCloud, token: str, _: DeviceKey) -> None:
+    cloud.tokens[token].passwords[Slot.ONE] = NewPassword(
+        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret("by hand")
+    )
+
+
+def empty_scope_maps(cloud: FakeCloud, *_: object) -> None:
+    for name in cloud.scope_maps:
+        cloud.scope_maps[name] = ScopeMap(name=name, actions=frozenset())
+
+
+def disable_secrets(cloud: FakeCloud, *_: object) -> None:
+    for versions in cloud.secrets.values():
+        for stored in versions:
+            stored.version = replace(stored.version, enabled=False)
+
+
+def register_again(cloud: FakeCloud, _: str, device: DeviceKey) -> None:
+    cloud.register(device).desired = {"firstpull": {}}
+
+
+MEDDLING: list[tuple[Meddle, Difference]] = [
+    (lose_token, Difference.TOKEN_MISSING),
+    (change_token(enabled=False), Difference.TOKEN_DISABLED),
+    (change_token(scope_map_id=REGISTRY.scope_map("other")), Difference.OTHER_SCOPE_MAP),
+    (empty_scope_maps, Difference.SCOPE_MAP_CHANGED),
+    (lambda cloud, *_: cloud.scope_maps.clear(), Difference.SCOPE_MAP_MISSING),
+    (lambda cloud, *_: cloud.connected[PLANT_ONE].clients.clear(), Difference.NOT_LISTED),
+    (generate_password, Difference.PASSWORD_CHANGED),
+    (change_token(passwords={}), Difference.PASSWORD_CHANGED),
+    (lambda cloud, *_: cloud.secrets.clear(), Difference.SECRET_MISSING),
+    (disable_secrets, Difference.SECRET_DISABLED),
+    (
+        lambda cloud, _, device: entries_of(cloud, device)["plantone"].update(address="elsewhere"),
+        Difference.ENTRY_CHANGED,
+    ),
+    (lambda cloud, _, device: entries_of(cloud, device).clear(), Difference.ENTRY_MISSING),
+    (register_again, Difference.IDENTITY_CHANGED),
+    (lambda cloud, *_: cloud.ledgers.clear(), Difference.LEDGER_ENTRY_MISSING),
+    (lambda cloud, _, device: cloud.devices[device].desired.clear(), Difference.ENTRY_MISSING),
+    (lambda cloud, _, device: cloud.register(device), Difference.IDENTITY_CHANGED),
+]
+"""After the last two the hub's query does not list the device any more."""
+
+
+@pytest.mark.parametrize(("meddle", "difference"), MEDDLING)
+async def test_what_somebody_changed_is_found_and_repaired(
+    meddle: Meddle, difference: Difference
+) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    await harness.run_for(3 * HOUR)
+    meddle(harness.cloud, token_of(harness, device), device)
+    report = await harness.sweep()
+    assert report.drifted[difference] == 1
+    assert report.revoked == 0
+    history = [happened.event for happened in harness.cloud.record(device).history]
+    assert LogEvent.DEVICE_DRIFT_FOUND in history
+    await harness.run_for(2 * HOUR)
+    assert harness.state(device) is State.READY
+    password = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
+    assert harness.cloud.devices[device].held == {"plantone": password}
+    assert password in harness.cloud.accepted(token_of(harness, device))
+    await expect_nothing_more(harness)
+
+
+async def test_drift_of_a_device_that_has_not_answered_yet_is_repaired_within_seconds() -> None:
+    harness = Harness()
+    harness.devices_answer = False
+    device = harness.register()
+    await harness.ask()
+    await harness.run_for(MINUTE)
+    assert harness.state(device) is State.DELIVERED
+    lose_token(harness.cloud)
+    assert Difference.TOKEN_MISSING in (await harness.sweep()).drifted
+    await harness.run_for(timedelta(seconds=10))
+    token = token_of(harness, device)
+    assert harness.cloud.connected[PLANT_ONE].clients == [REGISTRY.token(token)]
+    password = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
+    assert password in harness.cloud.accepted(token)
+
+
+async def test_a_lost_ledger_is_rebuilt_and_the_list_stays() -> None:
+    harness = Harness()
+    devices = await fleet(harness, 6)
+    add_foreign_client(harness)
+    listed = set(harness.cloud.connected[PLANT_ONE].clients)
+    harness.must_stay_logged_in.update(devices)
+    harness.cloud.ledgers.clear()
+    assert (await harness.sweep()).drifted == {Difference.LEDGER_ENTRY_MISSING: 6}
+    await harness.run_until_quiet()
+    entries = harness.cloud.ledger(PLANT_ONE).entries.values()
+    assert [entry.standing for entry in entries] == [Standing.MEMBER] * 6
+    assert set(harness.cloud.connected[PLANT_ONE].clients) == listed
+    await expect_nothing_more(harness)
+
+
+async def test_room_held_for_no_device_is_free_after_an_hour_and_not_before() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    for standing in Standing:
+        await hold_room(harness, f"nobody-{standing}", standing)
+    assert (await harness.sweep()).ledger_entries_removed == 0
+    await harness.run_for(59 * MINUTE)
+    assert (await harness.sweep()).ledger_entries_removed == 0
+    await harness.run_for(2 * MINUTE)
+    assert (await harness.sweep()).ledger_entries_removed == len(Standing)
+    assert set(harness.cloud.ledger(PLANT_ONE).entries) == {
+        REGISTRY.token(token_of(harness, device))
+    }
+    await expect_nothing_more(harness)
+
+
+async def test_a_client_that_leaves_the_ledger_stays_in_the_list() -> None:
+    """It may be somebody else's: from then on it counts as theirs."""
+    harness = Harness()
+    add_foreign_client(harness)
+    await hold_room(harness, "foreign", Standing.MEMBER)
+    harness.clock.advance(2 * HOUR)
+    before = harness.cloud.writes()
+    await harness.sweep()
+    assert harness.cloud.ledger(PLANT_ONE).entries == {}
+    assert harness.cloud.connected[PLANT_ONE].clients == [FOREIGN]
+    assert harness.cloud.writes() == before
+
+
+async def test_room_held_for_a_device_that_waits_is_kept() -> None:
+    harness = Harness()
+    harness.register()
+    await harness.ask()
+    with harness.cloud.unavailable("registries.create_token"):
+        await harness.run_for(5 * HOUR)
+        await harness.sweep()
+    assert len(harness.cloud.ledger(PLANT_ONE).entries) == 1
+
+
+async def test_a_scope_map_without_a_reference_goes_after_a_day() -> None:
+    harness = Harness()
+    await harness.make_ready()
+    add_unused_map(harness)
+    assert set((await harness.sweep()).scope_maps_unreferenced) == {UNUSED_MAP_ID}
+    await harness.run_for(23 * HOUR)
+    assert (await harness.sweep()).scope_maps_removed == 0
+    await harness.run_for(HOUR)
+    report = await harness.sweep()
+    assert (report.scope_maps_removed, report.scope_maps_unreferenced) == (1, {})
+    assert UNUSED_MAP not in harness.cloud.scope_maps
+    assert len(harness.cloud.scope_maps) == 1
+    await expect_nothing_more(harness)
+
+
+async def test_a_scope_map_that_was_in_use_meanwhile_stays_for_another_day() -> None:
+    harness = Harness()
+    add_unused_map(harness)
+    await harness.sweep()
+    await harness.run_for(23 * HOUR)
+    device = await harness.make_ready(repositories=["plant/nobody"])
+    await harness.run_for(2 * HOUR)
+    report = await harness.sweep()
+    assert (report.scope_maps_removed, report.scope_maps_unreferenced) == (0, {})
+    await harness.revoke(device)
+    await harness.run_for(HOUR)
+    report = await harness.sweep()
+    (since,) = report.scope_maps_unreferenced.values()
+    assert since >= report.started_at
+    await harness.run_for(23 * HOUR)
+    assert (await harness.sweep()).scope_maps_removed == 0
+
+
+async def test_a_scope_map_that_the_service_keeps_because_it_is_in_use_stays() -> None:
+    harness = Harness()
+    add_unused_map(harness)
+    await harness.sweep()
+    harness.clock.advance(2 * DAY)
+
+    def use(_: int, operation: str) -> None:
+        if operation == "registries.delete_scope_map":
+            harness.cloud.tokens["new"] = FakeToken(UNUSED_MAP_ID)
+
+    harness.cloud.before_call = use
+    assert (await harness.sweep()).scope_maps_removed == 0
+    assert UNUSED_MAP in harness.cloud.scope_maps
+    assert (await harness.sweep()).scope_maps_unreferenced == {}
+
+
+async def test_a_scope_map_is_not_removed_by_a_sweep_that_could_not_read_its_registry() -> None:
+    harness = Harness()
+    add_unused_map(harness)
+    first = await harness.sweep()
+    harness.clock.advance(2 * DAY)
+    with harness.cloud.unavailable("registries.list_tokens"):
+        blind = await harness.sweep()
+    assert blind.scope_maps_removed == 0
+    assert blind.scope_maps_unreferenced == first.scope_maps_unreferenced
+    assert (await harness.sweep()).scope_maps_removed == 1
+
+
+async def test_orphans_are_reported_and_not_touched() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    name = token_of(harness, device)
+    harness.cloud.records.clear()
+    before = harness.cloud.writes()
+    for _ in range(3):
+        orphans = (await harness.sweep()).orphans
+        assert [orphan.kind for orphan in orphans] == [Kind.SECRET, Kind.TOKEN, Kind.TWIN_ENTRY]
+        assert name in {orphan.name for orphan in orphans}
+        harness.clock.advance(DAY)
+    assert harness.cloud.tokens[name].enabled
+    assert set(harness.cloud.writes() - before) <= {"registries.delete_scope_map"}
+
+
+SOURCES = [
+    "registries.list_tokens",
+    "registries.list_scope_maps",
+    "registries.list_connected_registries",
+    "secrets.list_secrets",
+    "hubs.list_devices",
+    "ledgers.get",
+]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(source: str) -> None:
+    harness = Harness()
+    devices = await fleet(harness, 3)
+    before, queued = harness.cloud.writes(), len(harness.cloud.queue)
+    with harness.cloud.unavailable(source):
+        report = await harness.sweep()
+    assert report.unread
+    assert (report.drifted, report.revoked, report.held) == ({}, 0, ())
+    assert (report.orphans, report.ledger_entries_removed) == ((), 0)
+    assert (harness.cloud.writes(), len(harness.cloud.queue)) == (before, queued)
+    assert states(harness, devices) == [State.READY] * 3
+    await expect_nothing_more(harness)
+
+
+@pytest.mark.parametrize("unanswered", ["hubs.", "hubs.twin"])
+async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_gone(
+    unanswered: str,
+) -> None:
+    harness = Harness()
+    devices = await fleet(harness, 3)
+    del harness.cloud.devices[devices[0]]
+    with harness.cloud.unavailable(unanswered):
+        report = await harness.sweep()
+    assert (report.revoked, report.held, len(report.unread)) == (0, (), 1)
+    assert harness.cloud.record(devices[0]).spec.revocation is None
+    assert (await harness.sweep()).revoked == 1
+
+
+async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
+    harness = Harness()
+    devices = await fleet(harness, 2)
+    entries_of(harness.cloud, devices[0])["plantone"]["address"] = "elsewhere"
+    with harness.cloud.unavailable("registries."):
+        report = await harness.sweep()
+    assert report.drifted == {Difference.ENTRY_CHANGED: 1}
+    assert len(report.unread) == 1
+
+
+async def test_a_new_device_that_cannot_be_read_does_not_end_the_sweep() -> None:
+    harness = Harness()
+    devices = await fleet(harness, 3)
+    harness.opt_in(harness.register("newcomer"))
+    del harness.cloud.devices[devices[0]]
+
+    def fail_once(number: int, operation: str) -> None:
+        if operation == "hubs.twin":
+            harness.cloud.before_call = None
+            harness.cloud.faults[number] = UNAVAILABLE
+
+    harness.cloud.before_call = fail_once
+    report = await harness.sweep()
+    assert report.unread
+    assert report.revoked == 1
+
+
+async def test_a_ledger_that_cannot_be_written_does_not_end_the_sweep() -> None:
+    harness = Harness()
+    await harness.make_ready()
+    add_unused_map(harness)
+    await harness.sweep()
+    await hold_room(harness, "nobody", Standing.RESERVED)
+    harness.clock.advance(2 * DAY)
+    with harness.cloud.unavailable("ledgers.put"):
+        assert (await harness.sweep()).scope_maps_removed == 1
+
+
+async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask()
+
+    def store_twice(number: int, operation: str) -> None:
+        if operation == "hubs.patch_desired":
+            harness.cloud.before_call = None
+            harness.cloud.faults[number] = Fault(kind=FaultKind.CRASH, after=False)
+            (versions,) = harness.cloud.secrets.values()
+            again = replace(versions[0].version, version="again")
+            versions.append(FakeSecretVersion(again, versions[0].value))
+
+    harness.cloud.before_call = store_twice
+    await harness.run_until_quiet()
+    assert harness.crashes == 1
+    assert harness.state(device) is State.READY
+    await harness.run_for(HOUR)
+    assert (await harness.sweep()).drifted == {}
+
+
+async def test_two_sweeps_at_once_do_what_one_does() -> None:
+    harness = Harness(processes=2)
+    devices = await fleet(harness, 12)
+    meddle_with_all(harness, devices)
+    await hold_room(harness, "nobody", Standing.RESERVED)
+    harness.clock.advance(2 * HOUR)
+    reports = await asyncio.gather(harness.sweep(), harness.sweep())
+    assert sum(report.revoked for report in reports) in (1, 2)
+    await harness.run_for(HOUR)
+    assert states(harness, harness.cloud.records) == [State.REVOKED] + [State.READY] * 12
+    assert harness.cloud.record(devices[0]).spec.generation == 2
+    latest = await sweeper_of(harness).latest()
+    assert latest is not None
+    assert latest.id in {report.id for report in reports}
+    await expect_nothing_more(harness)
+
+
+async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
+    harness = Harness(processes=2)
+    devices = await fleet(harness, 3)
+    harness.cloud.devices.clear()
+    held = await harness.sweep()
+    with harness.cloud.hold_call("secrets.list_secrets") as call:
+        sweeping = asyncio.create_task(harness.sweep())
+        await call.reached.wait()
+        await harness.processes[1].application.sweeper.approve(held.id)
+        call.release.set()
+        await sweeping
+    assert (await harness.sweep()).revoked == len(devices)
+
+
+UNAVAILABLE = Fault(kind=FaultKind.TRANSIENT, after=False)
+FAULTS = {
+    "unavailable": UNAVAILABLE,
+    "answer lost": Fault(kind=FaultKind.TRANSIENT, after=True),
+    "crash": Fault(kind=FaultKind.CRASH, after=True),
+}
+
+
+def meddle_with_all(harness: Harness, devices: list[DeviceKey]) -> None:
+    """Something for every step of a sweep."""
+    del harness.cloud.devices[devices[0]]
+    harness.opt_in(harness.register("newcomer"))
+    entries_of(harness.cloud, devices[1])["plantone"]["address"] = "elsewhere"
+    harness.cloud.tokens[token_of(harness, devices[2])].enabled = False
+    harness.cloud.devices[devices[3]].desired = {}
+    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
+
+
+async def swept(faults: dict[int, Fault]) -> Harness:
+    """A fleet with something to do for every step, after a sweep with faults and one without."""
+    harness = Harness()
+    devices = await fleet(harness, 4)
+    add_unused_map(harness)
+    await harness.sweep()
+    await hold_room(harness, "nobody", Standing.RESERVED)
+    harness.clock.advance(25 * HOUR)
+    meddle_with_all(harness, devices)
+    begun = len(harness.cloud.calls)
+    harness.cloud.faults = {begun + number: fault for number, fault in faults.items()}
+    try:
+        await harness.sweep()
+    except Transient:
+        pass
+    except Crashed:
+        harness.restart(0)
+    harness.cloud.faults = {}
+    await harness.run_for(5 * MINUTE)
+    await harness.sweep()
+    await harness.run_for(REVOKED)
+    return harness
+
+
+def whole_state(harness: Harness) -> dict[str, Any]:
+    assert UNUSED_MAP not in harness.cloud.scope_maps
+    return {d.device_id: end_state(harness.cloud, d) for d in harness.cloud.records}
+
+
+async def meets_fault(fault: Fault, number: int) -> bool:
+    """Whether the sweep has so many calls; a fault at this one changes nothing in the end."""
+    harness = await swept({number: fault})
+    assert whole_state(harness) == whole_state(await swept({}))
+    await expect_nothing_more(harness)
+    return harness.cloud.faults_met == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_fault_at_any_call_of_a_sweep_is_repaired_by_the_next(fault: Fault) -> None:
+    calls = 1
+    while await meets_fault(fault, calls):
+        calls += 1
+    assert calls > 25
+
+
+async def test_a_fault_at_some_calls_of_a_sweep_is_repaired_by_the_next() -> None:
+    chance = random.Random(7)  # noqa: S311 - chance, not secrets
+    for fault in FAULTS.values():
+        assert await meets_fault(fault, chance.randint(1, 25))

@@ -1,0 +1,64 @@
+"""A record that an earlier release stored is read, and written back as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firstpull.model.azure_resources import ArmId, RegistryId, ScopeMapId, TokenId
+from firstpull.model.device_record import DeviceRecord, Schedule, Spec, Status
+from firstpull.model.record_codec import from_json, to_json
+from tests.firstpull.builders import record
+from tests.firstpull.harness import REGISTRY
+
+STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stored_record.json").read_text())
+"""A record with something in every field, written by the first release."""
+
+
+def test_a_stored_record_is_read_and_written_back_field_for_field() -> None:
+    assert json.loads(to_json(from_json(json.dumps(STORED)))) == STORED
+
+
+def test_every_field_of_a_record_is_stored() -> None:
+    read, least = from_json(json.dumps(STORED)), record()
+    for part in (read, read.spec, read.status, read.schedule):
+        assert isinstance(part, DeviceRecord | Spec | Status | Schedule)
+        assert [f.name for f in fields(part) if getattr(part, f.name) == f.default] == []
+    assert from_json(to_json(least)) == least
+
+
+def test_a_record_without_the_fields_that_have_a_default_is_read() -> None:
+    needed = ("device", "intent", "generation", "condition", "due_at")
+    read = from_json(json.dumps({name: STORED[name] for name in needed}))
+    assert (read.status.grant, read.status.observed_generation, read.history) == (None, 0, ())
+
+
+def test_a_record_that_spells_its_registry_in_another_case_is_the_same_record() -> None:
+    text = json.dumps(STORED)
+    assert str(REGISTRY) in text
+    again = from_json(text.replace(str(REGISTRY), str(REGISTRY).lower()))
+    assert again == from_json(text)
+    assert str(REGISTRY).lower() in to_json(again)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "", json.dumps(STORED | {"schema_version": 2})], ids=["{}", "empty", "later"]
+)
+def test_anything_else_is_no_record(text: str) -> None:
+    with pytest.raises(ValueError, match=r"schema|valid"):
+        from_json(text)
+
+
+@pytest.mark.parametrize("kind", [ArmId, RegistryId, TokenId, ScopeMapId])
+def test_an_arm_id_compares_without_case_and_keeps_its_spelling(kind: type[ArmId]) -> None:
+    text = "/subscriptions/0000/Registries/acrTest/tokens/Press-1"
+    one, other = kind(text), kind(text.upper())
+    assert one == other
+    assert len({one, other}) == 1
+    assert sorted([kind("/B"), kind("/a"), kind("/C")]) == [kind("/A"), kind("/b"), kind("/c")]
+    assert (str(one), one.name) == (text, "Press-1")
+    assert one != text

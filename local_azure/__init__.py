@@ -1,6 +1,4 @@
-"""The Azure that firstpull runs on where there is none.
+"""An emulator of the Azure services that firstpull needs, with real wire protocols on loopback.
 
-Real wire protocols on loopback, for unmodified SDKs and command-line tools: Azure Resource
-Manager for container registries, Key Vault secrets, IoT Hub, managed identity, and the
-registries' own data planes. It knows nothing of firstpull.
+README.md lists its parts and who needs each.
 """

@@ -1,6 +1,6 @@
 """The permissions that a request to the storage account needs.
 
-The tables list the operations of firstpull and of the local Functions host; no role allows others.
+It lists the operations of firstpull, its tests and the Functions host; no role allows others.
 https://learn.microsoft.com/rest/api/storageservices/authorize-with-azure-active-directory
 """
 
@@ -37,6 +37,7 @@ _BLOB_OPERATIONS: _Operations = {
     ("blob", "PUT", ""): _WRITE_BLOB,
     ("blob", "PUT", "new"): (*_WRITE_BLOB, *data_action(f"{_CONTAINERS}/blobs/add/action")),
     ("blob", "PUT", "lease"): _WRITE_BLOB,
+    ("blob", "DELETE", ""): data_action(f"{_CONTAINERS}/blobs/delete"),
 }
 _QUEUE_OPERATIONS: _Operations = {
     ("queue", "PUT", ""): action(f"{_QUEUES}/write"),
@@ -57,6 +58,7 @@ _TABLE_OPERATIONS: _Operations = {
     ("table", "GET", ""): data_action(f"{_ENTITIES}/read"),
     ("table", "POST", ""): (*_WRITE_ENTITY, *data_action(f"{_ENTITIES}/add/action")),
     ("table", "PUT", "existing"): (*_WRITE_ENTITY, *data_action(f"{_ENTITIES}/update/action")),
+    ("table", "DELETE", ""): data_action(f"{_ENTITIES}/delete"),
 }
 _TABLE = re.compile(r"(?P<name>\w+)(?:\(.*\))?", re.DOTALL)
 

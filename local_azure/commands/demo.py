@@ -1,10 +1,9 @@
-"""`make demo`: a device appears, a webhook names it, and it pulls its first image."""
+"""`make demo`: a webhook onboards a new device, which then pulls its first image."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
 import re
 import secrets
@@ -20,6 +19,7 @@ from local_azure.commands.demo_device import Device
 from local_azure.commands.demo_steps import Show
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
 from local_azure.commands.workplace import Workplace
+from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
@@ -39,17 +39,17 @@ _SAID = {
 
 
 class DemoFailed(Exception):
-    """Something did not happen as it should have."""
+    """A step failed."""
 
 
 def main() -> int:
-    """0 only if all of it happened."""
+    """0 only if every step succeeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--engine",
         choices=("auto", "docker", "podman", "skopeo", "oci"),
         default="auto",
-        help="what the device pulls with; auto takes the first that works here",
+        help="the container engine of the device; auto takes the first one that works",
     )
     Workplace.add_option(parser)
     arguments = parser.parse_args()
@@ -97,7 +97,7 @@ async def _demo_on(stack: Stack, show: Show, log: Log, *, ca_file: Path, engine:
 
 
 class Log:
-    """The function app's output: kept in a file, its events also handed on."""
+    """The function app's output: a file, and a queue of its log events."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -112,7 +112,7 @@ class Log:
 
 
 class Demo:
-    """One device's way from its registration to its first pull."""
+    """The steps of one device from its registration to its first pull."""
 
     def __init__(
         self,
@@ -131,20 +131,20 @@ class Demo:
         self._agent_lines: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self) -> None:
-        """Everything, in order. Raises DemoFailed."""
+        """Run all steps. Raises DemoFailed."""
         self._show.heading("A new device waits")
-        connection_string = await self._register()
-        async with self._device.agent(connection_string, on_line=self._hear_agent) as agent:
+        connection_string = self._register()
+        async with self._device.agent(connection_string, on_line=self._add_agent_line) as agent:
             with self._show.step("the device's agent connects to its hub") as say:
-                await self._agent_says(agent, "the twin holds 0 deliveries")
+                await self._wait_for_agent_line(agent, "the twin holds 0 deliveries")
                 say("the agent is connected, and the twin holds nothing yet")
-            self._show.heading("The webhook names it")
+            self._show.heading("The webhook onboards it")
             begun = time.monotonic()
             await self._post()
             await self._follow_events(begun, until="device.credential.delivered")
             self._show.heading("The device pulls")
             with self._show.step(f"the agent logs in, once {CONNECTED_REGISTRY} has synced") as say:
-                await self._agent_says(agent, "logged in with delivery")
+                await self._wait_for_agent_line(agent, "logged in with delivery")
                 say(f"the agent has logged in, after the next sync of {CONNECTED_REGISTRY}")
             digest = await self._pull()
             seconds = time.monotonic() - begun
@@ -153,42 +153,17 @@ class Demo:
         self._show.note(f"\nThe app's log is in {self._log.file}.")
         self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
 
-    async def _register(self) -> str:
-        """Register the device as an operator does; its connection string."""
-        with self._show.step("registering the device in IoT Hub") as say:
-            key = base64.b64encode(secrets.token_bytes(32)).decode()
-            keys = {"primaryKey": key, "secondaryKey": key}
-            body = {
-                "deviceId": self._device_id,
-                "authentication": {"type": "sas", "symmetricKey": keys},
-            }
-            token = await self._operators_token("https://iothubs.azure.net")
-            url = f"https://{self._stack.iot_hub_host_name}/devices/{self._device_id}"
-            async with (
-                aiohttp.ClientSession() as session,
-                session.put(
-                    url,
-                    params={"api-version": "2021-04-12"},
-                    json=body,
-                    headers={"Authorization": f"Bearer {token}"},
-                    ssl=self._stack.kernel.certificates.client_context(),
-                ) as answer,
-            ):
-                if answer.status != 200:
-                    raise DemoFailed(f"IoT Hub answered {answer.status} to the registration")
-            say(f"{self._device_id} is registered in IoT Hub")
-        return f"HostName={self._stack.address};DeviceId={self._device_id};SharedAccessKey={key}"
-
-    async def _operators_token(self, resource: str) -> str:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(
-                self._stack.identity_endpoint,
-                params={"api-version": "2019-08-01", "resource": resource},
-                headers={"X-IDENTITY-HEADER": self._stack.operator_identity_header},
-            ) as answer,
-        ):
-            return str((await answer.json())["access_token"])
+    def _register(self) -> str:
+        """Register the device as an operator does, and return its connection string."""
+        begun = time.monotonic()
+        device = self._stack.hub.create_device(DeviceSettings(self._device_id))
+        self._show.done(
+            f"{self._device_id} is registered in IoT Hub", seconds=time.monotonic() - begun
+        )
+        return (
+            f"HostName={self._stack.address};DeviceId={self._device_id};"
+            f"SharedAccessKey={device.settings.authentication.primary_key}"
+        )
 
     async def _post(self) -> None:
         body = {
@@ -215,7 +190,7 @@ class Demo:
         self._show.done("202 Accepted", seconds=time.monotonic() - begun)
 
     async def _follow_events(self, begun: float, *, until: str) -> None:
-        """Show what the app does, up to this event. Times are since the webhook."""
+        """Show the app's log events up to this one. Times are since the webhook."""
         deadline = begun + _STEP_SECONDS
         while True:
             try:
@@ -264,24 +239,24 @@ class Demo:
         ):
             return answer.status
 
-    def _hear_agent(self, line: str) -> None:
+    def _add_agent_line(self, line: str) -> None:
         with self._log.file.open("a") as file:
             file.write(f"agent: {line}\n")
         self._agent_lines.put_nowait(line)
 
-    async def _agent_says(self, agent: asyncio.subprocess.Process, pattern: str) -> None:
-        said = asyncio.create_task(self._agent_has_said(pattern))
+    async def _wait_for_agent_line(self, agent: asyncio.subprocess.Process, pattern: str) -> None:
+        found = asyncio.create_task(self._find_agent_line(pattern))
         ended = asyncio.create_task(agent.wait())
         done, _ = await asyncio.wait(
-            (said, ended), timeout=_STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            (found, ended), timeout=_STEP_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
-        for task in (said, ended):
+        for task in (found, ended):
             task.cancel()
-        if said not in done:
-            what = "ended" if ended in done else f"did not say {pattern!r}"
+        if found not in done:
+            what = "ended" if ended in done else f"did not log {pattern!r}"
             raise DemoFailed(f"the device's agent {what}; see {self._log.file}")
 
-    async def _agent_has_said(self, pattern: str) -> None:
+    async def _find_agent_line(self, pattern: str) -> None:
         while not re.search(pattern, await self._agent_lines.get(), re.IGNORECASE):
             pass
 

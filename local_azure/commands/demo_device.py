@@ -1,4 +1,4 @@
-"""The demo's device: a folder of its own, and the device agent as a process in it."""
+"""The demo's device: the device agent as a process, with its own folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PULLS = re.compile(r"INFO (\w+) pulls ")
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command of the agent ended; the texts are without white space around them."""
+    """The result of a command of the agent, with stripped texts."""
 
     code: int
     output: str
@@ -25,19 +25,19 @@ class Ran:
 
     @property
     def engine(self) -> str:
-        """What it pulled with."""
+        """The container engine."""
         found = _PULLS.search(self.errors)
         return found[1] if found else "an unknown engine"
 
     @property
     def reason(self) -> str:
-        """Its last words."""
+        """The last line of its errors."""
         return self.errors.splitlines()[-1] if self.errors else "no reason given"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where the agent keeps its files, what it pulls with, and whom it trusts as its hub."""
+    """A device with the agent's folder, its container engine and the CA of its hub."""
 
     device_id: str
     folder: Path
@@ -48,7 +48,7 @@ class Device:
     async def agent(
         self, connection_string: str, *, on_line: OnLine
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The agent, following the twin."""
+        """The running agent, which follows the twin."""
         file = self.folder / "connection-string"
         file.touch(mode=0o600)
         file.write_text(connection_string)
@@ -59,7 +59,7 @@ class Device:
             yield process
 
     async def pull(self, repository: str, *, registry: str) -> Ran:
-        """One pull with the login that was delivered for `registry`."""
+        """Pull with the delivered credentials of `registry`."""
         process = await asyncio.create_subprocess_exec(
             *self._command("pull"),
             *(repository, "--registry", registry),

@@ -1,4 +1,4 @@
-"""What the demo shows: steps with their durations, live on a terminal, plain lines otherwise."""
+"""The output of the demo: steps with their durations, live on a terminal or as plain lines."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ from rich.console import Console
 class Show:
     """Writes to standard output. Times are in seconds."""
 
-    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self._console = Console(highlight=False, soft_wrap=True)
-        self._monotonic = monotonic
 
     def heading(self, text: str) -> None:
-        """The title of what follows."""
+        """The title of the next steps."""
         self._console.print(f"\n[bold]{text}[/bold]")
 
     def note(self, text: str) -> None:
-        """Something to read, not something that happened."""
+        """A text that is not a step."""
         self._console.print(text, markup=False)
 
     def done(self, text: str, *, seconds: float) -> None:
-        """Something that happened, and how long it took."""
+        """A step that succeeded, with its duration."""
         self._console.print(f"  [green]ok[/green] {_clock(seconds)}  ", end="")
         self._console.print(text, markup=False)
 
     def failed(self, text: str) -> None:
-        """Something that did not happen as it should have."""
+        """A step that failed."""
         self._console.print("  [red]FAILED[/red]  ", end="")
         self._console.print(text, markup=False)
 
     @contextmanager
     def step(self, text: str) -> Iterator[Callable[[str], None]]:
-        """One step. Call what is yielded to say how it ended; `text` is shown until then."""
-        begun, outcome = self._monotonic(), [text]
+        """One step. `text` is shown while it runs; call the yielded function with its result."""
+        begun, result = time.monotonic(), [text]
         with self._console.status(f"{text} …"):
-            yield lambda said: outcome.__setitem__(0, said)
-        self.done(outcome[0], seconds=self._monotonic() - begun)
+            yield lambda done: result.__setitem__(0, done)
+        self.done(result[0], seconds=time.monotonic() - begun)
 
     def last(self, text: str) -> None:
-        """The line that everything led to."""
+        """The last line."""
         self._console.print()
         self._console.print(text, style="bold", markup=False)
 

@@ -1,4 +1,4 @@
-"""A function app on the stack: its settings, and hosts that run it."""
+"""firstpull as a function app on a stack: its settings and its hosts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _START_SECONDS = 60.0
 
 
 class AppNotStarted(Exception):
-    """The function app did not come up; its output says why."""
+    """The function app did not start; its output has the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionApp:
-    """A running app. `urls` are those of its hosts, plain HTTP, without a slash at the end."""
+    """A running app. `urls`: plain HTTP, one per host, without a slash at the end."""
 
     urls: tuple[str, ...]
     key: str = field(repr=False)
@@ -34,12 +34,12 @@ class FunctionApp:
 
     @property
     def url(self) -> str:
-        """The first host's."""
+        """The URL of the first host."""
         return self.urls[0]
 
 
 def app_settings(stack: Stack) -> dict[str, str]:
-    """The app's settings, as they are on Azure; only the addresses are local."""
+    """The app's settings, as in Azure with local addresses."""
     return {
         "FIRSTPULL_POLICY": json.dumps(_policy(stack)),
         "FIRSTPULL_KEY_VAULT_URL": stack.key_vault_url,
@@ -54,7 +54,7 @@ def app_settings(stack: Stack) -> dict[str, str]:
 
 
 def _policy(stack: Stack) -> dict[str, object]:
-    """Every connected registry of the stack, each also in a site with the first."""
+    """The policy: all connected registries of the stack in one site."""
     sites = stack.sites.all()
     return {
         "hubs": [{"host": stack.iot_hub_host_name, "name": HUB_NAME}],
@@ -80,7 +80,7 @@ async def run_function_app(
     hosts: int = 1,
     more_settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[FunctionApp]:
-    """The app in `hosts` host processes on one storage, as Azure scales out."""
+    """Run the app in `hosts` processes on one storage account, as Azure scales out."""
     key, master_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     environment = {
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
@@ -127,5 +127,5 @@ async def _start_host(
     finally:
         ended.cancel()
     if not listening.done():
-        raise AppNotStarted("The function app did not start; the lines above say why.")
+        raise AppNotStarted("The function app did not start; the lines above have the reason.")
     return listening.result()

@@ -1,4 +1,4 @@
-"""Child processes of the commands: started with an environment of their own, never left behind."""
+"""Child processes, each with its own environment, that end with this process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OnLine = Callable[[str], None]
 async def running(
     *command: str, environment: Mapping[str, str], on_line: OnLine
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process whose output goes to `on_line`, ended on exit and when this process dies."""
+    """A process whose output goes to `on_line`. It ends on exit, and when this process dies."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        # Ctrl-C is for this process, which ends the others in order.
+        # Ctrl-C goes only to this process, which then ends the others in order.
         start_new_session=True,
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
@@ -40,7 +40,7 @@ async def running(
 
 
 def inherited(*names: str) -> dict[str, str]:
-    """These variables of this process, where they are set."""
+    """The given environment variables of this process that are set."""
     return {name: os.environ[name] for name in names if name in os.environ}
 
 

@@ -1,4 +1,4 @@
-"""`make up`: the local Azure with firstpull on it, in the foreground until interrupted."""
+"""`make up`: the local Azure and firstpull on it, until interrupted."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _AZURE_CONFIG = "azure-config"
 
 
 def main() -> int:
-    """Runs until Ctrl-C or SIGTERM. 0 then, 1 when something did not start."""
+    """Run until Ctrl-C or SIGTERM. 1 when something did not start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
     Workplace.add_option(parser)
     arguments = parser.parse_args()
     try:
-        with arguments.workplace.occupied():
+        with arguments.workplace.lock():
             return asyncio.run(_serve(arguments.workplace, seed=arguments.seed))
     except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, WorkplaceInUse) as error:
         sys.stderr.write(f"{error}\n")
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def default_options(*, seed: int) -> StackOptions:
-    """One connected registry with room for 50, synced every few seconds, and a small one."""
+    """A connected registry with 50 clients at most, and one with 2."""
     return StackOptions(
         seed=seed,
         connected_registries=(
@@ -55,7 +55,7 @@ def default_options(*, seed: int) -> StackOptions:
 
 
 def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[str, str]:
-    """What a shell needs to reach everything."""
+    """The environment for a shell of the operator."""
     site = stack.sites.all()[0]
     return {
         "FIRSTPULL_URL": app.url,
@@ -79,7 +79,7 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
 
 
 def _azure_cli_environment(*, ca_file: Path) -> dict[str, str]:
-    """What keeps azure-cli apart from the user's own clouds, and lets it trust this one."""
+    """Variables that separate azure-cli from the user's own configuration, with the CA."""
     return {
         "AZURE_CONFIG_DIR": str(ca_file.with_name(_AZURE_CONFIG)),
         "AZURE_CORE_COLLECT_TELEMETRY": "false",
@@ -92,7 +92,7 @@ async def _serve(workplace: Workplace, *, seed: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    _say(f"Starting the local Azure (seed {seed}) …")
+    _print(f"Starting the local Azure (seed {seed}) …")
     async with start_stack(default_options(seed=seed)) as stack:
         with workplace.ca("ca", stack.ca_pem) as ca_file:
             await _serve_app(stack, workplace, ca_file=ca_file, stop=stop)
@@ -102,24 +102,24 @@ async def _serve(workplace: Workplace, *, seed: int) -> int:
 async def _serve_app(
     stack: Stack, workplace: Workplace, *, ca_file: Path, stop: asyncio.Event
 ) -> None:
-    with _no_azure_cli_left_behind(ca_file.with_name(_AZURE_CONFIG)):
+    with _temporary_azure_config(ca_file.with_name(_AZURE_CONFIG)):
         webhook_key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
         async with run_function_app(
             stack,
             ca_file=str(ca_file),
-            on_line=_say,
-            more_settings=_settings_to_try_with(stack, webhook_key),
+            on_line=_print,
+            more_settings=_optional_settings(stack, webhook_key),
         ) as app:
             variables = shell_environment(stack, app, ca_file=ca_file)
             variables["WEBHOOK_KEY"] = webhook_key
             with workplace.environment(variables) as file:
-                _say(_INVITATION.format(file=file, management=stack.management_url))
+                _print(_INSTRUCTIONS.format(file=file, management=stack.management_url))
                 await stop.wait()
-                _say("Stopping …")
+                _print("Stopping …")
 
 
-def _settings_to_try_with(stack: Stack, webhook_key: str) -> dict[str, str]:
-    """What is off by default is on here: signed webhooks, and taking tokens over."""
+def _optional_settings(stack: Stack, webhook_key: str) -> dict[str, str]:
+    """Settings that are off by default: signed webhooks, and adopting tokens."""
     policy = json.loads(app_settings(stack)["FIRSTPULL_POLICY"])
     return {
         "FIRSTPULL_POLICY": json.dumps({**policy, "adoptableTokens": ["*"]}),
@@ -128,8 +128,8 @@ def _settings_to_try_with(stack: Stack, webhook_key: str) -> dict[str, str]:
 
 
 @contextmanager
-def _no_azure_cli_left_behind(folder: Path) -> Iterator[None]:
-    """What azure-cli registers in a run has addresses that no other run has."""
+def _temporary_azure_config(folder: Path) -> Iterator[None]:
+    """Remove azure-cli's configuration, because the next run has other addresses."""
     shutil.rmtree(folder, ignore_errors=True)
     try:
         yield
@@ -137,31 +137,31 @@ def _no_azure_cli_left_behind(folder: Path) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_INVITATION = """
+_INSTRUCTIONS = """
 firstpull runs on the local Azure. In another shell:
 
   . {file}
-  # a device appears in the hub
+  # register a device in the hub
   TOKEN=$(curl -s -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" \\
     "$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://iothubs.azure.net" |
     python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
   curl -s --cacert $CA_BUNDLE -X PUT -H "Authorization: Bearer $TOKEN" \\
     -H 'Content-Type: application/json' -d '{{"deviceId":"gateway-1"}}' \\
     "https://$IOT_HUB_HOSTNAME/devices/gateway-1?api-version=2021-04-12"
-  # the webhook names it
+  # the webhook onboards it
   curl -s -X POST $FIRSTPULL_URL/api/devices -H "x-functions-key: $FIRSTPULL_KEY" \\
     -H 'Prefer: wait=20' -d '{{"deviceId":"gateway-1","connectedRegistry":"'$CONNECTED_REGISTRY'",
     "repositories":["hello-world"]}}'
-  # its twin holds the credentials
+  # its twin has the credentials
   curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
     "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
 
-Knobs (faults, clock, syncs, call counts): {management}/
+Management port (faults, clock, syncs, call counts): {management}/
 Ctrl-C stops everything.
 """
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - this is a command
 
 

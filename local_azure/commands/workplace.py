@@ -1,4 +1,4 @@
-"""The folder where a running stack leaves what a shell needs to find it."""
+"""The folder where a running stack writes the files for a shell."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 
 class WorkplaceInUse(Exception):
-    """Another stack has left its files there, and runs."""
+    """Another stack uses the folder."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            f"Another local Azure runs and has its files in {folder}. End it, or let this one have "
-            "another folder: --workplace DIR"
+            f"Another local Azure uses the folder {folder}. End it, or choose another folder: "
+            "--workplace DIR"
         )
 
 
@@ -27,13 +27,13 @@ _DEFAULT = Path(__file__).parents[2] / ".local"
 
 @dataclass(frozen=True)
 class Workplace:
-    """`.local` of the checkout, unless a command is told another folder."""
+    """`.local` of the checkout, or the folder of `--workplace`."""
 
     folder: Path
 
     @classmethod
     def add_option(cls, parser: argparse.ArgumentParser) -> None:
-        """`--workplace DIR`, a workplace in the arguments that are read."""
+        """Add `--workplace DIR`, which parses to a workplace."""
         parser.add_argument(
             "--workplace",
             type=lambda text: cls(Path(text).resolve()),
@@ -43,10 +43,10 @@ class Workplace:
         )
 
     @contextmanager
-    def occupied(self) -> Iterator[None]:
-        """For one stack at a time: another would write over its files, and remove them.
+    def lock(self) -> Iterator[None]:
+        """Lock the folder, because two stacks would overwrite each other's files.
 
-        Raises WorkplaceInUse. The lock ends with the process, however that ends.
+        Raises WorkplaceInUse. The lock ends with the process.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = os.open(self.folder, os.O_RDONLY)
@@ -60,20 +60,20 @@ class Workplace:
             os.close(folder)
 
     def ca(self, name: str, ca_pem: str) -> AbstractContextManager[Path]:
-        """The stack's certificate authority as a file, for as long as it is used."""
-        return self._kept(f"{name}.pem", ca_pem)
+        """The certificate authority as a file, which is removed on exit."""
+        return self._temporary(f"{name}.pem", ca_pem)
 
     def environment(self, values: Mapping[str, str]) -> AbstractContextManager[Path]:
-        """`azure.env`, to be sourced by a shell, likewise. It holds keys: its owner's only."""
+        """`azure.env` for a shell, which is removed on exit. It contains keys: mode 0600."""
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
-        return self._kept("azure.env", "".join(lines))
+        return self._temporary("azure.env", "".join(lines))
 
     def start_log(self, name: str) -> Path:
-        """An empty file for what a command's processes say."""
+        """An empty log file for the output of a command's processes."""
         return self._write(f"{name}.log", "")
 
     @contextmanager
-    def _kept(self, name: str, text: str) -> Iterator[Path]:
+    def _temporary(self, name: str, text: str) -> Iterator[Path]:
         path = self._write(name, text)
         try:
             yield path

@@ -1,4 +1,4 @@
-"""The JSON documents of the HTTPS API, in both directions."""
+"""The JSON documents of the HTTPS API, as requests and as answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from local_azure.iot_hub.identities import (
     DeviceSettings,
     DeviceStatus,
     Identity,
-    ModuleIdentity,
 )
 from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
 from local_azure.kernel.service import describe
@@ -37,13 +36,13 @@ def device_settings(
 ) -> DeviceSettings:
     """The settings in a PUT of `/devices/{device_id}`. Raises IotHubError 400.
 
-    `current_scope` is the device's own scope, which a writer that has read the identity sends back.
-    Parents and children of Edge devices are not served.
+    `current_scope` is the device's own scope, which a client that has read the identity sends back.
+    Parents and children of Edge devices are refused.
     """
     document = _parse(_DeviceDocument, body)
     _check_same_device(document.device_id, device_id)
     if document.device_scope not in (None, "", current_scope) or document.parent_scopes:
-        raise IotHubError(ARGUMENT_INVALID, "Parent and child devices are not served here.")
+        raise IotHubError(ARGUMENT_INVALID, "Parent and child devices are not supported.")
     return DeviceSettings(
         device_id=device_id,
         authentication=_authentication(document.authentication or _AuthenticationDocument()),
@@ -53,17 +52,15 @@ def device_settings(
     )
 
 
-def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> TwinPatch:
-    """The change in a PATCH of a device's or module's twin. Raises IotHubError 400.
+def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
+    """The change in a PATCH of a twin. Raises IotHubError 400.
 
-    Fields that only the hub or the device writes are ignored: a writer that has read the twin sends
-    them back.
+    Fields that only the hub or the device writes are ignored, because a client that has read the
+    twin sends them back.
     """
     document = _parse(_TwinDocument, body)
     if document.device_id is not None:
         _check_same_device(document.device_id, device_id)
-    if document.module_id not in (None, module_id):
-        raise IotHubError(ARGUMENT_INVALID, "moduleId in the body is not the one in the path.")
     desired = document.properties.desired if document.properties is not None else None
     if desired is not None:
         desired = {k: v for k, v in desired.items() if k not in {"$metadata", "$version"}}
@@ -76,7 +73,7 @@ def query_text(body: bytes) -> str:
 
 
 def identity_document(identity: Identity) -> JsonObject:
-    """An identity as the registry answers it, keys included."""
+    """An identity with its keys."""
     settings = identity.settings
     return {
         "deviceId": identity.device_id,
@@ -110,34 +107,19 @@ def twin_document(identity: Identity, twin: Twin) -> JsonObject:
         "authenticationType": identity.settings.authentication.type,
         "x509Thumbprint": _thumbprints(identity.settings.authentication),
         "modelId": "",
-        **_twin_content(twin),
+        "version": twin.version,
+        "tags": twin.tags,
+        "properties": {
+            "desired": _section_document(twin.desired),
+            "reported": _section_document(twin.reported),
+        },
         "capabilities": {"iotEdge": identity.settings.iot_edge},
         **_scope(identity),
     }
 
 
-def module_twin_document(module: ModuleIdentity, twin: Twin) -> JsonObject:
-    """A module's twin as the service side reads it."""
-    never = hub_time(None)
-    return {
-        "deviceId": module.device_id,
-        "moduleId": module.module_id,
-        "etag": twin.etag,
-        "deviceEtag": module.etag,
-        "status": "enabled",
-        "statusUpdateTime": never,
-        "connectionState": "Disconnected",
-        "lastActivityTime": never,
-        "cloudToDeviceMessageCount": 0,
-        "authenticationType": module.authentication.type,
-        "x509Thumbprint": _thumbprints(module.authentication),
-        "modelId": "",
-        **_twin_content(twin),
-    }
-
-
 def device_view(twin: Twin) -> JsonObject:
-    """A twin as the device reads it: no tags and no metadata."""
+    """A twin for the device, without tags and metadata."""
     return {
         "desired": {**twin.desired.values, "$version": twin.desired.version},
         "reported": {**twin.reported.values, "$version": twin.reported.version},
@@ -199,7 +181,6 @@ class _PropertiesDocument(_Document):
 
 class _TwinDocument(_ReadOnly):
     device_id: str | None = None
-    module_id: str | None = None
     tags: dict[str, Any] | None = None
     properties: _PropertiesDocument | None = None
     device_etag: Any = None
@@ -245,17 +226,6 @@ def _authentication(document: _AuthenticationDocument) -> Authentication:
 def _check_same_device(named: str, device_id: str) -> None:
     if named != device_id:
         raise IotHubError(ARGUMENT_INVALID, "deviceId in the body is not the one in the path.")
-
-
-def _twin_content(twin: Twin) -> JsonObject:
-    return {
-        "version": twin.version,
-        "tags": twin.tags,
-        "properties": {
-            "desired": _section_document(twin.desired),
-            "reported": _section_document(twin.reported),
-        },
-    }
 
 
 def _section_document(section: Section) -> JsonObject:

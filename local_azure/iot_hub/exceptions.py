@@ -49,7 +49,7 @@ _BY_STATUS = {
 
 
 class IotHubError(Exception):
-    """A request that IoT Hub refuses. The message never holds keys, tokens or property values."""
+    """A refused request. The message contains no keys, tokens and property values."""
 
     def __init__(self, kind: ErrorKind, message: str) -> None:
         super().__init__(message)
@@ -58,7 +58,7 @@ class IotHubError(Exception):
 
 
 def kind_for(*, status: int, code: str | None) -> ErrorKind:
-    """The error of this code, or without a code the one IoT Hub has for the status."""
+    """The error of this code, without a code IoT Hub's error of the status."""
     default = _BY_STATUS.get(status, SERVER_ERROR)
     if code is None:
         return ErrorKind(default.code, status, default.number)
@@ -66,12 +66,12 @@ def kind_for(*, status: int, code: str | None) -> ErrorKind:
 
 
 def device_not_found(device_id: str) -> IotHubError:
-    """404 for a device that is not in the identity registry."""
+    """404 for an unknown device."""
     return IotHubError(DEVICE_NOT_FOUND, device_id)
 
 
 def no_permission(principal: str, *, method: str, path: str) -> IotHubError:
-    """401 for a bearer token whose principal lacks the role that the operation needs."""
+    """401 for a bearer token without a role for the operation."""
     return IotHubError(
         UNAUTHORIZED,
         f"Principal {principal} is not authorized for {method} on {path} "

@@ -1,4 +1,4 @@
-"""Device and module identities as values, and the rules for ids, keys and thumbprints."""
+"""Device identities as values, and the rules for ids, keys and thumbprints."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from enum import StrEnum
 
 from local_azure.iot_hub.exceptions import ARGUMENT_INVALID, IotHubError
 from local_azure.iot_hub.shared_access import new_key
-
-EDGE_MODULES = ("$edgeAgent", "$edgeHub")
-"""The modules that every IoT Edge device has."""
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@$']{1,128}")
 _THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}")
@@ -29,11 +26,10 @@ class DeviceStatus(StrEnum):
 
 
 class AuthenticationType(StrEnum):
-    """How a device proves who it is."""
+    """How a device authenticates."""
 
     SAS = "sas"
     SELF_SIGNED = "selfSigned"
-    CERTIFICATE_AUTHORITY = "certificateAuthority"
 
 
 @dataclass(frozen=True)
@@ -48,18 +44,18 @@ class Authentication:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that a device may sign with."""
+        """The keys of the device."""
         return tuple(key for key in (self.primary_key, self.secondary_key) if key)
 
     @property
     def thumbprints(self) -> tuple[str, ...]:
-        """The certificates that a device may present."""
+        """The thumbprints of the device's certificates."""
         return tuple(t for t in (self.primary_thumbprint, self.secondary_thumbprint) if t)
 
     def completed(self) -> Authentication:
-        """The same without what its type does not use, and with new keys for SAS without any.
+        """The fields of the type, with new keys for SAS if there are none.
 
-        Raises IotHubError 400 for keys and thumbprints that cannot be used.
+        Raises IotHubError 400 for invalid keys and thumbprints.
         """
         match self.type:
             case AuthenticationType.SAS:
@@ -69,13 +65,11 @@ class Authentication:
                 for thumbprint in self.thumbprints:
                     _check_thumbprint(thumbprint)
                 return replace(self, primary_key=None, secondary_key=None)
-            case AuthenticationType.CERTIFICATE_AUTHORITY:
-                return Authentication(self.type)
 
 
 @dataclass(frozen=True)
 class DeviceSettings:
-    """What the operator that registers a device decides."""
+    """The settings that an operator gives a device."""
 
     device_id: str
     authentication: Authentication = field(default_factory=Authentication)
@@ -84,7 +78,7 @@ class DeviceSettings:
     iot_edge: bool = False
 
     def completed(self) -> DeviceSettings:
-        """The same, checked and with keys. Raises IotHubError 400."""
+        """The checked settings with keys. Raises IotHubError 400."""
         if not _DEVICE_ID.fullmatch(self.device_id):
             raise IotHubError(
                 ARGUMENT_INVALID,
@@ -111,7 +105,7 @@ class Identity:
 
     @property
     def device_id(self) -> str:
-        """The id, case-sensitive."""
+        """The case-sensitive id."""
         return self.settings.device_id
 
     @property
@@ -121,35 +115,15 @@ class Identity:
 
     @property
     def etag(self) -> str:
-        """Without quotes."""
-        return _revision_etag(self.revision)
+        """The ETag without quotes: base64 of the revision's decimal digits."""
+        return base64.b64encode(str(self.revision).encode()).decode()
 
     @property
     def device_scope(self) -> str | None:
-        """What child devices of an Edge device name; None for other devices."""
+        """The scope of an Edge device, None for other devices."""
         if not self.settings.iot_edge:
             return None
         return f"ms-azure-iot-edge://{self.device_id}-{self.generation_id}"
-
-
-@dataclass(frozen=True)
-class ModuleIdentity:
-    """A module of an Edge device, with keys of its own."""
-
-    device_id: str
-    module_id: str
-    revision: int
-    authentication: Authentication = field(default_factory=lambda: Authentication().completed())
-
-    @property
-    def etag(self) -> str:
-        """Without quotes."""
-        return _revision_etag(self.revision)
-
-
-def _revision_etag(revision: int) -> str:
-    """Base64 of the revision's decimal digits."""
-    return base64.b64encode(str(revision).encode()).decode()
 
 
 def _key_pair(primary: str | None, secondary: str | None) -> tuple[str, str]:

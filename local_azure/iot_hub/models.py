@@ -13,12 +13,7 @@ from local_azure.iot_hub.exceptions import (
     IotHubError,
     device_not_found,
 )
-from local_azure.iot_hub.identities import (
-    EDGE_MODULES,
-    DeviceSettings,
-    Identity,
-    ModuleIdentity,
-)
+from local_azure.iot_hub.identities import DeviceSettings, Identity
 from local_azure.iot_hub.queries import MAX_ROWS, QueryPage, query_page
 from local_azure.iot_hub.query_index import IndexedDevice, QueryIndex
 from local_azure.iot_hub.shared_access import SharedAccessPolicy
@@ -40,28 +35,28 @@ _YEAR_ONE = datetime(1, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class DeviceCreated:
-    """An identity entered the registry, with a new twin."""
+    """An identity and its twin were created."""
 
     identity: Identity
 
 
 @dataclass(frozen=True)
 class DeviceUpdated:
-    """An identity was written again: keys, status or capabilities may differ."""
+    """An identity was updated."""
 
     identity: Identity
 
 
 @dataclass(frozen=True)
 class DeviceDeleted:
-    """An identity left the registry, and its twin with it."""
+    """An identity and its twin were deleted."""
 
     identity: Identity
 
 
 @dataclass(frozen=True)
 class DesiredPropertiesChanged:
-    """What was merged into the desired properties, with nulls for what went."""
+    """A patch was merged into the desired properties, with nulls for deletions."""
 
     device_id: str
     patch: JsonObject
@@ -73,12 +68,9 @@ type Listener = Callable[[HubEvent], None]
 
 
 class IotHub:
-    """One hub. Every method that takes a device id raises IotHubError 404 for an unknown one.
+    """One hub. Every method with a device id raises IotHubError 404 for an unknown one.
 
-    A `module_id` of None means the device's own twin. Edge devices have the modules of the Edge
-    runtime from the start; other modules are not served.
-
-    JSON documents are values: a caller changes neither what it passes nor what it gets.
+    JSON documents are values: neither a caller nor the hub changes them.
     """
 
     def __init__(
@@ -89,7 +81,7 @@ class IotHub:
         random: Random,
         throttle_limits: Mapping[Throttle, BucketSize] | None = None,
     ) -> None:
-        """`throttle_limits` of None are those of S1 with one unit; `{}` switches them off."""
+        """`throttle_limits` of None means those of one S1 unit; `{}` turns throttling off."""
         self.name = name
         owner = SharedAccessPolicy()
         self.policies = {owner.name: owner}
@@ -100,17 +92,16 @@ class IotHub:
         self._clock = clock
         self._random = random
         self._identities: dict[str, Identity] = {}
-        self._modules: dict[str, dict[str, ModuleIdentity]] = {}
-        self._twins: dict[tuple[str, str | None], Twin] = {}
+        self._twins: dict[str, Twin] = {}
         self._latest_generation = 0
         self._listeners: list[Listener] = []
 
     def subscribe(self, listener: Listener) -> None:
-        """Call `listener` with every event, after it took effect, in order."""
+        """Call `listener` after every event."""
         self._listeners.append(listener)
 
     def devices(self) -> list[Identity]:
-        """All identities, oldest first."""
+        """All identities, the oldest first."""
         return list(self._identities.values())
 
     def device(self, device_id: str) -> Identity:
@@ -121,7 +112,7 @@ class IotHub:
             raise device_not_found(device_id) from None
 
     def create_device(self, settings: DeviceSettings) -> Identity:
-        """Register a device. Raises IotHubError 400 for bad settings, 409 for a known id."""
+        """Register a device. Raises IotHubError 400, and 409 for an existing id."""
         settings = settings.completed()
         if settings.device_id in self._identities:
             raise IotHubError(
@@ -134,16 +125,15 @@ class IotHub:
             revision=self._random.randrange(10**8, 10**9),
         )
         self._identities[identity.device_id] = identity
-        self._twins[identity.device_id, None] = Twin.empty(self._clock.now())
-        self._fit_edge_modules(identity)
+        self._twins[identity.device_id] = Twin.empty(self._clock.now())
         self._note(identity.device_id)
         self._emit(DeviceCreated(identity))
         return identity
 
     def update_device(self, settings: DeviceSettings, *, etag: str | None) -> Identity:
-        """Replace a device's settings whole: keys that are not named are made anew.
+        """Replace all settings of a device, with new keys if the settings have none.
 
-        `etag` of None is any. Raises IotHubError 400, 404 and 412.
+        `etag` of None matches any. Raises IotHubError 400, 404 and 412.
         """
         current = self.device(settings.device_id)
         _check_identity_etag(current, etag)
@@ -151,23 +141,21 @@ class IotHub:
         if identity.settings.status is not current.settings.status:
             identity = replace(identity, status_updated_at=self._clock.now())
         self._identities[identity.device_id] = identity
-        self._fit_edge_modules(identity)
         self._note(identity.device_id)
         self._emit(DeviceUpdated(identity))
         return self.device(identity.device_id)
 
     def delete_device(self, device_id: str, *, etag: str | None) -> None:
-        """Remove a device and its twin. `etag` of None is any. Raises IotHubError 404 and 412."""
+        """Delete a device and its twin. `etag` of None matches any. Raises 404 and 412."""
         identity = self.device(device_id)
         _check_identity_etag(identity, etag)
         del self._identities[device_id]
-        del self._twins[device_id, None]
-        self._remove_modules(device_id)
+        del self._twins[device_id]
         self._note(device_id)
         self._emit(DeviceDeleted(identity))
 
     def set_connected(self, device_id: str, *, connected: bool) -> None:
-        """Record that a device connected or disconnected; ETags stay. An unknown one is ignored."""
+        """Record whether a device is connected, without changing ETags. Ignores unknown devices."""
         identity = self._identities.get(device_id)
         if identity is None or identity.connected is connected:
             return
@@ -177,27 +165,18 @@ class IotHub:
         )
         self._note(device_id)
 
-    def module(self, device_id: str, module_id: str) -> ModuleIdentity:
-        """One module of a device, which has it."""
-        return self._modules[device_id][module_id]
-
-    def twin(self, device_id: str, module_id: str | None = None) -> Twin:
-        """One twin. A missing module is reported as a missing device."""
+    def twin(self, device_id: str) -> Twin:
+        """One twin."""
         self.device(device_id)
-        try:
-            return self._twins[device_id, module_id]
-        except KeyError:
-            raise device_not_found(f"{device_id}/{module_id}") from None
+        return self._twins[device_id]
 
-    def patch_twin(
-        self, device_id: str, patch: TwinPatch, *, etag: str | None, module_id: str | None = None
-    ) -> Twin:
-        """Merge a patch of the service side into a twin. `etag` of None is any.
+    def patch_twin(self, device_id: str, patch: TwinPatch, *, etag: str | None) -> Twin:
+        """Merge a patch of the service side into a twin. `etag` of None matches any.
 
-        The version of a section that the patch names moves even when nothing in it changes: an
-        assumption. Raises IotHubError 400, 404 and 412; then nothing took effect.
+        An assumption: a patch increases the versions of its sections even if it changes nothing.
+        Raises IotHubError 400, 404 and 412 without an effect.
         """
-        current = self.twin(device_id, module_id)
+        current = self.twin(device_id)
         if etag is not None and etag != current.etag:
             raise IotHubError(PRECONDITION_FAILED, "PreconditionFailed, ETag may be invalid.")
         if patch.tags is None and patch.desired is None:
@@ -208,19 +187,17 @@ class IotHub:
         if patch.desired is not None:
             desired = merge_desired(twin.desired, patch.desired, at=self._clock.now())
             twin = replace(twin, desired=desired)
-        self._twins[device_id, module_id] = twin
+        self._twins[device_id] = twin
         self._note(device_id)
-        if patch.desired is not None and module_id is None:
+        if patch.desired is not None:
             self._emit(DesiredPropertiesChanged(device_id, patch.desired, twin.desired.version))
         return twin
 
-    def report(self, device_id: str, patch: JsonObject, *, module_id: str | None = None) -> Section:
-        """Merge a patch of the device's own into its reported properties. Raises 400 and 404."""
-        twin = self.twin(device_id, module_id)
+    def report(self, device_id: str, patch: JsonObject) -> Section:
+        """Merge a device's patch into its reported properties. Raises IotHubError 400 and 404."""
+        twin = self.twin(device_id)
         reported = merge_reported(twin.reported, patch, at=self._clock.now())
-        self._twins[device_id, module_id] = replace(
-            twin, reported=reported, version=twin.version + 1
-        )
+        self._twins[device_id] = replace(twin, reported=reported, version=twin.version + 1)
         self._note(device_id)
         return reported
 
@@ -233,29 +210,9 @@ class IotHub:
     def _note(self, device_id: str) -> None:
         """Give the index the present state of a device."""
         identity = self._identities.get(device_id)
-        twin = self._twins.get((device_id, None))
+        twin = self._twins.get(device_id)
         device = IndexedDevice(identity, twin) if identity and twin else None
         self.index.note(device_id, device)
-
-    def _fit_edge_modules(self, identity: Identity) -> None:
-        """Give an Edge device the runtime's modules; a device that stops being one loses them."""
-        device_id = identity.device_id
-        if not identity.settings.iot_edge:
-            self._remove_modules(device_id)
-            self._modules[device_id] = {}
-        elif not self._modules.get(device_id):
-            self._modules[device_id] = {
-                module_id: ModuleIdentity(
-                    device_id, module_id, self._random.randrange(10**8, 10**9)
-                )
-                for module_id in EDGE_MODULES
-            }
-            for module_id in EDGE_MODULES:
-                self._twins[device_id, module_id] = Twin.empty(self._clock.now())
-
-    def _remove_modules(self, device_id: str) -> None:
-        for module_id in self._modules.pop(device_id, {}):
-            del self._twins[device_id, module_id]
 
     def _new_generation(self) -> str:
         """Ticks of 100 ns since the year 1, as on Azure, and never the same twice."""

@@ -1,4 +1,7 @@
-"""The hub's MQTT endpoint: devices connect to it, read their twins and report."""
+"""The hub's MQTT endpoint, where devices read their twins and report properties.
+
+It refuses telemetry, messages to devices and direct methods, which no device here uses.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +34,11 @@ from local_azure.iot_hub.mqtt_packets import (
     decode_connect,
     decode_publish,
     decode_subscribe,
-    decode_unsubscribe,
     encode_connack,
     encode_pingresp,
     encode_puback,
     encode_publish,
     encode_suback,
-    encode_unsuback,
     read_packet,
 )
 from local_azure.iot_hub.throttles import Throttle
@@ -50,22 +51,21 @@ MAX_PACKET_BYTES = 257 * 1024  # a message of 256 KiB, and its topic
 MAX_IDLE_SECONDS = 1767.0  # IoT Hub ends a connection after 29.45 minutes at most
 KEEP_ALIVE_GRACE = 1.5
 _CONNECT_SECONDS = 30.0
-_MOST_UNREAD_BYTES = 1024 * 1024
+_MAX_UNREAD_BYTES = 1024 * 1024
 
 _TWIN_GET = "$iothub/twin/GET/"
 _TWIN_REPORT = "$iothub/twin/PATCH/properties/reported/"
 _TWIN_ANSWERS = "$iothub/twin/res/#"
 _DESIRED_PATCHES = "$iothub/twin/PATCH/properties/desired/#"
-_METHODS = "$iothub/methods/POST/#"
 
 type Subscriptions = dict[str, int]  # topic filter to QoS
 
 
 class Dropped(Exception):
-    """A connection that IoT Hub ends because of what the device did."""
+    """A connection that IoT Hub ends because of an invalid request."""
 
 
-class BrokenOnRequest(Exception):
+class BrokenByFault(Exception):
     """A connection that a fault rule breaks."""
 
 
@@ -79,10 +79,10 @@ class _Answer:
 
 
 class MqttEndpoint:
-    """One hub's MQTT 3.1.1 server. It runs in the event loop in which the hub is used.
+    """One hub's MQTT 3.1.1 server, in the event loop of the hub.
 
-    Certificates of devices come from the kernel's authority, also those that are registered by
-    thumbprint: TLS in Python cannot ask for a certificate and accept any.
+    The certificate of a device must be from the kernel's authority, even if it is registered by
+    thumbprint: Python's TLS cannot request a certificate and accept any.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class MqttEndpoint:
         host_name: str,
         keep_alive_grace: float = KEEP_ALIVE_GRACE,
     ) -> None:
-        """`host_name` is what devices call the hub, with or without a port."""
+        """`host_name` is the hub's name in user names and signatures; its port is ignored."""
         self.kernel = kernel
         self.hub = hub
         self.host_name = host_name
@@ -105,7 +105,7 @@ class MqttEndpoint:
         hub.subscribe(self._on_hub_event)
 
     async def start(self, host: str, port: int = 8883) -> None:
-        """Listen. Device SDKs dial 8883 whatever they are told."""
+        """Listen. Device SDKs always use port 8883."""
         self._server = await asyncio.start_server(
             self._accept,
             host,
@@ -116,7 +116,7 @@ class MqttEndpoint:
 
     @property
     def port(self) -> int:
-        """The port in use, once started."""
+        """The port of a started endpoint."""
         if self._server is None:
             raise RuntimeError("not started")
         return int(self._server.sockets[0].getsockname()[1])
@@ -134,9 +134,9 @@ class MqttEndpoint:
         self._server = None
 
     def open_session(self, connection: _Connection, connect: Connect) -> tuple[Subscriptions, bool]:
-        """Put a connection in place of the device's earlier one, which is dropped.
+        """Replace the earlier connection of a device.
 
-        Returns the session's subscriptions and whether it was there before.
+        Returns the session's subscriptions and whether the session existed.
         """
         device_id = connect.client_id
         earlier = self._connections.get(device_id)
@@ -151,7 +151,7 @@ class MqttEndpoint:
         return self._sessions.setdefault(device_id, {}), present
 
     def close_session(self, connection: _Connection, device_id: str) -> None:
-        """Forget a connection, unless a newer one has taken its place."""
+        """Remove a connection, unless a newer one has replaced it."""
         if self._connections.get(device_id) is connection:
             del self._connections[device_id]
             self.hub.set_connected(device_id, connected=False)
@@ -165,10 +165,10 @@ class MqttEndpoint:
         connection = _Connection(self, reader, writer)
         try:
             await connection.run()
-        except BrokenOnRequest:
+        except BrokenByFault:
             writer.transport.abort()
         except (Dropped, MalformedPacket, EOFError, OSError):
-            pass  # MQTT 3.1.1 has no packet by which a server ends a connection
+            pass  # MQTT 3.1.1 has no DISCONNECT from the server
         finally:
             connection.drop()
 
@@ -190,7 +190,7 @@ class MqttEndpoint:
 
 
 class _Connection:
-    """One device's connection, from CONNECT to its end."""
+    """The connection of one device."""
 
     def __init__(
         self,
@@ -209,29 +209,29 @@ class _Connection:
         self._packet_ids = itertools.cycle(range(1, 2**16))
 
     async def run(self) -> None:
-        """Serve until either side ends it."""
+        """Serve until either side ends the connection."""
         async with asyncio.timeout(_CONNECT_SECONDS):
             connect = await self._read_connect()
         try:
-            await self._admit(connect)
+            await self._authenticate(connect)
             idle_seconds = self._idle_seconds(connect.keep_alive)
             while True:
                 async with asyncio.timeout(idle_seconds):
                     packet = await self._read()
                 if packet.type is PacketType.DISCONNECT:
                     return
-                self._check_admitted()
+                self._check_access()
                 await self._handle(packet)
         finally:
             self._endpoint.close_session(self, connect.client_id)
 
     def drop(self) -> None:
-        """End the connection from this side: nothing the device sent takes effect any more."""
+        """End the connection. Nothing that the device sent takes effect afterwards."""
         self._open = False
         self._writer.close()
 
     def push_desired(self, patch: JsonObject, version: int) -> None:
-        """Send the device a change of its desired properties, if it subscribed to them."""
+        """Send a change of the desired properties to a device that subscribed to them."""
         if self._access.expired(self._kernel.clock.now()):
             self.drop()
             return
@@ -244,14 +244,14 @@ class _Connection:
     async def _read_connect(self) -> Connect:
         packet = await self._read()
         if packet.type is not PacketType.CONNECT:
-            raise Dropped("the first packet is a CONNECT")
+            raise Dropped("the first packet is not a CONNECT")
         try:
             return decode_connect(packet)
         except UnacceptableProtocol as error:
             await self._send(encode_connack(ConnectCode.UNACCEPTABLE_PROTOCOL))
-            raise Dropped("only MQTT 3.1.1 is served") from error
+            raise Dropped("not MQTT 3.1.1") from error
 
-    async def _admit(self, connect: Connect) -> None:
+    async def _authenticate(self, connect: Connect) -> None:
         present = False
 
         def open_session() -> _Answer:
@@ -278,7 +278,7 @@ class _Connection:
             raise Dropped("refused")
         await self._send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
 
-    def _check_admitted(self) -> None:
+    def _check_access(self) -> None:
         if not self._open or self._access.expired(self._kernel.clock.now()):
             raise Dropped("ended by the hub, or the signature has expired")
 
@@ -293,35 +293,22 @@ class _Connection:
                 await self._on_publish(packet)
             case PacketType.SUBSCRIBE:
                 await self._on_subscribe(packet)
-            case PacketType.UNSUBSCRIBE:
-                await self._on_unsubscribe(packet)
             case PacketType.PINGREQ:
                 await self._send(encode_pingresp())
             case PacketType.PUBACK:
-                pass  # nothing is sent twice in a connection, so no message waits for this
+                pass  # no message is repeated in a connection
             case _:
-                raise Dropped("not a packet that a connected device sends")
+                raise Dropped("not a packet from a connected device")
 
     async def _on_subscribe(self, packet: Packet) -> None:
         subscribe = decode_subscribe(packet)
-        allowed = {
-            _TWIN_ANSWERS,
-            _DESIRED_PATCHES,
-            _METHODS,
-            f"devices/{self._access.device_id}/messages/devicebound/#",
-        }
+        allowed = {_TWIN_ANSWERS, _DESIRED_PATCHES}
         if any(topic_filter not in allowed for topic_filter, _ in subscribe.filters):
-            raise Dropped("not a topic filter of IoT Hub")
+            raise Dropped("not a topic filter for twins")
         granted = [min(qos, 1) for _, qos in subscribe.filters]
         for (topic_filter, _), qos in zip(subscribe.filters, granted, strict=True):
             self._subscriptions[topic_filter] = qos
         await self._send(encode_suback(subscribe.packet_id, granted))
-
-    async def _on_unsubscribe(self, packet: Packet) -> None:
-        unsubscribe = decode_unsubscribe(packet)
-        for topic_filter in unsubscribe.filters:
-            self._subscriptions.pop(topic_filter, None)
-        await self._send(encode_unsuback(unsubscribe.packet_id))
 
     async def _on_publish(self, packet: Packet) -> None:
         message = decode_publish(packet)
@@ -341,14 +328,7 @@ class _Connection:
             return lambda: self._answer_twin(
                 "mqtt.twin.reported", request_id, lambda: self._report(message.payload)
             )
-        if path.startswith(f"devices/{self._access.device_id}/messages/events/"):
-            return self._take_telemetry
-        raise Dropped("not a topic of IoT Hub")
-
-    async def _take_telemetry(self) -> None:
-        """Count telemetry, which nothing reads."""
-        path = f"/devices/{self._access.device_id}"
-        await self._call("mqtt.telemetry", path, lambda: _Answer(200))
+        raise Dropped("not a topic for twins")
 
     async def _answer_twin(
         self, operation: str, request_id: str, serve: Callable[[], _Answer]
@@ -370,7 +350,7 @@ class _Connection:
 
     async def _call(self, operation: str, path: str, serve: Callable[[], _Answer]) -> _Answer:
         """One call with the kernel's latency, faults and call count."""
-        status = 0  # of a call that was never answered
+        status = 0  # if there is no answer
         try:
             await self._kernel.delay()
             answer = await self._serve_or_fail(operation, serve)
@@ -385,17 +365,17 @@ class _Connection:
             if fault.kind is FaultKind.DELAY:
                 await asyncio.sleep(fault.seconds)
             elif fault.kind is FaultKind.RESET:
-                raise BrokenOnRequest
+                raise BrokenByFault
             elif fault.kind is FaultKind.STATUS:
                 kind = kind_for(status=fault.status, code=fault.code)
-                return self._refused(IotHubError(kind, "Refused by a fault rule."))
-        self._check_admitted()
+                return self._refused(IotHubError(kind, "A fault rule applies."))
+        self._check_access()
         try:
             answer = serve()
         except IotHubError as error:
             answer = self._refused(error)
         if fault is not None and fault.kind is FaultKind.ANSWER_LOST:
-            raise BrokenOnRequest
+            raise BrokenByFault
         return answer
 
     def _refused(self, error: IotHubError) -> _Answer:
@@ -408,14 +388,14 @@ class _Connection:
         return _Answer(error.kind.status, payload=json.dumps(body).encode())
 
     def _publish(self, topic_filter: str, tail: str, payload: bytes) -> None:
-        """Send to a subscription with a filter `…/#`; without it nothing is sent."""
+        """Send to a subscription with a filter `…/#`, if there is one."""
         qos = self._subscriptions.get(topic_filter)
         if qos is None:
             return
         packet_id = next(self._packet_ids) if qos else None
         topic = topic_filter.removesuffix("#") + tail
         self._writer.write(encode_publish(Publish(topic, payload, qos, packet_id)))
-        if self._writer.transport.get_write_buffer_size() > _MOST_UNREAD_BYTES:
+        if self._writer.transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
             self._writer.transport.abort()
 
     async def _send(self, data: bytes) -> None:
@@ -423,15 +403,15 @@ class _Connection:
         await self._drain()
 
     async def _drain(self) -> None:
-        # What a device sent before it disconnected still takes effect: that is no error here.
+        # A device may disconnect before it reads its answer, which is not an error.
         if not self._writer.is_closing():
             await self._writer.drain()
 
 
 def _request_id(query: str) -> str:
-    """`$rid` still encoded, as the answer repeats it. Raises Dropped without one."""
+    """The encoded `$rid`, which the answer repeats. Raises Dropped without one."""
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if unquote(name) == "$rid" and value:
             return value
-    raise Dropped("a twin request names no $rid")
+    raise Dropped("a twin request without $rid")

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
-
 from local_azure.iot_hub.exceptions import IotHubError, unauthorized
 from local_azure.iot_hub.identities import AuthenticationType, Identity
 from local_azure.iot_hub.models import IotHub
@@ -39,9 +36,9 @@ class Access:
 def authenticate(
     hub: IotHub, connect: Connect, *, host_name: str, certificate: bytes | None, now: datetime
 ) -> Access:
-    """Authenticate a CONNECT. `certificate` is the client's, DER, which TLS has verified.
+    """Authenticate a CONNECT. `certificate` is the client's verified certificate in DER.
 
-    Raises IotHubError 401, whatever the reason.
+    Raises IotHubError 401 for any reason.
     """
     identity = _identity(hub, connect, host_name)
     if not identity.enabled:
@@ -50,12 +47,9 @@ def authenticate(
         case AuthenticationType.SAS:
             return _by_signature(identity, connect.password, host_name=host_name, now=now)
         case AuthenticationType.SELF_SIGNED:
-            accepted = certificate is not None and _is_registered(identity, certificate)
-        case AuthenticationType.CERTIFICATE_AUTHORITY:
-            accepted = certificate is not None and identity.device_id in _common_names(certificate)
-    if not accepted:
-        raise unauthorized()
-    return Access(identity.device_id)
+            if certificate is None or not _is_registered(identity, certificate):
+                raise unauthorized()
+            return Access(identity.device_id)
 
 
 def _identity(hub: IotHub, connect: Connect, host_name: str) -> Identity:
@@ -91,7 +85,7 @@ def _by_signature(identity: Identity, password: str, *, host_name: str, now: dat
 
 
 def _is_for(resource: tuple[str, ...], host_name: str, device_id: str) -> bool:
-    """Some SDKs encode the device id by itself before they encode the whole resource."""
+    """Some SDKs encode the device id twice."""
     match resource:
         case (host, "devices", named):
             return same_host(host, host_name) and device_id in (named, unquote(named))
@@ -106,8 +100,3 @@ def _is_registered(identity: Identity, certificate: bytes) -> bool:
     }
     thumbprints = identity.settings.authentication.thumbprints
     return any(thumbprint.lower() in shown for thumbprint in thumbprints)
-
-
-def _common_names(certificate: bytes) -> list[str]:
-    subject = x509.load_der_x509_certificate(certificate).subject
-    return [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

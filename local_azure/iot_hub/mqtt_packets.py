@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 packets, as far as a server without QoS 2 needs them (OASIS, 29 October 2014)."""
+"""The MQTT 3.1.1 packets of a server for twins (OASIS, 29 October 2014)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import IntEnum
 
 
 class MalformedPacket(Exception):
-    """Bytes that are no MQTT 3.1.1 packet, or one larger than is taken."""
+    """Bytes that are not an MQTT 3.1.1 packet, or too large a packet."""
 
 
 class UnacceptableProtocol(Exception):
-    """A CONNECT of another version of MQTT, which has an answer of its own."""
+    """A CONNECT of another version of MQTT, which has its own answer."""
 
 
 class PacketType(IntEnum):
@@ -24,8 +24,6 @@ class PacketType(IntEnum):
     PUBACK = 4
     SUBSCRIBE = 8
     SUBACK = 9
-    UNSUBSCRIBE = 10
-    UNSUBACK = 11
     PINGREQ = 12
     PINGRESP = 13
     DISCONNECT = 14
@@ -51,18 +49,18 @@ class Packet:
 
 @dataclass(frozen=True)
 class Connect:
-    """A CONNECT. A will is read past: nobody could receive it."""
+    """A CONNECT. Its will is ignored: nobody could receive it."""
 
     client_id: str
     clean_session: bool
-    keep_alive: int  # seconds; 0 is for ever
+    keep_alive: int  # seconds; 0 means no limit
     user_name: str = ""
     password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Publish:
-    """A PUBLISH of either side. Without QoS there is no packet id."""
+    """A PUBLISH of either side. It has a packet id only with QoS 1."""
 
     topic: str
     payload: bytes = field(repr=False)
@@ -72,18 +70,10 @@ class Publish:
 
 @dataclass(frozen=True)
 class Subscribe:
-    """Topic filters with the QoS that was asked for each."""
+    """Topic filters with the requested QoS each."""
 
     packet_id: int
     filters: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Unsubscribe:
-    """Topic filters to end."""
-
-    packet_id: int
-    filters: tuple[str, ...]
 
 
 async def read_packet(reader: asyncio.StreamReader, *, max_bytes: int) -> Packet:
@@ -91,11 +81,11 @@ async def read_packet(reader: asyncio.StreamReader, *, max_bytes: int) -> Packet
     first = (await reader.readexactly(1))[0]
     length = await _read_length(reader)
     if length > max_bytes:
-        raise MalformedPacket("larger than is taken")
+        raise MalformedPacket("too large a packet")
     try:
         kind = PacketType(first >> 4)
     except ValueError as error:
-        raise MalformedPacket("a packet type that is not served") from error
+        raise MalformedPacket("an unsupported packet type") from error
     flags = first & 0x0F
     if kind is not PacketType.PUBLISH and flags != _required_flags(kind):
         raise MalformedPacket("reserved flags are set")
@@ -150,16 +140,6 @@ def decode_subscribe(packet: Packet) -> Subscribe:
     return Subscribe(packet_id, tuple(filters))
 
 
-def decode_unsubscribe(packet: Packet) -> Unsubscribe:
-    """Raises MalformedPacket."""
-    fields = _Fields(packet.body)
-    packet_id = fields.packet_id()
-    filters: list[str] = []
-    while not filters or fields.left:
-        filters.append(fields.text())
-    return Unsubscribe(packet_id, tuple(filters))
-
-
 def encode_connack(code: ConnectCode, *, session_present: bool = False) -> bytes:
     """The answer to CONNECT."""
     return _encode(PacketType.CONNACK, bytes([session_present, code]))
@@ -183,11 +163,6 @@ def encode_suback(packet_id: int, granted: list[int]) -> bytes:
     return _encode(PacketType.SUBACK, packet_id.to_bytes(2) + bytes(granted))
 
 
-def encode_unsuback(packet_id: int) -> bytes:
-    """The answer to UNSUBSCRIBE."""
-    return _encode(PacketType.UNSUBACK, packet_id.to_bytes(2))
-
-
 def encode_pingresp() -> bytes:
     """The answer to PINGREQ."""
     return _encode(PacketType.PINGRESP, b"")
@@ -204,7 +179,7 @@ async def _read_length(reader: asyncio.StreamReader) -> int:
 
 
 def _required_flags(kind: PacketType) -> int:
-    return 2 if kind in {PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE} else 0
+    return 2 if kind is PacketType.SUBSCRIBE else 0
 
 
 def _encode(kind: PacketType, body: bytes, *, flags: int = 0) -> bytes:

@@ -1,7 +1,7 @@
-"""Queries on device twins: the two kinds that firstpull sends, in pages as IoT Hub answers them.
+"""Queries on device twins: the two kinds that firstpull sends, with IoT Hub's pages.
 
-After `SELECT * FROM devices WHERE` come `is_defined(path)` or `deviceId IN ["…"]`, several of them
-joined by OR. Any other query is refused, so that a client that sends one fails at once.
+`SELECT * FROM devices WHERE` is followed by `is_defined(path)` or `deviceId IN ["…"]`, also several
+joined by OR. Any other query is refused, so that its sender fails at once.
 https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-query-language
 """
 
@@ -49,9 +49,8 @@ def query_page(
 ) -> QueryPage:
     """The page after the one that returned `continuation`; None asks for the first.
 
-    `devices` come oldest first, and a continuation names the last device of a page, so that devices
-    that are created or deleted between two pages neither hide nor repeat others. Raises IotHubError
-    400.
+    `devices` are sorted by age, and a continuation names the last device of a page: a creation or
+    deletion between two pages neither hides nor repeats other devices. Raises IotHubError 400.
     """
     conditions = parse_query(text)
     after = _device_after(continuation)
@@ -69,7 +68,7 @@ def query_page(
 
 
 def parse_query(text: str) -> list[Condition]:
-    """The conditions of a query, one of which has to hold. Raises IotHubError 400."""
+    """The conditions of a query, which match with OR. Raises IotHubError 400."""
     if len(text) > MAX_CHARACTERS:
         raise _refused(f"it has more than {MAX_CHARACTERS} characters")
     select = _SELECT.match(text)
@@ -82,7 +81,7 @@ def parse_query(text: str) -> list[Condition]:
     while more:
         match = _CONDITION.match(text, position)
         if match is None:
-            raise _refused(f"no condition that is served here begins at character {position + 1}")
+            raise _refused(f"an unsupported condition begins at character {position + 1}")
         conditions.append(_is_defined(match["path"]) if match["path"] else _is_one_of(match["ids"]))
         position, more = match.end(), match["more"] is not None
     if position < len(text):
@@ -106,7 +105,7 @@ def _is_one_of(ids: str) -> Condition:
     try:
         wanted = json.loads(ids)
     except ValueError as error:
-        raise _refused("the list after IN holds other values than strings in quotes") from error
+        raise _refused("the list after IN is not a list of strings") from error
     return lambda twin: twin["deviceId"] in wanted
 
 
@@ -116,9 +115,9 @@ def _device_after(continuation: str | None) -> int:
     try:
         return int(base64.b64decode(continuation, validate=True))
     except ValueError as error:
-        raise IotHubError(ARGUMENT_INVALID, "x-ms-continuation was not issued here.") from error
+        raise IotHubError(ARGUMENT_INVALID, "x-ms-continuation is invalid.") from error
 
 
 def _refused(reason: str) -> IotHubError:
-    """400 with the reason; Azure says no more than `BadRequest`."""
+    """400 with the reason, which Azure does not give."""
     return IotHubError(ARGUMENT_INVALID, f"BadRequest: the query was refused: {reason}.")

@@ -1,6 +1,6 @@
-"""The index that answers queries, which may lag behind the twins.
+"""The index for queries, which may lag behind the twins and still find deleted devices.
 
-On Azure it lags by seconds as a rule and by up to 30 minutes, and still finds deleted devices.
+In Azure it usually lags by seconds, and by up to 30 minutes.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class IndexedDevice:
 
     @property
     def created(self) -> int:
-        """When it was created, unique and increasing."""
+        """The unique and increasing time of creation."""
         return int(self.identity.generation_id)
 
 
 @dataclass(frozen=True)
 class _Change:
     visible_at: datetime
-    device: IndexedDevice | None  # None: it was deleted
+    device: IndexedDevice | None  # None: deleted
 
 
 class QueryIndex:
-    """Per device: the latest change that queries see, and those they do not see yet."""
+    """The latest change of each device that queries see, and the later ones."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class QueryIndex:
 
     @property
     def lag(self) -> timedelta:
-        """How long a change takes until queries see it."""
+        """The time until queries see a change."""
         return self._lag
 
     @lag.setter
@@ -59,7 +59,7 @@ class QueryIndex:
         self._drop_superseded(device_id)
 
     def devices(self) -> list[IndexedDevice]:
-        """What queries see now, oldest first."""
+        """The devices that queries see now, the oldest first."""
         for device_id in list(self._changes):
             self._drop_superseded(device_id)
         now = self._clock.now()

@@ -1,4 +1,4 @@
-"""The hub's HTTPS API: device identities, twins and queries, as the service side sees them."""
+"""The hub's HTTPS API for services: device identities, twins and queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from aiohttp import web
 from local_azure.iot_hub.documents import (
     device_settings,
     identity_document,
-    module_twin_document,
     query_text,
     twin_document,
     twin_patch,
@@ -37,10 +36,8 @@ from local_azure.kernel.tokens import InvalidToken
 
 API_VERSION = "2021-04-12"  # azure-iot-hub's
 _AUDIENCES = ("https://iothubs.azure.net",)
-_MOST_DEVICES_LISTED = 1000
 _MAX_ITEM_COUNT = "x-ms-max-item-count"
 _CONTINUATION = "x-ms-continuation"
-_MODULE_TWIN = "/twins/{device_id}/modules/{module_id}"
 
 type Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -69,8 +66,8 @@ def create_iot_hub_application(
 ) -> web.Application:
     """The application of one hub.
 
-    `host_name` is what clients call the hub, with or without a port: shared access signatures must
-    name it. `hub_id` is the hub's resource id, on which roles are assigned.
+    Shared access signatures must name `host_name`; its port is ignored. Roles are assigned on
+    `hub_id`.
     """
 
     def render_error(*, status: int, code: str | None, message: str) -> web.Response:
@@ -80,14 +77,11 @@ def create_iot_hub_application(
     authorization = _Authorization(kernel, hub, host_name=host_name, hub_id=hub_id)
     api = _Api(hub)
     for method, path, operation, needs, serve in (
-        ("GET", "/devices", "devices.list", _READ_REGISTRY, api.devices),
         ("GET", "/devices/{device_id}", "devices.get", _READ_REGISTRY, api.device),
         ("PUT", "/devices/{device_id}", "devices.createOrUpdate", _WRITE_REGISTRY, api.put),
         ("DELETE", "/devices/{device_id}", "devices.delete", _DELETE_DEVICE, api.delete),
         ("GET", "/twins/{device_id}", "twins.get", _READ_TWINS, api.twin),
         ("PATCH", "/twins/{device_id}", "twins.update", _UPDATE_TWINS, api.patch_twin),
-        ("GET", _MODULE_TWIN, "moduleTwins.get", _READ_TWINS, api.twin),
-        ("PATCH", _MODULE_TWIN, "moduleTwins.update", _UPDATE_TWINS, api.patch_twin),
         ("POST", "/devices/query", "twins.query", _QUERY_TWINS, api.query),
     ):
         handler = _checked(kernel, hub, authorization, needs, serve)
@@ -113,7 +107,7 @@ def _checked(
 
 
 class _Authorization:
-    """Who may call what: bearer tokens by their roles, signatures of the owner's policy."""
+    """Accepts bearer tokens with the roles, and signatures of the owner's policy."""
 
     def __init__(self, kernel: Kernel, hub: IotHub, *, host_name: str, hub_id: str) -> None:
         self._kernel = kernel
@@ -157,10 +151,6 @@ class _Api:
     def __init__(self, hub: IotHub) -> None:
         self._hub = hub
 
-    async def devices(self, request: web.Request) -> web.Response:
-        most = _most(request.query.get("top", ""), limit=_MOST_DEVICES_LISTED, name="top")
-        return web.json_response([identity_document(i) for i in self._hub.devices()[:most]])
-
     async def device(self, request: web.Request) -> web.Response:
         identity = self._hub.device(_device_id(request))
         return _answer(identity_document(identity), etag=identity.etag)
@@ -184,20 +174,20 @@ class _Api:
         return web.Response(status=204)
 
     async def twin(self, request: web.Request) -> web.Response:
-        return self._twin_answer(*_twin_id(request))
+        return self._twin_answer(_device_id(request))
 
     async def patch_twin(self, request: web.Request) -> web.Response:
-        device_id, module_id = _twin_id(request)
-        patch = twin_patch(await request.read(), device_id=device_id, module_id=module_id)
+        device_id = _device_id(request)
+        patch = twin_patch(await request.read(), device_id=device_id)
         etag = _twin_etag(request.headers.get("If-Match", "*"))
-        self._hub.patch_twin(device_id, patch, etag=etag, module_id=module_id)
-        return self._twin_answer(device_id, module_id)
+        self._hub.patch_twin(device_id, patch, etag=etag)
+        return self._twin_answer(device_id)
 
     async def query(self, request: web.Request) -> web.Response:
         headers = request.headers
         page = self._hub.query(
             query_text(await request.read()),
-            most=_most(headers.get(_MAX_ITEM_COUNT, ""), limit=MAX_ROWS, name=_MAX_ITEM_COUNT),
+            most=_page_size(headers.get(_MAX_ITEM_COUNT, "")),
             continuation=headers.get(_CONTINUATION) or None,
         )
         answer = web.json_response(page.rows, headers={"x-ms-item-type": "Twin"})
@@ -205,13 +195,9 @@ class _Api:
             answer.headers[_CONTINUATION] = page.continuation
         return answer
 
-    def _twin_answer(self, device_id: str, module_id: str | None) -> web.Response:
-        twin = self._hub.twin(device_id, module_id)
-        if module_id is None:
-            document = twin_document(self._hub.device(device_id), twin)
-        else:
-            document = module_twin_document(self._hub.module(device_id, module_id), twin)
-        return _answer(document, etag=twin.etag)
+    def _twin_answer(self, device_id: str) -> web.Response:
+        twin = self._hub.twin(device_id)
+        return _answer(twin_document(self._hub.device(device_id), twin), etag=twin.etag)
 
 
 def _answer(document: JsonObject, *, etag: str) -> web.Response:
@@ -240,7 +226,7 @@ def _check_api_version(request: web.Request) -> None:
 
 
 def _segments(request: web.Request) -> list[str]:
-    """The path's decoded segments: an id may hold any character, encoded."""
+    """The decoded segments of the path, because an id may contain any character."""
     path = request.raw_path.partition("?")[0]
     return [unquote(segment) for segment in path.removeprefix("/").split("/")]
 
@@ -249,31 +235,23 @@ def _device_id(request: web.Request) -> str:
     return _segments(request)[1]
 
 
-def _twin_id(request: web.Request) -> tuple[str, str | None]:
-    """The device's id, and the module's where the path names one."""
-    _, device_id, *module = _segments(request)
-    return device_id, module[1] if module else None
-
-
-def _most(wanted: str, *, limit: int, name: str) -> int:
+def _page_size(wanted: str) -> int:
     """A number out of bounds means the limit."""
-    if not wanted:
-        return limit
     try:
-        number = int(wanted)
+        number = int(wanted or MAX_ROWS)
     except ValueError as error:
-        raise IotHubError(ARGUMENT_INVALID, f"{name} is not a number") from error
-    return number if 1 <= number <= limit else limit
+        raise IotHubError(ARGUMENT_INVALID, f"{_MAX_ITEM_COUNT} is not a number") from error
+    return number if 1 <= number <= MAX_ROWS else MAX_ROWS
 
 
 def _identity_etag(if_match: str) -> str | None:
-    """The identity registry takes ETags with and without quotes. None is any."""
+    """The ETag; the identity registry accepts it with and without quotes. None matches any."""
     etag = if_match.strip().strip('"')
     return None if etag == "*" else etag
 
 
 def _twin_etag(if_match: str) -> str | None:
-    """Twins heed ETags in quotes only: without quotes the write succeeds, as on Azure."""
+    """The ETag in quotes; twins ignore one without quotes, as in Azure."""
     text = if_match.strip()
     quoted = len(text) > 1 and text.startswith('"') and text.endswith('"')
     return None if not quoted or text == '"*"' else text[1:-1]

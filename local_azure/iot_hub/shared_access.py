@@ -1,4 +1,4 @@
-"""Shared access signatures, as services with the owner's policy and devices sign them."""
+"""Shared access signatures of devices and of services with the owner's policy."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def new_key() -> str:
 
 @dataclass(frozen=True)
 class SharedAccessPolicy:
-    """A hub's policy that allows everything. A hub's four narrower policies are not served."""
+    """The hub's policy that allows everything; the four narrower ones do not exist here."""
 
     name: str = "iothubowner"
     key: str = field(default_factory=new_key, repr=False)
 
     def connection_string(self, host_name: str) -> str:
-        """What a service is given to connect with this policy."""
+        """The connection string of a service with this policy."""
         return f"HostName={host_name};SharedAccessKeyName={self.name};SharedAccessKey={self.key}"
 
 
 class InvalidSignature(Exception):
-    """Text that is no shared access signature."""
+    """A text that is not a shared access signature."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class SharedAccessSignature:
 
     @classmethod
     def parse(cls, text: str) -> SharedAccessSignature:
-        """Raises InvalidSignature, whose text names no part of the signature."""
+        """Raises InvalidSignature, whose text contains no part of the signature."""
         if not text.startswith(_SCHEME):
             raise InvalidSignature("not a shared access signature")
         pairs = (part.partition("=") for part in text.removeprefix(_SCHEME).split("&"))
@@ -72,7 +72,7 @@ class SharedAccessSignature:
         return now.timestamp() >= self.expires_at
 
     def signed_with(self, keys: Iterable[str]) -> bool:
-        """Whether one of these base64 keys made it."""
+        """Whether one of these base64 keys signed it."""
         text = f"{self.encoded_resource}\n{self.expires_at}".encode()
         return any(
             hmac.compare_digest(
@@ -83,5 +83,5 @@ class SharedAccessSignature:
 
 
 def same_host(one: str, other: str) -> bool:
-    """Whether two host names are one hub's: ports and case do not count."""
+    """Whether two host names are equal without ports and case."""
     return one.lower().partition(":")[0] == other.lower().partition(":")[0]

@@ -1,4 +1,4 @@
-"""Device twins as values: sections, merge patches, versions and the limits on documents."""
+"""Device twins as values: sections, merge patches, versions and limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BOOLEAN_BYTES = 4
 
 @dataclass(frozen=True)
 class SectionRules:
-    """A section's name as messages write it, and its size limit in bytes."""
+    """A section's name in messages and its size limit in bytes."""
 
     name: str
     max_bytes: int
@@ -54,7 +54,7 @@ class Section:
 
 @dataclass(frozen=True)
 class TwinPatch:
-    """What the service side writes. None leaves a section alone."""
+    """A patch of the service side. None leaves a section unchanged."""
 
     tags: JsonObject | None = None
     desired: JsonObject | None = None
@@ -62,10 +62,10 @@ class TwinPatch:
 
 @dataclass(frozen=True)
 class Twin:
-    """One device's twin. `writes` counts what the service side wrote and is the ETag.
+    """One device's twin. `writes` counts the patches of the service side and is the ETag.
 
-    `version` moves with every write of either side: an assumption, which agrees with the 2 of
-    a new twin whose two sections are both at 1.
+    An assumption: every write of either side increases `version`. It agrees with the 2 of a new
+    twin, whose two sections are both at 1.
     """
 
     desired: Section
@@ -81,17 +81,17 @@ class Twin:
 
     @property
     def etag(self) -> str:
-        """Without quotes: base64 of the counter, eight bytes, most significant first."""
+        """The ETag without quotes: base64 of the counter in eight bytes, big-endian."""
         return base64.b64encode(self.writes.to_bytes(8)).decode()
 
 
 def hub_time(at: datetime | None) -> str:
-    """A time as IoT Hub writes it; None is the year 1."""
+    """A time in IoT Hub's format; None is the year 1."""
     return "0001-01-01T00:00:00Z" if at is None else dotnet_time(at)
 
 
 def merge_tags(tags: JsonObject, patch: JsonObject) -> JsonObject:
-    """Tags after an RFC 7386 merge patch. Raises IotHubError 400 when a limit is passed."""
+    """Tags after an RFC 7386 merge patch. Raises IotHubError 400 beyond a limit."""
     _check_object(TAGS, patch, depth=0)
     merged, _ = _merge(tags, {}, patch, {})
     _check_size(TAGS, merged)
@@ -99,7 +99,7 @@ def merge_tags(tags: JsonObject, patch: JsonObject) -> JsonObject:
 
 
 def merge_desired(section: Section, patch: JsonObject, *, at: datetime) -> Section:
-    """Desired properties after a merge patch, stamped with time and version."""
+    """Desired properties after a merge patch, with time and version in their metadata."""
     stamp: JsonObject = {
         "$lastUpdated": hub_time(at),
         "$lastUpdatedVersion": section.version + 1,
@@ -108,12 +108,12 @@ def merge_desired(section: Section, patch: JsonObject, *, at: datetime) -> Secti
 
 
 def merge_reported(section: Section, patch: JsonObject, *, at: datetime) -> Section:
-    """Reported properties after a merge patch, stamped with the time."""
+    """Reported properties after a merge patch, with the time in their metadata."""
     return _merge_section(REPORTED, section, patch, {"$lastUpdated": hub_time(at)})
 
 
 def size_of(value: Json) -> int:
-    """Bytes as IoT Hub counts them: keys and strings in UTF-8 without control characters."""
+    """The size in IoT Hub's bytes: keys and strings in UTF-8 without control characters."""
     match value:
         case None:
             return 0
@@ -193,14 +193,14 @@ def _check_key(rules: SectionRules, key: str) -> None:
     if _bytes_of(rules, key) > MAX_KEY_BYTES:
         raise _refused(rules, f"A key is longer than {MAX_KEY_BYTES} bytes")
     if _FORBIDDEN_IN_KEYS.search(key):
-        raise _refused(rules, "A key holds a control character, '.', '$', '#' or a space")
+        raise _refused(rules, "A key contains a control character, '.', '$', '#' or a space")
 
 
 def _bytes_of(rules: SectionRules, text: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise _refused(rules, "A text holds half of a surrogate pair") from error
+        raise _refused(rules, "A text contains half of a surrogate pair") from error
 
 
 def _check_size(rules: SectionRules, values: JsonObject) -> None:

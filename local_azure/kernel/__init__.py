@@ -1,4 +1,4 @@
-"""What every service shares: time, seeded chance, certificates, tokens, roles, faults and counts.
+"""The clock, random numbers, certificates, tokens, roles, faults and counts of all services.
 
 Needed by: every other part.
 """
@@ -21,7 +21,7 @@ __all__ = ["Kernel"]
 
 @dataclass(frozen=True)
 class Kernel:
-    """One per stack. Services keep their own state and take everything else from here."""
+    """One per stack. A service adds only its own state."""
 
     clock: Clock
     random: random.Random
@@ -41,9 +41,9 @@ class Kernel:
     ) -> Kernel:
         """A kernel whose random numbers follow `seed` and whose certificates name `addresses`.
 
-        Keys and passwords are new at each start whatever the seed, so that what leaked from one run
-        opens no other. `certificates` are for a caller that needs the authority before the kernel
-        starts; they name the same addresses.
+        Keys and passwords do not follow the seed, so that a leaked one is useless in another run.
+        `certificates`: the authority of a caller that needs it before the kernel exists; it must
+        name the same addresses.
         """
         clock = Clock()
         return cls(
@@ -54,7 +54,7 @@ class Kernel:
         )
 
     async def delay(self) -> None:
-        """Wait for the latency that is set for every call."""
+        """Wait for the latency that every call has."""
         least, most = self.faults.latency_seconds
         if most > 0:
             await asyncio.sleep(self.random.uniform(least, most))

@@ -1,4 +1,4 @@
-"""A loopback address of a stack's own, so that several stacks can run side by side."""
+"""Loopback addresses, one per stack, so that several stacks can run side by side."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import random
 import socket
 
 DEVICE_PORT = 8883
-"""Device SDKs dial this port of a hub whatever they are told."""
+"""The port of MQTT, which device SDKs cannot change."""
 _ATTEMPTS = 50
 
 
 class NoAddressFree(Exception):
-    """No loopback address with the devices' port free was found."""
+    """No loopback address with a free DEVICE_PORT was found."""
 
 
 def free_loopback_address() -> str:
-    """A random address of 127.0.0.0/8 on which the devices' port is free."""
+    """A random address of 127.0.0.0/8 with a free DEVICE_PORT."""
     chance = random.SystemRandom()
     for _ in range(_ATTEMPTS):
         address = f"127.{chance.randint(1, 254)}.{chance.randint(0, 254)}.{chance.randint(1, 254)}"
@@ -27,6 +27,6 @@ def free_loopback_address() -> str:
                 continue
         return address
     raise NoAddressFree(
-        f"port {DEVICE_PORT} is taken on every loopback address that was tried; "
-        "only Linux answers on all of 127.0.0.0/8"
+        f"port {DEVICE_PORT} is in use on {_ATTEMPTS} loopback addresses; "
+        "only Linux has all of 127.0.0.0/8"
     )

@@ -1,4 +1,4 @@
-"""Tasks that run for as long as something is used."""
+"""Tasks that run as long as a context is open."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 @asynccontextmanager
 async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the caller; cancel it on exit, and raise what it raised."""
+    """Run `work` concurrently, cancel it on exit, and raise its error if it had one."""
     task = asyncio.create_task(work)
     try:
         yield

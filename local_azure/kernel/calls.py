@@ -1,4 +1,4 @@
-"""Counts of every call that reached a service: what a workflow costs, in requests."""
+"""Counts of all calls to the services, which show how many requests a workflow costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it arrived. No body and no header, so no secret can be kept here."""
+    """One request, without headers and body, which may contain secrets."""
 
     service: str
     operation: str
@@ -20,9 +20,9 @@ class Call:
 class CallLog:
     """The counts since the last reset, and the latest calls in order."""
 
-    def __init__(self, keep: int = 20_000) -> None:
+    def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._latest: deque[Call] = deque(maxlen=keep)
+        self._latest: deque[Call] = deque(maxlen=20_000)
 
     def add(self, call: Call) -> None:
         """Count one call."""
@@ -30,14 +30,14 @@ class CallLog:
         self._latest.append(call)
 
     def counts(self) -> dict[str, int]:
-        """`service.operation` to number of calls."""
+        """The number of calls of each `service.operation`."""
         return {f"{service}.{name}": n for (service, name), n in sorted(self._counts.items())}
 
     def latest(self) -> list[Call]:
-        """The latest calls, oldest first."""
+        """The latest calls, the oldest first."""
         return list(self._latest)
 
     def reset(self) -> None:
-        """Forget everything counted so far."""
+        """Count from zero."""
         self._counts.clear()
         self._latest.clear()

@@ -1,4 +1,4 @@
-"""A certificate authority made at start and kept in memory, with certificates for the stack."""
+"""A certificate authority in memory, with certificates for servers and devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_VALIDITY = timedelta(days=3650)  # a stack lives for minutes, but its clock may be moved by years
+_VALIDITY = timedelta(days=3650)  # the clock of a stack may be moved by years
 
 
 class CertificateAuthority:
@@ -35,7 +35,7 @@ class CertificateAuthority:
 
     @property
     def ca_pem(self) -> str:
-        """The authority's own certificate: what clients are told to trust."""
+        """The authority's own certificate, which clients must trust."""
         return _pem(self._certificate)
 
     def issue_client(self, common_name: str) -> tuple[str, str]:
@@ -45,7 +45,7 @@ class CertificateAuthority:
     def server_context(self, *, ask_for_client_certificate: bool = False) -> ssl.SSLContext:
         """A TLS context for the stack's servers."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # load_cert_chain reads files only; the key is on disk for the length of this call.
+        # load_cert_chain reads only files; the key is on disk during this call.
         with tempfile.TemporaryDirectory() as folder:
             chain = Path(folder, "server.pem")
             chain.touch(mode=0o600)
@@ -57,7 +57,7 @@ class CertificateAuthority:
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        """A TLS context that trusts this authority and nothing else."""
+        """A TLS context that trusts only this authority."""
         return ssl.create_default_context(cadata=self.ca_pem)
 
     def _issue(

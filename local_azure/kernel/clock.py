@@ -1,4 +1,4 @@
-"""The stack's time: the machine's, moved forward on request."""
+"""The clock of a stack: real time, which can be moved forward."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
-def machine_time() -> datetime:
-    """The machine's time, aware, in UTC."""
-    return datetime.now(UTC)
-
-
 class Clock:
-    """A clock that can be moved forward, so that expiry and schedules can be tried at once.
+    """A clock that can be moved forward, so that expiry and schedules can be tested at once.
 
-    `source` is where time comes from: the machine, or a test's own variable.
+    `source` is real time, or a test's own variable.
     """
 
-    def __init__(self, source: Callable[[], datetime] = machine_time) -> None:
+    def __init__(self, source: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._source = source
         self._shift = timedelta()
 
@@ -27,11 +22,11 @@ class Clock:
 
     @property
     def shift(self) -> timedelta:
-        """How far this clock is ahead of its source."""
+        """The difference between this clock and its source."""
         return self._shift
 
     def advance(self, by: timedelta) -> None:
-        """Move time forward. Raises ValueError for a step back, which would revive tokens."""
+        """Move time forward. Raises ValueError for a step back."""
         if by < timedelta():
             raise ValueError("time moves forward only")
         self._shift += by

@@ -1,4 +1,4 @@
-"""Faults on request: what a cloud does on a bad day, at a call of your choice."""
+"""Fault injection at chosen operations."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from enum import StrEnum
 
 
 class FaultKind(StrEnum):
-    """How a call goes wrong."""
+    """The kinds of faults."""
 
-    STATUS = "status"  # answered with an error status; nothing took effect
-    ANSWER_LOST = "answerLost"  # took effect, then the connection broke
-    RESET = "reset"  # the connection broke before anything took effect
-    DELAY = "delay"  # served, later
+    STATUS = "status"  # an error status without an effect
+    ANSWER_LOST = "answerLost"  # the operation takes effect, then the connection breaks
+    RESET = "reset"  # the connection breaks before the operation takes effect
+    DELAY = "delay"  # a late answer
 
 
 @dataclass
 class Fault:
-    """One rule. `operation` is a regular expression on `service.operation`, matched whole.
+    """One rule. `operation` is a regular expression that matches all of `service.operation`.
 
-    `skip` calls pass first, then `times` calls go wrong; `times=None` means all of them.
+    After `skip` calls `times` calls fail; `times=None` means all.
     """
 
     operation: str
     kind: FaultKind
     status: int = 503
     code: str | None = None  # the service's own error code; each service has its default
-    retry_after: str | None = None  # the header as it goes out: seconds or an HTTP date
+    retry_after: str | None = None  # the header: seconds or an HTTP date
     seconds: float = 0.0  # of a delay
     skip: int = 0
     times: int | None = 1
@@ -37,8 +37,8 @@ class Fault:
     def __post_init__(self) -> None:
         self._pattern = re.compile(self.operation)
 
-    def takes(self, operation: str) -> bool:
-        """Whether this rule makes this call go wrong. Counts the call when it matches."""
+    def applies_to(self, operation: str) -> bool:
+        """Whether this call fails. Counts the call if the operation matches."""
         if not self._pattern.fullmatch(operation):
             return False
         if self.skip > 0:
@@ -51,24 +51,22 @@ class Fault:
 
 
 class Faults:
-    """The rules in force, first match first."""
+    """The current rules; the first one that applies wins."""
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
-        self.latency_seconds: tuple[float, float] = (
-            0.0,
-            0.0,
-        )  # least and most, added to every call
+        # The minimum and maximum that is added to every call.
+        self.latency_seconds: tuple[float, float] = (0.0, 0.0)
 
     def add(self, fault: Fault) -> None:
-        """Put a rule in force, after those that are."""
+        """Add a rule after the others."""
         self.rules.append(fault)
 
     def clear(self) -> None:
-        """No faults and no latency."""
+        """Remove all rules and the latency."""
         self.rules.clear()
         self.latency_seconds = (0.0, 0.0)
 
     def next_for(self, operation: str) -> Fault | None:
-        """The rule that this call falls under, if any."""
-        return next((rule for rule in self.rules if rule.takes(operation)), None)
+        """The rule that applies to this call, if any."""
+        return next((rule for rule in self.rules if rule.applies_to(operation)), None)

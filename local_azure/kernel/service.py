@@ -1,4 +1,4 @@
-"""An aiohttp application per service, with the kernel's latency, faults and call counts."""
+"""The aiohttp applications of the services, with latency, faults and call counts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ErrorRenderer(Protocol):
-    """The error body of a service: ARM, Key Vault, IoT Hub and the registries each differ."""
+    """Renders the error body of a service."""
 
     def __call__(self, *, status: int, code: str | None, message: str) -> web.Response:
-        """An answer with this status; a `code` of None means the service's default for it."""
+        """The answer with this status; a `code` of None means the default of the status."""
         ...
 
 
 def route_name(request: web.Request) -> str:
-    """The name of the route that a request matched; `unknown` for a path that is not served."""
+    """The name of a request's route, `unknown` without one."""
     return request.match_info.route.name or "unknown"
 
 
@@ -50,16 +50,16 @@ def create_application(
     render_error: ErrorRenderer,
     name_operation: Callable[[web.Request], str] = route_name,
 ) -> web.Application:
-    """An application without routes whose middleware applies faults and counts every call.
+    """An application without routes, with a middleware for faults and counts.
 
     `service` is the prefix of its operations in counts and fault rules (`arm`, `keyVault`, …).
-    Unknown paths and methods are answered with the service's own error body.
+    `render_error` also answers unknown paths and methods.
     """
 
     @web.middleware
     async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         operation = name_operation(request)
-        status = 0  # of a call that was never answered
+        status = 0  # if there is no answer
         try:
             await kernel.delay()
             response = await _serve(
@@ -70,7 +70,7 @@ def create_application(
         finally:
             kernel.calls.add(Call(service, operation, request.method, request.raw_path, status))
 
-    # 16 MiB: larger than any body that these services take, so that each states its own limit.
+    # 16 MiB: more than the limit of any service, so that each service applies its own.
     return web.Application(middlewares=[around], client_max_size=16 * 2**20)
 
 
@@ -90,7 +90,7 @@ async def _serve(
         elif fault.kind is FaultKind.STATUS:
             await request.read()
             refused = render_error(
-                status=fault.status, code=fault.code, message="Refused by a fault rule."
+                status=fault.status, code=fault.code, message="A fault rule applies."
             )
             if fault.retry_after is not None:
                 refused.headers["Retry-After"] = fault.retry_after
@@ -99,7 +99,7 @@ async def _serve(
         response = await handler(request)
     except web.HTTPNotFound:
         response = render_error(
-            status=404, code=None, message=f"No such path here: {request.method} {request.path}"
+            status=404, code=None, message=f"Unknown path: {request.method} {request.path}"
         )
     except web.HTTPMethodNotAllowed:
         response = render_error(
@@ -113,4 +113,4 @@ async def _serve(
 def _break_connection(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
-    return web.Response(status=500)  # never sent: the transport is gone
+    return web.Response(status=500)  # never sent

@@ -1,4 +1,4 @@
-"""Signed bearer tokens: Entra's of the local tenant, and the registries'."""
+"""Signed bearer tokens of the local tenant and of the registries."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from local_azure.kernel.clock import Clock
 
 
 class InvalidToken(Exception):
-    """A bearer token that is not ours, not for this audience, or past its time."""
+    """A bearer token with a wrong signature or audience, or an expired one."""
 
 
 class TokenAuthority:
-    """Issues and verifies RS256 tokens with a key made at start."""
+    """Issues and verifies RS256 tokens with a new key."""
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
@@ -27,7 +27,7 @@ class TokenAuthority:
     def issue(
         self, *, issuer: str, audience: str, lifetime: timedelta, claims: Mapping[str, Any]
     ) -> str:
-        """A compact JWT, valid from now for `lifetime`."""
+        """A compact JWT that is valid for `lifetime`."""
         now = int(self._clock.now().timestamp())
         payload: dict[str, Any] = {
             "iss": issuer,
@@ -40,9 +40,9 @@ class TokenAuthority:
         return jwt.encode({"alg": "RS256", "kid": "local-azure"}, payload, self._key)
 
     def verify(self, token: str, *, audiences: Collection[str]) -> dict[str, Any]:
-        """The claims. Raises InvalidToken with the reason when they do not hold now.
+        """The claims of a valid token. Raises InvalidToken with the reason.
 
-        Entra writes some audiences with a trailing slash and some without: both match.
+        Audiences match with and without a trailing slash, because Entra has both.
         """
         try:
             claims = jwt.decode(token, self._key, algorithms=["RS256"]).claims

@@ -1,8 +1,11 @@
-"""The management port: the knobs and the counters of a running stack, as JSON over HTTP."""
+"""The management port: settings, faults and counters of a running stack, as JSON over HTTP.
+
+Needed by: a person at `make up`, and tests and benchmarks in other processes.
+"""
 
 from __future__ import annotations
 
 from local_azure.management.application import create_management_application
-from local_azure.management.bodies import Body, read_body
+from local_azure.management.json_input import Body, read_body
 
 __all__ = ["Body", "create_management_application", "read_body"]

@@ -1,4 +1,4 @@
-"""The management port's application: the kernel's routes and those that services add."""
+"""The management port's application, with the kernel's routes and those of the services."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from aiohttp import web
 
 from local_azure.kernel import Kernel
 from local_azure.kernel.service import Handler
-from local_azure.management.bodies import InvalidBody
+from local_azure.management.json_input import InvalidBody
 from local_azure.management.routes import KernelRoutes
 
 
 def create_management_application(
     kernel: Kernel, *, seed: int, routes: Iterable[web.RouteDef] = ()
 ) -> web.Application:
-    """Serve the kernel's knobs and counters and, after them, `routes`.
+    """Serve the kernel's routes and `routes`.
 
     `GET /` lists every route with the first line of its handler's docstring. Handlers read
-    their bodies with read_body. Neither faults nor latency apply here, and calls do not count.
+    their bodies with read_body. Calls have no faults and no latency, and are not counted.
     """
     application = web.Application(middlewares=[_errors_as_json])
     application.router.add_routes(
@@ -52,5 +52,5 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except InvalidBody as error:
         return web.json_response({"errors": error.errors}, status=400)
     except web.HTTPException as error:
-        message = f"{request.method} {request.path}: {error.reason}. GET / lists what there is."
+        message = f"{request.method} {request.path}: {error.reason}. GET / lists all routes."
         return web.json_response({"errors": [{"message": message}]}, status=error.status)

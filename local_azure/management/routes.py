@@ -1,4 +1,4 @@
-"""The routes that every stack has. Their docstrings are what `GET /` says of them."""
+"""The routes of the kernel. `GET /` shows their docstrings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic.alias_generators import to_camel
 from local_azure.kernel import Kernel
 from local_azure.kernel.clock import wire_time
 from local_azure.kernel.faults import Fault
-from local_azure.management.bodies import (
+from local_azure.management.json_input import (
     AdvanceBody,
     ClientCertificateBody,
     FaultBody,
@@ -27,14 +27,14 @@ _LATEST_CALLS = 100
 
 
 class KernelRoutes:
-    """The knobs and counters of a kernel."""
+    """The clock, calls, faults and certificates of a kernel."""
 
     def __init__(self, kernel: Kernel, *, seed: int) -> None:
         self._kernel = kernel
         self._seed = seed
 
     def table(self) -> list[web.RouteDef]:
-        """All of them."""
+        """All routes."""
         return [
             web.route("GET", "/health", self.health),
             web.route("GET", "/seed", self.seed),
@@ -55,11 +55,11 @@ class KernelRoutes:
         return web.json_response({"status": "ok"})
 
     async def seed(self, _: web.Request) -> web.Response:
-        """The seed of this run's chance: start with it again to see the same faults and ids."""
+        """The seed of the random numbers; the same seed repeats faults and ids."""
         return web.json_response({"seed": self._seed})
 
     async def clock(self, _: web.Request) -> web.Response:
-        """The stack's time, and how far it is ahead of the machine's."""
+        """The stack's time, and how far it is ahead of real time."""
         clock = self._kernel.clock
         return web.json_response(
             {"now": wire_time(clock.now()), "shiftSeconds": clock.shift.total_seconds()}
@@ -73,11 +73,11 @@ class KernelRoutes:
 
     async def calls(self, request: web.Request) -> web.Response:
         """How often each operation was called, and the latest calls (?latest=100)."""
-        said = request.query.get("latest", str(_LATEST_CALLS))
-        if not said.isdecimal():
+        given = request.query.get("latest", str(_LATEST_CALLS))
+        if not given.isdecimal():
             raise InvalidBody([{"field": "latest", "message": "Input should be a number"}])
         latest = self._kernel.calls.latest()
-        shown = latest[max(0, len(latest) - int(said)) :]
+        shown = latest[max(0, len(latest) - int(given)) :]
         return web.json_response(
             {"counts": self._kernel.calls.counts(), "latest": [asdict(call) for call in shown]}
         )
@@ -88,7 +88,7 @@ class KernelRoutes:
         return web.Response(status=204)
 
     async def faults(self, _: web.Request) -> web.Response:
-        """The fault rules in force with their hits, and the latency."""
+        """The fault rules with their hits, and the latency."""
         least, most = self._kernel.faults.latency_seconds
         return web.json_response(
             {
@@ -98,13 +98,13 @@ class KernelRoutes:
         )
 
     async def add_fault(self, request: web.Request) -> web.Response:
-        """Makes calls go wrong: {"operation": "keyVault.secrets.set", "kind": "answerLost"}."""
+        """Adds a fault rule: {"operation": "keyVault.secrets.set", "kind": "answerLost"}."""
         fault = (await read_body(request, FaultBody)).to_fault()
         self._kernel.faults.add(fault)
         return web.json_response(_show_fault(fault), status=201)
 
     async def clear_faults(self, _: web.Request) -> web.Response:
-        """No more faults, no more latency."""
+        """Removes all faults and the latency."""
         self._kernel.faults.clear()
         return web.Response(status=204)
 

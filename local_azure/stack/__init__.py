@@ -1,4 +1,7 @@
-"""The whole local Azure, composed: one loopback address, all services, and their sites."""
+"""All services on one loopback address.
+
+Needed by: `make up`, `make demo`, the tests and the benchmarks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who there is: the app, held to its roles, and the operator, who owns everything."""
+"""The identities of a stack: the app, which has roles, and the operator, who may do everything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OPERATOR = ManagedIdentity(
 
 @dataclass(frozen=True)
 class IdentityHeaders:
-    """What hosts send as X-IDENTITY-HEADER, which tells them apart."""
+    """The values of X-IDENTITY-HEADER that tell hosts apart."""
 
     app: str
     operator: str
@@ -52,15 +52,15 @@ class IdentityHeaders:
 
 
 def new_identity_headers() -> IdentityHeaders:
-    """Headers that nobody can guess."""
+    """Random headers."""
     return IdentityHeaders(*(secrets.token_hex(16) for _ in range(3)))
 
 
 def hosts_of(headers: IdentityHeaders) -> Mapping[str, HostIdentities]:
-    """Who each host may be.
+    """The identities of each host.
 
-    The app's identity is user-assigned, as Bicep does it: an app that does not say its client id
-    is nobody. An operator's shell is the operator without saying so (`az login --identity`).
+    The app's identity is user-assigned, as in Bicep: the app has to name its client id. An
+    operator's shell gets the operator without a client id (`az login --identity`).
     """
     return {
         headers.app: HostIdentities(user_assigned=(APP,)),
@@ -70,17 +70,14 @@ def hosts_of(headers: IdentityHeaders) -> Mapping[str, HostIdentities]:
 
 
 def hold_app_to_its_roles(access: Access, app_roles: Path) -> None:
-    """Give the app the roles of this file, the operator everything, and nobody else anything.
-
-    Raises what assign_roles raises.
-    """
+    """Give the app the roles of a file and the operator everything. Raises as assign_roles."""
     access.own_everything(OPERATOR_PRINCIPAL_ID)
     assign_roles(
         access,
         app_roles,
         principal_id=PRINCIPAL_ID,
         scopes={
-            "registry": _GROUP,  # all of them, also those that are made later
+            "registry": _GROUP,  # all registries, also those that a test adds
             "vault": VAULT_ID,
             "hub": HUB_ID,
             "storage": STORAGE_ID,

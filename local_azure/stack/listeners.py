@@ -11,7 +11,7 @@ from local_azure.kernel.certificates import CertificateAuthority
 
 
 class Listeners:
-    """Binds ports first and serves on them later: an application may need to know its port."""
+    """Binds ports and serves on them later, because an application may need to know its port."""
 
     def __init__(self, *, address: str, certificates: CertificateAuthority) -> None:
         self._address = address
@@ -20,7 +20,7 @@ class Listeners:
         self._unserved: set[socket.socket] = set()
 
     def bind(self) -> Port:
-        """A free port of the address, taken."""
+        """Bind a free port of the address."""
         bound = socket.create_server((self._address, 0), backlog=256)
         self._unserved.add(bound)
         return Port(bound, f"{self._address}:{bound.getsockname()[1]}")
@@ -35,7 +35,7 @@ class Listeners:
         await web.SockSite(runner, port.socket, ssl_context=context).start()
 
     async def close(self) -> None:
-        """Stop serving and give all ports back."""
+        """Stop serving and release all ports."""
         for runner in reversed(self._runners):
             await runner.cleanup()
         for bound in self._unserved:

@@ -1,4 +1,4 @@
-"""The management port's knobs for connected registries."""
+"""The management port's routes for connected registries."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class DeployBody(Body):
 
 
 class SiteRoutes:
-    """Look at, sync, cut off and deploy connected registries."""
+    """Show, sync, disconnect and deploy connected registries."""
 
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
 
     def table(self) -> list[web.RouteDef]:
-        """All of them."""
+        """All routes."""
         one = "/connectedRegistries/{name}"
         return [
             web.route("GET", "/connectedRegistries", self.list),
@@ -53,7 +53,7 @@ class SiteRoutes:
         ]
 
     async def list(self, _: web.Request) -> web.Response:
-        """The connected registries: endpoint, last sync, clients known there."""
+        """The connected registries with endpoint, last sync and synced clients."""
         return web.json_response({"connectedRegistries": [_view(s) for s in self._sites.all()]})
 
     async def show(self, request: web.Request) -> web.Response:
@@ -82,13 +82,13 @@ class SiteRoutes:
         return web.json_response(_view(site))
 
     async def go_offline(self, request: web.Request) -> web.Response:
-        """Cuts it off from the cloud; it serves what it knows."""
+        """Disconnects it from the cloud; it serves its last sync."""
         site = self._site(request)
         site.backend.go_offline()
         return web.json_response(_view(site))
 
     async def go_online(self, request: web.Request) -> web.Response:
-        """Lets it reach the cloud again."""
+        """Connects it to the cloud again."""
         site = self._site(request)
         site.backend.go_online()
         return web.json_response(_view(site))

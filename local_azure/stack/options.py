@@ -1,4 +1,4 @@
-"""What a stack is made of."""
+"""The options of a stack, and its fixed names and ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REGISTRY_NAME = "localregistry"
 HUB_NAME = "local-hub"
 VAULT_NAME = "local-vault"
 APP_ROLES = Path(__file__).parents[2] / "infra" / "roles.json"
-"""What Bicep gives the app's identity, read here too."""
+"""The roles that Bicep assigns to the app's identity."""
 DEVICE_EVENTS_QUEUE = "device-events"
 _ALL_EVENTS_TO_THE_QUEUE = tuple(
     EventSubscription(
@@ -31,10 +31,10 @@ _ALL_EVENTS_TO_THE_QUEUE = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectedRegistryOptions:
-    """A connected registry to deploy at the start.
+    """A connected registry to deploy.
 
-    `sync_every_seconds` of None leaves it to its cron schedule, once a minute. `insecure`
-    serves plain HTTP, as one without certificates does.
+    `sync_every_seconds` of None means its cron schedule, once a minute. `insecure` means plain
+    HTTP.
     """
 
     name: str
@@ -46,9 +46,9 @@ class ConnectedRegistryOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """A stack. `throttled` is whether the token buckets of ARM and IoT Hub apply.
+    """A stack. `throttled`: whether the token buckets of ARM and IoT Hub apply.
 
-    `app_roles` is the file with the roles that the app's identity is held to.
+    `app_roles`: the file with the roles of the app.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""The connected registries of a stack: deployed, listening, and synced on time."""
+"""The connected registries of a stack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TICK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Site:
-    """A deployed connected registry. `endpoint` is `host:port` as a device sees it."""
+    """A deployed connected registry. `endpoint` is its `host:port` for devices."""
 
     options: ConnectedRegistryOptions
     endpoint: str
@@ -39,15 +39,15 @@ class Sites:
         self._sites: dict[str, Site] = {}
 
     def all(self) -> list[Site]:
-        """In the order of their deployment."""
+        """All connected registries in the order of their deployment."""
         return list(self._sites.values())
 
     def get(self, name: str) -> Site | None:
-        """One of them."""
+        """One connected registry, None without it."""
         return self._sites.get(name)
 
     async def deploy(self, options: ConnectedRegistryOptions) -> Site:
-        """Make the connected registry in the cloud, sync it once, and serve it at its site."""
+        """Create a connected registry in the cloud, sync it once and serve it."""
         port = self._listeners.bind()
         override = (
             SyncOverride(options.sync_every_seconds)
@@ -76,7 +76,7 @@ class Sites:
         return site
 
     async def keep_synced(self) -> None:
-        """Sync whatever is due, until cancelled."""
+        """Sync the connected registries when they are due, until cancelled."""
         while True:
             for site in self.all():
                 site.backend.sync_if_due()

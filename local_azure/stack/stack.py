@@ -1,10 +1,9 @@
-"""Starts all services on one address and says where they are."""
+"""Starts all services on one address."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -25,6 +24,7 @@ from local_azure.iot_hub.mqtt import MqttEndpoint
 from local_azure.iot_hub.responses import create_iot_hub_application
 from local_azure.kernel import Kernel
 from local_azure.kernel.addresses import DEVICE_PORT, free_loopback_address
+from local_azure.kernel.background import in_background
 from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.key_vault.models import Vault
 from local_azure.key_vault.responses import create_key_vault_application
@@ -71,10 +71,9 @@ _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windo
 class Stack:
     """A running local Azure. Addresses are `host:port` or URLs without a slash at the end.
 
-    `storage` is open to who has its key, `storage_urls` ask for roles. The identity header is the
-    app's, which is held to its roles; who has the operator's may do everything, and may ask for
-    the app's tokens by its client id. The header of both is for a process that is the one and
-    the other: who does not say by client id which gets no token.
+    `storage` takes the account key; `storage_urls` check roles. `identity_header` is the app's.
+    `operator_identity_header` is the operator's, who may do everything, and gives the app's tokens
+    for its client id. `identity_header_of_both` gives tokens of both, only for a client id.
     """
 
     options: StackOptions
@@ -101,11 +100,11 @@ class Stack:
 
     @property
     def ca_pem(self) -> str:
-        """What clients are told to trust."""
+        """The certificate that clients must trust."""
         return self.kernel.certificates.ca_pem
 
     def identity_environment(self, *, ca_file: str) -> dict[str, str]:
-        """The variables by which a process has the app's identity and trusts the stack."""
+        """The environment of a process with the app's identity that trusts the stack."""
         return {
             "IDENTITY_ENDPOINT": self.identity_endpoint,
             "IDENTITY_HEADER": self.identity_header,
@@ -122,10 +121,10 @@ async def start_stack(
     address: str | None = None,
     certificates: CertificateAuthority | None = None,
 ) -> AsyncIterator[Stack]:
-    """A running stack, gone without a trace on exit.
+    """A running stack, which leaves nothing behind on exit.
 
-    A process that is to be a client of its own stack has to trust the authority before it
-    imports its HTTP client: it makes `certificates` for `address` first.
+    A process that is a client of its own stack has to trust the authority before it imports its
+    HTTP client: it creates `certificates` for `address` first.
     """
     address = address or free_loopback_address()
     kernel = Kernel.create(seed=options.seed, addresses=(address,), certificates=certificates)
@@ -151,8 +150,7 @@ async def start_stack(
         sites = Sites(kernel, cloud.registries()[0], listeners)
         for site in options.connected_registries:
             await sites.deploy(site)
-        syncing = asyncio.create_task(sites.keep_synced())
-        cleanup.push_async_callback(_cancel, syncing)
+        await cleanup.enter_async_context(in_background(sites.keep_synced()))
         events = await cleanup.enter_async_context(
             run_event_grid(
                 options,
@@ -199,7 +197,7 @@ async def start_stack(
 
 
 class _Builder:
-    """Binds, creates and serves one service after the other."""
+    """Starts the services one by one."""
 
     def __init__(
         self, options: StackOptions, kernel: Kernel, listeners: Listeners, address: str
@@ -210,7 +208,7 @@ class _Builder:
         self._address = address
 
     async def container_registry(self) -> tuple[str, ContainerRegistryCloud, str]:
-        """Azure Resource Manager and the cloud registry's own data plane."""
+        """Start Azure Resource Manager and the cloud registry's data plane."""
         cloud = ContainerRegistryCloud(
             clock=self._kernel.clock,
             random=self._kernel.random,
@@ -260,7 +258,7 @@ class _Builder:
         )
 
     async def key_vault(self) -> tuple[str, Vault]:
-        """One vault."""
+        """Start the vault."""
         port = self._listeners.bind()
         url = f"https://{port.host}"
         vault = Vault(clock=self._kernel.clock, random=self._kernel.random)
@@ -277,7 +275,7 @@ class _Builder:
         return url, vault
 
     async def iot_hub(self, cleanup: AsyncExitStack) -> tuple[str, IotHub]:
-        """One hub: HTTPS for services, MQTT for devices."""
+        """Start the hub: HTTPS for services, MQTT for devices."""
         port = self._listeners.bind()
         hub = IotHub(
             name=HUB_NAME,
@@ -295,7 +293,7 @@ class _Builder:
         return port.host, hub
 
     async def identity(self) -> tuple[str, IdentityHeaders]:
-        """The managed identities' endpoint, plain HTTP as on Azure, and who has which header."""
+        """Start the endpoint of managed identities, which is plain HTTP as in Azure."""
         port = self._listeners.bind()
         headers = new_identity_headers()
         application = create_identity_application(self._kernel, hosts=hosts_of(headers))
@@ -306,7 +304,7 @@ class _Builder:
         self,
         *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes | RoleRoutes,
     ) -> str:
-        """The port with the knobs."""
+        """Start the management port."""
         port = self._listeners.bind()
         application = create_management_application(
             self._kernel,
@@ -319,9 +317,3 @@ class _Builder:
 
 def _registry_id() -> RegistryId:
     return RegistryId(SUBSCRIPTION_ID, RESOURCE_GROUP, REGISTRY_NAME)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -39,35 +39,27 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Kernel:
-    return Kernel.create(seed=1, addresses=("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def ca_file(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    path.write_text(kernel.certificates.ca_pem)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-async def endpoints(kernel: Kernel) -> AsyncIterator[AzuriteEndpoints]:
+async def endpoints(shared_kernel: Kernel) -> AsyncIterator[AzuriteEndpoints]:
     async with run_azurite(
         host="127.0.0.1",
-        certificate_pem=kernel.certificates.server_certificate_pem,
-        key_pem=kernel.certificates.server_key_pem,
+        certificate_pem=shared_kernel.certificates.server_certificate_pem,
+        key_pem=shared_kernel.certificates.server_key_pem,
     ) as started:
         yield started
 
 
 async def test_the_connection_string_opens_all_three_services(
-    ca_file: str, endpoints: AzuriteEndpoints
+    kernel_ca: Path, endpoints: AzuriteEndpoints
 ) -> None:
     string = endpoints.connection_string
     async with (
-        BlobServiceClient.from_connection_string(string, connection_verify=ca_file) as blobs,
-        QueueServiceClient.from_connection_string(string, connection_verify=ca_file) as queues,
-        TableServiceClient.from_connection_string(string, connection_verify=ca_file) as tables,
+        BlobServiceClient.from_connection_string(string, connection_verify=str(kernel_ca)) as blobs,
+        QueueServiceClient.from_connection_string(
+            string, connection_verify=str(kernel_ca)
+        ) as queues,
+        TableServiceClient.from_connection_string(
+            string, connection_verify=str(kernel_ca)
+        ) as tables,
     ):
         await (await blobs.create_container("boxes")).upload_blob("name", b"content")
         await (await queues.create_queue("work")).send_message("content")
@@ -77,11 +69,11 @@ async def test_the_connection_string_opens_all_three_services(
 
 
 async def test_the_account_key_is_new_and_not_printed(
-    ca_file: str, endpoints: AzuriteEndpoints
+    kernel_ca: Path, endpoints: AzuriteEndpoints
 ) -> None:
     assert endpoints.account_key not in repr(endpoints)
     client = BlobServiceClient(
-        endpoints.blob_url, credential=WELL_KNOWN_KEY, connection_verify=ca_file
+        endpoints.blob_url, credential=WELL_KNOWN_KEY, connection_verify=str(kernel_ca)
     )
     async with client:
         with pytest.raises(ClientAuthenticationError):

@@ -1,16 +1,16 @@
-"""The service as it runs, with the real SDK and a plain client in front of it."""
+"""Azure Resource Manager with one registry, for the SDK and for requests that no SDK sends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
+import pytest
 from aiohttp import ClientSession
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
-from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
 from local_azure.container_registry.models import ContainerRegistryCloud, Registry
 from local_azure.container_registry.resource_ids import RegistryId
@@ -20,8 +20,9 @@ from local_azure.resource_manager.throttling import Throttle
 AUDIENCE = "https://management.azure.com"
 TENANT_ID = "6a8e3f62-0c86-4f0e-a6a5-6a3f1d1f7f10"
 REGISTRY_ID = RegistryId("0b1f6471-1bf0-4dda-aec3-cb9272f09590", "fleet", "contosofleet")
-WHERE = (REGISTRY_ID.resource_group, REGISTRY_ID.name)  # as the SDK's methods begin
+WHERE = (REGISTRY_ID.resource_group, REGISTRY_ID.name)  # the first arguments of SDK methods
 READ_HELLO = "repositories/hello-world/content/read"
+STABLE, PREVIEW = "2025-11-01", "2026-09-01-preview"
 
 
 @dataclass(frozen=True)
@@ -43,36 +44,61 @@ class LocalCredential:
         expires = self.kernel.clock.now() + self.lifetime
         return AccessToken(token, int(expires.timestamp()))
 
-    async def close(self) -> None:
-        """Nothing is held open."""
+    async def close(self) -> None: ...
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Nothing is held open."""
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def code(self) -> str:
+        """The code of an error body."""
+        return str(self.body["error"]["code"])
 
 
 @dataclass(frozen=True)
 class Arm:
-    """`session` sends what the SDK would never send."""
-
     kernel: Kernel
     cloud: ContainerRegistryCloud
     registry: Registry
     throttle: Throttle
     endpoint: str
     session: ClientSession
-    new_client: Callable[..., ContainerRegistryManagementClient]
 
-    def url(self, below_registry: str = "", *, query: str = "api-version=2025-11-01") -> str:
+    def url(self, below_registry: str = "", *, query: str = f"api-version={STABLE}") -> str:
         return f"{self.endpoint}{self.registry.registry_id}{below_registry}?{query}"
 
-    async def headers(self, credential: LocalCredential | None = None) -> dict[str, str]:
+    async def send(
+        self,
+        method: str,
+        url: str,
+        body: Mapping[str, Any] | str | None = None,
+        *,
+        credential: LocalCredential | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request with a bearer token; a text is a body that need not be JSON."""
         token = await (credential or LocalCredential(self.kernel)).get_token()
-        return {"Authorization": f"Bearer {token.token}"}
+        sent = {"Authorization": f"Bearer {token.token}", **(headers or {})}
+        content: dict[str, Any] = {"json": body}
+        if isinstance(body, str):
+            content, sent = {"data": body}, {"Content-Type": "application/json", **sent}
+        async with self.session.request(method, url, headers=sent, **content) as answer:
+            text = await answer.read()
+            return Answer(answer.status, answer.headers, await answer.json() if text else None)
 
 
-def code_of(refusal: HttpResponseError) -> str | None:
-    """The code in an error body, as a client branches on it."""
-    return refusal.error.code if refusal.error else None
+async def refusal_of(call: Awaitable[object]) -> tuple[int | None, str | None]:
+    """Status and code of a call that the SDK reports as an error."""
+    with pytest.raises(HttpResponseError) as refused:
+        await call
+    error = refused.value.error
+    return refused.value.status_code, error.code if error else None

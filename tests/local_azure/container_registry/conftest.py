@@ -1,5 +1,3 @@
-"""One registry in the cloud, served over TLS to the real SDK."""
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
@@ -16,20 +14,14 @@ from local_azure.kernel import Kernel
 from local_azure.resource_manager.application import create_arm_application
 from local_azure.resource_manager.directory import Directory
 from local_azure.resource_manager.links import Links
-from local_azure.resource_manager.subscriptions import CloudIdentity, SubscriptionService
 from local_azure.resource_manager.throttling import Throttle
 
-from .arm_harness import AUDIENCE, REGISTRY_ID, TENANT_ID, Arm, LocalCredential
-
-
-@pytest.fixture
-def kernel() -> Kernel:
-    return Kernel.create(seed=7, addresses=("127.0.0.1",))
+from .arm_harness import AUDIENCE, REGISTRY_ID, Arm, LocalCredential
 
 
 @pytest.fixture
 def cloud(kernel: Kernel) -> ContainerRegistryCloud:
-    """Tokens are active at once, unless a test says otherwise; pages hold three."""
+    """Tokens are active at once, unless a test sets a time; pages hold three."""
     settings = CloudSettings(token_activation_seconds=(0.0, 0.0), page_size=3)
     return ContainerRegistryCloud(clock=kernel.clock, random=kernel.random, settings=settings)
 
@@ -41,54 +33,37 @@ def registry(cloud: ContainerRegistryCloud) -> Registry:
 
 @pytest.fixture
 async def arm(
-    kernel: Kernel, cloud: ContainerRegistryCloud, registry: Registry, tmp_path: Path
+    kernel: Kernel, cloud: ContainerRegistryCloud, registry: Registry
 ) -> AsyncIterator[Arm]:
     port = unused_port()
     endpoint = f"https://127.0.0.1:{port}"
     throttle = Throttle(clock=kernel.clock, limits=None)
-    identity = CloudIdentity(
-        name="Contoso", endpoint=endpoint, tenant_id=TENANT_ID, audiences=(AUDIENCE,)
-    )
-    directory, links = Directory(cloud.resources), Links(endpoint=endpoint, page_size=20)
     application = create_arm_application(
         kernel,
-        routes=[
-            *SubscriptionService(identity, directory, links).routes(),
-            *ContainerRegistryService(kernel, cloud, links).routes(),
-        ],
-        directory=directory,
-        audiences=identity.audiences,
+        routes=ContainerRegistryService(
+            kernel, cloud, Links(endpoint=endpoint, page_size=20)
+        ).routes(),
+        directory=Directory(cloud.resources),
+        audiences=(AUDIENCE,),
         throttle=throttle,
     )
-    ca = tmp_path / "ca.pem"
-    ca.write_text(kernel.certificates.ca_pem)
-    clients: list[ContainerRegistryManagementClient] = []
-
-    def new_client(
-        credential: LocalCredential | None = None, *, retry_total: int = 0
-    ) -> ContainerRegistryManagementClient:
-        client = ContainerRegistryManagementClient(
-            credential or LocalCredential(kernel),
-            REGISTRY_ID.subscription_id,
-            base_url=endpoint,
-            connection_verify=str(ca),
-            polling_interval=0.01,
-            retry_total=retry_total,
-        )
-        clients.append(client)
-        return client
-
     server = TestServer(application, host="127.0.0.1", port=port, scheme="https")
     await server.start_server(ssl=kernel.certificates.server_context())
     connector = TCPConnector(ssl=kernel.certificates.client_context())
     async with ClientSession(connector=connector) as session:
-        yield Arm(kernel, cloud, registry, throttle, endpoint, session, new_client)
-    for client in clients:
-        await client.close()
+        yield Arm(kernel, cloud, registry, throttle, endpoint, session)
     await server.close()
 
 
 @pytest.fixture
-def client(arm: Arm) -> ContainerRegistryManagementClient:
+async def client(arm: Arm, kernel_ca: Path) -> AsyncIterator[ContainerRegistryManagementClient]:
     """The unmodified SDK, without retries."""
-    return arm.new_client()
+    async with ContainerRegistryManagementClient(
+        LocalCredential(arm.kernel),
+        REGISTRY_ID.subscription_id,
+        base_url=arm.endpoint,
+        connection_verify=str(kernel_ca),
+        polling_interval=0.01,
+        retry_total=0,
+    ) as client:
+        yield client

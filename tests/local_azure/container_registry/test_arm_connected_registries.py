@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.containerregistry.models import (
     ConnectedRegistry,
@@ -24,7 +23,7 @@ from local_azure.container_registry.backends import (
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resource_ids import RegistryId
 
-from .arm_harness import READ_HELLO, REGISTRY_ID, WHERE, Arm, code_of
+from .arm_harness import READ_HELLO, REGISTRY_ID, WHERE, Arm, refusal_of
 
 Client = ContainerRegistryManagementClient
 TOKENS = [REGISTRY_ID.child("tokens", f"device-{number:03}") for number in range(3)]
@@ -111,8 +110,8 @@ async def test_a_connected_registry_can_be_created_and_deleted(client: Client) -
     assert properties.parent.sync_properties.sync_window == timedelta(hours=3)
 
     await (await client.connected_registries.begin_delete(*WHERE, "factory2")).result()
-    with pytest.raises(ResourceNotFoundError):
-        await client.connected_registries.get(*WHERE, "factory2")
+    missing = client.connected_registries.get(*WHERE, "factory2")
+    assert await refusal_of(missing) == (404, "ResourceNotFound")
 
 
 async def test_two_operators_who_replace_the_list_lose_one_of_their_devices(
@@ -162,19 +161,15 @@ async def test_a_continuous_schedule_drops_the_sync_window(client: Client) -> No
 async def test_an_invalid_schedule_window_or_ttl_is_refused(
     client: Client, sync: SyncUpdateProperties
 ) -> None:
-    with pytest.raises(HttpResponseError) as refusal:
-        await update(client, ConnectedRegistryUpdateProperties(sync_properties=sync))
-    assert code_of(refusal.value) == "InvalidParameter"
+    updating = update(client, ConnectedRegistryUpdateProperties(sync_properties=sync))
+    assert await refusal_of(updating) == (400, "InvalidParameter")
 
 
 async def test_client_tokens_are_counted_once_up_to_the_limit(
     client: Client, registry: Registry
 ) -> None:
     registry.set_max_clients("factory1", 2)
-    with pytest.raises(HttpResponseError) as refusal:
-        await set_clients(client, TOKENS)
-    assert refusal.value.status_code == 400
-    assert code_of(refusal.value) == "ClientTokenLimitExceeded"
+    assert await refusal_of(set_clients(client, TOKENS)) == (400, "ClientTokenLimitExceeded")
 
     upper = TOKENS[0].replace("fleet", "FLEET")
     updated = await set_clients(client, [upper, TOKENS[0], TOKENS[1]])
@@ -185,10 +180,8 @@ async def test_a_client_token_must_be_one_of_the_registry(client: Client) -> Non
     other = RegistryId(REGISTRY_ID.subscription_id, REGISTRY_ID.resource_group, "otherfleet")
     unknown = REGISTRY_ID.child("tokens", "nothing-here")
     for token_id in (unknown, other.child("tokens", "device-000")):
-        with pytest.raises(HttpResponseError) as refusal:
-            await set_clients(client, [TOKENS[0], token_id])
-        assert refusal.value.status_code == 400
-        assert code_of(refusal.value) == "TokenNotFound"
+        updating = set_clients(client, [TOKENS[0], token_id])
+        assert await refusal_of(updating) == (400, "TokenNotFound")
 
 
 async def test_a_connected_registry_shows_its_connection_and_its_last_sync(

@@ -90,15 +90,6 @@ async def test_the_stack_publishes_expiries_by_itself(stack: Stack, queue: Queue
     await call(stack, "PATCH", "/delivery", {"expiryNoticedSeconds": [0, 900]})
 
 
-async def test_every_stack_has_subscriptions_to_the_queue_device_events(stack: Stack) -> None:
-    _, shown = await call(stack, "GET", "/subscriptions")
-    defaults = [each for each in shown["subscriptions"] if each["queueName"] == "device-events"]
-    assert [(each["name"], each["topic"]) for each in defaults] == [
-        ("hub-to-queue", "hub"),
-        ("vault-to-queue", "vault"),
-    ]
-
-
 async def test_a_subscription_can_be_paused_continued_and_resent(
     stack: Stack, queue: Queue
 ) -> None:

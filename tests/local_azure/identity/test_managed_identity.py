@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,8 +17,7 @@ from local_azure.identity.responses import (
     create_identity_application,
 )
 from local_azure.kernel import Kernel
-from local_azure.kernel.calls import CallLog
-from local_azure.kernel.faults import Fault, FaultKind, Faults
+from local_azure.kernel.faults import Fault, FaultKind
 
 HEADER = "header-of-the-host"
 USER_ASSIGNED_HEADER = "header-of-a-host-with-user-assigned-identities-only"
@@ -29,16 +27,6 @@ CLIENT_ID = "00000000-0000-0000-0000-00000000000c"
 RESOURCE_ID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.Web/sites/app"
 RESOURCE = "https://management.azure.com"
 SCOPE = RESOURCE + "/.default"
-
-
-@pytest.fixture(scope="module")
-def keys() -> Kernel:
-    return Kernel.create(seed=1, addresses=("127.0.0.1",))
-
-
-@pytest.fixture
-def kernel(keys: Kernel) -> Kernel:
-    return replace(keys, faults=Faults(), calls=CallLog())
 
 
 @pytest.fixture

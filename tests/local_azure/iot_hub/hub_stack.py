@@ -180,7 +180,7 @@ class HubMqtt:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - what is waited for is the hub's state
             await asyncio.sleep(0.005)
 
@@ -229,7 +229,7 @@ class RawDevice:
         self.writer.write(data)
 
     async def read(self) -> Packet:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await read_packet(self.reader, max_bytes=10**6)
 
     async def subscribe(self, *filters: str, qos: int = 0) -> list[int]:
@@ -258,7 +258,7 @@ class RawDevice:
 
     async def is_dropped(self) -> bool:
         """Whether the server ends the connection without another packet."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             try:
                 return await self.reader.read() == b""
             except ConnectionError:

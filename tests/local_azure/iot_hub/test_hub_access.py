@@ -11,7 +11,7 @@ from local_azure.iot_hub import IotHub
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.shared_access import InvalidSignature, SharedAccessSignature, new_key
-from local_azure.iot_hub.throttles import Throttle, Throttles, s1_limits
+from local_azure.iot_hub.throttles import Throttle, Throttles
 from local_azure.kernel import Kernel
 from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.clock import Clock
@@ -31,7 +31,7 @@ from .hub_stack import HubHttp
         ("127.0.0.2", 401),
     ],
 )
-async def test_a_signature_gives_access_to_the_resource_it_names_and_what_is_below(
+async def test_a_signature_covers_its_resource_and_the_paths_below(
     http: HubHttp, resource: str, status: int
 ) -> None:
     http.hub.create_device(DeviceSettings("d"))
@@ -39,18 +39,19 @@ async def test_a_signature_gives_access_to_the_resource_it_names_and_what_is_bel
     assert (await http.request("GET", "/devices/d", headers=headers)).status == status
 
 
-async def test_a_signature_by_another_key_or_past_its_expiry_is_refused(http: HubHttp) -> None:
+async def test_a_signature_needs_the_key_and_expires(http: HubHttp) -> None:
     http.hub.create_device(DeviceSettings("d"))
-    other = {"Authorization": http.owner_signature(key=new_key())}
-    assert (await http.request("GET", "/devices/d", headers=other)).status == 401
-    owners = {"Authorization": http.owner_signature()}
-    assert (await http.request("GET", "/devices/d", headers=owners)).status == 200
+    owner = http.owner_signature()
+    for header, status in ((http.owner_signature(key=new_key()), 401), (owner, 200)):
+        answer = await http.request("GET", "/devices/d", headers={"Authorization": header})
+        assert answer.status == status
     http.kernel.clock.advance(timedelta(seconds=61))
-    assert (await http.request("GET", "/devices/d", headers=owners)).status == 401
+    answer = await http.request("GET", "/devices/d", headers={"Authorization": owner})
+    assert answer.status == 401
 
 
 @pytest.mark.parametrize("header", ["", "Bearer nonsense", "Basic eDp5", "SharedAccessSignature"])
-async def test_nothing_is_answered_without_credentials(http: HubHttp, header: str) -> None:
+async def test_a_request_without_valid_credentials_is_refused(http: HubHttp, header: str) -> None:
     answer = await http.request("GET", "/devices/d", headers={"Authorization": header})
     assert (answer.status, answer.code) == (401, "IotHubUnauthorizedAccess")
     assert answer.body["Message"] == "ErrorCode:IotHubUnauthorizedAccess;Unauthorized"
@@ -59,7 +60,7 @@ async def test_nothing_is_answered_without_credentials(http: HubHttp, header: st
 @pytest.mark.parametrize(
     "fields", ["", "sr=a&sig=YQ==", "sr=a&sig=YQ==&se=soon", "sr=a&sig=ä&se=1"]
 )
-def test_text_that_is_no_signature_is_refused(fields: str) -> None:
+def test_a_malformed_signature_is_refused(fields: str) -> None:
     with pytest.raises(InvalidSignature):
         SharedAccessSignature.parse(f"SharedAccessSignature {fields}")
 
@@ -73,24 +74,15 @@ def bearer(kernel: Kernel, audience: str) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    ("audience", "status"),
-    [
+async def test_a_bearer_token_needs_the_audience_of_iot_hubs(http: HubHttp, ca_file: str) -> None:
+    http.hub.create_device(DeviceSettings("d"))
+    for audience, status in (
         ("https://iothubs.azure.net", 200),
         ("https://iothubs.azure.net/", 200),
         ("https://vault.azure.net", 401),
-    ],
-)
-async def test_a_bearer_token_must_be_for_iot_hubs(
-    http: HubHttp, audience: str, status: int
-) -> None:
-    http.hub.create_device(DeviceSettings("d"))
-    headers = {"Authorization": f"Bearer {bearer(http.kernel, audience)}"}
-    assert (await http.request("GET", "/twins/d", headers=headers)).status == status
-
-
-async def test_the_sdk_connects_with_a_token_credential(http: HubHttp, ca_file: str) -> None:
-    http.hub.create_device(DeviceSettings("d"))
+    ):
+        headers = {"Authorization": f"Bearer {bearer(http.kernel, audience)}"}
+        assert (await http.request("GET", "/twins/d", headers=headers)).status == status
 
     class Credential:
         def get_token(self, *scopes: str, **_: object) -> AccessToken:
@@ -98,32 +90,25 @@ async def test_the_sdk_connects_with_a_token_credential(http: HubHttp, ca_file: 
             at = int(http.kernel.clock.now().timestamp())
             return AccessToken(bearer(http.kernel, audience), at + 3600)
 
-    def work() -> str:
+    def read_with_the_sdk() -> str:
         manager = IoTHubRegistryManager.from_token_credential(http.host_name, Credential())
         manager.protocol.config.connection.verify = ca_file
         return str(manager.get_twin("d").device_id)
 
-    assert await asyncio.to_thread(work) == "d"
+    assert await asyncio.to_thread(read_with_the_sdk) == "d"
 
 
 @pytest.mark.parametrize("params", [{}, {"api-version": "2019-01-01"}])
-async def test_an_api_version_that_is_not_served_is_refused(
-    http: HubHttp, params: dict[str, str]
-) -> None:
+async def test_another_api_version_is_refused(http: HubHttp, params: dict[str, str]) -> None:
     answer = await http.request("GET", "/devices/d", params=params)
     assert (answer.status, answer.code) == (400, "InvalidProtocolVersion")
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [
-        ("GET", "/statistics/devices", 404),
-        ("GET", "/devices/d/services", 404),
-        ("POST", "/devices/d", 405),
-        ("PUT", "/twins/d", 405),
-    ],
+    [("GET", "/statistics/devices", 404), ("POST", "/devices/d", 405), ("PUT", "/twins/d", 405)],
 )
-async def test_a_path_or_method_that_is_not_served_is_refused_with_a_code(
+async def test_an_unknown_path_or_method_is_refused_with_a_code(
     http: HubHttp, method: str, path: str, status: int
 ) -> None:
     answer = await http.request(method, path)
@@ -142,7 +127,7 @@ async def test_an_encoded_id_is_decoded_once(http: HubHttp, encoded: str, plain:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"tags":{"a":NaN}}', b"[" * 10**5])
-async def test_a_body_that_is_no_json_is_refused(http: HubHttp, body: bytes) -> None:
+async def test_invalid_json_is_refused(http: HubHttp, body: bytes) -> None:
     http.hub.create_device(DeviceSettings("d"))
     answer = await http.request("PATCH", "/twins/d", data=body)
     assert (answer.status, answer.code) == (400, "IotHubFormatError")
@@ -152,7 +137,7 @@ async def test_a_body_that_is_no_json_is_refused(http: HubHttp, body: bytes) -> 
     ("status", "code"),
     [(412, "PreconditionFailed"), (429, "ThrottlingBacklogTimeout"), (503, "ServiceUnavailable")],
 )
-async def test_a_fault_rule_answers_as_iot_hub_would(http: HubHttp, status: int, code: str) -> None:
+async def test_a_fault_rule_has_the_error_of_iot_hub(http: HubHttp, status: int, code: str) -> None:
     http.hub.create_device(DeviceSettings("d"))
     http.kernel.faults.add(Fault("iotHub.twins.update", FaultKind.STATUS, status=status))
     answer = await http.request("PATCH", "/twins/d", json={"tags": {"a": 1}})
@@ -169,7 +154,7 @@ async def test_a_fault_rule_answers_as_iot_hub_would(http: HubHttp, status: int,
         ("POST", "/devices/query", {"query": "SELECT * FROM devices"}, Throttle.QUERY),
     ],
 )
-async def test_calls_over_the_rate_are_throttled_until_time_passes(
+async def test_calls_above_the_rate_are_throttled_until_time_passes(
     kernel: Kernel, method: str, path: str, body: object, throttle: Throttle
 ) -> None:
     limits = {throttle: BucketSize(capacity=2, per_second=0.001)}
@@ -187,34 +172,14 @@ async def test_calls_over_the_rate_are_throttled_until_time_passes(
     assert (throttled.status, throttled.code) == (429, "ThrottlingBacklogTimeout")
     assert "Retry-After" not in throttled.headers
     assert throttled.headers["Connection"] == "close"
-    assert "Wait 10 seconds and try again." in throttled.body["Message"]
 
 
-@pytest.mark.parametrize("units", [1, 3])
-def test_an_s1_hub_has_the_documented_rates(units: int) -> None:
-    per_minute = {kind: limit.per_second * 60 for kind, limit in s1_limits(units=units).items()}
-    assert per_minute == pytest.approx(
-        {
-            Throttle.IDENTITY_REGISTRY: 100 * units,
-            Throttle.TWIN_READ: 6000,
-            Throttle.TWIN_UPDATE: 3000,
-            Throttle.QUERY: 20 * units,
-        }
-    )
-
-
-def test_throttles_can_be_switched_off(kernel: Kernel) -> None:
-    hub = IotHub(name="hub", clock=kernel.clock, random=kernel.random, throttle_limits={})
-    for _ in range(1000):
-        hub.throttles.spend(Throttle.IDENTITY_REGISTRY)
-
-
-def test_a_long_pause_fills_a_bucket_to_its_size_and_no_further(clock: Clock) -> None:
-    throttles = Throttles(
-        clock=clock, limits={Throttle.TWIN_READ: BucketSize(capacity=2, per_second=1)}
-    )
+def test_a_pause_fills_a_bucket_only_to_its_capacity(clock: Clock) -> None:
+    limits = {Throttle.TWIN_READ: BucketSize(capacity=2, per_second=1)}
+    throttles = Throttles(clock=clock, limits=limits)
     clock.advance(timedelta(hours=1))
     for _ in range(2):
         throttles.spend(Throttle.TWIN_READ)
+        throttles.spend(Throttle.QUERY)  # without a limit
     with pytest.raises(IotHubError, match="throttled"):
         throttles.spend(Throttle.TWIN_READ)

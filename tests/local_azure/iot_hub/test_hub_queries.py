@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from azure.iot.hub.models import QuerySpecification
-from msrest.exceptions import HttpOperationError
 
 from local_azure.iot_hub import IotHub
 from local_azure.iot_hub.exceptions import IotHubError
@@ -56,7 +55,7 @@ def found(hub: IotHub, text: str = ALL) -> list[Any]:
         (" WHERE deviceId IN [] OR is_defined(tags.firstpull)", "a"),
     ],
 )
-def test_a_query_finds_the_devices_for_which_a_condition_holds(
+def test_a_query_returns_the_devices_that_match_a_condition(
     fleet: IotHub, condition: str, devices: str
 ) -> None:
     assert found(fleet, ALL + condition) == list(devices)
@@ -109,16 +108,6 @@ async def test_the_sdk_gets_whole_twins_page_by_page(http: HubHttp, ca_file: str
     assert first.as_dict() == read.as_dict()
 
 
-async def test_a_refused_query_reaches_the_sdk_with_its_code_and_reason(
-    http: HubHttp, ca_file: str
-) -> None:
-    with pytest.raises(HttpOperationError) as caught:
-        await ask(http, ca_file, f"{ALL} GROUP BY status")
-    answer = caught.value.response
-    assert (answer.status_code, answer.headers["iothub-errorcode"]) == (400, "ArgumentInvalid")
-    assert "the query was refused" in answer.text
-
-
 @pytest.mark.parametrize(
     ("count", "rows"), [("", 100), ("1", 1), ("101", 100), ("0", 100), ("many", None)]
 )
@@ -152,7 +141,7 @@ def pages(hub: IotHub, *, most: int) -> Iterator[list[Any]]:
             return
 
 
-def test_devices_that_are_created_or_deleted_between_pages_neither_hide_nor_repeat_others(
+def test_creations_and_deletions_between_pages_neither_hide_nor_repeat_devices(
     fleet: IotHub,
 ) -> None:
     going = pages(fleet, most=2)
@@ -169,12 +158,12 @@ def test_a_full_last_page_has_no_continuation(fleet: IotHub) -> None:
 
 
 @pytest.mark.parametrize("token", ["nonsense", "é", "x" * 40])
-def test_a_continuation_of_nobodys_is_refused(fleet: IotHub, token: str) -> None:
+def test_an_invalid_continuation_is_refused(fleet: IotHub, token: str) -> None:
     with pytest.raises(IotHubError, match="x-ms-continuation"):
         fleet.query(ALL, continuation=token)
 
 
-def test_without_a_lag_queries_see_every_change_at_once(model: IotHub) -> None:
+def test_without_lag_queries_see_every_change_at_once(model: IotHub) -> None:
     model.create_device(DeviceSettings("d"))
     model.patch_twin("d", TwinPatch(tags={"a": 1}), etag=None)
     model.report("d", {"b": 2})
@@ -208,9 +197,7 @@ def test_a_lagging_index_shows_an_earlier_state_and_deleted_devices(
     assert found(model) == ["old"]
 
 
-def test_a_shorter_lag_shows_the_latest_state_and_nothing_older_comes_back(
-    model: IotHub, clock: Clock
-) -> None:
+def test_a_shorter_lag_never_shows_an_older_state(model: IotHub, clock: Clock) -> None:
     model.create_device(DeviceSettings("d"))
     model.index.lag = timedelta(minutes=10)
     model.delete_device("d", etag=None)

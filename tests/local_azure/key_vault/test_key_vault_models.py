@@ -114,16 +114,6 @@ def test_versions_are_listed_by_id_not_by_age(vault: Vault) -> None:
     assert vault.list_versions("nobody") == {}
 
 
-@pytest.mark.parametrize("version", [None, "0" * 32])
-def test_an_unknown_secret_or_version_is_not_found(vault: Vault, version: str | None) -> None:
-    if version is not None:
-        put(vault, "device")
-    with pytest.raises(SecretNotFound):
-        vault.get("device", version)
-    with pytest.raises(SecretNotFound):
-        vault.update("device", version, Properties())
-
-
 def test_a_deleted_secret_keeps_its_name_until_it_is_purged(vault: Vault) -> None:
     put(vault, "device")
     for refused in (vault.recover, vault.purge, vault.get_deleted):
@@ -139,17 +129,6 @@ def test_a_deleted_secret_keeps_its_name_until_it_is_purged(vault: Vault) -> Non
     vault.purge("device")
     assert text_of(put(vault, "device", "three")) == "three"
     assert len(vault.list_versions("device")) == 1
-
-
-def test_a_recovered_secret_has_all_its_versions_and_attributes(vault: Vault) -> None:
-    first = put(vault, "device", "one", Properties(enabled=False))
-    put(vault, "device", "two")
-    vault.delete("device")
-    vault.recover("device")
-
-    assert text_of(vault.get("device")) == "two"
-    assert vault.list_versions("device")[first.version].enabled is False
-    assert vault.list_deleted() == {}
 
 
 def test_a_deleted_secret_is_purged_after_ninety_days(vault: Vault, clock: Clock) -> None:

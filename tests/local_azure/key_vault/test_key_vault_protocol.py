@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,8 +14,6 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from local_azure.kernel import Kernel
-from local_azure.kernel.calls import CallLog
-from local_azure.kernel.faults import Fault, FaultKind, Faults
 from local_azure.key_vault.models import Properties, Vault
 from local_azure.key_vault.responses import API_VERSION, create_key_vault_application
 
@@ -59,14 +57,8 @@ class Wire:
             return answer.status, await answer.json() if answer.status != 204 else None
 
 
-@pytest.fixture(scope="module")
-def keys() -> Kernel:
-    return Kernel.create(seed=1, addresses=("127.0.0.1",))
-
-
 @pytest.fixture
-async def wire(keys: Kernel) -> AsyncIterator[Wire]:
-    kernel = replace(keys, faults=Faults(), calls=CallLog())
+async def wire(kernel: Kernel) -> AsyncIterator[Wire]:
     vault = Vault(clock=kernel.clock, random=kernel.random)
     application = create_key_vault_application(
         kernel,
@@ -224,15 +216,6 @@ async def test_challenges_are_counted_apart_from_operations(wire: Wire) -> None:
 
     counts = {"keyVault.challenge": 1, "keyVault.secrets.set": 1, "keyVault.unknown": 1}
     assert wire.kernel.calls.counts() == counts
-
-
-async def test_a_throttled_call_has_no_effect(wire: Wire) -> None:
-    wire.kernel.faults.add(
-        Fault("keyVault.secrets.set", FaultKind.STATUS, status=429, retry_after="7")
-    )
-    answer = await wire.send("PUT", "/secrets/device", json={"value": "x"})
-    assert code_of(answer) == (429, "Throttled")
-    assert (await wire.send("GET", "/secrets/device"))[0] == 404
 
 
 async def test_no_refusal_and_no_log_line_repeats_a_value(

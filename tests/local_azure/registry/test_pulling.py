@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -20,6 +21,7 @@ from .loopback_registry import DEVICE, GATEWAY, HELLO, PASSWORD, MemoryBackend, 
 
 UNKNOWN_DIGEST = "sha256:" + "0" * 64
 A_BLOB = next(iter(HELLO.blobs))
+MANIFEST = "/v2/hello-world/manifests/v1"
 
 
 def basic(username: str, password: str) -> dict[str, str]:
@@ -29,18 +31,6 @@ def basic(username: str, password: str) -> dict[str, str]:
 LOGIN = basic(DEVICE, PASSWORD)
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Kernel:
-    return Kernel.create(seed=1, addresses=("127.0.0.1",))
-
-
-@pytest.fixture(scope="module")
-def ca_file(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ca") / "ca.pem"
-    path.write_text(kernel.certificates.ca_pem)
-    return path
-
-
 @pytest.fixture
 def backend() -> MemoryBackend:
     return MemoryBackend()
@@ -48,47 +38,77 @@ def backend() -> MemoryBackend:
 
 @pytest.fixture
 async def host(kernel: Kernel, backend: MemoryBackend) -> AsyncIterator[str]:
-    kernel.calls.reset()
     async with registry_listening(kernel, backend) as host:
         yield host
 
 
+@dataclass(frozen=True)
+class Registry:
+    """A client of one registry, whose requests have Basic credentials unless told otherwise."""
+
+    host: str
+    session: aiohttp.ClientSession
+
+    async def send(
+        self,
+        path: str,
+        method: str = "GET",
+        *,
+        headers: Mapping[str, str] = LOGIN,
+        host: str | None = None,
+        form: Mapping[str, str] | None = None,
+        query: Sequence[tuple[str, str]] = (),
+    ) -> Answer:
+        async with self.session.request(
+            method, f"https://{host or self.host}{path}", headers=headers, data=form, params=query
+        ) as answer:
+            is_json = answer.content_type == "application/json"
+            body = await answer.json() if is_json else None
+            return Answer(answer.status, answer.headers, body)
+
+    async def log_in(self, *scopes: str) -> dict[str, str]:
+        """Sends what docker sends at login and pull, and returns the headers of a bearer token."""
+        query = [("service", self.host), *(("scope", scope) for scope in scopes)]
+        answer = await self.send("/acr/oauth2/token", query=query)
+        assert answer.status == 200
+        return bearer(answer.body["access_token"])
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and code of an error body."""
+        (error,) = self.body["errors"]
+        assert error.keys() == {"code", "message", "detail"}
+        return self.status, error["code"]
+
+
 @pytest.fixture
-async def http(kernel: Kernel) -> AsyncIterator[aiohttp.ClientSession]:
+async def registry(kernel: Kernel, host: str) -> AsyncIterator[Registry]:
     connector = aiohttp.TCPConnector(ssl=kernel.certificates.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
-        yield session
-
-
-def device_client(host: str, repository: str, ca_file: Path) -> DXF:
-    def log_in(client: DXFBase, response: requests.Response) -> None:
-        client.authenticate(DEVICE, PASSWORD, response=response)
-
-    return DXF(host, repository, log_in, tlsverify=str(ca_file))
-
-
-async def token_for(http: aiohttp.ClientSession, host: str, *scopes: str) -> str:
-    """Sends what docker sends at login and pull."""
-    query = [("service", host), *(("scope", scope) for scope in scopes)]
-    url = f"https://{host}/acr/oauth2/token"
-    async with http.get(url, params=query, headers=LOGIN) as response:
-        assert response.status == 200
-        return str((await response.json())["access_token"])
+        yield Registry(host, session)
 
 
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def error_of(response: aiohttp.ClientResponse) -> tuple[int, str]:
-    (error,) = (await response.json())["errors"]
-    assert error.keys() == {"code", "message", "detail"}
-    return response.status, error["code"]
+def device_client(host: str, repository: str, ca: Path) -> DXF:
+    def log_in(client: DXFBase, response: requests.Response) -> None:
+        client.authenticate(DEVICE, PASSWORD, response=response)
+
+    return DXF(host, repository, log_in, tlsverify=str(ca))
 
 
-async def test_a_client_pulls_by_tag_and_by_digest(host: str, ca_file: Path) -> None:
-    hello = device_client(host, "hello-world", ca_file)
-    gateway = device_client(host, "samples/sensors/gateway", ca_file)
+async def test_a_client_pulls_by_tag_and_by_digest(host: str, kernel_ca: Path) -> None:
+    hello = device_client(host, "hello-world", kernel_ca)
+    gateway = device_client(host, "samples/sensors/gateway", kernel_ca)
 
     manifest, response = await asyncio.to_thread(hello.get_manifest_and_response, "latest")
     assert manifest.encode() == HELLO.manifest
@@ -101,8 +121,8 @@ async def test_a_client_pulls_by_tag_and_by_digest(host: str, ca_file: Path) -> 
     assert digest == GATEWAY.digest
 
 
-async def test_login_succeeds_and_only_the_pull_is_refused(host: str, ca_file: Path) -> None:
-    client = device_client(host, "secret", ca_file)
+async def test_login_succeeds_and_only_the_pull_is_refused(host: str, kernel_ca: Path) -> None:
+    client = device_client(host, "secret", kernel_ca)
 
     with pytest.raises(DXFUnauthorizedError):
         await asyncio.to_thread(client.get_manifest, "latest")
@@ -111,54 +131,39 @@ async def test_login_succeeds_and_only_the_pull_is_refused(host: str, ca_file: P
 
 @pytest.mark.parametrize("username", [DEVICE, "nobody", ""])
 async def test_a_wrong_password_and_an_unknown_token_get_the_same_answer(
-    host: str, http: aiohttp.ClientSession, username: str
+    registry: Registry, username: str
 ) -> None:
-    headers = basic(username, "sesame-7f3a")
-
     for path in ("/acr/oauth2/token", "/v2/", "/v2/secret/manifests/latest"):
-        async with http.get(f"https://{host}{path}", headers=headers) as response:
-            text = json.dumps(dict(response.headers)) + await response.text()
-            error = (await response.json())["errors"][0]
-        assert (response.status, error["message"]) == (401, "Incorrect Password")
-        assert "sesame" not in text
+        answer = await registry.send(path, headers=basic(username, "sesame-7f3a"))
+        error = answer.body["errors"][0]
+        assert (answer.status, error["message"]) == (401, "Incorrect Password")
+        assert "sesame" not in f"{answer.headers} {answer.body}"
 
 
-async def test_a_challenge_names_realm_service_and_scope(
-    host: str, http: aiohttp.ClientSession
-) -> None:
-    async with http.get(f"https://{host}/v2/hello-world/manifests/latest") as response:
-        assert await error_of(response) == (401, "UNAUTHORIZED")
-
-    assert response.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
-    assert response.headers["Www-Authenticate"] == (
-        f'Bearer realm="https://{host}/acr/oauth2/token",service="{host}",'
+async def test_a_challenge_names_realm_service_and_scope(registry: Registry) -> None:
+    answer = await registry.send(MANIFEST, headers={})
+    assert answer.error == (401, "UNAUTHORIZED")
+    assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert answer.headers["Www-Authenticate"] == (
+        f'Bearer realm="https://{registry.host}/acr/oauth2/token",service="{registry.host}",'
         'scope="repository:hello-world:pull"'
     )
 
 
-async def test_a_pull_without_the_scope_is_challenged_for_that_scope(
-    host: str, http: aiohttp.ClientSession
-) -> None:
-    headers = bearer(await token_for(http, host, "repository:hello-world:pull"))
-
-    url = f"https://{host}/v2/samples/sensors/gateway/manifests/1.0"
-    async with http.get(url, headers=headers) as response:
-        assert await error_of(response) == (401, "DENIED")
-
+async def test_a_pull_without_the_scope_is_challenged_for_that_scope(registry: Registry) -> None:
+    headers = await registry.log_in("repository:hello-world:pull")
+    answer = await registry.send("/v2/samples/sensors/gateway/manifests/1.0", headers=headers)
+    assert answer.error == (401, "DENIED")
     scope = 'scope="repository:samples/sensors/gateway:pull",error="insufficient_scope"'
-    assert scope in response.headers["Www-Authenticate"]
+    assert scope in answer.headers["Www-Authenticate"]
 
 
-async def test_one_token_covers_several_scopes_in_either_notation(
-    host: str, http: aiohttp.ClientSession
-) -> None:
+async def test_one_token_covers_several_scopes_in_either_notation(registry: Registry) -> None:
     hello, gateway = "repository:hello-world:pull", "repository:samples/sensors/gateway:pull"
-
     for scopes in ([hello, gateway], [f"{hello} {gateway}"]):
-        headers = bearer(await token_for(http, host, *scopes))
-        for path in ("hello-world/manifests/v1", "samples/sensors/gateway/manifests/1.0"):
-            async with http.head(f"https://{host}/v2/{path}", headers=headers) as response:
-                assert response.status == 200
+        headers = await registry.log_in(*scopes)
+        for path in (MANIFEST, "/v2/samples/sensors/gateway/manifests/1.0"):
+            assert (await registry.send(path, "HEAD", headers=headers)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -171,10 +176,7 @@ async def test_one_token_covers_several_scopes_in_either_notation(
     ],
 )
 async def test_a_token_is_issued_to_a_posted_form(
-    host: str,
-    http: aiohttp.ClientSession,
-    change: dict[str, str],
-    expected: tuple[int, str] | None,
+    registry: Registry, change: dict[str, str], expected: tuple[int, str] | None
 ) -> None:
     form = {
         "grant_type": "password",
@@ -182,50 +184,41 @@ async def test_a_token_is_issued_to_a_posted_form(
         "password": PASSWORD,
         "scope": "repository:hello-world:pull",
     }
-    async with http.post(f"https://{host}/acr/oauth2/token", data=form | change) as response:
-        if expected:
-            assert await error_of(response) == expected
-            return
-        headers = bearer((await response.json())["access_token"])
-    url = f"https://{host}/v2/hello-world/manifests/latest"
-    async with http.get(url, headers=headers) as response:
-        assert response.status == 200
+    answer = await registry.send("/acr/oauth2/token", "POST", headers={}, form=form | change)
+    if expected:
+        assert answer.error == expected
+    else:
+        headers = bearer(answer.body["access_token"])
+        assert (await registry.send(MANIFEST, headers=headers)).status == 200
 
 
 @pytest.mark.parametrize("header", ["", "Basic !", "Basic bm8tY29sb24=", "Digest abc"])
-async def test_a_request_without_credentials_gets_no_token(
-    host: str, http: aiohttp.ClientSession, header: str
-) -> None:
+async def test_a_request_without_credentials_gets_no_token(registry: Registry, header: str) -> None:
     headers = {"Authorization": header} if header else {}
-    async with http.get(f"https://{host}/acr/oauth2/token", headers=headers) as response:
-        assert await error_of(response) == (401, "UNAUTHORIZED")
+    answer = await registry.send("/acr/oauth2/token", headers=headers)
+    assert answer.error == (401, "UNAUTHORIZED")
 
 
 async def test_a_bearer_token_outlives_its_password_until_it_expires(
-    host: str, http: aiohttp.ClientSession, kernel: Kernel, backend: MemoryBackend
+    registry: Registry, kernel: Kernel, backend: MemoryBackend
 ) -> None:
-    headers = bearer(await token_for(http, host, "repository:hello-world:pull"))
+    headers = await registry.log_in("repository:hello-world:pull")
     backend.tokens.clear()
-
-    url = f"https://{host}/v2/hello-world/manifests/latest"
     kernel.clock.advance(timedelta(minutes=74))
-    async with http.get(url, headers=headers) as response:
-        assert response.status == 200
+    assert (await registry.send(MANIFEST, headers=headers)).status == 200
     kernel.clock.advance(timedelta(minutes=2))
-    async with http.get(url, headers=headers) as response:
-        assert await error_of(response) == (401, "UNAUTHORIZED")
-    assert 'error="invalid_token"' in response.headers["Www-Authenticate"]
+    answer = await registry.send(MANIFEST, headers=headers)
+    assert answer.error == (401, "UNAUTHORIZED")
+    assert 'error="invalid_token"' in answer.headers["Www-Authenticate"]
 
 
 async def test_a_bearer_token_of_one_registry_is_refused_by_another(
-    host: str, http: aiohttp.ClientSession, kernel: Kernel, backend: MemoryBackend
+    registry: Registry, kernel: Kernel, backend: MemoryBackend
 ) -> None:
-    headers = bearer(await token_for(http, host, "repository:hello-world:pull"))
-
+    headers = await registry.log_in("repository:hello-world:pull")
     async with registry_listening(kernel, backend) as other:
-        url = f"https://{other}/v2/hello-world/manifests/latest"
-        async with http.get(url, headers=headers) as response:
-            assert await error_of(response) == (401, "UNAUTHORIZED")
+        answer = await registry.send(MANIFEST, headers=headers, host=other)
+    assert answer.error == (401, "UNAUTHORIZED")
 
 
 @pytest.mark.parametrize(
@@ -243,10 +236,9 @@ async def test_a_bearer_token_of_one_registry_is_refused_by_another(
     ],
 )
 async def test_a_pull_is_refused_with_the_code_of_the_protocol(
-    host: str, http: aiohttp.ClientSession, path: str, expected: tuple[int, str]
+    registry: Registry, path: str, expected: tuple[int, str]
 ) -> None:
-    async with http.get(f"https://{host}/v2/{path}", headers=LOGIN) as response:
-        assert await error_of(response) == expected
+    assert (await registry.send(f"/v2/{path}")).error == expected
 
 
 @pytest.mark.parametrize(
@@ -259,41 +251,27 @@ async def test_a_pull_is_refused_with_the_code_of_the_protocol(
     ],
 )
 async def test_a_push_is_refused_at_a_connected_registry_and_not_offered_by_the_cloud(
-    host: str,
-    http: aiohttp.ClientSession,
-    kernel: Kernel,
-    backend: MemoryBackend,
-    method: str,
-    path: str,
+    registry: Registry, kernel: Kernel, backend: MemoryBackend, method: str, path: str
 ) -> None:
-    url = f"https://{host}/v2/hello-world/{path}"
-    async with http.request(method, url, data=b"x") as response:
-        assert await error_of(response) == (401, "UNAUTHORIZED")
-    async with http.request(method, url, headers=LOGIN, data=b"x") as response:
-        assert await error_of(response) == (403, "DENIED")
-
+    path = f"/v2/hello-world/{path}"
+    assert (await registry.send(path, method, headers={})).error == (401, "UNAUTHORIZED")
+    assert (await registry.send(path, method)).error == (403, "DENIED")
     async with registry_listening(kernel, backend, token_path=CLOUD_TOKEN_PATH) as cloud:
-        url = f"https://{cloud}/v2/hello-world/{path}"
-        async with http.request(method, url, headers=LOGIN, data=b"x") as response:
-            assert response.status in {404, 405}
+        assert (await registry.send(path, method, host=cloud)).status in {404, 405}
 
 
 async def test_calls_are_counted_and_faults_injected_by_operation(
-    host: str, http: aiohttp.ClientSession, kernel: Kernel
+    registry: Registry, kernel: Kernel
 ) -> None:
-    await token_for(http, host)
-    manifest = f"https://{host}/v2/hello-world/manifests/latest"
-    for url in (f"https://{host}/v2", f"https://{host}/v2/hello-world/blobs/{A_BLOB}", manifest):
-        async with http.get(url, headers=LOGIN) as response:
-            assert response.status == 200
-    async with http.put(manifest, headers=LOGIN):
-        pass
+    await registry.log_in()
+    for path in ("/v2", f"/v2/hello-world/blobs/{A_BLOB}", MANIFEST):
+        assert (await registry.send(path)).status == 200
+    await registry.send(MANIFEST, "PUT")
     operations = ("token", "base", "blobs.get", "manifests.get", "push")
     assert kernel.calls.counts() == {f"connectedRegistry.{name}": 1 for name in operations}
 
-    fault = Fault("connectedRegistry.manifests.get", FaultKind.STATUS, status=429, retry_after="1")
-    kernel.faults.add(fault)
-    async with http.get(manifest, headers=LOGIN) as response:
-        assert await error_of(response) == (429, "TOOMANYREQUESTS")
-    kernel.faults.clear()
-    assert response.headers["Retry-After"] == "1"
+    operation = "connectedRegistry.manifests.get"
+    kernel.faults.add(Fault(operation, FaultKind.STATUS, status=429, retry_after="1"))
+    answer = await registry.send(MANIFEST)
+    assert answer.error == (429, "TOOMANYREQUESTS")
+    assert answer.headers["Retry-After"] == "1"

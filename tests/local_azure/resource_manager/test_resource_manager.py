@@ -45,11 +45,6 @@ Get = Callable[[str], Awaitable[tuple[int, dict[str, Any]]]]
 
 
 @pytest.fixture
-def kernel() -> Kernel:
-    return Kernel.create(seed=3, addresses=("127.0.0.1",))
-
-
-@pytest.fixture
 def throttle(kernel: Kernel) -> Throttle:
     return Throttle(clock=kernel.clock, limits=None)
 

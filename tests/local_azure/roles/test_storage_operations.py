@@ -28,7 +28,7 @@ WRITE, ADD, UPDATE = (
         ("PUT", "box/a", "comp=lease", [WRITE_BLOB], BOX),
         ("PUT", "box/a", "x-ms-copy-source", [], BOX),
         ("PUT", "box/a", "comp=anything", [], BOX),
-        ("DELETE", "box/a", "", [], BOX),
+        ("DELETE", "box/a", "", ["containers/blobs/delete data"], BOX),
         ("GET", "", "comp=list", [], ""),
         ("PUT", "work", "", ["queues/write"], WORK),
         (
@@ -49,6 +49,7 @@ WRITE, ADD, UPDATE = (
         ("POST", "devices", "", [WRITE, ADD], DEVICES),
         ("PATCH", ENTITY, "If-Match", [WRITE, UPDATE], DEVICES),
         ("PUT", ENTITY, "", [], DEVICES),
+        ("DELETE", ENTITY, "", ["tables/entities/delete data"], DEVICES),
         ("POST", "$batch", "", [], ""),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the management port takes: every field checked, every error told at once."""
+"""The request bodies of the management port. An answer names all wrong fields."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pydantic.alias_generators import to_camel
 
 from local_azure.kernel.faults import Fault, FaultKind
 
-_MOST_ADVANCE_SECONDS = 10 * 365 * 24 * 3600
-_MOST_DELAY_SECONDS = 300.0
+_MAX_ADVANCE_SECONDS = 10 * 365 * 24 * 3600
+_MAX_DELAY_SECONDS = 300.0
 
 
 class InvalidBody(Exception):
-    """A body that is not what the route takes. `errors` holds each place with its message."""
+    """An invalid body. `errors` has a field and a message each."""
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
@@ -32,7 +32,7 @@ class InvalidBody(Exception):
 
 
 class Body(BaseModel):
-    """A JSON object with camelCase names and nothing unknown."""
+    """A JSON object with camelCase names and without unknown fields."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, alias_generator=to_camel, allow_inf_nan=False
@@ -73,16 +73,16 @@ RetryAfter = Annotated[str, Field(pattern=r"^[ -~]+$"), AfterValidator(_retry_af
 
 
 class AdvanceBody(Body):
-    """How far to move the clock."""
+    """The seconds to move the clock by."""
 
-    advance_seconds: float = Field(ge=0, le=_MOST_ADVANCE_SECONDS)
+    advance_seconds: float = Field(ge=0, le=_MAX_ADVANCE_SECONDS)
 
 
 class LatencyBody(Body):
-    """What every call takes at least and at most."""
+    """The minimum and maximum latency of every call."""
 
-    least_seconds: float = Field(ge=0, le=_MOST_DELAY_SECONDS)
-    most_seconds: float = Field(ge=0, le=_MOST_DELAY_SECONDS)
+    least_seconds: float = Field(ge=0, le=_MAX_DELAY_SECONDS)
+    most_seconds: float = Field(ge=0, le=_MAX_DELAY_SECONDS)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -92,20 +92,20 @@ class LatencyBody(Body):
 
 
 class ClientCertificateBody(Body):
-    """Whom a client certificate is for; X.520 allows 64 characters."""
+    """The common name of a client certificate; X.520 allows 64 characters."""
 
     common_name: str = Field(min_length=1, max_length=64)
 
 
 class FaultBody(Body):
-    """A rule as in kernel.faults, where its fields are described."""
+    """A rule; see kernel.faults.Fault."""
 
     operation: Annotated[str, Field(min_length=1), AfterValidator(_regular_expression)]
     kind: FaultKind
     status: int = Field(default=503, ge=400, le=599)
     code: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.]+$")
     retry_after: RetryAfter | None = None
-    seconds: float = Field(default=0.0, gt=0, le=_MOST_DELAY_SECONDS)
+    seconds: float = Field(default=0.0, gt=0, le=_MAX_DELAY_SECONDS)
     skip: int = Field(default=0, ge=0)
     times: int | None = Field(default=1, ge=1)
 
@@ -124,5 +124,5 @@ class FaultBody(Body):
         return self
 
     def to_fault(self) -> Fault:
-        """The rule, not yet in force."""
+        """The rule."""
         return Fault(**self.model_dump())

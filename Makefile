@@ -26,7 +26,7 @@ package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies 
 	@$(BIN)/python -m tools.package
 
 unit: setup ## the core's tests, without the local Azure: below 30 seconds
-	@$(BIN)/pytest tests/firstpull -m "not slow" $(PARALLEL)
+	@$(BIN)/pytest tests/firstpull -m "not slow" -p no:schemathesis $(PARALLEL)
 
 test: check ## the checks, then all tests but the slow ones: below 6 minutes on two cores
 	@$(BIN)/pytest -m "not slow" $(PARALLEL)

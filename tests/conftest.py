@@ -75,7 +75,7 @@ def _no_faults_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers: what shares a stack or an app stays together.
 
-    The doors share one app, a file shares what it sets up, and the core's tests share nothing.
+    The endpoints share one app, a file shares what it sets up, and the core's tests share nothing.
     """
     here = Path(__file__).parent
     for item in items:

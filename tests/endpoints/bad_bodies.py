@@ -1,4 +1,4 @@
-"""Bodies that every door for onboarding requests refuses, each with its exact answer.
+"""Bodies that every endpoint and trigger for onboarding refuses, each with its exact answer.
 
 `MARK` stands in whatever is wrong, and must not come back in an answer.
 """

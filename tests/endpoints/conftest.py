@@ -27,7 +27,7 @@ async def doors_stack(stack: Stack) -> Stack:
 
 @pytest.fixture(scope="package")
 async def endpoints(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
-    """The app with every door open."""
+    """The app with every endpoint and trigger on."""
     policy = policy_for(
         doors_stack,
         defaultOnboarding={"connectedRegistry": "doortwo", "repositories": ["line/default"]},
@@ -45,7 +45,7 @@ async def endpoints(doors_stack: Stack, ca_file: Path) -> AsyncIterator[Endpoint
 
 @pytest.fixture(scope="package")
 async def each_way(endpoints: Endpoints) -> Endpoints:
-    """The app with one device onboarded by each door."""
+    """The app with one device onboarded by each endpoint and trigger."""
     await onboard_by_each(endpoints)
     return endpoints
 

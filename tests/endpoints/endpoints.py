@@ -74,7 +74,7 @@ class Endpoints:
     queues: QueueServiceClient
     tables: TableServiceClient
 
-    # The doors
+    # The endpoints and triggers
 
     async def call(
         self,
@@ -99,7 +99,7 @@ class Endpoints:
         headers: Mapping[str, str] | None = None,
         query: str = "",
     ) -> Answer:
-        """The signed door; `headers` replace the signature of now with the first key."""
+        """The signed endpoint; `headers` replace the signature of now with the first key."""
         text = body_of(body)
         headers = signed(text, key=self.webhook_keys[0]) if headers is None else headers
         return await self.call("POST", f"webhooks/devices{query}", text, headers=headers)
@@ -124,7 +124,7 @@ class Endpoints:
     async def put_message(
         self, queue: str, body: object, *, visible_after_seconds: int | None = None
     ) -> None:
-        """A queue door."""
+        """The queue of a trigger."""
         text = body_of(body).decode()
         await self.queue(queue).send_message(text, visibility_timeout=visible_after_seconds)
 

@@ -1,4 +1,4 @@
-"""Bad input gets a clear answer at every door, and makes nothing."""
+"""Bad input gets a clear answer at every endpoint and trigger, and changes nothing."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _by_name(rows: tuple[Bad, ...]) -> list[Any]:
     return [pytest.param(row, id=row.name) for row in rows]
 
 
-# Bodies, by the doors that take onboarding requests
+# Bodies, by the endpoints and triggers that take onboarding requests
 
 
 @pytest.mark.parametrize("bad", _by_name(BODIES))

@@ -23,7 +23,7 @@ _NEW_DEVICE = [
 
 
 async def _stored(endpoints: Endpoints) -> dict[str, Any]:
-    """What is in the app's storage, but for when devices of other tests are looked at next."""
+    """What is in the app's storage, but for when devices of other tests are due."""
     found: dict[str, Any] = {
         device_id: (record["generation"], record["intent"], record["place"])
         for device_id, record in (await endpoints.records()).items()

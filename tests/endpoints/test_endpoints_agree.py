@@ -1,4 +1,4 @@
-"""Whichever door a wish comes by, it ends the same; and no door brings back the past."""
+"""A request ends the same by whichever endpoint or trigger it comes, and none brings back an earlier one."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_asking_again_by_any_endpoint_changes_nothing(each_way: Endpoints,
     after = await each_way.device("by-post")
     for view in (before, after):
         del view["wants"]["requestedAt"]
-        del view["nextLookAt"]  # an event has the device looked at
+        del view["nextLookAt"]  # an event wakes the device
     assert after == before
     assert _resources(each_way, after) == resources
     assert each_way.writes() == []

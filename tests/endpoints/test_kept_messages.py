@@ -143,14 +143,14 @@ async def test_what_is_not_kept_is_not_found(endpoints: Endpoints, dry_run: str)
 async def test_what_the_host_gave_up_on_is_listed_and_can_be_sent_again(
     endpoints: Endpoints,
 ) -> None:
-    await endpoints.put_message(WORK, b"no hint")
+    await endpoints.put_message(WORK, b"not JSON")
 
     async def given_up() -> bool:
         return bool(await endpoints.poison(WORK))
 
     await endpoints.until(given_up)
     (message,) = await endpoints.poison(WORK)
-    assert (message["reason"], message["message"]) == ("HandlerFailed", "no hint")
+    assert (message["reason"], message["message"]) == ("HandlerFailed", "not JSON")
     assert message["keptAt"]
     answer = await endpoints.call("POST", f"poison/{WORK}/{message['id']}/resend")
     assert answer.status == 200

@@ -34,7 +34,7 @@ async def _everything_stored(endpoints: Endpoints) -> list[str]:
 
 
 async def _every_answer(endpoints: Endpoints, device_id: str) -> list[str]:
-    """What the API says of a device, by every door that answers."""
+    """What the API says of a device, by every endpoint that answers."""
     answers = [
         await endpoints.call("GET", f"devices/{device_id}"),
         await endpoints.call("GET", f"devices?deviceId={device_id}"),
@@ -69,7 +69,7 @@ async def test_after_onboarding_by_each_endpoint_no_password_is_anywhere_else(
         bad = request(device_id, repositories=["Bad"])
         await endpoints.put_message(ONBOARDING, in_base64(bad) if number % 2 else bad)
         await endpoints.put_message(EVENTS, device_event(device_id, hubName=...))
-    await endpoints.put_message(WORK, b"no hint")
+    await endpoints.put_message(WORK, b"not JSON")
     await endpoints.until_taken(ONBOARDING, EVENTS)
     assert len(await endpoints.poison()) >= 2 * len(devices)
 

@@ -1,4 +1,4 @@
-"""The same wish by every door."""
+"""The same request by every endpoint and trigger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request ends the same by whichever endpoint or trigger it comes, and none brings back an earlier one."""
+"""A request ends the same by whichever endpoint or trigger it comes, and none brings back the past."""
 
 from __future__ import annotations
 

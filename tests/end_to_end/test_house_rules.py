@@ -36,9 +36,9 @@ def test_no_file_names_the_host_of_a_package_registry() -> None:
 
 def test_the_host_serves_the_prefix_that_the_description_of_the_api_names() -> None:
     host = json.loads((ROOT / "host.json").read_text())
-    representations = (ROOT / "functions" / "representations.py").read_text()
+    endpoints = (ROOT / "functions/endpoints.py").read_text()
     prefix = host["extensions"]["http"]["routePrefix"]
-    assert f'ROUTE_PREFIX = "/{prefix}"\n' in representations
+    assert f'ROUTE_PREFIX = "/{prefix}"\n' in endpoints
 
 
 @pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="there is one worker")

@@ -1,4 +1,4 @@
-"""A request ends the same by whichever endpoint or trigger it comes, and none brings back the past."""
+"""A request ends the same by whichever endpoint or trigger it comes, and none restores the past."""
 
 from __future__ import annotations
 

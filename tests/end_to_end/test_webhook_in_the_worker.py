@@ -342,17 +342,13 @@ async def test_a_device_that_is_not_registered_is_waited_for(api: Api, stack: St
 
 async def test_a_disabled_device_is_given_nothing(api: Api, stack: Stack) -> None:
     register(stack, "switched-off")
-    stack.hub.update_device(
-        DeviceSettings("switched-off", status=DeviceStatus.DISABLED), etag=None
-    )
+    stack.hub.update_device(DeviceSettings("switched-off", status=DeviceStatus.DISABLED), etag=None)
     answer = await api.onboard("switched-off", PLANT, wait=20)
     assert (answer.status, answer.document["condition"]["reason"]) == (202, "DeviceDisabled")
     assert "token" not in answer.document
     assert entry_of(stack, "switched-off", PLANT) == {}
 
-    stack.hub.update_device(
-        DeviceSettings("switched-off", status=DeviceStatus.ENABLED), etag=None
-    )
+    stack.hub.update_device(DeviceSettings("switched-off", status=DeviceStatus.ENABLED), etag=None)
     assert (await api.onboard("switched-off", PLANT)).status == 202
     await api.reaches("switched-off", "Delivered")
 

@@ -226,7 +226,7 @@ async def overflow(harness: Harness, device: DeviceKey) -> None:
 async def revoke(harness: Harness, device: DeviceKey) -> None:
     """Revoke the device, and play beyond the second pass over its tombstone."""
     await harness.revoke(device)
-    await harness.run_for(timedelta(minutes=25))
+    await harness.run_for(timedelta(minutes=40))
     assert harness.state(device) is State.REVOKED
 
 

@@ -80,6 +80,22 @@ def test_every_name_that_is_twice_or_unknown_is_in_the_message(problem: str) -> 
         )
 
 
+CA = {"ca": "-----BEGIN CERTIFICATE-----"}
+PLAIN_HTTP = {"insecure": True}
+
+
+@pytest.mark.parametrize("entry", [{}, CA, PLAIN_HTTP, {**CA, "insecure": False}])
+def test_a_connected_registry_has_a_certificate_authority_or_plain_http(
+    entry: dict[str, Any],
+) -> None:
+    assert make_policy(connectedRegistries=[{"name": "plantone", **entry}], sites=[])
+
+
+def test_a_certificate_authority_on_plain_http_is_refused() -> None:
+    entries = [{"name": "plantone", **CA, **PLAIN_HTTP}]
+    assert "connectedRegistries/0" in locations(connectedRegistries=entries, sites=[])
+
+
 @pytest.mark.parametrize(
     "endpoint", ["edge", "edge.site.example:8000", "10.0.0.7:8000", "[fd00::7]:8000", "[::1]"]
 )

@@ -13,7 +13,7 @@ from firstpull.model.ledger import Standing
 from firstpull.model.password_slots import SYNC_MARGIN, renewal_time
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.actions import Deliver, GeneratePassword, ReserveRoom
-from firstpull.reconcile.plan import Plan, make_plan
+from firstpull.reconcile.plan import Plan, is_still_unacknowledged, make_plan
 from tests.firstpull.builders import (
     DEVICE,
     INTENT,
@@ -38,7 +38,7 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, VALIDITY, make_policy
-from tests.firstpull.records import blocker_of, provision
+from tests.firstpull.records import blocker_of, changed, provision
 
 type Change = dict[str, Any]
 FOREIGN = tuple(REGISTRY.token(f"foreign{n}") for n in range(50))
@@ -97,6 +97,18 @@ PRECONDITIONS: dict[str, tuple[World, Change, State, Reason]] = {
         {"listed": FOREIGN, "standing": None},
         State.BLOCKED,
         Reason.CONNECTED_REGISTRY_FULL,
+    ),
+    "another deployment's entry": (
+        NEW,
+        {"desired": desired(contents(username="fp-theirs"))},
+        State.BLOCKED,
+        Reason.TWIN_ENTRY_NOT_OURS,
+    ),
+    "an entry of another deployment in place of ours": (
+        READY,
+        {"desired": desired(contents(username="fp-theirs"))},
+        State.BLOCKED,
+        Reason.TWIN_ENTRY_NOT_OURS,
     ),
     "somebody else's token": (NEW, {"token": token()}, State.BLOCKED, Reason.TOKEN_NOT_OURS),
     "other repositories synced": (
@@ -368,3 +380,47 @@ def test_renewal_is_spread_around_half_of_the_life() -> None:
     ]
     assert 0.4 <= min(parts) < 0.42
     assert 0.58 < max(parts) <= 0.6
+
+
+def test_an_entry_that_somebody_edited_is_delivered_again_and_blocks_nothing() -> None:
+    assert kinds(READY, desired=edited(username="fp-theirs")) == ["Deliver"]
+
+
+DELIVERED = record(
+    acknowledged_at=None,
+    condition=replace(
+        READY.record.status.condition, state=State.DELIVERED, reason=Reason.DELIVERED
+    ),
+)
+REFUSED = {"deliveryId": LOGGED_IN["firstpull"]["registryCredentials"]["plantone"]["deliveryId"]}
+FAILURE = reported(**REFUSED, state="LoginFailed", reason="Unauthorized")
+UNACKNOWLEDGED: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "no answer": ({}, {"reported": {}}, True),
+    "an answer to another delivery": (
+        {},
+        {"reported": reported(deliveryId="another", state="LoggedIn")},
+        True,
+    ),
+    "it has logged in": ({}, {"reported": LOGGED_IN}, False),
+    "a failure that the record does not know": ({}, {"reported": FAILURE}, False),
+    "a failure that the record knows": (
+        {"condition": replace(DELIVERED.status.condition, reason=Reason.DEVICE_REPORTS_FAILURE)},
+        {"reported": FAILURE},
+        True,
+    ),
+    "the device is disabled": ({}, {"reported": {}, "enabled": False}, False),
+    "the identity has changed": ({"hub_device_etag": "d0"}, {"reported": {}}, False),
+    "something new was asked for": ({"generation": 2}, {"reported": {}}, False),
+    "nothing was delivered": ({"delivery": None}, {"reported": {}}, False),
+    "the entry is gone": ({}, {"reported": {}, "desired": {}}, False),
+    "the entry was edited": ({}, {"reported": {}, "desired": edited(address="other")}, False),
+}
+
+
+@pytest.mark.parametrize("case", UNACKNOWLEDGED)
+def test_a_twin_alone_says_whether_a_delivery_still_waits_for_its_answer(case: str) -> None:
+    of_record, of_world, waits = UNACKNOWLEDGED[case]
+    world = replace(READY, record=changed(DELIVERED, **of_record), **of_world)
+    twin = world.observed().twin
+    assert twin is not None
+    assert is_still_unacknowledged(world.record, twin) is waits

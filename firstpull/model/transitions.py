@@ -64,7 +64,7 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     if record.spec.revocation is not None:
         base = _started_over(record, intent)
     elif grant is not None and grant.ref not in intent.candidates:
-        base = _moved(record, intent)
+        base = _moved(record, grant, intent)
     else:
         base = record
     status = base.status
@@ -343,11 +343,6 @@ def acknowledged(record: DeviceRecord, now: datetime) -> DeviceRecord:
     )
 
 
-def adopted(record: DeviceRecord) -> DeviceRecord:
-    """The record after firstpull adopted a token with its passwords."""
-    return replace(record, status=replace(record.status, adopted=True))
-
-
 def rotated(record: DeviceRecord) -> DeviceRecord:
     """The record after the new password was delivered."""
     return replace(record, spec=replace(record.spec, rotation=None))
@@ -449,12 +444,9 @@ def _started_over(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     )
 
 
-def _moved(record: DeviceRecord, intent: Intent) -> DeviceRecord:
-    """The record without a grant: the old grant retires, and earlier ones keep retiring."""
+def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
+    """The record without its grant, which retires; earlier grants keep retiring."""
     status = record.status
-    here = status.grant
-    if here is None:
-        return record
     # Within a container registry the device keeps its token, and the token its two slots.
     same_token = {ref.registry for ref in intent.candidates} == {here.ref.registry}
     record = _without_credential(record)

@@ -184,9 +184,10 @@ def twin_entry(found: Snapshot) -> Difference | None:
     delivery = found.record.status.delivery
     if found.twin is None or delivery is None:
         return None
-    if found.entry is None:
+    entry = found.entry  # a digest is computed at each read
+    if entry is None:
         return Difference.ENTRY_MISSING
-    if found.entry.id != delivery.id or not found.entry.intact:
+    if entry.id != delivery.id or not entry.intact:
         return Difference.ENTRY_CHANGED
     return None
 

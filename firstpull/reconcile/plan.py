@@ -157,13 +157,13 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
     return not answer.logged_in and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
 
 
-def snapshot_of(observed: Observed, target: Target, *, deployment: str) -> Snapshot:
+def snapshot_of(observed: Observed, target: Target) -> Snapshot:
     """The snapshot of an observed device, for the checks."""
     found, delivery = target.credential, observed.record.status.delivery
     return Snapshot(
         record=observed.record,
         grant=Grant(ref=target.view.ref, names=found.names),
-        deployment=deployment,
+        deployment=observed.deployment,
         registry=RegistrySnapshot(
             token=found.token,
             scope_map=found.scope_map,
@@ -198,7 +198,7 @@ class _Planner:
         self._found = target.credential
         self._entry = read_entry(target.twin.desired, target.view.ref.name)
         self._passwords = Passwords(observed.record, target, now=now, validity=validity)
-        snapshot = snapshot_of(observed, target, deployment=observed.deployment)
+        snapshot = snapshot_of(observed, target)
         self._differences = frozenset(differences(snapshot))
 
     def plan(self) -> ProvisionPlan | BlockedPlan:
@@ -237,7 +237,7 @@ class _Planner:
             is_settled=passwords.is_settled_after(deliver),
         )
 
-    def _retire(self) -> TeardownPlan | None:
+    def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
         if self._observed.unread:
             return TeardownPlan(actions=(), gone=())

@@ -214,7 +214,7 @@ async def found_by_plan_and_sweep(
     assert not isinstance(target, Blocker)
     inventory = await application.sweeper.inventory_reader.take()
     return [
-        differences(snapshot_of(observed, target, deployment=DEPLOYMENT)),
+        differences(snapshot_of(observed, target)),
         drift_of(now, inventory, deployment=DEPLOYMENT),
     ]
 

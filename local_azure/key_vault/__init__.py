@@ -1,4 +1,4 @@
 """The secrets of a Key Vault.
 
-Needed by: firstpull, and the operators of the tests (azure-keyvault-secrets).
+Needed by: firstpull and the operators of the tests (azure-keyvault-secrets), and `az`.
 """

@@ -36,6 +36,7 @@ from local_azure.key_vault.models import (
 from local_azure.resource_manager.directory import LOCATION
 
 API_VERSION = "2026-04-01"  # the default of azure-keyvault-secrets 4.12.0
+_API_VERSIONS = (API_VERSION, "7.4")  # azure-cli 2.91.0 asks for 7.4
 
 _VERSION = "{version:(?:/[^/]*)?}"  # the SDK ends the path of the current version with a slash
 _PAGE_SIZE = 25
@@ -278,7 +279,7 @@ def _check_query(request: web.Request) -> None:
     version = request.query.get("api-version")
     if version is None:
         raise BadParameter("api-version must be specified")
-    if version != API_VERSION:
+    if version not in _API_VERSIONS:
         raise BadParameter(
             f"The specified version ({version}) is not recognized. Consider using the latest"
             f" supported version ({API_VERSION})."

@@ -97,6 +97,10 @@ async def test_an_invalid_token_is_challenged(wire: Wire) -> None:
         assert (await wire.send("GET", "/secrets"))[0] == 401
 
 
+async def test_the_api_version_of_azure_cli_is_served(wire: Wire) -> None:
+    assert (await wire.send("GET", "/secrets", version="7.4"))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "version", "expected"),
     [

@@ -207,6 +207,17 @@ async def test_a_missing_connected_registry_blocks(cloud: FakeCloud, process: Pr
     assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
 
 
+async def test_a_connected_registry_that_goes_after_the_reservation_blocks(
+    cloud: FakeCloud, process: Process
+) -> None:
+    await reserve(process, 1)
+    del cloud.connected[PLANT_ONE]
+    with pytest.raises(Blocked) as raised:
+        await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
+    assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
+    assert not cloud.ledger(PLANT_ONE).entries
+
+
 async def test_who_never_reserved_does_not_join(cloud: FakeCloud, process: Process) -> None:
     with pytest.raises(Conflict):
         await join(process, 1)
@@ -300,7 +311,7 @@ async def test_a_list_that_does_not_take_a_token_is_not_written_without_end(
             raise Crashed(operation)
 
     cloud.before_call = stop
-    with pytest.raises((Blocked, Conflict, Transient)):
+    with pytest.raises(Blocked):
         await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
 
 

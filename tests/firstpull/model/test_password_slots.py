@@ -143,3 +143,11 @@ def test_enabled_versions_without_their_password_are_superseded() -> None:
     )
     assert superseded_versions(token(new), stored) == ("v1", "v3")
     assert superseded_versions(None, stored) == ("v1", "v2", "v3")
+
+
+@pytest.mark.parametrize("delivered", ["a", "b", "c"])
+def test_of_the_versions_of_one_password_the_delivered_one_is_current(delivered: str) -> None:
+    versions = [secret_version(version) for version in "abc"]
+    found = current_credential(token(password(ONE)), versions, now=NOW, delivered=delivered)
+    assert found is not None
+    assert found.version == delivered

@@ -169,6 +169,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
           APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
           AZURE_CLIENT_ID: identityClientId
+          AzureWebJobsDisableHomepage: 'true'
           AzureWebJobsStorage__blobServiceUri: storageEndpoints.blob
           AzureWebJobsStorage__clientId: identityClientId
           AzureWebJobsStorage__credential: 'managedidentity'

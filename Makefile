@@ -55,11 +55,13 @@ format: setup ## let ruff write the code its way
 docs: setup ## write the tables that are made of the code into their pages
 	@$(BIN)/python -m cogapp -r --verbosity=1 $(PAGES)
 
-lock: setup ## compile requirements.txt and requirements-dev.txt from pyproject.toml
+lock: setup ## compile the three requirements files from the two pyproject.toml
 	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
 		pyproject.toml --output-file requirements.txt
 	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
 		pyproject.toml --group dev --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --universal --python-version 3.11 \
+		device_agent/pyproject.toml --constraint requirements-dev.txt --output-file device_agent/requirements.txt
 
 setup: $(VENV)/.installed $(AZURITE)
 

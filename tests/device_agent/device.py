@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from pathlib import Path
@@ -50,8 +51,13 @@ class Device:
     def restart(self) -> None:
         store = AppliedStore(self.state_file)
         store.discard_unfinished()
-        logins = Logins(engine=self.engine, store=store, check=self.check)
-        self.agent = Convergence(logins, time=self.time, rng=random.Random(1))  # noqa: S311
+        logins = Logins(engine=self.engine, store=store)
+        self.agent = Convergence(
+            logins,
+            check=self.check,
+            time=self.time,
+            rng=random.Random(1),  # noqa: S311
+        )
 
     def change_engine(self, name: str) -> None:
         self.engine = FakeEngine(self.folder / name)
@@ -65,8 +71,11 @@ class Device:
         self.work()
 
     def work(self) -> None:
-        while self.agent.attempt_next():
-            pass
+        async def attempts() -> None:
+            while attempt := self.agent.next_attempt():
+                await attempt
+
+        asyncio.run(attempts())
 
     def report(self) -> dict[str, tuple[str | None, str, str | None] | None]:
         """What is new to report, as the cloud would then have it."""

@@ -4,8 +4,8 @@ import hashlib
 import json
 import threading
 from base64 import b64decode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -29,6 +29,13 @@ class Request:
     query: dict[str, list[str]]
     authorization: str | None
 
+    @property
+    def call(self) -> str:
+        """Which of the agent's calls this is."""
+        if self.path == "/v2/":
+            return "proof" if self.authorization else "challenge"
+        return next((name for name in ("token", "manifests", "blobs") if name in self.path), "")
+
 
 @dataclass
 class FakeRegistry:
@@ -38,8 +45,10 @@ class FakeRegistry:
     accepted: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     contents: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # path: type, body
     realm: str | None = None
+    open_to_all: bool = False
     answers: dict[str, int] = field(default_factory=dict)  # path: status, whatever was asked
     redirect: str | None = None
+    scripts: dict[str, Callable[[], Iterator[bytes]]] = field(default_factory=dict)  # by call
     requests: list[Request] = field(default_factory=list)
     address: str = ""
 
@@ -106,6 +115,12 @@ class FakeRegistry:
                 parts = urlsplit(self.path)
                 authorization = self.headers["Authorization"]
                 registry.requests.append(Request(parts.path, parse_qs(parts.query), authorization))
+                if script := registry.scripts.get(registry.requests[-1].call):
+                    self.close_connection = True
+                    with suppress(OSError):  # the client has gone
+                        for part in script():
+                            self.wfile.write(part)
+                    return
                 status, headers, body = registry._answer(registry.requests[-1])
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
@@ -128,6 +143,9 @@ class FakeRegistry:
             return self.answers[request.path], headers, b"{}"
         if request.path == "/token":
             return self._issue(request)
+        if self.open_to_all:
+            media_type, body = self.contents[request.path]
+            return 200, {"Content-Type": media_type}, body
         username = (request.authorization or "").removeprefix("Bearer token-of-")
         reach = [names for (name, _), names in self.accepted.items() if name == username]
         if not reach:

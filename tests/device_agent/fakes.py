@@ -80,7 +80,7 @@ class FakeCheck:
     checked: list[str] = field(default_factory=list)
     before: Callable[[], None] = lambda: None
 
-    def __call__(self, delivery: Delivery) -> None:
+    async def __call__(self, delivery: Delivery, seconds: float) -> None:  # noqa: ARG002
         self.before()
         self.checked.append(delivery.delivery_id)
         if delivery.delivery_id not in self.accepted:

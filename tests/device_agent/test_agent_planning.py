@@ -11,7 +11,7 @@ from firstpull_agent.backoff import delay_seconds
 from firstpull_agent.deliveries import Delivery, Rejected, Wanted
 from firstpull_agent.images import CannotPull, Image, login_for
 from firstpull_agent.planning import (
-    Check,
+    Keep,
     LogIn,
     Refuse,
     Step,
@@ -38,11 +38,11 @@ def test_a_new_delivery_is_logged_in_with() -> None:
 
 
 def test_a_delivery_that_is_in_place_is_only_checked() -> None:
-    assert _step(WANTED, in_place=True) == Check(WANTED)
+    assert _step(WANTED, in_place=True) == Keep(WANTED)
 
 
 def test_a_delivery_is_only_checked_while_a_newer_one_has_its_address() -> None:
-    assert _step(WANTED, superseded=True) == Check(WANTED)
+    assert _step(WANTED, superseded=True) == Keep(WANTED)
 
 
 def test_a_rejected_delivery_is_refused() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from firstpull_agent.deliveries import Delivery, read_deliveries
+from firstpull_agent.http_client import ANSWER_SECONDS
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, Reason
 
@@ -28,15 +30,19 @@ def _delivery(registry: FakeRegistry, **changes: object) -> Delivery:
     return read
 
 
+def _check(delivery: Delivery) -> None:
+    asyncio.run(check_login(delivery, ANSWER_SECONDS))
+
+
 def _failure(delivery: Delivery) -> Failure:
     with pytest.raises(Failure) as failed:
-        check_login(delivery)
+        _check(delivery)
     assert PASSWORD not in str(failed.value)
     return failed.value
 
 
 def test_an_accepted_credential_passes_by_way_of_a_token(registry: FakeRegistry) -> None:
-    check_login(_delivery(registry))
+    _check(_delivery(registry))
 
     ping, token, proof = registry.requests
     assert (ping.path, ping.authorization) == ("/v2/", None)
@@ -49,7 +55,7 @@ def test_an_accepted_credential_passes_by_way_of_a_token(registry: FakeRegistry)
 
 
 def test_without_a_concrete_repository_no_scope_is_asked_for(registry: FakeRegistry) -> None:
-    check_login(_delivery(registry, repositories=["samples/*"]))
+    _check(_delivery(registry, repositories=["samples/*"]))
 
     assert "scope" not in registry.requests[1].query
 
@@ -110,7 +116,7 @@ def test_what_does_not_speak_the_token_protocol_is_called_so(
 def test_plain_http_is_spoken_only_where_the_delivery_says_so() -> None:
     with FakeRegistry(secure=False).listening() as registry:
         registry.accept(USERNAME, PASSWORD)
-        check_login(_delivery(registry))
+        _check(_delivery(registry))
 
         assert _failure(_delivery(registry, insecure=False)).reason is Reason.REGISTRY_UNREACHABLE
 
@@ -152,7 +158,25 @@ def test_a_netrc_file_does_not_replace_the_credential(
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
 
-    check_login(_delivery(registry))
+    _check(_delivery(registry))
 
     assert registry.requests[0].authorization is None
     assert registry.passwords_seen() == [f"{USERNAME}:{PASSWORD}"]
+
+
+@pytest.mark.parametrize("direct", ["127.0.0.1", "10.0.0.0/8, 127.0.0.0/8", "*"])
+def test_the_environments_proxy_is_used_but_for_what_no_proxy_names(
+    monkeypatch: pytest.MonkeyPatch, direct: str
+) -> None:
+    with (
+        FakeRegistry(secure=False).listening() as registry,
+        FakeRegistry(secure=False).listening() as proxy,
+    ):
+        registry.accept(USERNAME, PASSWORD)
+        monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
+        assert _failure(_delivery(registry)).reason is Reason.CREDENTIALS_NOT_ACCEPTED
+        assert registry.requests == []
+
+        monkeypatch.setenv("no_proxy", direct)
+        _check(_delivery(registry))
+        assert registry.passwords_seen() == [f"{USERNAME}:{PASSWORD}"]

@@ -42,9 +42,9 @@ class Running:
 async def running(folder: Path, hub: FakeHub, *, accepted: set[str]) -> AsyncIterator[Running]:
     time, check, engine = ManualTime(), FakeCheck(accepted=accepted), FakeEngine(folder)
     rng = random.Random(1)  # noqa: S311
-    logins = Logins(engine=engine, store=AppliedStore(folder / "applied.json"), check=check)
-    convergence = Convergence(logins, time=time, rng=rng)
-    service = Service(hub, convergence, time=time, rng=rng, wait=time.wait)
+    logins = Logins(engine=engine, store=AppliedStore(folder / "applied.json"))
+    convergence = Convergence(logins, check=check, time=time, rng=rng)
+    service = Service(hub, convergence, time=time, rng=rng)
     task = asyncio.create_task(service.run())
     try:
         yield Running(hub, check, engine, time, service)

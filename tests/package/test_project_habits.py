@@ -90,3 +90,15 @@ def test_one_version_stands_everywhere() -> None:
     assert template == f"firstpull@{VERSION}"
     agent = tomllib.loads((ROOT / "device_agent/pyproject.toml").read_text())["project"]
     assert agent["version"] == firstpull_agent.__version__
+
+
+def test_the_agent_is_installed_with_the_versions_that_it_is_tested_with() -> None:
+    def pins(file: str) -> set[str]:
+        return {line for line in (ROOT / file).read_text().splitlines() if "==" in line}
+
+    project = tomllib.loads((ROOT / "device_agent/pyproject.toml").read_text())["project"]
+    pinned = pins("device_agent/requirements.txt")
+    assert {re.split("[<>=]", need)[0] for need in project["dependencies"]} <= {
+        pin.partition("==")[0] for pin in pinned
+    }
+    assert pinned <= pins("requirements-dev.txt")

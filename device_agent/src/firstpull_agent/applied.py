@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from firstpull_agent.files import remove_unfinished, replace_file
+from firstpull_agent.json_text import parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class AppliedStore:
     def load(self) -> tuple[Applied, ...]:
         """All logins that the agent made. An unreadable file counts as empty."""
         try:
-            return tuple(_applied(entry) for entry in json.loads(self._path.read_bytes()))
+            return tuple(_applied(entry) for entry in parse_json(self._path.read_bytes()))
         except FileNotFoundError:
             return ()
         except (ValueError, TypeError):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firstpull_agent.files import remove_unfinished, replace_file
+from firstpull_agent.json_text import parse_json
 from firstpull_agent.secret import Secret
 
 
@@ -67,7 +68,7 @@ class AuthFile:
 
     def _load(self) -> dict[str, Any]:
         try:
-            content = json.loads(self.path.read_bytes())
+            content = parse_json(self.path.read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from firstpull_agent import __version__
 from firstpull_agent.applied import AppliedStore
-from firstpull_agent.convergence import Convergence
+from firstpull_agent.convergence import Convergence, settle
 from firstpull_agent.deliveries import MalformedDesired
 from firstpull_agent.engines import Engine
 from firstpull_agent.engines.choice import Kind, Places, UnusableSettings, choose_engine
 from firstpull_agent.images import CannotPull, Image, login_for
+from firstpull_agent.json_text import parse_json
 from firstpull_agent.logins import Logins
 from firstpull_agent.registry import check_login
-from firstpull_agent.reports import Failure
+from firstpull_agent.reports import Failure, defect
 from firstpull_agent.secret import Secret
-from firstpull_agent.times import MachineTime
+from firstpull_agent.times import MachineTime, Time
 
 if TYPE_CHECKING:
     from firstpull_agent.hub import AzureHub
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except UnusableSettings as error:
         return _fail(str(error), status=2)
+    except Exception as error:  # a traceback could show a secret
+        return _fail(str(defect(error)), status=1)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -61,8 +64,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from firstpull_agent.service import Service  # noqa: PLC0415
 
     time, rng = MachineTime(), random.SystemRandom()
-    convergence = Convergence(_logins(arguments), time=time, rng=rng)
-    service = Service(_hub(arguments), convergence, time=time, rng=rng)
+    service = Service(_hub(arguments), _convergence(arguments, time), time=time, rng=rng)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
@@ -105,21 +107,14 @@ def _connection_string(arguments: argparse.Namespace) -> Secret:
 
 def _apply(arguments: argparse.Namespace) -> int:
     time = MachineTime()
-    convergence = Convergence(_logins(arguments), time=time, rng=random.SystemRandom())
+    convergence = _convergence(arguments, time)
     try:
-        convergence.adopt(json.load(sys.stdin), reported={})
+        convergence.adopt(parse_json(sys.stdin.read()), reported={})
     except MalformedDesired as error:
         return _fail(str(error), status=2)
     except ValueError:
         return _fail("standard input is not JSON", status=2)
-    deadline = time.monotonic() + arguments.wait
-    while True:
-        while convergence.attempt_next():
-            pass
-        pause = convergence.seconds_until_due()
-        if pause is None or time.monotonic() + pause > deadline:
-            break
-        time.sleep(pause)
+    asyncio.run(settle(convergence, time=time, seconds=arguments.wait))
     sys.stdout.write(json.dumps(convergence.outcomes_patch()) + "\n")
     return 0 if convergence.all_logged_in() else 1
 
@@ -151,10 +146,11 @@ def _pulled_digest(arguments: argparse.Namespace) -> str:
     return f"{image.repository}@{engine.pull(image, login, output=output)}"
 
 
-def _logins(arguments: argparse.Namespace) -> Logins:
+def _convergence(arguments: argparse.Namespace, time: Time) -> Convergence:
     store = _store(arguments)
     store.discard_unfinished()
-    return Logins(engine=_engine(arguments), store=store, check=check_login)
+    logins = Logins(engine=_engine(arguments), store=store)
+    return Convergence(logins, check=check_login, time=time, rng=random.SystemRandom())
 
 
 def _store(arguments: argparse.Namespace) -> AppliedStore:

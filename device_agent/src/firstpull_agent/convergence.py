@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from firstpull_agent.backoff import LOGIN_CAP_SECONDS, delay_seconds
 from firstpull_agent.deliveries import Delivery, Rejected, Wanted, read_deliveries
+from firstpull_agent.http_client import ANSWER_SECONDS
 from firstpull_agent.logins import Logins
-from firstpull_agent.planning import newer_rivals, next_step, to_settle
-from firstpull_agent.reports import Failure, Report, State, reported_entries, reported_patch
+from firstpull_agent.planning import lane, newer_rivals, next_step, to_settle
+from firstpull_agent.reports import (
+    Failure,
+    Report,
+    State,
+    defect,
+    reported_entries,
+    reported_patch,
+)
 from firstpull_agent.times import Time
 
 _log = logging.getLogger(__name__)
 
+# Less is no fair try: it would replace the reason of the one before.
+_LEAST_SECONDS = 2.0
+
+# Raises Failure unless the registry takes the credential within so many seconds.
+LoginCheck = Callable[[Delivery, float], Awaitable[None]]
+
 
 @dataclass
 class _Track:
-    """The progress of one connected registry. `due` is monotonic time, None when settled.
+    """The progress of one connected registry.
 
+    `due` is monotonic time, None when settled or in progress.
     While one of the `newer` deliveries for the same address is logged in, its login stays.
     """
 
     wanted: Wanted | None
     newer: frozenset[Delivery]
+    lane: str
     due: float | None
     failures: int = 0
 
@@ -37,13 +53,20 @@ class _Track:
 
 
 class Convergence:
-    """Reconciles the device. Safe for two threads: one reads the twin, one makes attempts."""
+    """Reconciles the device, in one event loop. Each delivery is checked by itself.
 
-    def __init__(self, logins: Logins, *, time: Time, rng: random.Random) -> None:
+    Only changes of the device exclude each other.
+    """
+
+    def __init__(
+        self, logins: Logins, *, check: LoginCheck, time: Time, rng: random.Random
+    ) -> None:
         self._logins = logins
+        self._check = check
         self._time = time
         self._rng = rng
-        self._lock = threading.Lock()
+        self._changing = asyncio.Lock()
+        self._busy: set[str] = set()  # lanes
         self._tracks: dict[str, _Track] = {}
         self._outcomes: dict[str, Report | None] = {}  # None: logged out
         self._reported: dict[str, Any] = {}
@@ -55,81 +78,101 @@ class Convergence:
         """
         wanted = read_deliveries(desired)
         _log.info("the twin holds %d deliveries", len(wanted))
-        with self._lock:
-            self._reported = reported_entries(reported)
-            applied = self._logins.applied()
-            known = {*(login.name for login in applied), *self._reported, *self._tracks}
-            before, self._tracks = self._tracks, {}
-            for name, target in to_settle(wanted, known=known, applied=applied).items():
-                newer = newer_rivals(target, wanted)
-                track = before.get(name)
-                if track is None or track.wanted != target or not track.newer <= newer:
-                    track = _Track(target, newer, due=self._time.monotonic())
-                track.newer = newer
-                self._tracks[name] = track
+        self._reported = reported_entries(reported)
+        applied = self._logins.applied()
+        known = {*(login.name for login in applied), *self._reported, *self._tracks}
+        before, self._tracks = self._tracks, {}
+        for name, target in to_settle(wanted, known=known, applied=applied).items():
+            newer = newer_rivals(target, wanted)
+            own_lane = lane(name, target, wanted=wanted, applied=applied)
+            track = before.get(name)
+            if track is None or track.wanted != target or not track.newer <= newer:
+                track = _Track(target, newer, own_lane, due=self._time.monotonic())
+            track.newer, track.lane = newer, own_lane
+            self._tracks[name] = track
 
-    def attempt_next(self) -> bool:
-        """Make the attempt that is due first. False if none is due."""
-        with self._lock:
-            name = self._first_due()
-            if name is None:
-                return False
-            track = self._tracks[name]
-            superseded = any(self._is_logged_in(newer) for newer in track.newer)
-        in_place = isinstance(track.wanted, Delivery) and self._logins.in_place(track.wanted)
-        step = next_step(name, track.wanted, in_place=in_place, superseded=superseded)
-        failure: Failure | None = None
-        try:
-            self._logins.carry_out(step)
-        except Failure as error:
-            failure = error
-        with self._lock:
-            if self._tracks.get(name) is track:  # else the desired state has changed meanwhile
-                self._settle(name, track, failure)
-        return True
+    def next_attempt(
+        self, seconds: float = ANSWER_SECONDS, *, retries: bool = True
+    ) -> Coroutine[None, None, None] | None:
+        """The attempt that is due first, for the caller to await. None if none can start now.
+
+        `seconds` limit what a registry takes of it. Without `retries`, it is a first attempt.
+        """
+        now = self._time.monotonic()
+        startable = [
+            (due, name)
+            for due, name in self._startable()
+            if due <= now and (retries or not self._tracks[name].failures)
+        ]
+        if not startable:
+            return None
+        # min keeps the order of the tracks among equals.
+        name = min(startable, key=lambda entry: entry[0])[1]
+        track = self._tracks[name]
+        track.due = None
+        self._busy.add(track.lane)
+        return self._attempt(name, track, track.lane, seconds)
 
     def seconds_until_due(self) -> float | None:
-        """The seconds until the next attempt; None if everything is settled."""
-        with self._lock:
-            dues = [track.due for track in self._tracks.values() if track.due is not None]
+        """The seconds until an attempt can start; None if none can before another one ends."""
+        dues = [due for due, _ in self._startable()]
         return max(0.0, min(dues) - self._time.monotonic()) if dues else None
 
     def all_logged_in(self) -> bool:
         """Whether every attempt is done and none failed."""
-        with self._lock:
-            return all(
-                name in self._outcomes and _is_good(self._outcomes[name]) for name in self._tracks
-            )
+        return all(
+            name in self._outcomes and _is_good(self._outcomes[name]) for name in self._tracks
+        )
 
     def outcomes_patch(self) -> dict[str, Any]:
         """Every outcome, as a reported properties patch."""
-        with self._lock:
-            return reported_patch(self._outcomes)
+        return reported_patch(self._outcomes)
 
     def unreported(self) -> dict[str, Report | None]:
         """The outcomes that the reported properties do not have yet."""
-        with self._lock:
-            return {
-                name: outcome
-                for name, outcome in self._outcomes.items()
-                if not self._is_reported(name, outcome)
-            }
+        return {
+            name: outcome
+            for name, outcome in self._outcomes.items()
+            if not self._is_reported(name, outcome)
+        }
 
     def confirm(self, entries: Mapping[str, Report | None]) -> None:
         """Note that the reported properties have these outcomes now."""
-        with self._lock:
-            for name, outcome in entries.items():
-                if outcome is None:
-                    self._reported.pop(name, None)
-                else:
-                    self._reported[name] = outcome.as_property()
+        for name, outcome in entries.items():
+            if outcome is None:
+                self._reported.pop(name, None)
+            else:
+                self._reported[name] = outcome.as_property()
 
-    def _first_due(self) -> str | None:
-        now = self._time.monotonic()
-        due = [(t.due, name) for name, t in self._tracks.items() if t.due is not None]
-        due = [entry for entry in due if entry[0] <= now]
-        # min keeps the order of the tracks among equals.
-        return min(due, key=lambda entry: entry[0])[1] if due else None
+    def _startable(self) -> list[tuple[float, str]]:
+        return [
+            (track.due, name)
+            for name, track in self._tracks.items()
+            if track.due is not None and track.lane not in self._busy
+        ]
+
+    async def _attempt(self, name: str, track: _Track, own_lane: str, seconds: float) -> None:
+        failure: Failure | None = None
+        try:
+            if isinstance(track.wanted, Delivery):
+                await self._check(track.wanted, seconds)
+            async with self._changing:
+                if self._tracks.get(name) is not track:
+                    return  # the desired state has changed meanwhile
+                superseded = any(self._is_logged_in(newer) for newer in track.newer)
+                await asyncio.to_thread(self._change, name, track.wanted, superseded=superseded)
+        except Failure as error:
+            failure = error
+        except Exception as error:  # one delivery's trouble must not stop the others
+            failure = defect(error)
+        finally:
+            self._busy.discard(own_lane)
+        if self._tracks.get(name) is track:
+            self._settle(name, track, failure)
+
+    def _change(self, name: str, wanted: Wanted | None, *, superseded: bool) -> None:
+        in_place = isinstance(wanted, Delivery) and self._logins.in_place(wanted)
+        self._logins.carry_out(next_step(name, wanted, in_place=in_place, superseded=superseded))
 
     def _settle(self, name: str, track: _Track, failure: Failure | None) -> None:
         if failure is None:
@@ -174,3 +217,30 @@ class Convergence:
 
 def _is_good(outcome: Report | None) -> bool:
     return outcome is None or outcome.state is State.LOGGED_IN
+
+
+async def settle(convergence: Convergence, *, time: Time, seconds: float) -> None:
+    """Make every attempt once, and failed ones again for `seconds`, which also limit attempts."""
+    end = time.monotonic() + seconds
+    ended = asyncio.Event()
+    async with asyncio.TaskGroup() as attempts:
+        running = 0
+
+        def finished(_: asyncio.Task[None]) -> None:
+            nonlocal running
+            running -= 1
+            ended.set()
+
+        while True:
+            ended.clear()
+            left = end - time.monotonic()
+            limit = min(ANSWER_SECONDS, max(left, _LEAST_SECONDS)) if seconds else ANSWER_SECONDS
+            while attempt := convergence.next_attempt(limit, retries=left >= _LEAST_SECONDS):
+                attempts.create_task(attempt).add_done_callback(finished)
+                running += 1
+            pause = convergence.seconds_until_due()
+            if pause is not None and pause + _LEAST_SECONDS > left:
+                pause = None  # too late to try again
+            if pause is None and not running:
+                return
+            await time.wait(ended, pause)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +11,10 @@ from firstpull_agent.auth_file import AuthFile
 from firstpull_agent.ca_files import CaFiles
 from firstpull_agent.deliveries import Delivery
 from firstpull_agent.engines import Engine
-from firstpull_agent.planning import Check, LogIn, Refuse, Step, Withdraw
+from firstpull_agent.planning import Keep, LogIn, Refuse, Step, Withdraw
 from firstpull_agent.reports import Failure, Reason
 
 _log = logging.getLogger(__name__)
-
-LoginCheck = Callable[[Delivery], None]  # raises Failure unless the registry takes the credential
 
 
 class Logins:
@@ -27,10 +24,9 @@ class Logins:
     So after a crash it still names every login that the agent made.
     """
 
-    def __init__(self, *, engine: Engine, store: AppliedStore, check: LoginCheck) -> None:
+    def __init__(self, *, engine: Engine, store: AppliedStore) -> None:
         self._engine = engine
         self._store = store
-        self._check = check
 
     def applied(self) -> tuple[Applied, ...]:
         """Every login that the agent made and has not removed."""
@@ -59,11 +55,9 @@ class Logins:
                 case Withdraw(name):
                     for applied in self._applied_for(name):
                         self._remove(applied)
-                case Check(delivery):
-                    self._check(delivery)
+                case Keep(delivery):
                     self._clear_leftovers(delivery)
                 case LogIn(delivery):
-                    self._check(delivery)
                     self._log_in(delivery)
                     self._clear_leftovers(delivery)
         except OSError as error:

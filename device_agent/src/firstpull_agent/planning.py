@@ -15,14 +15,14 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class LogIn:
-    """Check the credential at the registry, then give it to the engine."""
+    """Give the credential to the engine."""
 
     delivery: Delivery
 
 
 @dataclass(frozen=True)
-class Check:
-    """Only check that the registry takes the credential; the engine has the right login."""
+class Keep:
+    """Change no login; the engine has the right one."""
 
     delivery: Delivery
 
@@ -41,7 +41,7 @@ class Withdraw:
     name: str
 
 
-Step: TypeAlias = LogIn | Check | Refuse | Withdraw
+Step: TypeAlias = LogIn | Keep | Refuse | Withdraw
 
 
 def to_settle(
@@ -60,6 +60,20 @@ def to_settle(
     return first | dict(sorted(wanted.items(), key=_newness, reverse=True)) | last
 
 
+def lane(
+    name: str, target: Wanted | None, *, wanted: Mapping[str, Wanted], applied: Collection[Applied]
+) -> str:
+    """The lane of a connected registry's attempts: those in one lane are made one by one.
+
+    Attempts for one address are in one lane, because the order of `to_settle` matters there.
+    """
+    if isinstance(target, Delivery):
+        return target.address
+    addresses = {want.address for want in wanted.values() if isinstance(want, Delivery)}
+    mine = (login.address for login in applied if login.name == name)
+    return next((address for address in mine if address in addresses), name)
+
+
 def newer_rivals(wanted: Wanted | None, everything: Mapping[str, Wanted]) -> frozenset[Delivery]:
     """The newer deliveries for the same address: an engine keeps only one login for it."""
     if not isinstance(wanted, Delivery):
@@ -75,7 +89,7 @@ def newer_rivals(wanted: Wanted | None, everything: Mapping[str, Wanted]) -> fro
 
 
 def next_step(name: str, wanted: Wanted | None, *, in_place: bool, superseded: bool) -> Step:
-    """The step towards the desired state of a connected registry.
+    """The step towards the desired state of a connected registry, with an accepted credential.
 
     `in_place` says whether the engine has exactly this delivery's login, `superseded` whether it
     has a newer login for the same address.
@@ -84,7 +98,7 @@ def next_step(name: str, wanted: Wanted | None, *, in_place: bool, superseded: b
         return Withdraw(name)
     if isinstance(wanted, Rejected):
         return Refuse(wanted)
-    return Check(wanted) if in_place or superseded else LogIn(wanted)
+    return Keep(wanted) if in_place or superseded else LogIn(wanted)
 
 
 def _newness(item: tuple[str, Wanted]) -> tuple[datetime, str]:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import ssl
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Protocol, Self
-from urllib.parse import urlsplit
+from urllib.request import parse_http_list
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies, parse_dict_header
-from urllib3.exceptions import HTTPError
+from yarl import URL
 
 from firstpull_agent.deliveries import Delivery
+from firstpull_agent.http_client import Answer, HttpClient, http_client, parsed_url
 from firstpull_agent.reports import Failure, Reason
 from firstpull_agent.secret import Secret
 
-_TIMEOUT_SECONDS = (5.0, 15.0)  # to connect, to answer
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can hold
 
 
-def check_login(delivery: Delivery) -> None:
-    """Raise Failure unless the registry takes this credential now."""
-    with Registry(delivery.address, ca=delivery.ca, insecure=delivery.insecure) as registry:
-        repository = first_concrete(delivery.repositories)
-        registry.log_in(delivery.username, delivery.password, repository=repository)
+async def check_login(delivery: Delivery, seconds: float) -> None:
+    """Raise Failure unless the registry takes this credential within `seconds`."""
+    repository = first_concrete(delivery.repositories)
+    async with http_client(delivery.address, ca=delivery.ca, seconds=seconds) as client:
+        registry = Registry(client, delivery.address, insecure=delivery.insecure)
+        await registry.log_in(delivery.username, delivery.password, repository=repository)
 
 
 def first_concrete(repositories: Iterable[str]) -> str | None:
@@ -34,175 +31,85 @@ def first_concrete(repositories: Iterable[str]) -> str | None:
 
 
 class Registry:
-    """A client of one registry. It uses the environment's proxies and never reads `.netrc`."""
+    """A registry at an address."""
 
-    def __init__(self, address: str, *, ca: str | None, insecure: bool) -> None:
-        self.address = address
-        self.insecure = insecure
-        self._host = urlsplit(f"//{address}").hostname
-        self._base = f"{'http' if insecure else 'https'}://{address}/v2/"
-        self.session = requests.Session()
-        self.session.trust_env = False  # else a .netrc would replace the credential
-        self.session.proxies.update(get_environ_proxies(self._base))
-        self.session.mount("https://", _TrustingAdapter(_context(ca)))
+    def __init__(self, client: HttpClient, address: str, *, insecure: bool) -> None:
+        self.base = URL(f"{'http' if insecure else 'https'}://{address}/v2/")
+        self._client = client
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.session.close()
-
-    def log_in(self, username: str, password: Secret, *, repository: str | None) -> Secret:
+    async def log_in(self, username: str, password: Secret, *, repository: str | None) -> Secret:
         """A bearer token for the credential, after one test of it. Raises Failure.
 
         The token allows to pull from `repository`; None requests no repository.
         """
-        challenge = self._challenge()
-        token = self._token(challenge, username, password, repository)
-        answer = self._get(self._base, headers={"Authorization": f"Bearer {token.reveal()}"})
+        realm, service = await self._challenge()
+        query = {} if service is None else {"service": service}
+        if repository is not None:
+            query["scope"] = f"repository:{repository}:pull"
+        token = await self._token(realm.extend_query(query), _basic(username, password))
+        answer = await self._get(self.base, headers={"Authorization": f"Bearer {token.reveal()}"})
         _refuse_rejection(answer)
-        if answer.status_code != 200:
+        if answer.status != 200:
             raise _unexpected(answer, "to its own token")
         return token
 
-    def _challenge(self) -> dict[str, str]:
-        answer = self._get(self._base)
+    async def _challenge(self) -> tuple[URL, str | None]:
+        """The token service that the registry names: its URL, and its name for the registry."""
+        answer = await self._get(self.base)
         scheme, _, parameters = answer.headers.get("WWW-Authenticate", "").partition(" ")
-        if answer.status_code != 401 or scheme.lower() != "bearer":
+        if answer.status != 401 or scheme.lower() != "bearer":
             raise _unexpected(answer, "instead of a bearer challenge")
-        fields = parse_dict_header(parameters)  # type: ignore[no-untyped-call]
-        challenge = {key: value for key, value in fields.items() if value}
-        self._refuse_strange_realm(challenge.get("realm", ""))
-        return challenge
+        pairs = (part.partition("=") for part in parse_http_list(parameters))
+        fields = {key.strip().lower(): text.strip().strip('"') for key, _, text in pairs}
+        return self._own_url(fields.get("realm", "")), fields.get("service")
 
-    def _refuse_strange_realm(self, realm: str) -> None:
-        try:
-            parts = urlsplit(realm)
-            host = parts.hostname
-        except ValueError:
-            host = None
-        allowed = ("https", "http") if self.insecure else ("https",)
-        if host is None or host != self._host or parts.scheme not in allowed:
+    def _own_url(self, realm: str) -> URL:
+        url = parsed_url(realm)
+        if (
+            url is None
+            or url.host != self.base.host
+            or url.scheme not in {"https", self.base.scheme}
+        ):
             raise Failure(
                 Reason.TOKEN_SERVICE_NOT_TRUSTED,
-                f"the registry at {self._base} sends its clients to {realm!r} for tokens;"
+                f"the registry at {self.base} sends its clients to {realm[:200]!r} for tokens;"
                 " the agent sends the password to the registry's own host only",
             )
+        return url
 
-    def _token(
-        self, challenge: dict[str, str], username: str, password: Secret, repository: str | None
-    ) -> Secret:
-        query = {"service": challenge["service"]} if "service" in challenge else {}
-        if repository is not None:
-            query["scope"] = f"repository:{repository}:pull"
-        answer = self._get(
-            challenge["realm"],
-            query=query,
-            headers={"Authorization": _basic(username, password)},
-        )
+    async def _token(self, url: URL, authorization: str) -> Secret:
+        answer = await self._get(url, headers={"Authorization": authorization})
         _refuse_rejection(answer)
         try:
-            content = answer.json() if answer.status_code == 200 else {}
-            token = content.get("access_token") or content["token"]
-        except (ValueError, AttributeError, KeyError):
-            token = None
-        if not isinstance(token, str):
+            content = answer.json() if answer.status == 200 else None
+        except ValueError:
+            content = None
+        fields = content if isinstance(content, dict) else {}
+        token = fields.get("access_token") or fields.get("token")
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             raise _unexpected(answer, "instead of a token")
         return Secret(token)
 
-    def _get(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        try:
-            answer = self.session.get(
-                url,
-                headers=headers,
-                params=query,
-                allow_redirects=False,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        except (requests.exceptions.RequestException, HTTPError) as error:
-            raise connection_failure(error, self._base) from None
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise Failure(
-                Reason.REGISTRY_UNREACHABLE, f"{self._base} answered {answer.status_code}"
-            )
+    async def _get(self, url: URL, *, headers: Mapping[str, str] | None = None) -> Answer:
+        answer = await self._client.get(url, headers=headers)
+        if answer.status >= 500 or answer.status == 429:
+            raise Failure(Reason.REGISTRY_UNREACHABLE, f"{url.authority} answered {answer.status}")
         return answer
 
 
-def connection_failure(error: Exception, url: str) -> Failure:
-    """The failure for a broken request, without the error's text, which may have headers."""
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        reason = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
-        return Failure(Reason.CERTIFICATE_NOT_TRUSTED, f"{url}: {reason or 'not trusted'}")
-    return Failure(Reason.REGISTRY_UNREACHABLE, f"{url} cannot be reached ({type(error).__name__})")
-
-
 def _basic(username: str, password: Secret) -> str:
-    # The encoding of requests itself is limited to Latin-1.
     return "Basic " + b64encode(f"{username}:{password.reveal()}".encode()).decode()
 
 
-def _refuse_rejection(answer: requests.Response) -> None:
-    if answer.status_code in {401, 403}:
+def _refuse_rejection(answer: Answer) -> None:
+    if answer.status in {401, 403}:
         raise Failure(
             Reason.CREDENTIALS_NOT_ACCEPTED,
-            f"{urlsplit(answer.url).netloc} does not accept the credential"
-            f" (status {answer.status_code})",
+            f"{answer.url.authority} does not accept the credential (status {answer.status})",
         )
 
 
-def _unexpected(answer: requests.Response, when: str) -> Failure:
+def _unexpected(answer: Answer, when: str) -> Failure:
     return Failure(
-        Reason.UNEXPECTED_ANSWER,
-        f"{urlsplit(answer.url).netloc} answered {answer.status_code} {when}",
+        Reason.UNEXPECTED_ANSWER, f"{answer.url.authority} answered {answer.status} {when}"
     )
-
-
-def _context(ca: str | None) -> ssl.SSLContext:
-    """A TLS context that trusts only the delivered CA, or the system's CAs without one."""
-    context = ssl.create_default_context(cadata=ca)
-    # As engines do: an intermediate may be the trust anchor, and old private CAs may lack
-    # extensions that only the strict mode of newer Pythons requires.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return context
-
-
-class _Connection(Protocol):
-    """The connection that requests passes to `cert_verify`."""
-
-    cert_reqs: str | int | None
-
-
-class _TrustingAdapter(HTTPAdapter):
-    """An adapter with one TLS context; requests would add its own CA bundle."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__()
-
-    def init_poolmanager(
-        self,
-        connections: int,
-        maxsize: int,
-        block: bool = False,  # noqa: FBT001, FBT002 - the base's signature
-        **more: object,
-    ) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **more)
-
-    def proxy_manager_for(self, proxy: str, **more: object) -> object:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **more)
-
-    def cert_verify(self, conn: _Connection, url: str, verify: object, cert: object) -> None:  # noqa: ARG002 - the base's signature
-        conn.cert_reqs = "CERT_REQUIRED"

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 SECTION = ("firstpull", "registryCredentials")  # the path in desired and in reported properties
@@ -23,6 +25,7 @@ class Reason(StrEnum):
     STORAGE_FAILED = "StorageFailed"
     INVALID_DELIVERY = "InvalidDelivery"
     UNSUPPORTED_DELIVERY = "UnsupportedDelivery"
+    AGENT_FAILED = "AgentFailed"
 
 
 class State(StrEnum):
@@ -39,6 +42,13 @@ class Failure(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+def defect(error: Exception) -> Failure:
+    """The failure for an exception that nobody expected, without its text, which may be secret."""
+    place = extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return Failure(Reason.AGENT_FAILED, f"{type(error).__name__} at {where}")
 
 
 @dataclass(frozen=True)

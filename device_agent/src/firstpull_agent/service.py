@@ -6,13 +6,12 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Awaitable, Callable
 
 from firstpull_agent.backoff import HUB_CAP_SECONDS, delay_seconds
 from firstpull_agent.convergence import Convergence
 from firstpull_agent.deliveries import MalformedDesired
 from firstpull_agent.hub import Hub, HubUnavailable
-from firstpull_agent.reports import reported_patch
+from firstpull_agent.reports import defect, reported_patch
 from firstpull_agent.times import Time
 
 _log = logging.getLogger(__name__)
@@ -20,35 +19,17 @@ _log = logging.getLogger(__name__)
 # Two clients of one device disconnect each other from the hub; this slows them down.
 _SECONDS_BETWEEN_READS = 1.0
 
-Wait = Callable[[asyncio.Event, float | None], Awaitable[None]]
-
-
-async def wait_for_event(event: asyncio.Event, seconds: float | None) -> None:
-    """Return when `event` is set, or after `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
-
 
 class Service:
-    """Runs two independent loops: one talks to the hub, one makes attempts."""
+    """Runs two independent loops: one talks to the hub, one starts attempts."""
 
     def __init__(
-        self,
-        hub: Hub,
-        convergence: Convergence,
-        *,
-        time: Time,
-        rng: random.Random,
-        wait: Wait = wait_for_event,
+        self, hub: Hub, convergence: Convergence, *, time: Time, rng: random.Random
     ) -> None:
         self._hub = hub
         self._convergence = convergence
         self._time = time
         self._rng = rng
-        self._wait = wait
         self._stale = True
         self._read_at = -math.inf
         self._talk_wanted = asyncio.Event()
@@ -56,7 +37,7 @@ class Service:
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
-        """End `run` after the current attempt."""
+        """End `run`, at once or when the engine's command that runs has ended."""
         self._stopped.set()
 
     async def run(self) -> None:
@@ -81,11 +62,16 @@ class Service:
         self._talk_wanted.set()
 
     async def _work(self) -> None:
-        while True:
-            self._work_wanted.clear()
-            if await asyncio.to_thread(self._convergence.attempt_next):
-                self._talk_wanted.set()
-            await self._wait(self._work_wanted, self._convergence.seconds_until_due())
+        async with asyncio.TaskGroup() as attempts:
+            while True:
+                self._work_wanted.clear()
+                while attempt := self._convergence.next_attempt():
+                    attempts.create_task(attempt).add_done_callback(self._attempted)
+                await self._time.wait(self._work_wanted, self._convergence.seconds_until_due())
+
+    def _attempted(self, _: asyncio.Task[None]) -> None:
+        self._talk_wanted.set()
+        self._work_wanted.set()
 
     async def _talk(self) -> None:
         failures = 0
@@ -94,11 +80,12 @@ class Service:
             try:
                 pause = await self._converse()
                 failures = 0
-            except HubUnavailable as error:
+            except Exception as error:  # a defect must not end the agent
                 failures += 1
                 pause = delay_seconds(failures, cap_seconds=HUB_CAP_SECONDS, rng=self._rng)
-                _log.warning("%s; trying again in %.0f s", error, pause)
-            await self._wait(self._talk_wanted, pause)
+                why = error if isinstance(error, HubUnavailable) else defect(error)
+                _log.warning("%s; trying again in %.0f s", why, pause)
+            await self._time.wait(self._talk_wanted, pause)
 
     async def _converse(self) -> float | None:
         """Read the twin and report; returns the seconds until the next read is due, if any."""
@@ -117,11 +104,11 @@ class Service:
         try:
             twin = await self._hub.twin()
             self._convergence.adopt(twin.desired, twin.reported)
-        except HubUnavailable:
-            self._stale = True
-            raise
         except MalformedDesired as error:
             _log.error("the agent ignores the desired properties: %s", error)
+        except Exception:
+            self._stale = True
+            raise
         self._work_wanted.set()
 
     async def _report(self) -> None:

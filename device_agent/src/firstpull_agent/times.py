@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -18,8 +20,8 @@ class Time(Protocol):
         """Seconds that never go back."""
         ...
 
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when `event` is set, or after `seconds`."""
         ...
 
 
@@ -34,6 +36,8 @@ class MachineTime:
         """Seconds since some moment in the past."""
         return time.monotonic()
 
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when `event` is set, or after `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()

@@ -1,7 +1,8 @@
-"""No engine: the agent's own file of logins, and pulls by python-dxf into an OCI layout."""
+"""No engine: the agent's own file of logins, and pulls into an OCI layout."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from firstpull_agent.applied import Applied
 from firstpull_agent.auth_file import AuthFile
 from firstpull_agent.ca_files import CaFiles
 from firstpull_agent.deliveries import Delivery
+from firstpull_agent.engines.commands import PULL_TIMEOUT_SECONDS
+from firstpull_agent.engines.oci_layout import pull_layout
+from firstpull_agent.http_client import ANSWER_SECONDS, http_client
 from firstpull_agent.images import CannotPull, Image
 from firstpull_agent.registry import Registry
 
@@ -31,16 +35,15 @@ class Oci:
 
     def pull(self, image: Image, login: Applied, *, output: Path) -> str:
         """Write the image to `output` as an OCI image layout, with every digest verified."""
-        try:
-            from firstpull_agent.engines.oci_layout import pull_layout  # noqa: PLC0415 - an extra
-        except ImportError:
-            raise CannotPull(
-                "without a container engine, install firstpull-agent[oci] to pull"
-            ) from None
+        return asyncio.run(self._pull(image, login, output))
+
+    async def _pull(self, image: Image, login: Applied, output: Path) -> str:
         kept = self.auth_file.credentials(login.address)
         if kept is None:
             raise CannotPull(f"the login for {login.address} cannot be read")
         ca = self.ca_files.read(login.address) if login.has_ca else None
-        with Registry(login.address, ca=ca, insecure=login.insecure) as registry:
-            token = registry.log_in(*kept, repository=image.repository)
-            return pull_layout(registry, token, image, output)
+        async with http_client(login.address, ca=ca, seconds=ANSWER_SECONDS) as client:
+            registry = Registry(client, login.address, insecure=login.insecure)
+            token = await registry.log_in(*kept, repository=image.repository)
+        async with http_client(login.address, ca=ca, seconds=PULL_TIMEOUT_SECONDS) as client:
+            return await pull_layout(client, registry.base, token, image, output)

@@ -52,6 +52,7 @@ from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.dry_run import DryRun
 from firstpull.reconcile.observe import Observer
+from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.reconciler import Reconciler
 from firstpull.reconcile.requeue import requeue_overdue
 
@@ -108,6 +109,9 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ledgers=ports.ledgers,
         records=ports.records,
     )
+    preparation = Preparation(
+        observer=observer, clock=ports.clock, validity=settings.password_validity
+    )
     membership = Membership(
         registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
     )
@@ -132,7 +136,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         onboarding=onboarding,
         revoking=revoking,
         rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
-        dry_run=DryRun(observer=observer, clock=ports.clock, validity=settings.password_validity),
+        dry_run=DryRun(preparation=preparation),
         event_handler=event_handler,
         sites=sites,
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
@@ -168,7 +172,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         worker=Reconciler(
             records=ports.records,
             queue=ports.queue,
-            observer=observer,
+            preparation=preparation,
             applier=Applier(
                 deployment=settings.deployment,
                 registries=ports.registries,
@@ -185,7 +189,6 @@ def wire(settings: Settings, ports: Ports) -> Application:
             ),
             clock=ports.clock,
             new_id=_new_id,
-            validity=settings.password_validity,
         ),
         ports=ports,
     )

@@ -34,20 +34,22 @@ async def answer_request(
             await onboarding.propose(request, requested_by=requested_by, asked_at=asked_at)
         )
     record = await onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
-    return await answer_recorded(req, record)
+    return await answer_recorded(req, record, generation=record.spec.intent_generation)
 
 
-async def answer_recorded(req: func.HttpRequest, record: DeviceRecord) -> func.HttpResponse:
-    """200 where the record is converged, else 202; after a wait, where the caller prefers one."""
+async def answer_recorded(
+    req: func.HttpRequest, record: DeviceRecord, *, generation: int
+) -> func.HttpResponse:
+    """200 where the generation is done, else 202; after a wait, where the caller prefers one."""
     headers = {}
     wait = seconds_to_wait(req.headers)
     if wait is not None:
         application = await runtime.application()
         headers["Preference-Applied"] = f"wait={wait:.0f}"
-        record = await application.onboarding.wait(record, seconds=wait)
-    device, generation = quote(record.device.device_id, safe=""), record.spec.generation
+        record = await application.onboarding.wait(record, generation=generation, seconds=wait)
+    device = quote(record.device.device_id, safe="")
     headers["Location"] = _address(req, record, f"devices/{device}")
-    if record.is_converged:
+    if record.has_finished(generation):
         return json_answer(200, Device.of(record), headers=headers)
     operation = Operation.of(record, generation=generation)
     headers["Operation-Location"] = _address(

@@ -52,7 +52,7 @@ async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
             await application.revoking.propose(device, requested_by=requested_by)
         )
     record = await application.revoking.revoke(device, requested_by=requested_by)
-    return await answer_recorded(req, record)
+    return await answer_recorded(req, record, generation=record.spec.intent_generation)
 
 
 @blueprint.function_name("rotate_device")
@@ -64,7 +64,11 @@ async def rotate_device(req: func.HttpRequest) -> func.HttpResponse:
     how, dry_run = read_rotation(req.get_body()), is_dry_run(req)
     ask = rotating.propose if dry_run else rotating.rotate
     record = await ask(device, immediately=how.immediately, requested_by=caller(req.headers))
-    return await (answer_plan(record) if dry_run else answer_recorded(req, record))
+    if dry_run:
+        return await answer_plan(record)
+    rotation = record.spec.rotation
+    generation = rotation.generation if rotation is not None else record.spec.generation
+    return await answer_recorded(req, record, generation=generation)
 
 
 @blueprint.function_name("get_device")

@@ -93,15 +93,19 @@ class EventHandler:
     async def _is_known(self, device: DeviceKey) -> bool:
         """Whether a record is about this device.
 
-        A tombstone is not, if its device has gone and another device has the same id now.
+        It is not, if its device has gone and another device has the same id now. Before a revoke
+        has ended, nobody knows which one it was about.
         """
         stored = await self.records.get(device)
         if stored is None:
             return False
         record = stored.value
-        if not record.is_tombstone or record.status.hub_generation_id is None:
+        revocation, seen = record.spec.revocation, record.status.hub_generation_id
+        if seen is None:
             return True
-        return await self.hubs.generation_id(device) in (None, record.status.hub_generation_id)
+        if revocation is not None and revocation.gone is None and not record.is_tombstone:
+            return True
+        return await self.hubs.generation_id(device) in (None, seen)
 
     async def _handle_secret_event(self, event: SecretEvent) -> None:
         if event.vault_host.casefold() != self.vault_host.casefold():

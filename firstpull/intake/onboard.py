@@ -119,14 +119,16 @@ class Onboarding:
             raise device_not_known(device)
         return stored.value
 
-    async def wait(self, record: DeviceRecord, *, seconds: float) -> DeviceRecord:
-        """The record when its generation is done, waits or is blocked; or after `seconds`."""
+    async def wait(self, record: DeviceRecord, *, generation: int, seconds: float) -> DeviceRecord:
+        """The record when this generation is done, waits or is blocked; or after `seconds`."""
         asked, give_up = record, self.clock.now() + timedelta(seconds=seconds)
-        while not _at_rest(record, asked, now=self.clock.now()) and self.clock.now() < give_up:
+        while self.clock.now() < give_up:
+            if record.has_finished(generation) or record.is_superseded(generation):
+                return record
+            if _is_held_up(record, asked, now=self.clock.now()):
+                return record
             await self.clock.sleep(_POLL)
             record = await self.find(record.device)
-            if record.spec.generation != asked.spec.generation:
-                return record
         return record
 
     async def page(self, query: Query) -> Page:
@@ -237,12 +239,12 @@ def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> De
     return with_intent(record, intent)
 
 
-def _at_rest(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
-    """Whether the device is done, or a pass since the request has left it waiting or blocked."""
+def _is_held_up(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:
+    """Whether a pass since the request has left the device waiting or blocked."""
     is_held_up = record.status.condition.state in (State.WAITING, State.BLOCKED)
     had_a_pass = (
         record.claim is None
         and record.schedule.due_at != asked.schedule.due_at
         and record.schedule.due_at > now
     )
-    return record.is_converged or (is_held_up and had_a_pass)
+    return is_held_up and had_a_pass

@@ -50,7 +50,7 @@ class Revoking:
         if await self.hubs.twin(device) is not None:
             return False
         seen = stored.value.status.hub_generation_id
-        revoked = self._revoked(requested_by)
+        revoked = self._revoked(requested_by, gone=seen)
 
         def change(record: DeviceRecord) -> DeviceRecord:
             return revoked(record) if record.status.hub_generation_id == seen else record
@@ -58,8 +58,10 @@ class Revoking:
         before, after = await self._write(device, change)
         return before.spec.revocation is None and after.spec.revocation is not None
 
-    def _revoked(self, requested_by: str) -> Callable[[DeviceRecord], DeviceRecord]:
-        revocation = Revocation(requested_by=requested_by, at=self.clock.now())
+    def _revoked(
+        self, requested_by: str, *, gone: str | None = None
+    ) -> Callable[[DeviceRecord], DeviceRecord]:
+        revocation = Revocation(requested_by=requested_by, at=self.clock.now(), gone=gone)
         return lambda record: with_revocation(record, revocation)
 
     async def _write(

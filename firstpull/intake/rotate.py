@@ -66,15 +66,14 @@ class Rotating:
         def change(record: DeviceRecord) -> DeviceRecord:
             if record.spec.revocation is not None:
                 raise Refused(MEANING[Reason.DEVICE_REVOKED], reason=Reason.DEVICE_REVOKED)
-            if record.status.delivery is None and not record.status.adopted:
+            held = record.held_grant
+            is_adopted = record.status.adopted or bool(held and held.held and held.held.adopted)
+            if record.delivery is None and not is_adopted:
                 raise Refused(
-                    "The device has no password at its new connected registry yet. Ask for the old "
-                    "connected registry again and rotate there, or revoke the device."
-                    if record.status.retiring
-                    else "The device has no password yet; a worker is making one.",
+                    "The device has no password yet; a worker is making one.",
                     reason=Reason.NOTHING_TO_ROTATE,
                 )
-            under_way, delivery = record.spec.rotation, record.status.delivery
+            under_way, delivery = record.spec.rotation, record.delivery
             if under_way is not None and under_way.immediately >= immediately:
                 return record
             rotation = Rotation(

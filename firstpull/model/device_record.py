@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, TokenId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
@@ -59,11 +59,24 @@ class Intent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Applied:
+    """An intent that was carried out, and the generation in which it was requested."""
+
+    intent: Intent
+    generation: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """A request to take the device's access away."""
+    """A request to take the device's access away.
+
+    `gone` is the generationId of an identity that had left its hub. Without it, the revoke is
+    about the identity that the hub has.
+    """
 
     requested_by: str
     at: datetime
+    gone: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +91,7 @@ class Rotation:
     immediately: bool
     requested_by: str
     at: datetime
+    generation: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +107,11 @@ class Grant:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetiringGrant(Grant):
-    """A grant to tear down: `at_once`, or when the device has logged in with its new grant."""
+class TokenSlot:
+    """One of the two password slots of a token."""
 
-    at_once: bool
+    token: TokenId
+    slot: Slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +124,23 @@ class Delivery:
     address: str
     expires_at: datetime
     at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What a device uses of a retiring grant while its new grant has no delivery yet."""
+
+    delivery: Delivery | None
+    acknowledged_at: datetime | None
+    adopted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetiringGrant(Grant):
+    """A grant to tear down: `at_once`, or when the device has logged in with its new grant."""
+
+    at_once: bool
+    held: Held | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,10 +186,10 @@ class Spec:
 
     intent: Intent
     generation: int
+    intent_generation: int = 0
+    """The generation of the intent, or of the revocation where there is one."""
     revocation: Revocation | None = None
-    """A later onboarding request starts from nothing."""
     rotation: Rotation | None = None
-    """Cleared when the new password is delivered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +198,11 @@ class Status:
 
     condition: Condition
     observed_generation: int = 0
+    """Every generation up to this one is done or superseded."""
     superseded: tuple[tuple[int, int], ...] = ()
     """Runs of generations, first and last, that a later one replaced before they were done."""
+    applied: Applied | None = None
+    """The intent that the device has, also while another one is blocked."""
     grant: Grant | None = None
     """Named before any of it exists."""
     adopted: bool = False
@@ -177,7 +212,7 @@ class Status:
     """Secrets of torn-down grants: no version is enabled, and a vault keeps deleted names."""
     retained_actions: frozenset[str] = frozenset()
     """Scope actions of earlier intents; the device keeps them until its next login."""
-    slots_requested: frozenset[Slot] = frozenset()
+    slots_requested: frozenset[TokenSlot] = frozenset()
     """Slots with a password that was made and not delivered: its value may be lost."""
     delivery: Delivery | None = None
     acknowledged_at: datetime | None = None
@@ -219,10 +254,32 @@ class DeviceRecord:
             self.status.condition.state in (State.DELIVERED, State.READY, State.REVOKED)
         )
 
+    @property
+    def pending(self) -> frozenset[int]:
+        """The generations that are neither done nor superseded."""
+        spec, status = self.spec, self.status
+        done = status.applied.generation if status.applied is not None else 0
+        if spec.revocation is not None:
+            done = status.observed_generation
+        asked = {spec.intent_generation} if done < spec.intent_generation else set[int]()
+        return frozenset(asked | ({spec.rotation.generation} if spec.rotation else set()))
+
+    def has_finished(self, generation: int) -> bool:
+        """Whether the device has what this generation asked for, or nothing after a revoke."""
+        condition = self.status.condition
+        is_there = condition.state in (State.DELIVERED, State.READY, State.REVOKED)
+        return generation not in self.pending and (
+            is_there or condition.reason is Reason.AWAITING_DEVICE
+        )
+
+    @property
+    def was_asked_for_since(self) -> bool:
+        """Whether a request came since the last one was carried out, also the same again."""
+        applied = self.status.applied
+        return applied is None or applied.intent != self.spec.intent
+
     def is_superseded(self, generation: int) -> bool:
         """Whether a later generation came before this one was done."""
-        if generation > self.status.observed_generation:
-            return generation < self.spec.generation
         return any(first <= generation <= last for first, last in self.status.superseded)
 
     @property
@@ -235,6 +292,23 @@ class DeviceRecord:
         """Every grant that the record names: the device's own first, then the retiring ones."""
         own = (self.status.grant,) if self.status.grant is not None else ()
         return (*own, *self.status.retiring)
+
+    @property
+    def held_grant(self) -> RetiringGrant | None:
+        """The retiring grant that the device uses until its new grant has a delivery."""
+        return next((grant for grant in self.status.retiring if grant.held is not None), None)
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """The delivery that the device uses, also while it moves."""
+        held = self.held_grant
+        if self.status.delivery is None and held is not None and held.held is not None:
+            return held.held.delivery
+        return self.status.delivery
+
+    def requested_slots(self, token: TokenId) -> frozenset[Slot]:
+        """The slots of a token with a password that was made and not delivered."""
+        return frozenset(s.slot for s in self.status.slots_requested if s.token == token)
 
     @property
     def token_to_adopt(self) -> str | None:

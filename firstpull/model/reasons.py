@@ -48,6 +48,7 @@ class Reason(StrEnum):
     MEMBERSHIP_PENDING = "MembershipPending"
     NO_FREE_SLOT = "NoFreeSlot"
     AWAITING_SYNC = "AwaitingSync"
+    AWAITING_DEVICE = "AwaitingDevice"
 
     # Waiting for a person.
     CONNECTED_REGISTRY_NOT_FOUND = "ConnectedRegistryNotFound"
@@ -106,6 +107,7 @@ MEANING: dict[Reason, str] = {
     Reason.MEMBERSHIP_PENDING: "Another worker is changing the connected registry's list.",
     Reason.NO_FREE_SLOT: "Both passwords of the token are live; the earlier expiry frees a slot.",
     Reason.AWAITING_SYNC: "The connected registry has not synced since the change.",
+    Reason.AWAITING_DEVICE: "The rotation begins when the device has logged in.",
     Reason.CONNECTED_REGISTRY_NOT_FOUND: "The container registry has no such connected registry.",
     Reason.CONNECTED_REGISTRY_FULL: "The connected registry takes no more clients.",
     Reason.SITE_FULL: "No connected registry of the site takes another client.",
@@ -120,7 +122,7 @@ MEANING: dict[Reason, str] = {
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
     Reason.REFUSED: "A service refused a request as invalid.",
     Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
-    Reason.PASSWORD_EXPIRES_SOON: "The password expires soon; the device has not logged in yet.",
+    Reason.PASSWORD_EXPIRES_SOON: "The password expires soon, and is not replaced yet.",
     Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",
     Reason.THROTTLED: "A service throttled firstpull's requests.",
     Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with an error of its own.",

@@ -14,12 +14,14 @@ from pydantic import TypeAdapter
 from firstpull.model.azure_resources import ConnectedRegistryRef, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
+    Applied,
     Claim,
     Condition,
     Delivery,
     DeviceRecord,
     DeviceWarning,
     Grant,
+    Held,
     Intent,
     Rejection,
     RetiringGrant,
@@ -28,6 +30,7 @@ from firstpull.model.device_record import (
     Schedule,
     Spec,
     Status,
+    TokenSlot,
 )
 from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
@@ -40,6 +43,7 @@ class _RetiringGrant:
     place: ConnectedRegistryRef
     names: Names
     at_once: bool
+    held: Held | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,9 @@ class _StoredRecord:
     generation: int
     condition: Condition
     due_at: datetime
+    intent_generation: int | None = None
     observed_generation: int = 0
+    applied: Applied | None = None
     superseded: tuple[tuple[int, int], ...] = ()
     revocation: Revocation | None = None
     rotation: Rotation | None = None
@@ -61,7 +67,8 @@ class _StoredRecord:
     leaving: tuple[_RetiringGrant, ...] = ()
     spent_secrets: frozenset[str] = frozenset()
     keeps: frozenset[str] = frozenset()
-    slots_requested: frozenset[Slot] = frozenset()
+    slots_requested: frozenset[TokenSlot | Slot] = frozenset()
+    """Earlier releases wrote slots alone, of the token in `names`."""
     delivery: Delivery | None = None
     acknowledged_at: datetime | None = None
     awaits_first_pull_since: datetime | None = None
@@ -101,7 +108,9 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         generation=spec.generation,
         condition=status.condition,
         due_at=schedule.due_at,
+        intent_generation=spec.intent_generation,
         observed_generation=status.observed_generation,
+        applied=status.applied,
         superseded=status.superseded,
         revocation=spec.revocation,
         rotation=spec.rotation,
@@ -109,7 +118,9 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         names=status.grant.names if status.grant is not None else None,
         adopted=status.adopted,
         leaving=tuple(
-            _RetiringGrant(place=grant.ref, names=grant.names, at_once=grant.at_once)
+            _RetiringGrant(
+                place=grant.ref, names=grant.names, at_once=grant.at_once, held=grant.held
+            )
             for grant in status.retiring
         ),
         spent_secrets=status.retired_secrets,
@@ -134,27 +145,39 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
     grant = None
     if stored.place is not None and stored.names is not None:
         grant = Grant(ref=stored.place, names=stored.names)
+    token = grant.ref.registry.token(grant.names.token) if grant is not None else None
+    slots = frozenset(
+        TokenSlot(token=token, slot=found) if isinstance(found, Slot) and token else found
+        for found in stored.slots_requested
+    )
+    generation, applied = stored.intent_generation, stored.applied
+    if generation is None:
+        generation = stored.generation
+        if stored.observed_generation == generation and stored.revocation is None:
+            applied = Applied(intent=stored.intent, generation=generation)
     return DeviceRecord(
         device=stored.device,
         spec=Spec(
             intent=stored.intent,
             generation=stored.generation,
+            intent_generation=generation,
             revocation=stored.revocation,
             rotation=stored.rotation,
         ),
         status=Status(
             condition=stored.condition,
             observed_generation=stored.observed_generation,
+            applied=applied,
             superseded=stored.superseded,
             grant=grant,
             adopted=stored.adopted,
             retiring=tuple(
-                RetiringGrant(ref=held.place, names=held.names, at_once=held.at_once)
-                for held in stored.leaving
+                RetiringGrant(ref=g.place, names=g.names, at_once=g.at_once, held=g.held)
+                for g in stored.leaving
             ),
             retired_secrets=stored.spent_secrets,
             retained_actions=stored.keeps,
-            slots_requested=stored.slots_requested,
+            slots_requested=frozenset(s for s in slots if isinstance(s, TokenSlot)),
             delivery=stored.delivery,
             acknowledged_at=stored.acknowledged_at,
             awaits_first_pull_since=stored.awaits_first_pull_since,

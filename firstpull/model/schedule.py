@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Condition, State
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.reasons import Reason
 
 _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
     State.WAITING: (timedelta(seconds=5), timedelta(minutes=5)),
@@ -44,7 +45,8 @@ def next_check(condition: Condition, *, now: datetime, renew_at: datetime | None
             return now + _RARELY
         # Past the renewal time, something holds the renewal up: reconcile hourly.
         return max(renew_at, now + timedelta(hours=1))
-    first, longest = _LOOKS[condition.state]
+    waits_for_device = condition.reason is Reason.AWAITING_DEVICE
+    first, longest = _LOOKS[State.DELIVERED if waits_for_device else condition.state]
     due_at = now + min(max(age / 2, first), longest)
     return min(due_at, renew_at) if renew_at is not None and renew_at > now else due_at
 

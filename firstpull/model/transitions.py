@@ -12,12 +12,14 @@ from datetime import datetime, timedelta
 from firstpull.model.azure_resources import HubIdentity, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
+    Applied,
     Claim,
     Condition,
     Delivery,
     DeviceRecord,
     DeviceWarning,
     Grant,
+    Held,
     Intent,
     Rejection,
     RetiringGrant,
@@ -27,6 +29,7 @@ from firstpull.model.device_record import (
     Spec,
     State,
     Status,
+    TokenSlot,
 )
 from firstpull.model.history import HistoryEntry, entry, extended
 from firstpull.model.reasons import Reason
@@ -45,7 +48,7 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
     """The first record of a device: generation 1, due at once."""
     return DeviceRecord(
         device=device,
-        spec=Spec(intent=intent, generation=1),
+        spec=Spec(intent=intent, generation=1, intent_generation=1),
         status=Status(
             condition=_accepted(intent.at), awaits_first_pull_since=_first_asked_at(intent)
         ),
@@ -57,27 +60,28 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     """The record after a request for something else.
 
-    A device that moves keeps its old grant until it has logged in with the new one. After a
-    revoke the device starts from nothing, and the rest of the teardown comes first.
+    A device that moves keeps its old grant until it has logged in with the new one, and a
+    rotation goes on. After a revoke the device starts from nothing, and the rest of the teardown
+    comes first.
     """
-    grant = record.status.grant
+    grant, held = record.status.grant, record.held_grant
     if record.spec.revocation is not None:
         base = _started_over(record, intent)
+    elif held is not None and held.held is not None and held.ref in intent.candidates:
+        base = _stayed(record, held, held.held)
     elif grant is not None and grant.ref not in intent.candidates:
         base = _moved(record, grant, intent)
     else:
         base = record
-    status = base.status
-    if status.grant is None and intent.adopt != record.spec.intent.adopt:
-        status = replace(status, slots_requested=frozenset())  # the slots of another token
     starts_with_nothing = record.spec.revocation is not None or record.status.adopted
     status = replace(
-        status,
+        base.status,
         retained_actions=frozenset() if starts_with_nothing else _retained_actions(record),
     )
     return _next_generation(
         replace(base, status=status),
-        replace(base.spec, intent=intent),
+        replace(base.spec, intent=intent, intent_generation=record.spec.generation + 1),
+        supersedes=record.pending & {record.spec.intent_generation},
         condition=_accepted(intent.at),
         entry=_recorded(intent),
     )
@@ -100,7 +104,13 @@ def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecor
         return replace(record, spec=replace(record.spec, revocation=later))
     return _next_generation(
         record,
-        replace(record.spec, revocation=revocation, rotation=None),
+        replace(
+            record.spec,
+            revocation=revocation,
+            rotation=None,
+            intent_generation=record.spec.generation + 1,
+        ),
+        supersedes=record.pending,
         condition=Condition(
             state=State.REVOKING,
             reason=Reason.REVOKING,
@@ -112,10 +122,18 @@ def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecor
 
 
 def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
-    """The record after a request for another password."""
+    """The record after a request for another password.
+
+    At once, every other token of the device ends too: somebody may know its password.
+    """
+    rotation = replace(rotation, generation=record.spec.generation + 1)
+    before = record.spec.rotation
+    if rotation.immediately:
+        record = _with_one_token(record)
     return _next_generation(
         record,
         replace(record.spec, rotation=rotation),
+        supersedes=frozenset({before.generation} if before is not None else ()),
         condition=_accepted(rotation.at),
         entry=entry(
             LogEvent.DEVICE_ROTATION_RECORDED,
@@ -179,6 +197,7 @@ def granted(
     `slots` are those that get a password. `hub_generation_id` is the identity that the password
     is for: by it, a later pass recognises another device with the same id.
     """
+    record = requested(record, grant, slots=slots)
     status = record.status
     return replace(
         record,
@@ -186,7 +205,6 @@ def granted(
             status,
             adopted=status.adopted or record.token_to_adopt is not None,
             grant=grant,
-            slots_requested=status.slots_requested | frozenset(slots),
             hub_generation_id=status.hub_generation_id or hub_generation_id,
             retiring=tuple(
                 held
@@ -195,6 +213,14 @@ def granted(
             ),
         ),
     )
+
+
+def requested(record: DeviceRecord, grant: Grant, *, slots: Collection[Slot]) -> DeviceRecord:
+    """The record that names the slots in which a worker is about to make passwords."""
+    token = grant.ref.registry.token(grant.names.token)
+    more = frozenset(TokenSlot(token=token, slot=slot) for slot in slots)
+    status = record.status
+    return replace(record, status=replace(status, slots_requested=status.slots_requested | more))
 
 
 def without_contested_token(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
@@ -225,14 +251,18 @@ def due_again(record: DeviceRecord, now: datetime) -> DeviceRecord:
 def torn_down(record: DeviceRecord, gone: Collection[Grant]) -> DeviceRecord:
     """The record after the teardown of these grants; only disabled secrets are left of them."""
     keys = {(grant.ref, grant.names) for grant in gone}
-    return replace(
+    status = record.status
+    record = replace(
         record,
         status=replace(
-            record.status,
-            retiring=tuple(g for g in record.status.retiring if (g.ref, g.names) not in keys),
-            retired_secrets=record.status.retired_secrets | {g.names.secret for g in gone},
+            status,
+            retiring=tuple(g for g in status.retiring if (g.ref, g.names) not in keys),
+            retired_secrets=status.retired_secrets | {g.names.secret for g in gone},
         ),
     )
+    kept = {grant.ref.registry.token(grant.names.token) for grant in record.grants}
+    slots = frozenset(s for s in status.slots_requested if s.token in kept)
+    return replace(record, status=replace(record.status, slots_requested=slots))
 
 
 def without_grant(record: DeviceRecord) -> DeviceRecord:
@@ -240,11 +270,17 @@ def without_grant(record: DeviceRecord) -> DeviceRecord:
     return replace(record, status=replace(record.status, grant=None, adopted=False))
 
 
-def blocked(record: DeviceRecord, condition: Condition, *, due_at: datetime) -> DeviceRecord:
+def blocked(
+    record: DeviceRecord,
+    condition: Condition,
+    *,
+    warnings: tuple[DeviceWarning, ...],
+    due_at: datetime,
+) -> DeviceRecord:
     """The record after a pass that a precondition ended."""
     return replace(
         record,
-        status=replace(record.status, condition=condition, warnings=()),
+        status=replace(record.status, condition=condition, warnings=warnings),
         schedule=Schedule(due_at=due_at),
     )
 
@@ -270,12 +306,13 @@ def revoked(
     now: datetime,
 ) -> DeviceRecord:
     """The tombstone of a device after its teardown. `identity` is the revoked one."""
-    record = mark_observed(record, generation)
     return replace(
         record,
         status=replace(
             record.status,
             condition=condition,
+            observed_generation=generation,
+            applied=None,
             retiring=tuple(_retiring(grant, at_once=True) for grant in record.status.retiring),
             hub_generation_id=identity.generation_id,
             hub_device_etag=identity.etag,
@@ -293,18 +330,20 @@ def revoked(
 def reset_to_identity(
     record: DeviceRecord, *, identity: HubIdentity, now: datetime
 ) -> DeviceRecord:
-    """The record of another device with the same id: it has nothing yet."""
+    """The record of another device with the same id, which was asked for: it has nothing yet."""
     status = record.status
     return replace(
         record,
         spec=replace(record.spec, rotation=None),
         status=replace(
             status,
+            applied=None,
             hub_generation_id=identity.generation_id,
             hub_device_etag=identity.etag,
             retiring=tuple(
                 replace(
                     held,
+                    held=None,
                     at_once=status.grant is None or not held.shares_token_with(status.grant),
                 )
                 for held in status.retiring
@@ -320,11 +359,24 @@ def reset_to_identity(
 
 
 def delivered(record: DeviceRecord, delivery: Delivery) -> DeviceRecord:
-    """The record after a delivery that the device has not acknowledged."""
+    """The record after a delivery that the device has not acknowledged.
+
+    A slot whose password was made and is not the delivered one stays requested: its value may
+    be lost.
+    """
+    status, grant = record.status, record.status.grant
+    slots = status.slots_requested
+    if grant is not None:
+        token = grant.ref.registry.token(grant.names.token)
+        slots -= {TokenSlot(token=token, slot=delivery.slot)}
     return replace(
         record,
         status=replace(
-            record.status, delivery=delivery, acknowledged_at=None, slots_requested=frozenset()
+            status,
+            delivery=delivery,
+            acknowledged_at=None,
+            slots_requested=slots,
+            retiring=tuple(replace(grant, held=None) for grant in status.retiring),
         ),
     )
 
@@ -345,7 +397,7 @@ def acknowledged(record: DeviceRecord, now: datetime) -> DeviceRecord:
 
 def rotated(record: DeviceRecord) -> DeviceRecord:
     """The record after the new password was delivered."""
-    return replace(record, spec=replace(record.spec, rotation=None))
+    return _counted(replace(record, spec=replace(record.spec, rotation=None)))
 
 
 def narrowed(record: DeviceRecord) -> DeviceRecord:
@@ -379,19 +431,62 @@ def reconciled(
     )
 
 
-def mark_observed(record: DeviceRecord, generation: int) -> DeviceRecord:
-    """The record when a generation is done; undone earlier ones are superseded."""
-    status = record.status
-    first, last = status.observed_generation + 1, generation - 1
-    skipped = ((first, last),) if first <= last else ()
+def carried_out(record: DeviceRecord, spec: Spec) -> DeviceRecord:
+    """The record of a device that has what the intent of `spec` asks for."""
+    applied = Applied(intent=spec.intent, generation=spec.intent_generation)
+    return _counted(replace(record, status=replace(record.status, applied=applied)))
+
+
+def before_change(record: DeviceRecord) -> DeviceRecord | None:
+    """The record as if the intent that is not carried out had not come.
+
+    By it, a worker maintains what the device has while the change is blocked. None without such
+    an intent, or if the device has nothing yet.
+    """
+    status, spec, found = record.status, record.spec, record.held_grant
+    applied = status.applied
+    if applied is None or spec.revocation is not None:
+        return None
+    if found is not None and found.held is not None:
+        held = found.held
+        status = replace(
+            status,
+            grant=Grant(ref=found.ref, names=found.names),
+            delivery=held.delivery,
+            acknowledged_at=held.acknowledged_at,
+            adopted=held.adopted,
+            retiring=(),
+        )
+    elif status.grant is None or applied.generation >= spec.intent_generation:
+        return None
     return replace(
         record,
-        status=replace(
-            status,
-            observed_generation=generation,
-            superseded=(*status.superseded, *skipped)[-_MOST_SUPERSEDED:],
-        ),
+        spec=replace(spec, intent=applied.intent, intent_generation=applied.generation),
+        status=replace(status, observed_generation=spec.generation),
     )
+
+
+def maintained(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
+    """The record after a pass over what `before_change` gave, which ended as `before`."""
+    status, now = record.status, before.status
+    found = record.held_grant
+    status = replace(
+        status,
+        slots_requested=now.slots_requested,
+        hub_generation_id=now.hub_generation_id,
+        hub_device_etag=now.hub_device_etag,
+        vault_seen_at=now.vault_seen_at,
+        warnings=now.warnings,
+    )
+    if found is None:
+        status = replace(status, delivery=now.delivery, acknowledged_at=now.acknowledged_at)
+        status = replace(status, adopted=now.adopted)
+    else:
+        held = Held(delivery=now.delivery, acknowledged_at=now.acknowledged_at, adopted=now.adopted)
+        retiring = (replace(g, held=held) if g == found else g for g in status.retiring)
+        status = replace(status, retiring=tuple(retiring))
+    spec = replace(record.spec, rotation=before.spec.rotation)
+    return _counted(replace(record, spec=spec, status=status))
 
 
 def interrupted(record: DeviceRecord, stored: DeviceRecord, *, now: datetime) -> DeviceRecord:
@@ -404,16 +499,36 @@ def interrupted(record: DeviceRecord, stored: DeviceRecord, *, now: datetime) ->
 
 
 def _next_generation(
-    record: DeviceRecord, spec: Spec, *, condition: Condition, entry: HistoryEntry
+    record: DeviceRecord,
+    spec: Spec,
+    *,
+    supersedes: Collection[int],
+    condition: Condition,
+    entry: HistoryEntry,
 ) -> DeviceRecord:
-    """The record with another spec, due at once."""
+    """The record with another spec, due at once. `supersedes` are generations that it replaces."""
+    superseded = record.status.superseded
+    for generation in sorted(supersedes):
+        first, last = superseded[-1] if superseded else (0, 0)
+        if last == generation - 1 > 0:
+            superseded = (*superseded[:-1], (first, generation))
+        else:
+            superseded = (*superseded, (generation, generation))[-_MOST_SUPERSEDED:]
     return replace(
         record,
         spec=replace(spec, generation=record.spec.generation + 1),
-        status=replace(record.status, condition=condition),
+        status=replace(record.status, condition=condition, superseded=superseded),
         schedule=Schedule(due_at=condition.since),
         history=extended(record.history, [entry]),
     )
+
+
+def _counted(record: DeviceRecord) -> DeviceRecord:
+    """The record with the number of the generations that are done."""
+    spec, status = record.spec, record.status
+    done = min(record.pending) - 1 if record.pending else spec.generation
+    done = max(done, status.observed_generation)
+    return replace(record, status=replace(status, observed_generation=done))
 
 
 def _accepted(at: datetime) -> Condition:
@@ -432,9 +547,10 @@ def _started_over(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     record = _without_credential(record)
     return replace(
         record,
-        spec=replace(record.spec, revocation=None),
+        spec=replace(record.spec, revocation=None, rotation=None),
         status=replace(
             record.status,
+            applied=None,
             retiring=retiring,
             slots_requested=frozenset(),
             hub_generation_id=None,
@@ -447,6 +563,13 @@ def _started_over(record: DeviceRecord, intent: Intent) -> DeviceRecord:
 def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
     """The record without its grant, which retires; earlier grants keep retiring."""
     status = record.status
+    held = None
+    if record.held_grant is None and (status.delivery is not None or status.adopted):
+        held = Held(
+            delivery=status.delivery,
+            acknowledged_at=status.acknowledged_at,
+            adopted=status.adopted,
+        )
     # Within a container registry the device keeps its token, and the token its two slots.
     same_token = {ref.registry for ref in intent.candidates} == {here.ref.registry}
     record = _without_credential(record)
@@ -455,8 +578,42 @@ def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
         status=replace(
             record.status,
             adopted=status.adopted and same_token and intent.adopt == here.names.token,
-            retiring=(*status.retiring, _retiring(here, at_once=False)),
-            slots_requested=status.slots_requested if same_token else frozenset(),
+            retiring=(*status.retiring, replace(_retiring(here, at_once=False), held=held)),
+        ),
+    )
+
+
+def _with_one_token(record: DeviceRecord) -> DeviceRecord:
+    """The record whose grants with another token than the one in use retire at once."""
+    status = record.status
+    kept = record.held_grant or status.grant
+    if kept is None:
+        return record
+    grant, retiring = status.grant, status.retiring
+    if grant is not None and not grant.shares_token_with(kept):
+        retiring = (*retiring, _retiring(grant, at_once=True))
+        status = replace(status, grant=None)
+    retiring = tuple(
+        replace(g, at_once=g.at_once or not g.shares_token_with(kept)) for g in retiring
+    )
+    return replace(record, status=replace(status, retiring=retiring))
+
+
+def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held) -> DeviceRecord:
+    """The record with the grant that the device still uses; a new one that it had retires."""
+    status = record.status
+    left = () if status.grant is None else (_retiring(status.grant, at_once=False),)
+    others = (grant for grant in status.retiring if grant != found)
+    return replace(
+        record,
+        status=replace(
+            status,
+            grant=Grant(ref=found.ref, names=found.names),
+            delivery=held.delivery,
+            acknowledged_at=held.acknowledged_at,
+            adopted=held.adopted,
+            retiring=(*others, *left),
+            observed_at=None,
         ),
     )
 
@@ -464,7 +621,6 @@ def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
 def _without_credential(record: DeviceRecord) -> DeviceRecord:
     return replace(
         record,
-        spec=replace(record.spec, rotation=None),
         status=replace(
             record.status,
             grant=None,
@@ -479,7 +635,7 @@ def _without_credential(record: DeviceRecord) -> DeviceRecord:
 def _retained_actions(record: DeviceRecord) -> frozenset[str]:
     """The scope actions that the device may have logged in for, if a scope map can hold them."""
     retained = record.status.retained_actions
-    if record.status.delivery is not None:
+    if record.delivery is not None:
         retained |= record.spec.intent.scope_actions
     return retained if len(retained) <= MOST_SCOPE_ACTIONS else frozenset()
 

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from firstpull.model.clock import Clock
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Blocked
-from firstpull.reconcile.observe import Observer
-from firstpull.reconcile.plan import BlockedPlan, Plan, make_plan
-from firstpull.reconcile.preconditions import blocker_from
+from firstpull.reconcile.actions import PlannedAction
+from firstpull.reconcile.plan import BlockedPlan, ProvisionPlan
+from firstpull.reconcile.preconditions import Blocker, blocker_from
+from firstpull.reconcile.prepare import Preparation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """What a pass would do, and what it would wait for."""
+
+    actions: tuple[PlannedAction, ...] = ()
+    finding: Blocker | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
     """Observes and plans, and writes nothing."""
 
-    observer: Observer
-    clock: Clock
-    validity: timedelta
+    preparation: Preparation
 
-    async def plan_for(self, record: DeviceRecord) -> Plan:
+    async def plan_for(self, record: DeviceRecord) -> Proposal:
         """The plan for a record, stored or only proposed. Raises Transient and Conflict."""
         try:
-            observed = await self.observer.observe(record)
-            if observed.unread and observed.chosen is None:  # else the plan would lack a part
-                raise observed.unread[0]
+            prepared = await self.preparation.prepare(record)
+            change, work = prepared.change, prepared.work
+            if change is not None and change.observed.unread and change.observed.chosen is None:
+                raise change.observed.unread[0]  # else the plan would lack a part
         except Blocked as error:
-            return BlockedPlan(blocker=blocker_from(error))
-        return make_plan(observed, now=self.clock.now(), validity=self.validity)
+            return Proposal(finding=blocker_from(error))
+        finding = blocker_from(prepared.refusal) if prepared.refusal is not None else None
+        if change is not None and isinstance(change.plan, BlockedPlan):
+            finding = change.plan.blocker
+        elif change is not None and isinstance(change.plan, ProvisionPlan):
+            finding = change.plan.waits_for
+        return Proposal(actions=tuple(work.plan.actions) if work else (), finding=finding)

@@ -219,7 +219,9 @@ class Observer:
             ),
         )
         generation_id = record.status.hub_generation_id
-        if twin is not None and not record.is_tombstone:
+        revocation = record.spec.revocation
+        is_of_gone = revocation is not None and revocation.gone is not None
+        if twin is not None and not record.is_tombstone and not is_of_gone:
             identity = self._generation_id(record, twin)
             generation_id = await read_or_else(identity, generation_id, errors_of_hub)
         return Observed(

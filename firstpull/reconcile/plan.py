@@ -48,7 +48,13 @@ from firstpull.reconcile.plan_passwords import (
     ends_at_once,
 )
 from firstpull.reconcile.plan_teardown import plan_teardown
-from firstpull.reconcile.preconditions import NO_FREE_SLOT, Blocker, Target, check_preconditions
+from firstpull.reconcile.preconditions import (
+    AWAITING_DEVICE,
+    NO_FREE_SLOT,
+    Blocker,
+    Target,
+    check_preconditions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +75,7 @@ class TeardownPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ResetPlan:
-    """Revoke the credentials of a deleted device that had the same id.
+    """End the passwords of a deleted device that had the same id; a request is for the new one.
 
     The same pass provisions nothing: the next pass could not tell new passwords from old ones.
     """
@@ -78,12 +84,21 @@ class ResetPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GonePlan:
+    """Revoke a device that was deleted; nobody has asked for the new one of the same id."""
+
+    gone: str
+    actions: tuple[()] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProvisionPlan:
     """Provision what the record asks for; when it is acknowledged, tear the old grants down.
 
     `answer` is the device's acknowledgement of the recorded delivery. `renew_at` is when the
-    delivered password is next due for replacement; now, if a newer one is stored. `is_settled`
-    is false while the twin still has a password to replace.
+    delivered password is next due for replacement; now, if a newer one is stored. `has_newest`:
+    the twin then has the newest password, and so what the intent asks for. `is_rotated` is false
+    while a rotation is not carried out; `waits_for` says what for.
     """
 
     grant: Grant
@@ -91,7 +106,9 @@ class ProvisionPlan:
     retire: TeardownPlan | None
     answer: Acknowledgement | None
     renew_at: datetime | None
-    is_settled: bool
+    has_newest: bool
+    is_rotated: bool
+    waits_for: Blocker | None
 
     @property
     def actions(self) -> tuple[PlannedAction, ...]:
@@ -108,7 +125,7 @@ class ProvisionPlan:
         return frozenset(a.slot for a in self.actions if isinstance(a, GeneratePassword))
 
 
-type Plan = BlockedPlan | TeardownPlan | ResetPlan | ProvisionPlan
+type Plan = BlockedPlan | TeardownPlan | ResetPlan | GonePlan | ProvisionPlan
 
 
 def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan:
@@ -117,6 +134,9 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     if record.needs_teardown:
         why = "the device's access was revoked"
         return _teardown(observed, observed.retiring, in_use=(), why=why)
+    seen = record.status.hub_generation_id
+    if observed.is_another_device and seen is not None and not record.was_asked_for_since:
+        return GonePlan(gone=seen)
     if observed.is_another_device:
         why = "the device was registered anew: it is another device"
         return ResetPlan(actions=end_passwords(observed, why=why))
@@ -143,15 +163,18 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
     status = record.status
     if status.grant is None or status.delivery is None or not twin.enabled:
         return False
-    if status.observed_generation != record.spec.generation:
-        return False
     if twin.device_etag != status.hub_device_etag:
         return False
+    rotation, is_held_up = record.spec.rotation, status.condition.reason is Reason.AWAITING_DEVICE
+    expected = {rotation.generation} if rotation is not None and is_held_up else set[int]()
     key = status.grant.ref.name
     entry = read_entry(twin.desired, key)
-    if entry is None or not entry.intact or entry.id != status.delivery.id:
+    is_there = entry is not None and entry.intact and entry.id == status.delivery.id
+    if record.pending - expected or not is_there:
         return False
     answer = read_acknowledgement(twin.reported, key)
+    if is_held_up:
+        return answer is None or answer.delivery_id != status.delivery.id or not answer.logged_in
     if answer is None or answer.delivery_id != status.delivery.id:
         return status.condition.reason is Reason.DELIVERED
     return not answer.logged_in and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
@@ -234,7 +257,9 @@ class _Planner:
             retire=self._retire() if has_arrived else None,
             answer=answer,
             renew_at=passwords.next_change(),
-            is_settled=passwords.is_settled_after(deliver),
+            has_newest=passwords.has_newest_after(deliver),
+            is_rotated=passwords.is_rotated_after(deliver),
+            waits_for=AWAITING_DEVICE if passwords.waits_for_device() else None,
         )
 
     def _retire(self) -> TeardownPlan:

@@ -40,11 +40,13 @@ PASSWORDS_END_AT_ONCE = "the passwords must end at once"
 
 
 def ends_at_once(record: DeviceRecord) -> bool:
-    """Whether a rotation ends the delivered password at once."""
-    rotation, delivery = record.spec.rotation, record.status.delivery
-    if rotation is None or not rotation.immediately:
-        return False
-    return rotation.replaces == (delivery.secret_version if delivery is not None else None)
+    """Whether a rotation ends every password of the token at once.
+
+    It does until the pass that ended them has delivered a new one: a password that was made
+    before the request never counts.
+    """
+    rotation = record.spec.rotation
+    return rotation is not None and rotation.immediately
 
 
 def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
@@ -87,6 +89,7 @@ class Passwords:
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record)
+        self._requested = record.requested_slots(target.view.token_id)
         found = self._found
         self.current: Credential | None = (
             None
@@ -125,7 +128,7 @@ class Passwords:
             answer.logged_in
             and delivery.secret_version == current.version
             and self._entry.id == delivery.id
-            and not self._status.slots_requested
+            and not self._requested
         )
 
     def are_left_alone(self) -> bool:
@@ -157,7 +160,7 @@ class Passwords:
         return slot_to_fill(
             self._found.token,
             now=self._now,
-            requested=self._status.slots_requested,
+            requested=self._requested,
             in_use=self._slots_in_use(),
         )
 
@@ -194,6 +197,12 @@ class Passwords:
         if rotation is None:
             return False
         return current is None or current.version == rotation.replaces
+
+    def waits_for_device(self) -> bool:
+        """Whether a rotation has to wait until the device has logged in."""
+        answer = self.answer()
+        has_logged_in = self.is_acknowledged() or (answer is not None and answer.logged_in)
+        return self.current is not None and self.wants_rotation() and not has_logged_in
 
     def next_change(self) -> datetime | None:
         """When the delivered password is due for replacement; now, if a newer one is stored."""
@@ -261,13 +270,18 @@ class Passwords:
             return None
         return answer
 
-    def is_settled_after(self, deliver: tuple[Deliver, ...]) -> bool:
-        """Whether the twin then has the newest password, and not the one to replace."""
-        rotation, current, delivered = self._record.spec.rotation, self.current, self._delivered
-        for action in deliver:
-            if action.credential is None:
-                return True  # the plan makes and delivers a new password
-            delivered = action.credential.version
-        if current is not None and delivered not in (None, current.version):
-            return False
-        return rotation is None or delivered != rotation.replaces
+    def has_newest_after(self, deliver: tuple[Deliver, ...]) -> bool:
+        """Whether the twin then has the newest password, and so what the intent asks for."""
+        delivered, current = self._delivered_after(deliver), self.current
+        return current is None or delivered in (None, current.version)
+
+    def is_rotated_after(self, deliver: tuple[Deliver, ...]) -> bool:
+        """Whether the twin then has not the password to replace."""
+        rotation = self._record.spec.rotation
+        if rotation is None or any(action.credential is None for action in deliver):
+            return True
+        return not self._ends_at_once and self._delivered_after(deliver) != rotation.replaces
+
+    def _delivered_after(self, deliver: tuple[Deliver, ...]) -> str | None:
+        versions = [action.credential.version for action in deliver if action.credential]
+        return versions[-1] if versions else self._delivered

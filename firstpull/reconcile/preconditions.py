@@ -54,6 +54,14 @@ NO_FREE_SLOT = Blocker(
 )
 
 
+AWAITING_DEVICE = Blocker(
+    state=State.WAITING,
+    reason=Reason.AWAITING_DEVICE,
+    message="The password is replaced when the device has logged in with it.",
+    remedy="If the password leaked, or the device is lost, rotate immediately or revoke.",
+)
+
+
 def check_preconditions(observed: Observed) -> Target | Blocker:
     """The target, or the first blocker in the order of the checks."""
     twin = _enabled_twin(observed)

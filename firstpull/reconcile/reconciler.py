@@ -12,7 +12,7 @@ from firstpull.model import transitions
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
-from firstpull.model.errors import Conflict, FirstpullError, Transient
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.model.history import Journal, entry
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import MEANING, Reason
@@ -22,17 +22,18 @@ from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier, Guard
 from firstpull.reconcile.apply_teardown import TeardownApplier
-from firstpull.reconcile.observe import Observed, Observer
+from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.plan import (
     Plan,
     ProvisionPlan,
     TeardownPlan,
     is_still_unacknowledged,
-    make_plan,
 )
+from firstpull.reconcile.prepare import Planned, Preparation, Prepared
 from firstpull.reconcile.status import (
     after_failure,
     after_pass,
+    after_upkeep,
     changes,
     condition_after,
 )
@@ -71,12 +72,16 @@ class Reconciler:
 
     records: Records
     queue: WorkQueue
-    observer: Observer
+    preparation: Preparation
     applier: Applier
     teardown_applier: TeardownApplier
     clock: Clock
     new_id: Callable[[], str]
-    validity: timedelta
+
+    @property
+    def observer(self) -> Observer:
+        """Reads what exists for a device."""
+        return self.preparation.observer
 
     async def reconcile(self, device: DeviceKey) -> None:
         """Run one pass over a device, and schedule the next.
@@ -97,19 +102,21 @@ class Reconciler:
             if await self._is_still_unacknowledged(stored.value):
                 await self._conclude(stored, self._postponed, journal)
                 return
-            observed = await self.observer.observe(stored.value)
-            plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
-            delivery = None
-            if plan.actions:
+            prepared = await self.preparation.prepare(stored.value)
+            work, delivery = prepared.work, None
+            if work is not None:
                 before = stored.value
-                stored, claim = await self._claim(stored, observed, plan)
+                stored, claim = await self._claim(stored, work)
                 if before.token_to_adopt is not None and await self._is_contested(stored.value):
                     stored = await self._give_up_token(stored, before)
                     contested = Conflict("Another device is adopting the same token.")
                     await self._conclude(stored, self._failed(contested), journal)
                     return
                 guard = Guard(until=claim.until, clock=self.clock)
-                delivery = await self._apply(plan, guard, journal)
+                delivery = await self._apply(work.plan, guard, journal)
+        except Blocked as refusal:
+            stored, outcome = await self._refused(stored, refusal, journal)
+            await self._conclude(stored, outcome, journal)
         except FirstpullError as error:
             await self._conclude(stored, self._failed(error), journal)
         except Exception as error:
@@ -119,10 +126,46 @@ class Reconciler:
             defect = Transient(Reason.INTERNAL_ERROR, MEANING[Reason.INTERNAL_ERROR])
             await self._conclude(stored, self._failed(defect), journal)
         else:
-            await self._conclude(stored, self._outcome(observed, plan, delivery), journal)
+            await self._conclude(stored, self._outcome(prepared, delivery), journal)
 
-    def _outcome(self, observed: Observed, plan: Plan, delivery: Delivery | None) -> Outcome:
-        """The record after the pass. A part that could not be read makes the pass a failed one."""
+    async def _refused(
+        self, stored: Stored[DeviceRecord], refusal: Blocked, journal: Journal
+    ) -> tuple[Stored[DeviceRecord], Outcome]:
+        """The record after a pass that a service refused: what the device has is maintained."""
+        failed = self._failed(refusal)
+        try:
+            upkeep, delivery = await self.preparation.upkeep(stored.value), None
+            if upkeep is None:
+                return stored, failed
+            if upkeep.plan.actions:
+                stored, claim = await self._claim(stored, upkeep)
+                guard = Guard(until=claim.until, clock=self.clock)
+                delivery = await self._apply(upkeep.plan, guard, journal)
+        except FirstpullError:
+            return stored, failed
+        return stored, self._outcome(Prepared(refusal=refusal, upkeep=upkeep), delivery)
+
+    def _outcome(self, prepared: Prepared, delivery: Delivery | None) -> Outcome:
+        """The record after the pass, with what it did for the change and for what there is."""
+        now, upkeep, change = self.clock.now(), prepared.upkeep, prepared.change
+        if prepared.refusal is not None:
+            then: Outcome | None = self._failed(prepared.refusal)
+        else:
+            then = self._changed(change, delivery) if change is not None else None
+        if upkeep is None:
+            return then or transitions.unclaimed
+        return partial(
+            after_upkeep,
+            observed=upkeep.observed,
+            plan=upkeep.plan,
+            delivery=delivery,
+            then=then,
+            now=now,
+        )
+
+    def _changed(self, change: Planned, delivery: Delivery | None) -> Outcome:
+        """The record after the change. The pass failed if a part could not be read."""
+        observed, plan = change.observed, change.plan
         outcome: Outcome = partial(
             after_pass, observed=observed, plan=plan, delivery=delivery, now=self.clock.now()
         )
@@ -153,7 +196,9 @@ class Reconciler:
         would use up Azure Resource Manager's request limit.
         """
         now, seen = self.clock.now(), record.status.observed_at
-        is_delivered = record.status.condition.state is State.DELIVERED
+        condition = record.status.condition
+        is_delivered = condition.state is State.DELIVERED
+        is_delivered = is_delivered or condition.reason is Reason.AWAITING_DEVICE
         if not is_delivered or seen is None or now - seen > _TWIN_ONLY:
             return False
         twin = await self.observer.hubs.twin(record.device)
@@ -165,17 +210,20 @@ class Reconciler:
         return transitions.woken(record, due_at)
 
     async def _claim(
-        self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
+        self, stored: Stored[DeviceRecord], work: Planned
     ) -> tuple[Stored[DeviceRecord], Claim]:
         """Write the claim, and the names of everything that the plan will make."""
-        record, view, credential = stored.value, observed.chosen, observed.credential
+        record, observed, plan = stored.value, work.observed, work.plan
+        view, credential = observed.chosen, observed.credential
         if view is not None and credential is not None:
-            record = transitions.granted(
-                record,
-                Grant(ref=view.ref, names=credential.names),
-                slots=plan.slots_to_fill if isinstance(plan, ProvisionPlan) else (),
-                hub_generation_id=observed.hub_generation_id,
-            )
+            grant = Grant(ref=view.ref, names=credential.names)
+            slots = plan.slots_to_fill if isinstance(plan, ProvisionPlan) else ()
+            if work.is_upkeep:  # the record names this grant already
+                record = transitions.requested(record, grant, slots=slots)
+            else:
+                record = transitions.granted(
+                    record, grant, slots=slots, hub_generation_id=observed.hub_generation_id
+                )
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(
             record,
@@ -203,8 +251,8 @@ class Reconciler:
         return await self.records.replace(given_up, etag=stored.etag)
 
     def _condition_while_claimed(self, record: DeviceRecord, plan: Plan) -> Condition:
-        """A blocked device stays blocked until a pass has succeeded."""
-        if record.status.condition.state is State.BLOCKED:
+        """A device stays blocked, or failing, until a pass has succeeded."""
+        if record.status.condition.state is State.BLOCKED or record.schedule.attempts:
             return record.status.condition
         revoked = record.spec.revocation is not None
         return condition_after(
@@ -240,7 +288,7 @@ class Reconciler:
         begun = stored.value
         for _ in range(_ATTEMPTS):
             record = outcome(stored.value)
-            if record.spec.generation != begun.spec.generation:
+            if stored.value.spec.generation != begun.spec.generation:
                 record = transitions.interrupted(record, stored.value, now=self.clock.now())
             elif stored.value.schedule.due_at != begun.schedule.due_at:  # woken meanwhile
                 due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
@@ -263,6 +311,14 @@ class Reconciler:
 
     def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[LogEvent]) -> None:
         device = record.device
+        if begun.spec.revocation is None and (revocation := record.spec.revocation) is not None:
+            emit(
+                LogEvent.DEVICE_REVOKE_RECORDED,
+                hub=device.hub,
+                device_id=device.device_id,
+                generation=record.spec.generation,
+                requested_by=revocation.requested_by,
+            )
         for event in found:
             if event not in _LOGGED_AS_WARNINGS:
                 emit(event, hub=device.hub, device_id=device.device_id)

@@ -6,9 +6,9 @@ belongs to the current grant; the next pass finds the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from firstpull.model import transitions
@@ -18,6 +18,7 @@ from firstpull.model.device_record import (
     Delivery,
     DeviceRecord,
     DeviceWarning,
+    Revocation,
     State,
 )
 from firstpull.model.errors import Blocked, FirstpullError
@@ -25,10 +26,21 @@ from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
-from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, ResetPlan, TeardownPlan
+from firstpull.reconcile.plan import (
+    BlockedPlan,
+    GonePlan,
+    Plan,
+    ProvisionPlan,
+    ResetPlan,
+    TeardownPlan,
+)
 from firstpull.reconcile.warnings import awaiting_sync, new_warnings, warnings_for
 
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
+_UPKEEP = timedelta(minutes=1)
+"""How soon a blocked device is looked at again after its present credential was changed."""
+GONE = "device registered anew"
+"""Who revokes a device whose id another device has."""
 
 
 def after_pass(
@@ -46,12 +58,43 @@ def after_pass(
             return _after_teardown(record, observed, plan, now=now)
         case ResetPlan():
             return transitions.reset_to_identity(record, identity=_identity(observed), now=now)
+        case GonePlan(gone=gone):
+            if record.spec != observed.record.spec:  # asked for during the pass
+                return transitions.due_again(record, now)
+            revocation = Revocation(requested_by=GONE, at=now, gone=gone)
+            return transitions.with_revocation(record, revocation)
         case BlockedPlan():
             return _after_blocked(record, observed, plan, now=now)
         case ProvisionPlan():
             return _after_provision(record, observed, plan, delivery, now=now)
         case _:
             assert_never(plan)
+
+
+def after_upkeep(
+    record: DeviceRecord,
+    observed: Observed,
+    plan: Plan,
+    delivery: Delivery | None,
+    *,
+    then: Callable[[DeviceRecord], DeviceRecord] | None,
+    now: datetime,
+) -> DeviceRecord:
+    """The record after a pass over what the device has, and `then` over the blocked change.
+
+    Without `then` the pass only ended the passwords that must end at once: the change is due now.
+    """
+    record = transitions.unclaimed(record)
+    before = transitions.before_change(record)
+    if before is None or before.status.grant != observed.record.status.grant:
+        return transitions.due_again(record, now)  # another request came meanwhile
+    after = after_pass(before, observed, plan, delivery, now=now)
+    record = transitions.maintained(record, after)
+    if then is None:
+        return transitions.due_again(record, now)
+    record = then(record)
+    soon = min(record.schedule.due_at, now + _UPKEEP)
+    return transitions.woken(record, soon) if plan.actions else record
 
 
 def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime) -> DeviceRecord:
@@ -122,7 +165,9 @@ def _after_teardown(
     )
     warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
     identity = _identity(observed)
-    if identity.etag is None or observed.record.is_tombstone:
+    if revocation.gone is not None:
+        identity = HubIdentity(generation_id=revocation.gone, etag=record.status.hub_device_etag)
+    elif identity.etag is None or observed.record.is_tombstone:
         identity = replace(identity, etag=record.status.hub_device_etag)
     return transitions.revoked(
         record,
@@ -165,7 +210,10 @@ def _after_blocked(
         record = transitions.without_grant(record)
     lost_its_grant = record.status.grant is None and observed.record.status.grant is not None
     due_at = now if lost_its_grant else next_check(condition, now=now, renew_at=None)
-    return transitions.blocked(record, condition, due_at=due_at)
+    warnings = record.status.warnings
+    if transitions.before_change(record) is None:  # else a pass over that has its warnings
+        warnings = _warnings(record, observed, now=now) if record.status.grant else ()
+    return transitions.blocked(record, condition, warnings=warnings, due_at=due_at)
 
 
 def _has_nothing_yet(record: DeviceRecord, observed: Observed) -> bool:
@@ -202,12 +250,13 @@ def _after_provision(
         bool(record.status.retained_actions)
         and record.status.acknowledged_at is not None
         and same
-        and plan.is_settled
+        and plan.has_newest
     )
-    if plan.is_settled:
-        record = transitions.mark_observed(record, observed.record.spec.generation)
+    if plan.has_newest:
+        record = transitions.carried_out(record, observed.record.spec)
     warnings = _warnings(record, observed, now=now)
-    if plan.is_settled and same:
+    was_planned = record.spec.rotation == observed.record.spec.rotation
+    if plan.has_newest and plan.is_rotated and was_planned:
         record = transitions.rotated(record)
     if narrows:
         record = transitions.narrowed(record)
@@ -240,6 +289,15 @@ def _condition(
             MEANING[Reason.ADOPTED],
             now=now,
         )
+    if delivery is None and (waits_for := plan.waits_for) is not None:
+        return condition_after(
+            record,
+            waits_for.state,
+            waits_for.reason,
+            waits_for.message,
+            remedy=waits_for.remedy,
+            now=now,
+        )
     if delivery is not None or answer is None:
         return condition_after(
             record,
@@ -249,8 +307,8 @@ def _condition(
             now=now,
             anew=delivery is not None,
         )
-    is_done = status.observed_generation >= record.spec.generation
-    if answer.logged_in and not plan.is_settled and not is_done:
+    is_settled = plan.has_newest and plan.is_rotated
+    if answer.logged_in and not is_settled and record.pending:
         return condition_after(
             record,
             State.WAITING,

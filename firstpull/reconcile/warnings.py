@@ -101,12 +101,13 @@ def _found(
             f"{grant.ref} is {state}; changes reach it when it reconnects.",
         )
     delivery = record.status.delivery
-    if delivery is not None and record.status.acknowledged_at is None:
+    if delivery is not None:
         life = delivery.expires_at - delivery.at
         if now >= delivery.expires_at - _LAST_SHARE * life:
+            is_unanswered = record.status.acknowledged_at is None
+            why = "the device has not logged in with it" if is_unanswered else "it is not replaced"
             end = f"{delivery.expires_at:%Y-%m-%d %H:%M} UTC"
-            message = f"The password expires at {end}, and the device has not logged in with it."
-            yield Reason.PASSWORD_EXPIRES_SOON, message
+            yield Reason.PASSWORD_EXPIRES_SOON, f"The password expires at {end}, and {why}."
     if record.status.adopted and delivery is None and token is not None:
         expires_at = _last_expiry_if_soon(token, now=now)
         if expires_at is not None:

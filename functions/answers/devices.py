@@ -7,7 +7,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasPath, BeforeValidator, Field
 
-from firstpull.model import device_record
 from firstpull.model.azure_resources import Slot
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.ports import Page
@@ -63,10 +62,12 @@ class Delivery(Answer):
     acknowledged_at: Time | None
 
     @classmethod
-    def of(cls, status: device_record.Status) -> Self | None:
-        """The delivery of a record, if there is one."""
-        if (delivery := status.delivery) is None:
+    def of(cls, record: DeviceRecord) -> Self | None:
+        """The delivery that the device uses, if there is one."""
+        if (delivery := record.delivery) is None:
             return None
+        status, grant = record.status, record.held_grant
+        held = grant.held if grant is not None and status.delivery is None else None
         return cls(
             id=delivery.id,
             address=delivery.address,
@@ -74,7 +75,7 @@ class Delivery(Answer):
             secret_version=delivery.secret_version,
             expires_on=delivery.expires_at,
             delivered_at=delivery.at,
-            acknowledged_at=status.acknowledged_at,
+            acknowledged_at=held.acknowledged_at if held else status.acknowledged_at,
         )
 
 
@@ -161,7 +162,7 @@ class DeviceSummary(DeviceName):
             token=grant.names.token if grant else None,
             secret=grant.names.secret if grant else None,
             adopted=True if status.adopted else None,
-            delivery=Delivery.of(status),
+            delivery=Delivery.of(record),
             rotation=Rotation.read(spec.rotation) if spec.rotation else None,
             leaving=tuple(RetiringGrant.read(grant) for grant in retiring) or None,
             revoked=Revocation.read(spec.revocation) if spec.revocation else None,
@@ -249,7 +250,7 @@ class Operation(DeviceName):
 def _status(record: DeviceRecord, generation: int) -> OperationStatus:
     if record.is_superseded(generation):
         return OperationStatus.CANCELED
-    if generation <= record.status.observed_generation:
+    if generation not in record.pending:
         return OperationStatus.SUCCEEDED
     match record.status.condition.state:
         case State.BLOCKED:

@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.reasons import Reason
-from firstpull.reconcile import actions, plan
+from firstpull.reconcile import actions
+from firstpull.reconcile.dry_run import Proposal
 from functions.answers.base import Answer, DeviceName, Time
 from functions.answers.messages import PoisonMessage
 
@@ -88,15 +89,14 @@ class Plan(DeviceName):
     finding: Blocker | None
 
     @classmethod
-    def of(cls, record: DeviceRecord, planned: plan.Plan) -> Self:
+    def of(cls, record: DeviceRecord, planned: Proposal) -> Self:
         """The plan for a record that is only proposed."""
-        blocker = planned.blocker if isinstance(planned, plan.BlockedPlan) else None
         return cls(
             dry_run=True,
             device_id=record.device.device_id,
             hub=record.device.hub,
             actions=tuple(PlannedAction.of(action) for action in planned.actions),
-            finding=Blocker.read(blocker) if blocker else None,
+            finding=Blocker.read(planned.finding) if planned.finding else None,
         )
 
 

@@ -216,12 +216,6 @@ async def _(stack: Stack, device: Subject) -> None:
     stack.hub.update_device(DeviceSettings(device.device_id), etag=None)
 
 
-@_somebody("deletes the device and registers it again")
-async def _(stack: Stack, device: Subject) -> None:
-    stack.hub.delete_device(device.device_id, etag=None)
-    stack.hub.create_device(DeviceSettings(device.device_id))
-
-
 # The storage account
 
 

@@ -14,6 +14,7 @@ from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import Kind
 from firstpull.reconcile.checks import Difference
+from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.key_vault.models import Properties
 from local_azure.stack import Stack
@@ -51,7 +52,6 @@ _FAST = {
     "purges the secret",
     "removes the twin's entry",
     "disables the device",
-    "deletes the device and registers it again",
     "deletes the connected registry",
     "deletes the ledger",
 }
@@ -109,6 +109,21 @@ async def test_somebody_deletes_the_device(deployment: Deployment, subject: Subj
     assert record.status.condition.state is State.REVOKED
     await check_revoked(deployment.firstpull, record)
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
+
+
+async def test_somebody_deletes_the_device_and_registers_it_again(
+    deployment: Deployment, subject: Subject
+) -> None:
+    deployment.stack.hub.delete_device(subject.device_id, etag=None)
+    deployment.stack.hub.create_device(DeviceSettings(subject.device_id))
+    await deployment.application.sweeper.run()
+    record = await deployment.come_to_rest(subject.device_id)
+    assert record.status.condition.state is State.REVOKED
+    await check_revoked(deployment.firstpull, record)
+    await deployment.check_that_nothing_is_left_to_do(subject.device_id)
+    await deployment.ask(subject.device_id)
+    await deployment.come_to_rest(subject.device_id)
+    await deployment.log_in(subject.device_id)
 
 
 async def test_somebody_deletes_the_record_of_a_device(

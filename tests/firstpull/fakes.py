@@ -830,7 +830,8 @@ class FakeRecords:
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
         def effect() -> Stored[DeviceRecord]:
-            if _stored_record(*self._texts[record.device]).etag != etag:
+            found = self._texts.get(record.device)
+            if found is None or _stored_record(*found).etag != etag:
                 raise Conflict("The record has changed.")
             return self._put(record)
 

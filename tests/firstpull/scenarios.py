@@ -186,9 +186,9 @@ async def renew(harness: Harness, device: DeviceKey) -> None:
 
 
 async def recreate(harness: Harness, device: DeviceKey) -> None:
-    """Delete and create the device in its hub."""
+    """Delete and create the device in its hub, and ask for the new one."""
     harness.cloud.register(device)
-    harness.make_due(device)
+    await harness.ask()
     await harness.run_until_quiet()
 
 

@@ -278,18 +278,12 @@ def generate_password(cloud: FakeCloud, token: str, _: DeviceKey) -> None:
     )
 
 
-def register_again(cloud: FakeCloud, _: str, device: DeviceKey) -> None:
-    cloud.register(device).desired = {"firstpull": {}}
-
-
 CHANGES: list[tuple[Change, Difference]] = [
     (change_scope_map, Difference.OTHER_SCOPE_MAP),
     (generate_password, Difference.PASSWORD_CHANGED),
-    (register_again, Difference.IDENTITY_CHANGED),
-    (lambda cloud, _, device: cloud.register(device), Difference.IDENTITY_CHANGED),
     (lambda cloud, _, device: cloud.devices[device].desired.clear(), Difference.ENTRY_MISSING),
 ]
-"""Beside those in `reconcile/test_checks.py`. After the last two no query lists the device."""
+"""Beside those in `reconcile/test_checks.py`. After the last one no query lists the device."""
 
 
 @pytest.mark.parametrize(("change", "difference"), CHANGES)

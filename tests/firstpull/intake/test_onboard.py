@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firstpull.intake.onboard import LONGEST_WAIT, _at_rest
+from firstpull.intake.onboard import LONGEST_WAIT, _is_held_up
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
@@ -28,7 +28,9 @@ NARROW = make_policy(
 
 
 async def wait_for(harness: Harness, record: DeviceRecord) -> DeviceRecord:
-    return await harness.processes[0].onboarding.wait(record, seconds=LONGEST_WAIT)
+    return await harness.processes[0].onboarding.wait(
+        record, generation=record.spec.intent_generation, seconds=LONGEST_WAIT
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,18 +157,12 @@ async def test_a_proposal_is_what_asking_then_writes_and_writes_nothing() -> Non
     assert (asked.device, asked.spec.generation) == (proposed.device, proposed.spec.generation)
 
 
-@pytest.mark.parametrize("is_asked_for", [False, True], ids=["woken", "asked for again"])
-async def test_a_device_that_was_registered_anew_gets_another_credential(
-    is_asked_for: bool,  # noqa: FBT001 - a table
-) -> None:
+async def test_a_device_that_was_registered_anew_and_asked_for_gets_another_credential() -> None:
     harness = Harness()
     device = await harness.make_ready()
     await harness.run_for(timedelta(hours=1))
     harness.cloud.register(device)
-    if is_asked_for:
-        await harness.ask()
-    else:
-        assert await harness.processes[0].onboarding.wake(device)
+    await harness.ask()
     await harness.run_until_quiet()
     assert harness.cloud.twin_entry(device, PLANT_ONE)
     assert harness.state(device) is State.READY
@@ -190,7 +186,7 @@ async def test_a_device_that_is_woken_during_a_pass_is_reconciled_again() -> Non
     with harness.cloud.hold_call("hubs.twin", answer=True) as held:
         reconciling = asyncio.create_task(harness.reconcile(device))
         await held.reached.wait()
-        harness.cloud.register(device)
+        harness.cloud.devices[device].desired.clear()
         await harness.processes[0].onboarding.wake(device)
         held.release.set()
         await reconciling
@@ -314,7 +310,7 @@ async def test_waiting_goes_on_while_a_worker_has_a_blocked_device() -> None:
     def poll(_: int, __: str) -> None:
         record = harness.cloud.record(second)
         if record.claim is not None:  # what `wait` would find now
-            found.append(_at_rest(record, asked, now=harness.clock.now()))
+            found.append(_is_held_up(record, asked, now=harness.clock.now()))
 
     harness.cloud.before_call = poll
     await harness.run_until(lambda: harness.state(second) is State.DELIVERED, timedelta(seconds=30))

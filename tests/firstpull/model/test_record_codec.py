@@ -9,14 +9,25 @@ from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import ArmId, RegistryId, ScopeMapId, TokenId
-from firstpull.model.device_record import DeviceRecord, Schedule, Spec, Status
+from firstpull.model.azure_resources import ArmId, RegistryId, ScopeMapId, Slot, TokenId
+from firstpull.model.device_record import Applied, DeviceRecord, Schedule, Spec, Status
 from firstpull.model.record_codec import from_json, to_json
 from tests.firstpull.builders import record
 from tests.firstpull.harness import REGISTRY
 
 STORED: dict[str, Any] = json.loads(Path(__file__).with_name("stored_record.json").read_text())
-"""A record with something in every field, written by the first release."""
+"""A record with something in every field."""
+FIRST_RELEASE: dict[str, Any] = {
+    **{
+        name: value
+        for name, value in STORED.items()
+        if name not in ("intent_generation", "applied")
+    },
+    "revocation": None,
+    "rotation": {**STORED["rotation"], "generation": 0},
+    "slots_requested": ["password2"],
+}
+"""What the first release would have written."""
 
 
 def test_a_stored_record_is_read_and_written_back_field_for_field() -> None:
@@ -62,3 +73,15 @@ def test_an_arm_id_compares_without_case_and_keeps_its_spelling(kind: type[ArmId
     assert sorted([kind("/B"), kind("/a"), kind("/C")]) == [kind("/A"), kind("/b"), kind("/c")]
     assert (str(one), one.name) == (text, "Press-1")
     assert one != text
+
+
+def test_a_record_of_the_first_release_is_read_with_what_it_implies() -> None:
+    unfinished = from_json(json.dumps(FIRST_RELEASE))
+    assert unfinished.status.grant is not None
+    token = unfinished.status.grant.ref.registry.token(unfinished.status.grant.names.token)
+    assert unfinished.requested_slots(token) == {Slot.TWO}
+    assert unfinished.spec.intent_generation == unfinished.spec.generation
+    assert unfinished.status.applied is None
+    done = from_json(json.dumps(FIRST_RELEASE | {"observed_generation": 5, "rotation": None}))
+    assert done.status.applied == Applied(intent=done.spec.intent, generation=5)
+    assert done.pending == frozenset()

@@ -8,12 +8,12 @@ import pytest
 
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
-from firstpull.reconcile.plan import Plan
+from firstpull.reconcile.dry_run import Proposal
 from tests.firstpull.fakes import READS
 from tests.firstpull.harness import PLANT_ONE, Harness
 
 
-async def dry_run(harness: Harness, record: DeviceRecord) -> Plan:
+async def dry_run(harness: Harness, record: DeviceRecord) -> Proposal:
     """The plan for a record, read without a write."""
     begun, stored = len(harness.cloud.calls), dict(harness.cloud.records)
     plan = await harness.processes[0].application.dry_run.plan_for(record)

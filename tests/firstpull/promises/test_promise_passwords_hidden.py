@@ -39,7 +39,7 @@ async def test_no_log_line_of_a_life_holds_a_password(caplog: pytest.LogCaptureF
         await harness.rotate(device)
         await harness.run_until_quiet()
         harness.cloud.register(device)
-        await harness.reconcile(device)
+        await harness.ask()
         await harness.run_until_quiet()
     assert len(harness.cloud.passwords_made) == 3
     assert "device.credential.delivered" in caplog.text

@@ -317,7 +317,7 @@ async def test_a_device_created_again_does_not_get_the_hand_made_password() -> N
     harness = with_token()
     device = await adopted(harness)
     harness.cloud.register(device)
-    harness.make_due(device)
+    await harness.ask(adopt="by-hand")
     await harness.run_until_quiet()
     assert_has_our_password_only(harness, device)
 

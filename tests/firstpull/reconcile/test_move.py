@@ -10,12 +10,12 @@ import pytest
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import RetiringGrant, State
+from firstpull.model.device_record import RetiringGrant, State, TokenSlot
 from firstpull.model.errors import Refused
 from firstpull.model.ledger import Ledger
 from firstpull.model.naming import names_for
 from firstpull.model.reasons import Reason
-from firstpull.model.transitions import new_record, with_intent
+from firstpull.model.transitions import new_record, torn_down, with_intent
 from firstpull.reconcile.actions import DisableSecretVersion
 from firstpull.reconcile.observe import GrantView
 from firstpull.reconcile.plan import make_plan
@@ -261,7 +261,7 @@ async def test_a_device_created_again_while_it_moves_has_no_older_password() -> 
     await move(harness)
     (first,) = harness.cloud.passwords_made
     harness.cloud.register(device)
-    harness.make_due(device)
+    await harness.ask(connectedRegistry="planttwo")
     harness.devices_answer = True
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
@@ -419,17 +419,15 @@ def test_nothing_retires_before_the_device_has_logged_in_or_while_a_step_is_left
 
 
 def test_requested_slots_and_retained_actions_belong_to_the_token_of_the_registry() -> None:
-    requested = record(slots_requested=frozenset({Slot.TWO}))
-    stays, leaves = (
-        with_intent(
-            requested, replace(INTENT, candidates=(ref,), repositories=("plant/b",), at=NOW)
-        )
-        for ref in (PLANT_TWO, ELSEWHERE)
+    token_id = REGISTRY.token(NAMES.token)
+    requested = record(slots_requested=frozenset({TokenSlot(token=token_id, slot=Slot.TWO)}))
+    leaves = with_intent(
+        requested, replace(INTENT, candidates=(ELSEWHERE,), repositories=("plant/b",), at=NOW)
     )
-    assert (stays.status.slots_requested, leaves.status.slots_requested) == (
-        requested.status.slots_requested,
-        frozenset(),
-    )
+    elsewhere = OTHER_REGISTRY.token(NAMES.token)
+    assert leaves.requested_slots(token_id) == {Slot.TWO}
+    assert leaves.requested_slots(elsewhere) == frozenset()
+    assert torn_down(leaves, leaves.status.retiring).requested_slots(token_id) == frozenset()
     assert [grant.ref for grant in leaves.grants] == [PLANT_ONE]
     new = {"repositories/plant/b/content/read"}
     assert leaves.scope_actions_at(REGISTRY) == INTENT.scope_actions | new

@@ -11,10 +11,9 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown, Transient
 from firstpull.model.reasons import Reason
-from firstpull.reconcile.plan import Plan
+from firstpull.reconcile.dry_run import Proposal
 from tests.firstpull.fakes import FakeContainerRegistries, FakeHubs
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, Harness, make_policy, make_process
-from tests.firstpull.records import blocker_of
 from tests.firstpull.refusals import DENIED, NO_ANSWER, OTHER_REGISTRY, refuse
 
 HOUR = timedelta(hours=1)
@@ -91,7 +90,7 @@ async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
     harness = Harness()
     device = await harness.make_ready()
 
-    async def dry_run() -> Plan:
+    async def dry_run() -> Proposal:
         application = harness.processes[0].application
         proposed = await application.revoking.propose(device, requested_by="a test")
         return await application.dry_run.plan_for(proposed)
@@ -104,7 +103,7 @@ async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
             await dry_run()
     refuse(monkeypatch, FakeContainerRegistries, reading, of=REGISTRY, error=DENIED)
     blocked = await dry_run()
-    blocker = blocker_of(blocked)
+    blocker = blocked.finding
     assert blocked.actions == ()
     assert blocker is not None
     assert (blocker.reason, blocker.remedy) == (Reason.ACCESS_DENIED, DENIED.remedy)

@@ -8,7 +8,7 @@ import pytest
 
 from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import State
+from firstpull.model.device_record import State, TokenSlot
 from firstpull.model.ledger import Standing
 from firstpull.model.password_slots import SYNC_MARGIN, renewal_time
 from firstpull.model.reasons import Reason
@@ -303,19 +303,42 @@ def test_a_device_that_was_away_too_long_gets_a_new_password() -> None:
     ("change", "slot"),
     [
         ({"token": token()}, Slot.ONE),
-        ({"record": record(slots_requested=frozenset({Slot.TWO}))}, Slot.TWO),
         (
             {
-                "token": token(password(), SECOND),
-                "record": record(slots_requested=frozenset({Slot.TWO})),
+                "record": record(
+                    slots_requested=frozenset({TokenSlot(token=TOKEN_ID, slot=Slot.TWO)})
+                )
             },
             Slot.TWO,
         ),
         (
-            {"record": record(delivery=None, slots_requested=frozenset({Slot.ONE})), "desired": {}},
+            {
+                "token": token(password(), SECOND),
+                "record": record(
+                    slots_requested=frozenset({TokenSlot(token=TOKEN_ID, slot=Slot.TWO)})
+                ),
+            },
+            Slot.TWO,
+        ),
+        (
+            {
+                "record": record(
+                    delivery=None,
+                    slots_requested=frozenset({TokenSlot(token=TOKEN_ID, slot=Slot.ONE)}),
+                ),
+                "desired": {},
+            },
             Slot.ONE,
         ),
-        ({"record": record(delivery=None, slots_requested=frozenset({Slot.ONE}))}, Slot.TWO),
+        (
+            {
+                "record": record(
+                    delivery=None,
+                    slots_requested=frozenset({TokenSlot(token=TOKEN_ID, slot=Slot.ONE)}),
+                )
+            },
+            Slot.TWO,
+        ),
     ],
     ids=[
         "both are empty",
@@ -331,7 +354,11 @@ def test_a_slot_that_may_be_in_use_is_not_filled(change: Change, slot: Slot) -> 
 
 
 def test_an_entry_that_a_crashed_worker_wrote_is_recognised() -> None:
-    crashed = record(delivery=None, acknowledged_at=None, slots_requested=frozenset({Slot.ONE}))
+    crashed = record(
+        delivery=None,
+        acknowledged_at=None,
+        slots_requested=frozenset({TokenSlot(token=TOKEN_ID, slot=Slot.ONE)}),
+    )
     (action,) = plan_for(READY, record=crashed).actions
     assert isinstance(action, Deliver)
     assert action.credential == credential()
@@ -410,7 +437,11 @@ UNACKNOWLEDGED: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
     ),
     "the device is disabled": ({}, {"reported": {}, "enabled": False}, False),
     "the identity has changed": ({"hub_device_etag": "d0"}, {"reported": {}}, False),
-    "something new was asked for": ({"generation": 2}, {"reported": {}}, False),
+    "something new was asked for": (
+        {"generation": 2, "intent_generation": 2},
+        {"reported": {}},
+        False,
+    ),
     "nothing was delivered": ({"delivery": None}, {"reported": {}}, False),
     "the entry is gone": ({}, {"reported": {}, "desired": {}}, False),
     "the entry was edited": ({}, {"reported": {}, "desired": edited(address="other")}, False),

@@ -275,7 +275,7 @@ async def test_a_device_registered_again_at_any_call_of_a_pass_never_sees_an_old
     ):
         old, *_ = harness.cloud.passwords_made
         assert harness.cloud.twin_entry(device, PLANT_ONE).get("password") != old
-        harness.make_due(device)
+        await harness.ask()
         await harness.run_until_quiet()
         assert harness.state(device) is State.READY
         assert old not in harness.cloud.passwords_in_use()

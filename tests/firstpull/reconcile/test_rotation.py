@@ -14,7 +14,7 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Refused
 from firstpull.model.reasons import Reason
 from tests.firstpull.end_state import end_state
-from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, Harness, make_policy
+from tests.firstpull.harness import HUB, PLANT_ONE, Harness
 from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
     about_to_renew,
@@ -256,20 +256,6 @@ async def test_a_revoked_device_is_not_rotated(after: timedelta) -> None:
 async def test_an_unknown_device_cannot_be_rotated() -> None:
     with pytest.raises(NotKnown):
         await Harness().rotate(DeviceKey(hub=HUB, device_id="stranger"))
-
-
-async def test_a_device_whose_move_is_blocked_is_not_rotated() -> None:
-    policy = make_policy(
-        connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
-    )
-    harness = Harness(policy=policy)
-    harness.cloud.add_foreign_client(PLANT_TWO, "foreign")
-    device = await harness.make_ready()
-    await harness.ask(connectedRegistry="planttwo")
-    await harness.run_for(HOUR)
-    with pytest.raises(Refused) as refused:
-        await harness.rotate(device, immediately=True)
-    assert refused.value.reason is Reason.NOTHING_TO_ROTATE
 
 
 async def test_the_rotation_is_recorded_before_a_reconcile_request_is_enqueued() -> None:

@@ -1,0 +1,85 @@
+"""What one pass is about to do: about the requested change, and about what the device has.
+
+While a change is blocked, the device keeps what it has: a pass repairs it, renews its password and
+warns. An immediate rotation comes before a change, because it ends what the device has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from firstpull.model.clock import Clock
+from firstpull.model.device_record import DeviceRecord
+from firstpull.model.errors import Blocked, FirstpullError
+from firstpull.model.transitions import before_change
+from firstpull.reconcile.observe import Observed, Observer
+from firstpull.reconcile.plan import BlockedPlan, Plan, make_plan
+from firstpull.reconcile.plan_passwords import ends_at_once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """An observation and its plan. With `is_upkeep`, of the record without the change."""
+
+    observed: Observed
+    plan: Plan
+    is_upkeep: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The plans of a pass; at most one has actions.
+
+    `change` is None where an immediate rotation comes first, or where `refusal` blocks it.
+    """
+
+    change: Planned | None = None
+    refusal: Blocked | None = None
+    upkeep: Planned | None = None
+
+    @property
+    def work(self) -> Planned | None:
+        """The plan to apply, None if there is nothing to do."""
+        found = (p for p in (self.change, self.upkeep) if p is not None and p.plan.actions)
+        return next(found, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Observes and plans. Writes nothing, for a pass as for a dry run."""
+
+    observer: Observer
+    clock: Clock
+    validity: timedelta
+
+    async def prepare(self, record: DeviceRecord) -> Prepared:
+        """The plans for a record. Raises what observing it raises."""
+        before = before_change(record)
+        if before is not None and ends_at_once(before):
+            first = await self._look(before, is_upkeep=True)
+            if first.plan.actions:
+                return Prepared(upkeep=first)
+        try:
+            change = await self._look(record)
+        except Blocked as refusal:
+            if before is None:
+                raise
+            return Prepared(refusal=refusal, upkeep=await self.upkeep(record))
+        is_blocked = isinstance(change.plan, BlockedPlan) and not change.plan.actions
+        return Prepared(change=change, upkeep=await self.upkeep(record) if is_blocked else None)
+
+    async def upkeep(self, record: DeviceRecord) -> Planned | None:
+        """The plan for what the device has; None if it has nothing, or that cannot be read now."""
+        before = before_change(record)
+        if before is None:
+            return None
+        try:
+            return await self._look(before, is_upkeep=True)
+        except FirstpullError:
+            return None  # the change is blocked all the same; the next pass looks again
+
+    async def _look(self, record: DeviceRecord, *, is_upkeep: bool = False) -> Planned:
+        observed = await self.observer.observe(record)
+        plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
+        return Planned(observed=observed, plan=plan, is_upkeep=is_upkeep)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, TokenId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
@@ -87,9 +87,14 @@ class Grant:
     ref: ConnectedRegistryRef
     names: Names
 
+    @property
+    def token_id(self) -> TokenId:
+        """The token's id, whether the token exists or not."""
+        return self.ref.registry.token(self.names.token)
+
     def shares_token_with(self, other: Grant) -> bool:
         """Whether both use one token of one container registry."""
-        return (self.ref.registry, self.names.token) == (other.ref.registry, other.names.token)
+        return self.token_id == other.token_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from firstpull.model.device_key import DeviceKey
 
 SYNC_MARGIN = timedelta(seconds=5)
 """A connected registry that synced this long after a change is assumed to have the change."""
+TOKEN_TAG = "token"  # noqa: S105 - a tag's name, not a password
 _SLOT_TAG = "slot"
 _CREATED_TAG = "createdAt"
 
@@ -32,6 +33,11 @@ class Credential:
 def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str]:
     """The tags of a secret version that identify its password."""
     return {**more, _SLOT_TAG: password.slot.value, _CREATED_TAG: _stamp(password.created_at)}
+
+
+def token_of(version: SecretVersion) -> str | None:
+    """The token that a version's tags name, None for one without tags of firstpull."""
+    return version.tags.get(TOKEN_TAG)
 
 
 def current_credential(

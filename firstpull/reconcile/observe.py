@@ -17,6 +17,7 @@ from firstpull.model.azure_resources import (
     TokenId,
     Twin,
 )
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger
@@ -100,6 +101,8 @@ class GrantView:
     shares_token: bool
     token: Token | None = None
     secrets: tuple[SecretVersion, ...] = ()
+    is_anothers: bool = False
+    """Whether another live record names the token: only this device's passwords end."""
 
     @property
     def is_client(self) -> bool:
@@ -183,13 +186,29 @@ class Observer:
         self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
     ) -> bool:
         """Whether the record of another device that was not revoked names this token."""
-        async for other in every_record(self.records, Query(token=token)):
-            if other.device == record.device or other.is_tombstone:
-                continue
-            for grant in other.grants:
-                if grant.names.token == token and grant.ref.registry == ref.registry:
-                    return True
-        return False
+        return bool(await self._others_that_name(record, ref, token))
+
+    async def _others_that_name(
+        self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
+    ) -> list[DeviceRecord]:
+        token_id = ref.registry.token(token)
+        return [
+            other
+            async for other in every_record(self.records, Query(token=token))
+            if other.device != record.device
+            and not other.is_tombstone
+            and token_id in (grant.token_id for grant in other.grants)
+        ]
+
+    async def _owners(self, record: DeviceRecord, grant: Grant) -> list[DeviceRecord]:
+        """Those to whom a token to tear down belongs, should several records name it.
+
+        It belongs to a device that was not revoked, then to one whose own grant it is. Of equals
+        the first by name owns it, so exactly one of them deletes it.
+        """
+        others = await self._others_that_name(record, grant.ref, grant.names.token)
+        ours = _claim_to(grant, record)
+        return [other for other in others if _claim_to(grant, other) < ours]
 
     def _refs(self, record: DeviceRecord) -> tuple[ConnectedRegistryRef, ...]:
         """The grant's connected registry, else the candidates; a site as the policy has it now."""
@@ -215,7 +234,7 @@ class Observer:
         twin, views = await asyncio.gather(
             read_or_else(self.hubs.twin(record.device), None, errors_of_hub),
             asyncio.gather(
-                *(self._urgent_grant(record, grant, errors) for grant in record.urgent_grants)
+                *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
             ),
         )
         generation_id = record.status.hub_generation_id
@@ -234,27 +253,30 @@ class Observer:
             unread=tuple(errors),
         )
 
-    async def _urgent_grant(
+    async def _ending_grant(
         self, record: DeviceRecord, grant: Grant, errors: list[FirstpullError]
     ) -> GrantView:
-        """What is left of a grant, without a token that another device has by now.
+        """What is left of a grant, without the membership of a token that another device has.
 
         A tombstone has no adopted token any more: a token with its name is a new one.
         """
-        view = await self._grant(grant, errors)
         token = grant.names.token
-        if token == token_name(record.device, deployment=self.deployment):
+        view, owners = await asyncio.gather(
+            self._grant(grant, errors),
+            read_or_else(self._owners(record, grant), None, errors),
+        )
+        is_own = token == token_name(record.device, deployment=self.deployment)
+        if owners == [] and (is_own or not record.is_tombstone):
             return view
-        if not record.is_tombstone:
-            named = self.is_named_elsewhere(record, grant.ref, token)
-            if not await read_or_else(named, default=True, errors=errors):
-                return view
+        view = replace(view, token=view.token if owners else None, is_anothers=bool(owners))
+        members = {(g.ref, g.token_id) for owner in owners or () for g in owner.grants}
+        if owners and (grant.ref, grant.token_id) not in members:
+            return view
         registry = view.connected_registry
         return replace(
             view,
             connected_registry=replace(registry, client_token_ids=()) if registry else None,
             ledger=Ledger(),
-            token=None,
         )
 
     async def _grant(self, grant: Grant, errors: list[FirstpullError]) -> GrantView:
@@ -288,7 +310,7 @@ class Observer:
         found = []
         for grant in record.status.retiring:
             if not grant.shares_token_with(here):
-                found.append(await self._grant(grant, errors))
+                found.append(await self._ending_grant(record, grant, errors))
             elif grant.ref != here.ref:  # else the device came back to this connected registry
                 view = await self._view(record, grant.ref)
                 found.append(
@@ -402,3 +424,10 @@ def _choose(
     if record.status.grant is not None:
         return views[0]
     return next((v for v in views if v.address and (v.holds_room or v.has_room)), None)
+
+
+def _claim_to(grant: Grant, record: DeviceRecord) -> tuple[bool, bool, DeviceKey]:
+    """How good a record's claim to a token is; the smallest is the best."""
+    own = record.status.grant
+    is_own = own is not None and own.token_id == grant.token_id
+    return record.spec.revocation is not None, not is_own, record.device

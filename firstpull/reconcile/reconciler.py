@@ -103,9 +103,9 @@ class Reconciler:
             if plan.actions:
                 before = stored.value
                 stored, claim = await self._claim(stored, observed, plan)
-                if before.token_to_adopt is not None and await self._is_contested(stored.value):
+                if _takes_token(before, observed) and await self._is_contested(stored.value):
                     stored = await self._give_up_token(stored, before)
-                    contested = Conflict("Another device is adopting the same token.")
+                    contested = Conflict("Another device is taking the same token.")
                     await self._conclude(stored, self._failed(contested), journal)
                     return
                 guard = Guard(until=claim.until, clock=self.clock)
@@ -186,9 +186,9 @@ class Reconciler:
         return await self.records.replace(record, etag=stored.etag), claim
 
     async def _is_contested(self, record: DeviceRecord) -> bool:
-        """Whether another record names the token that this record is about to adopt.
+        """Whether another record names the token that this record is about to take.
 
-        Called after the claim names the token, so at least one of two concurrent adopters sees
+        Called after the claim names the token, so at least one of two concurrent takers sees
         the other.
         """
         grant = record.status.grant
@@ -287,3 +287,9 @@ class Reconciler:
         if wait <= _QUEUE_LIMIT:
             delay = max(wait.total_seconds(), 0)
             await self.queue.put(record.device, delay_seconds=delay)
+
+
+def _takes_token(before: DeviceRecord, observed: Observed) -> bool:
+    """Whether the claim makes the record name a token that exists already."""
+    found = observed.credential
+    return before.status.grant is None and found is not None and found.token is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
 from firstpull.model.azure_resources import (
@@ -21,9 +21,12 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger
-from firstpull.model.naming import Names, names_for, scope_map_name, secret_name, token_name
+from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
+from firstpull.model.password_slots import is_made_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.model.transitions import unknown_device, with_found_grants
+from firstpull.reconcile.unnamed import Found, Unnamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,8 @@ class CredentialView:
     """What the connected registry syncs; None if the plan does not need it."""
     is_taken: bool = False
     """Whether the token belongs to another device or deployment, or is a sync token."""
+    is_made_here: bool = False
+    """Whether the secret's tags show that firstpull made the token of a device without a grant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +135,8 @@ class Observed:
     """The grants to tear down: the urgent ones, else those that retire after the next login."""
     unread: tuple[FirstpullError, ...] = ()
     """The errors of reads that only a teardown needs. The rest of the plan goes on."""
+    found: Found = field(default_factory=Found)
+    """What the record did not name before; `record` does."""
 
     @property
     def is_another_device(self) -> bool:
@@ -231,11 +238,13 @@ class Observer:
         errors: list[FirstpullError] = []
         is_listed = self.policy.hub(record.device.hub) is not None
         errors_of_hub = errors if is_listed else []
-        twin, views = await asyncio.gather(
-            read_or_else(self.hubs.twin(record.device), None, errors_of_hub),
-            asyncio.gather(
-                *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
-            ),
+        twin = await read_or_else(self.hubs.twin(record.device), None, errors_of_hub)
+        found = Found()
+        if record.spec.revocation is not None:
+            found = await self._unnamed.find(record, twin, errors)
+            record = with_found_grants(record, found.grants)
+        views = await asyncio.gather(
+            *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
         )
         generation_id = record.status.hub_generation_id
         if twin is not None and not record.is_tombstone:
@@ -251,6 +260,28 @@ class Observer:
             credential=None,
             retiring=tuple(views),
             unread=tuple(errors),
+            found=found,
+        )
+
+    async def has_remains(self, device: DeviceKey) -> bool:
+        """Whether anything exists under the names that follow from a device without a record.
+
+        Raises what the ports raise: a service that does not answer may hide something.
+        """
+        errors: list[FirstpullError] = []
+        twin = await self.hubs.twin(device)
+        found = await self._unnamed.find(unknown_device(device), twin, errors)
+        if errors and not found.grants:
+            raise errors[0]
+        return bool(found.grants or found.unproven)
+
+    @property
+    def _unnamed(self) -> Unnamed:
+        return Unnamed(
+            deployment=self.deployment,
+            policy=self.policy,
+            registries=self.registries,
+            secrets=self.secrets,
         )
 
     async def _ending_grant(
@@ -362,6 +393,11 @@ class Observer:
             self._synced_actions(record, view),
             self._is_taken(record, view, names),
         )
+        is_made_here = False
+        if record.status.grant is None and record.token_to_adopt is None and token is not None:
+            device, ours = record.device, self.deployment
+            is_made_here = any(is_made_for(v, device, deployment=ours) for v in versions)
+            is_taken = await self.is_named_elsewhere(record, view.ref, names.token)
         return CredentialView(
             names=names,
             scope_map_name=map_name,
@@ -371,6 +407,7 @@ class Observer:
             secrets=versions,
             synced_actions=synced,
             is_taken=is_taken,
+            is_made_here=is_made_here,
         )
 
     async def _synced_actions(
@@ -395,13 +432,18 @@ class Observer:
             return False
         if record.status.grant is not None:
             return await self.is_named_elsewhere(record, view.ref, names.token)
-        is_named, connected, versions = await asyncio.gather(
+        is_named, connected, secrets = await asyncio.gather(
             self.is_named_elsewhere(record, view.ref, names.token),
             self.registries.list_connected_registries(view.ref.registry),
-            self.secrets.versions(secret_name(names.token, registry=view.ref.registry)),
+            self.secrets.list_secrets(),
         )
+        # A device whose record is lost still has its token, as the tags of its secret say.
+        of_registry = secrets_of(view.ref.registry, secrets)
         is_anothers = any(
-            v.enabled and v.tags.get("deployment") not in (None, self.deployment) for v in versions
+            secret.enabled
+            and secret.tags.get("token") == names.token
+            and not is_made_for(secret, record.device, deployment=self.deployment)
+            for secret in of_registry
         )
         is_sync_token = any(view.token_id == c.sync_token_id for c in connected)
         comes_back = any(grant.ref == view.ref for grant in record.status.retiring)

@@ -168,7 +168,8 @@ class Reconciler:
         self, stored: Stored[DeviceRecord], observed: Observed, plan: Plan
     ) -> tuple[Stored[DeviceRecord], Claim]:
         """Write the claim, and the names of everything that the plan will make."""
-        record, view, credential = stored.value, observed.chosen, observed.credential
+        view, credential = observed.chosen, observed.credential
+        record = transitions.with_found_grants(stored.value, observed.found.grants)
         if view is not None and credential is not None:
             record = transitions.granted(
                 record,

@@ -6,11 +6,15 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from firstpull.model import record_codec
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import Grant, RetiringGrant
+from firstpull.model.device_record import Grant, RetiringGrant, State
+from firstpull.model.errors import NotKnown
 from firstpull.model.naming import names_for
 from firstpull.model.reasons import Reason
+from tests.firstpull.end_state import remains
 from tests.firstpull.harness import (
     DEPLOYMENT,
     HUB,
@@ -120,3 +124,118 @@ async def test_the_secret_of_a_token_of_its_own_outlives_the_adopted_token() -> 
     await harness.run_until_quiet()
     assert BY_HAND not in harness.cloud.tokens
     assert len(harness.cloud.passwords_made) == 2
+
+
+def lose_record(harness: Harness, device: DeviceKey) -> None:
+    """Delete the record, as the runbook says for one that cannot be read."""
+    del harness.cloud.records[device]
+    harness.cloud.queue.clear()
+    harness.cloud.violations.clear()
+    harness.cloud.after_write = None  # P1 cannot hold until the device is asked for again
+
+
+async def test_asking_again_takes_a_lost_device_back_and_it_keeps_its_password() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    password = harness.cloud.devices[device].held["plantone"]
+    lose_record(harness, device)
+    harness.must_stay_logged_in.clear()
+    await harness.ask()
+    await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
+    assert harness.state(device) is State.READY
+    assert harness.cloud.devices[device].held == {"plantone": password}
+    assert len(harness.cloud.passwords_made) == 1
+
+
+async def test_a_lost_device_that_was_registered_anew_gets_no_old_password() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    lose_record(harness, device)
+    harness.cloud.register(device)
+    await harness.ask()
+    await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
+    (token,) = harness.cloud.tokens
+    assert harness.cloud.accepted(token) == {harness.cloud.passwords_made[1]}
+
+
+async def test_a_password_whose_revoke_had_begun_does_not_come_back() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    (token,) = harness.cloud.tokens
+    harness.cloud.tokens[token].enabled = False  # the first step of a teardown
+    lose_record(harness, device)
+    await harness.ask()
+    await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
+    assert harness.cloud.accepted(token) == {harness.cloud.passwords_made[1]}
+
+
+async def test_a_lost_token_that_another_device_has_now_is_not_taken_back() -> None:
+    harness = with_token()
+    device, other = await harness.make_ready("press-1"), await harness.make_ready("press-2")
+    (token,) = (g.names.token for g in harness.cloud.record(device).grants)
+    lose_record(harness, device)
+    damage(harness, other, names=token)
+    await harness.ask("press-1")
+    await harness.run_until(lambda: harness.state(device) is State.BLOCKED, HOUR)
+    assert harness.reason(device) is Reason.TOKEN_NOT_OURS
+
+
+@pytest.mark.parametrize("asked_again", [False, True])
+async def test_a_revoke_ends_what_is_left_of_a_lost_device(*, asked_again: bool) -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    lose_record(harness, device)
+    if asked_again:
+        await harness.ask(connectedRegistry="planttwo")
+    await harness.revoke(device)
+    await harness.run_until(lambda: harness.cloud.record(device).is_tombstone, HOUR)
+    assert harness.state(device) is State.REVOKED
+    assert remains(harness.cloud, device) == set()
+
+
+async def test_a_revoke_ends_an_adopted_token_of_a_lost_device() -> None:
+    harness = with_token()
+    device = await adopt(harness, "press-1")
+    await harness.rotate(device)
+    await harness.run_until_quiet()
+    lose_record(harness, device)
+    await harness.revoke(device)
+    await harness.run_until(lambda: harness.cloud.record(device).is_tombstone, HOUR)
+    assert BY_HAND not in harness.cloud.tokens
+    assert harness.cloud.accepted(BY_HAND) == set()
+
+
+async def test_a_revoke_names_the_token_that_it_leaves_alone() -> None:
+    harness = with_token()
+    device = harness.register()
+    own = names_for(device, deployment=DEPLOYMENT, registry=REGISTRY).token
+    make_by_hand(harness, own, "somebody's")
+    await harness.revoke(device)
+    await harness.run_until(lambda: harness.cloud.record(device).is_tombstone, HOUR)
+    assert own in harness.cloud.record(device).status.condition.message
+    assert harness.cloud.accepted(own) == {"somebody's"}
+
+
+async def test_a_revoke_of_a_device_of_which_nothing_exists_is_refused() -> None:
+    harness = Harness()
+    device = harness.register()
+    with pytest.raises(NotKnown):
+        await harness.revoke(device)
+    assert not harness.cloud.records
+
+
+@pytest.mark.parametrize("is_adopted", [False, True])
+async def test_the_token_of_a_lost_device_cannot_be_adopted(*, is_adopted: bool) -> None:
+    harness = with_token()
+    if not is_adopted:
+        device = await harness.make_ready("press-1")
+    else:
+        device = await adopt(harness, "press-1")
+        await harness.rotate(device)
+        await harness.run_until_quiet()
+    name = grant_of(harness.cloud.record(device)).names.token
+    lose_record(harness, device)
+    other = harness.register("press-2")
+    await harness.ask("press-2", adopt=name, connectedRegistry="planttwo")
+    await harness.run_until(lambda: harness.state(other) is State.BLOCKED, HOUR)
+    assert harness.reason(other) is Reason.TOKEN_NOT_OURS

@@ -119,7 +119,11 @@ def wire(settings: Settings, ports: Ports) -> Application:
         policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
     )
     revoking = Revoking(
-        records=ports.records, queue=ports.queue, hubs=ports.hubs, clock=ports.clock
+        records=ports.records,
+        queue=ports.queue,
+        hubs=ports.hubs,
+        clock=ports.clock,
+        has_remains=observer.has_remains,
     )
     sites = Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers)
     event_handler = EventHandler(

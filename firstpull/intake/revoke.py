@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Revocation
+from firstpull.model.errors import Conflict, NotKnown
 from firstpull.model.ports import Hubs, Records, WorkQueue
 from firstpull.model.record_update import device_not_known, update_record
-from firstpull.model.transitions import with_revocation
+from firstpull.model.transitions import unknown_device, with_revocation
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
 
@@ -23,21 +25,35 @@ class Revoking:
     queue: WorkQueue
     hubs: Hubs
     clock: Clock
+    has_remains: Callable[[DeviceKey], Awaitable[bool]]
+    """Whether anything exists under the names of a device that has no record."""
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """Record that a device is revoked. Raises NotKnown.
 
-        A second revoke only updates the time with which late messages are compared.
+        A second revoke only updates the time with which late messages are compared. A device whose
+        record is lost gets one where anything of it exists.
         """
-        _, record = await self._write(device, self._revoked(requested_by))
+        try:
+            _, record = await self._write(device, self._revoked(requested_by))
+        except NotKnown:
+            record = await self._of_unknown(device, requested_by)
+            with suppress(Conflict):  # another request has made the record meanwhile
+                await self.records.insert(record)
+            _, record = await self._write(device, self._revoked(requested_by))
         return record
 
     async def propose(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """The record that `revoke` would write. Writes nothing. Raises NotKnown."""
         stored = await self.records.get(device)
         if stored is None:
-            raise device_not_known(device)
+            return await self._of_unknown(device, requested_by)
         return self._revoked(requested_by)(stored.value)
+
+    async def _of_unknown(self, device: DeviceKey, requested_by: str) -> DeviceRecord:
+        if not await self.has_remains(device):
+            raise device_not_known(device)
+        return unknown_device(device, Revocation(requested_by=requested_by, at=self.clock.now()))
 
     async def revoke_if_gone(self, device: DeviceKey, *, requested_by: str) -> bool:
         """Revoke a device that its hub no longer has; returns whether this call revoked it.

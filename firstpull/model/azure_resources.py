@@ -57,7 +57,16 @@ class ArmId:
         )
 
 
-class TokenId(ArmId):
+class _PartId(ArmId):
+    """The id of something in a container registry."""
+
+    @property
+    def registry(self) -> RegistryId:
+        """The id of its container registry."""
+        return RegistryId(str(self).rsplit("/", 2)[0])
+
+
+class TokenId(_PartId):
     """The id of a token."""
 
 
@@ -73,13 +82,8 @@ class RegistryId(ArmId):
         return ScopeMapId(f"{self}/scopeMaps/{name}")
 
 
-class ScopeMapId(ArmId):
+class ScopeMapId(_PartId):
     """The id of a scope map."""
-
-    @property
-    def registry(self) -> RegistryId:
-        """The id of its container registry."""
-        return RegistryId(str(self).rsplit("/", 2)[0])
 
 
 class Slot(StrEnum):

@@ -101,9 +101,14 @@ class Grant:
     ref: ConnectedRegistryRef
     names: Names
 
+    @property
+    def token_id(self) -> TokenId:
+        """The token's id, whether the token exists or not."""
+        return self.ref.registry.token(self.names.token)
+
     def shares_token_with(self, other: Grant) -> bool:
         """Whether both use one token of one container registry."""
-        return (self.ref.registry, self.names.token) == (other.ref.registry, other.names.token)
+        return self.token_id == other.token_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from firstpull.model.azure_resources import RegistryId
+from firstpull.model.azure_resources import RegistryId, StoredSecret
 from firstpull.model.device_key import DeviceKey
 
 _PREFIX = "fp"
@@ -45,7 +46,12 @@ def names_for(device: DeviceKey, *, deployment: str, registry: RegistryId) -> Na
 
 def secret_name(token: str, *, registry: RegistryId) -> str:
     """The name of the secret for a token in this container registry."""
-    return f"{token}-{_short_hash(str(registry).casefold())[:8]}"
+    return f"{token}{_registry_suffix(registry)}"
+
+
+def secrets_of(registry: RegistryId, secrets: Iterable[StoredSecret]) -> list[StoredSecret]:
+    """The secrets for tokens in this container registry, by their names."""
+    return [secret for secret in secrets if secret.name.endswith(_registry_suffix(registry))]
 
 
 def scope_map_name(actions: frozenset[str], *, deployment: str) -> str:
@@ -55,6 +61,10 @@ def scope_map_name(actions: frozenset[str], *, deployment: str) -> str:
     deployment's unreferenced scope maps.
     """
     return f"{_PREFIX}-{_short_hash(deployment, *sorted(actions))}"
+
+
+def _registry_suffix(registry: RegistryId) -> str:
+    return f"-{_short_hash(str(registry).casefold())[:8]}"
 
 
 def _short_hash(*parts: str) -> str:

@@ -10,11 +10,19 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from firstpull.model.azure_resources import NewPassword, Password, SecretVersion, Slot, Token
+from firstpull.model.azure_resources import (
+    NewPassword,
+    Password,
+    SecretVersion,
+    Slot,
+    StoredSecret,
+    Token,
+)
 from firstpull.model.device_key import DeviceKey
 
 SYNC_MARGIN = timedelta(seconds=5)
 """A connected registry that synced this long after a change is assumed to have the change."""
+_TOKEN_TAG = "token"  # noqa: S105 - a tag's name, not a password
 _SLOT_TAG = "slot"
 _CREATED_TAG = "createdAt"
 
@@ -32,6 +40,37 @@ class Credential:
 def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str]:
     """The tags of a secret version that identify its password."""
     return {**more, _SLOT_TAG: password.slot.value, _CREATED_TAG: _stamp(password.created_at)}
+
+
+def owner_tags(device: DeviceKey, *, deployment: str, token: str) -> dict[str, str]:
+    """The tags that say whose a secret version is."""
+    return {
+        "deployment": deployment,
+        "hub": device.hub,
+        "deviceId": device.device_id,
+        _TOKEN_TAG: token,
+    }
+
+
+def is_made_for(
+    version: SecretVersion | StoredSecret, device: DeviceKey, *, deployment: str
+) -> bool:
+    """Whether this deployment stored the version for this device, by its tags."""
+    token = version.tags.get(_TOKEN_TAG)
+    if token is None:
+        return False
+    return owner_tags(device, deployment=deployment, token=token).items() <= version.tags.items()
+
+
+def ended_slots(token: Token, versions: Collection[SecretVersion]) -> frozenset[Slot]:
+    """The slots whose password firstpull made, and whose every version is disabled."""
+    enabled = [version for version in versions if version.enabled]
+    return slots_made_here(token, versions) - slots_made_here(token, enabled)
+
+
+def token_of(version: SecretVersion) -> str | None:
+    """The token that a version's tags name, None for one without tags of firstpull."""
+    return version.tags.get(_TOKEN_TAG)
 
 
 def current_credential(

@@ -44,7 +44,10 @@ class Stored[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Filters of a listing: None matches all. `after` continues a listing, `size` is 1 to 1000."""
+    """Filters of a listing: None matches all. `after` continues a listing, `size` is 1 to 1000.
+
+    `token` and `secret` match every grant of a record, also the retiring ones of a live device.
+    """
 
     hub: str | None = None
     device_id: str | None = None
@@ -54,6 +57,13 @@ class Query:
     token: str | None = None
     after: str | None = None
     size: int = 100
+
+    def matches_grants(self, record: DeviceRecord) -> bool:
+        """Whether one grant of the record has this token, and one this secret."""
+        names = [grant.names for grant in record.grants]
+        return (self.token is None or any(n.token == self.token for n in names)) and (
+            self.secret is None or any(n.secret == self.secret for n in names)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

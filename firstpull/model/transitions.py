@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from firstpull.model.azure_resources import HubIdentity, Slot
 from firstpull.model.device_key import DeviceKey
@@ -55,6 +55,26 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
         schedule=Schedule(due_at=intent.at),
         history=(_recorded(intent),),
     )
+
+
+def unknown_device(device: DeviceKey, revocation: Revocation | None = None) -> DeviceRecord:
+    """The record of a device that is revoked although no request for it is recorded."""
+    revocation = revocation or Revocation(requested_by="", at=datetime.min.replace(tzinfo=UTC))
+    intent = Intent(
+        target="unknown",
+        candidates=(),
+        repositories=(),
+        actions=(),
+        requested_by=revocation.requested_by,
+        at=revocation.at,
+    )
+    return with_revocation(new_record(device, intent), revocation)
+
+
+def with_found_grants(record: DeviceRecord, found: Iterable[Grant]) -> DeviceRecord:
+    """The record that names grants of its device which it did not name; they end at once."""
+    retiring = (*record.status.retiring, *(_retiring(grant, at_once=True) for grant in found))
+    return replace(record, status=replace(record.status, retiring=retiring))
 
 
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:

@@ -162,7 +162,12 @@ type ProvisionAction = (
     | DisableSecretVersion
 )
 type TeardownAction = (
-    DisableToken | LeaveConnectedRegistry | RemoveFromTwin | DisableSecretVersion | DeleteToken
+    DisableToken
+    | KeepPasswords
+    | LeaveConnectedRegistry
+    | RemoveFromTwin
+    | DisableSecretVersion
+    | DeleteToken
 )
 type PlannedAction = ProvisionAction | TeardownAction
 

@@ -16,7 +16,7 @@ from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict, Transient
 from firstpull.model.history import Journal
 from firstpull.model.naming import Names
-from firstpull.model.password_slots import Credential, tags_for
+from firstpull.model.password_slots import Credential, owner_tags, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
@@ -196,12 +196,9 @@ class _Run:
             expires_at=expires_at,
             tags=tags_for(
                 password,
-                more={
-                    "deployment": self._applier.deployment,
-                    "hub": self._device.hub,
-                    "deviceId": self._device.device_id,
-                    "token": names.token,
-                },
+                more=owner_tags(
+                    self._device, deployment=self._applier.deployment, token=names.token
+                ),
             ),
         )
         self._note(LogEvent.DEVICE_CREDENTIAL_STORED, secret=names.secret, version=version.version)

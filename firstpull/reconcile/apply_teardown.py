@@ -16,6 +16,7 @@ from firstpull.reconcile.actions import (
     DeleteToken,
     DisableSecretVersion,
     DisableToken,
+    KeepPasswords,
     LeaveConnectedRegistry,
     RemoveFromTwin,
     TeardownAction,
@@ -61,6 +62,14 @@ class TeardownApplier:
                     action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
                 )
                 journal.note(LogEvent.DEVICE_TOKEN_DISABLED, token=action.name)
+            case KeepPasswords():
+                await self.registries.keep_passwords(
+                    action.registry,
+                    action.name,
+                    slots=action.slots,
+                    deadline_seconds=REQUEST_DEADLINE,
+                )
+                journal.note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
             case LeaveConnectedRegistry():
                 await self.membership.leave(action.ref, action.token_id, capacity=action.capacity)
                 journal.note(LogEvent.DEVICE_MEMBERSHIP_LEFT, connected_registry=str(action.ref))

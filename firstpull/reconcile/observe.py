@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
 from firstpull.model.azure_resources import (
@@ -17,12 +17,16 @@ from firstpull.model.azure_resources import (
     TokenId,
     Twin,
 )
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger
-from firstpull.model.naming import Names, names_for, scope_map_name, secret_name, token_name
+from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
+from firstpull.model.password_slots import is_made_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.model.transitions import unknown_device, with_found_grants
+from firstpull.reconcile.unnamed import Found, Unnamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,8 @@ class CredentialView:
     """What the connected registry syncs; None if the plan does not need it."""
     is_taken: bool = False
     """Whether the token belongs to another device or deployment, or is a sync token."""
+    is_made_here: bool = False
+    """Whether the secret's tags show that firstpull made the token of a device without a grant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +106,8 @@ class GrantView:
     shares_token: bool
     token: Token | None = None
     secrets: tuple[SecretVersion, ...] = ()
+    is_anothers: bool = False
+    """Whether another live record names the token: only this device's passwords end."""
 
     @property
     def is_client(self) -> bool:
@@ -127,6 +135,8 @@ class Observed:
     """The grants to tear down: the urgent ones, else those that retire after the next login."""
     unread: tuple[FirstpullError, ...] = ()
     """The errors of reads that only a teardown needs. The rest of the plan goes on."""
+    found: Found = field(default_factory=Found)
+    """What the record did not name before; `record` does."""
 
     @property
     def is_another_device(self) -> bool:
@@ -183,13 +193,29 @@ class Observer:
         self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
     ) -> bool:
         """Whether the record of another device that was not revoked names this token."""
-        async for other in every_record(self.records, Query(token=token)):
-            if other.device == record.device or other.is_tombstone:
-                continue
-            for grant in other.grants:
-                if grant.names.token == token and grant.ref.registry == ref.registry:
-                    return True
-        return False
+        return bool(await self._others_that_name(record, ref, token))
+
+    async def _others_that_name(
+        self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
+    ) -> list[DeviceRecord]:
+        token_id = ref.registry.token(token)
+        return [
+            other
+            async for other in every_record(self.records, Query(token=token))
+            if other.device != record.device
+            and not other.is_tombstone
+            and token_id in (grant.token_id for grant in other.grants)
+        ]
+
+    async def _owners(self, record: DeviceRecord, grant: Grant) -> list[DeviceRecord]:
+        """Those to whom a token to tear down belongs, should several records name it.
+
+        It belongs to a device that was not revoked, then to one whose own grant it is. Of equals
+        the first by name owns it, so exactly one of them deletes it.
+        """
+        others = await self._others_that_name(record, grant.ref, grant.names.token)
+        ours = _claim_to(grant, record)
+        return [other for other in others if _claim_to(grant, other) < ours]
 
     def _refs(self, record: DeviceRecord) -> tuple[ConnectedRegistryRef, ...]:
         """The grant's connected registry, else the candidates; a site as the policy has it now."""
@@ -212,11 +238,13 @@ class Observer:
         errors: list[FirstpullError] = []
         is_listed = self.policy.hub(record.device.hub) is not None
         errors_of_hub = errors if is_listed else []
-        twin, views = await asyncio.gather(
-            read_or_else(self.hubs.twin(record.device), None, errors_of_hub),
-            asyncio.gather(
-                *(self._urgent_grant(record, grant, errors) for grant in record.urgent_grants)
-            ),
+        twin = await read_or_else(self.hubs.twin(record.device), None, errors_of_hub)
+        found = Found()
+        if record.spec.revocation is not None:
+            found = await self._unnamed.find(record, twin, errors)
+            record = with_found_grants(record, found.grants)
+        views = await asyncio.gather(
+            *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
         )
         generation_id = record.status.hub_generation_id
         revocation = record.spec.revocation
@@ -234,29 +262,54 @@ class Observer:
             credential=None,
             retiring=tuple(views),
             unread=tuple(errors),
+            found=found,
         )
 
-    async def _urgent_grant(
+    async def has_remains(self, device: DeviceKey) -> bool:
+        """Whether anything exists under the names that follow from a device without a record.
+
+        Raises what the ports raise: a service that does not answer may hide something.
+        """
+        errors: list[FirstpullError] = []
+        twin = await self.hubs.twin(device)
+        found = await self._unnamed.find(unknown_device(device), twin, errors)
+        if errors and not found.grants:
+            raise errors[0]
+        return bool(found.grants or found.unproven)
+
+    @property
+    def _unnamed(self) -> Unnamed:
+        return Unnamed(
+            deployment=self.deployment,
+            policy=self.policy,
+            registries=self.registries,
+            secrets=self.secrets,
+        )
+
+    async def _ending_grant(
         self, record: DeviceRecord, grant: Grant, errors: list[FirstpullError]
     ) -> GrantView:
-        """What is left of a grant, without a token that another device has by now.
+        """What is left of a grant, without the membership of a token that another device has.
 
         A tombstone has no adopted token any more: a token with its name is a new one.
         """
-        view = await self._grant(grant, errors)
         token = grant.names.token
-        if token == token_name(record.device, deployment=self.deployment):
+        view, owners = await asyncio.gather(
+            self._grant(grant, errors),
+            read_or_else(self._owners(record, grant), None, errors),
+        )
+        is_own = token == token_name(record.device, deployment=self.deployment)
+        if owners == [] and (is_own or not record.is_tombstone):
             return view
-        if not record.is_tombstone:
-            named = self.is_named_elsewhere(record, grant.ref, token)
-            if not await read_or_else(named, default=True, errors=errors):
-                return view
+        view = replace(view, token=view.token if owners else None, is_anothers=bool(owners))
+        members = {(g.ref, g.token_id) for owner in owners or () for g in owner.grants}
+        if owners and (grant.ref, grant.token_id) not in members:
+            return view
         registry = view.connected_registry
         return replace(
             view,
             connected_registry=replace(registry, client_token_ids=()) if registry else None,
             ledger=Ledger(),
-            token=None,
         )
 
     async def _grant(self, grant: Grant, errors: list[FirstpullError]) -> GrantView:
@@ -290,7 +343,7 @@ class Observer:
         found = []
         for grant in record.status.retiring:
             if not grant.shares_token_with(here):
-                found.append(await self._grant(grant, errors))
+                found.append(await self._ending_grant(record, grant, errors))
             elif grant.ref != here.ref:  # else the device came back to this connected registry
                 view = await self._view(record, grant.ref)
                 found.append(
@@ -342,6 +395,11 @@ class Observer:
             self._synced_actions(record, view),
             self._is_taken(record, view, names),
         )
+        is_made_here = False
+        if record.status.grant is None and record.token_to_adopt is None and token is not None:
+            device, ours = record.device, self.deployment
+            is_made_here = any(is_made_for(v, device, deployment=ours) for v in versions)
+            is_taken = await self.is_named_elsewhere(record, view.ref, names.token)
         return CredentialView(
             names=names,
             scope_map_name=map_name,
@@ -351,6 +409,7 @@ class Observer:
             secrets=versions,
             synced_actions=synced,
             is_taken=is_taken,
+            is_made_here=is_made_here,
         )
 
     async def _synced_actions(
@@ -375,13 +434,18 @@ class Observer:
             return False
         if record.status.grant is not None:
             return await self.is_named_elsewhere(record, view.ref, names.token)
-        is_named, connected, versions = await asyncio.gather(
+        is_named, connected, secrets = await asyncio.gather(
             self.is_named_elsewhere(record, view.ref, names.token),
             self.registries.list_connected_registries(view.ref.registry),
-            self.secrets.versions(secret_name(names.token, registry=view.ref.registry)),
+            self.secrets.list_secrets(),
         )
+        # A device whose record is lost still has its token, as the tags of its secret say.
+        of_registry = secrets_of(view.ref.registry, secrets)
         is_anothers = any(
-            v.enabled and v.tags.get("deployment") not in (None, self.deployment) for v in versions
+            secret.enabled
+            and secret.tags.get("token") == names.token
+            and not is_made_for(secret, record.device, deployment=self.deployment)
+            for secret in of_registry
         )
         is_sync_token = any(view.token_id == c.sync_token_id for c in connected)
         comes_back = any(grant.ref == view.ref for grant in record.status.retiring)
@@ -404,3 +468,10 @@ def _choose(
     if record.status.grant is not None:
         return views[0]
     return next((v for v in views if v.address and (v.holds_room or v.has_room)), None)
+
+
+def _claim_to(grant: Grant, record: DeviceRecord) -> tuple[bool, bool, DeviceKey]:
+    """How good a record's claim to a token is; the smallest is the best."""
+    own = record.status.grant
+    is_own = own is not None and own.token_id == grant.token_id
+    return record.spec.revocation is not None, not is_own, record.device

@@ -12,11 +12,12 @@ from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.device_record import DeviceRecord, Grant
-from firstpull.model.password_slots import Credential
+from firstpull.model.password_slots import Credential, ended_slots
 from firstpull.model.reasons import Reason
 from firstpull.model.twin_entry import (
     Acknowledgement,
     Contents,
+    entries_in,
     read_acknowledgement,
     read_entry,
 )
@@ -145,7 +146,27 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
         ends = ends_at_once(record) and record.status.grant is not None
         why = PASSWORDS_END_AT_ONCE
         return BlockedPlan(blocker=target, actions=end_passwords(observed, why=why) if ends else ())
+    if _may_be_anothers_passwords(record, target):
+        why = "nothing shows that this device has the passwords of its token"
+        return ResetPlan(actions=end_passwords(observed, why=why))
     return _Planner(observed, target, now=now, validity=validity).plan()
+
+
+def _may_be_anothers_passwords(record: DeviceRecord, target: Target) -> bool:
+    """Whether a token taken back has passwords that the device of today may not have.
+
+    Its record is lost, and with it the identity that the passwords were for. The twin ends with
+    its identity, so an entry for the token shows that it is the same. What a teardown has begun
+    to end never comes back.
+    """
+    found = target.credential
+    token = found.token
+    if record.status.grant is not None or not found.is_made_here or token is None:
+        return False
+    if token.name in record.retiring_tokens_in(target.view.ref.registry) or not token.passwords:
+        return False
+    has_entry = any(e.is_for(token.name) for e in entries_in(target.twin.desired).values())
+    return not (token.enabled and has_entry) or bool(ended_slots(token, found.secrets))
 
 
 def _teardown(

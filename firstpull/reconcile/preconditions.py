@@ -164,6 +164,8 @@ def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
         )
     if observed.record.status.grant is not None or observed.record.spec.intent.adopt is not None:
         return None
+    if target.credential.is_made_here:
+        return None
     return Blocker(
         state=State.BLOCKED,
         reason=Reason.TOKEN_NOT_OURS,

@@ -22,7 +22,7 @@ from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier, Guard
 from firstpull.reconcile.apply_teardown import TeardownApplier
-from firstpull.reconcile.observe import Observer
+from firstpull.reconcile.observe import Observed, Observer
 from firstpull.reconcile.plan import (
     Plan,
     ProvisionPlan,
@@ -107,9 +107,9 @@ class Reconciler:
             if work is not None:
                 before = stored.value
                 stored, claim = await self._claim(stored, work)
-                if before.token_to_adopt is not None and await self._is_contested(stored.value):
+                if _takes_token(before, work.observed) and await self._is_contested(stored.value):
                     stored = await self._give_up_token(stored, before)
-                    contested = Conflict("Another device is adopting the same token.")
+                    contested = Conflict("Another device is taking the same token.")
                     await self._conclude(stored, self._failed(contested), journal)
                     return
                 guard = Guard(until=claim.until, clock=self.clock)
@@ -213,8 +213,9 @@ class Reconciler:
         self, stored: Stored[DeviceRecord], work: Planned
     ) -> tuple[Stored[DeviceRecord], Claim]:
         """Write the claim, and the names of everything that the plan will make."""
-        record, observed, plan = stored.value, work.observed, work.plan
+        observed, plan = work.observed, work.plan
         view, credential = observed.chosen, observed.credential
+        record = transitions.with_found_grants(stored.value, observed.found.grants)
         if view is not None and credential is not None:
             grant = Grant(ref=view.ref, names=credential.names)
             slots = plan.slots_to_fill if isinstance(plan, ProvisionPlan) else ()
@@ -234,9 +235,9 @@ class Reconciler:
         return await self.records.replace(record, etag=stored.etag), claim
 
     async def _is_contested(self, record: DeviceRecord) -> bool:
-        """Whether another record names the token that this record is about to adopt.
+        """Whether another record names the token that this record is about to take.
 
-        Called after the claim names the token, so at least one of two concurrent adopters sees
+        Called after the claim names the token, so at least one of two concurrent takers sees
         the other.
         """
         grant = record.status.grant
@@ -343,3 +344,9 @@ class Reconciler:
         if wait <= _QUEUE_LIMIT:
             delay = max(wait.total_seconds(), 0)
             await self.queue.put(record.device, delay_seconds=delay)
+
+
+def _takes_token(before: DeviceRecord, observed: Observed) -> bool:
+    """Whether the claim makes the record name a token that exists already."""
+    found = observed.credential
+    return before.status.grant is None and found is not None and found.token is not None

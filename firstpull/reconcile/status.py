@@ -160,7 +160,7 @@ def _after_teardown(
         record,
         State.REVOKED,
         Reason.REVOKED,
-        MEANING[Reason.REVOKED],
+        " ".join((MEANING[Reason.REVOKED], *_left_alone(observed))),
         now=now,
     )
     warnings = _unsynced_revokes(record, observed, since=condition.since, now=now)
@@ -178,6 +178,18 @@ def _after_teardown(
         due_at=next_check_after_revoke(condition.since, now=now, is_settled=not warnings),
         now=now,
     )
+
+
+def _left_alone(observed: Observed) -> Iterator[str]:
+    """What the revoke did not end."""
+    for token_id in observed.found.unproven:
+        yield (
+            f"But a token {token_id.name} exists in {token_id.registry.name}, and nothing shows "
+            "that firstpull made it: delete it if nothing else uses it."
+        )
+    for view in observed.retiring:
+        if view.is_anothers:
+            yield f"The token {view.token_id.name} stays: another device has it."
 
 
 def _unsynced_revokes(

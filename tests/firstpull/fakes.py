@@ -646,13 +646,16 @@ class FakeContainerRegistries:
 
     def _belongs_to_the_recorded_device(self, token: str) -> bool:
         """Whether the token's device is the recorded one and may keep its passwords."""
+        records = self._cloud.all_records()
+        if any(r.spec.revocation and token in (g.names.token for g in r.grants) for r in records):
+            return False  # the passwords may be those of the revoked device
         return any(
             record.status.grant is not None
             and record.status.grant.names.token == token
             and record.device in self._cloud.devices
             and record.status.hub_generation_id == self._cloud.devices[record.device].generation_id
             and not (record.spec.rotation is not None and record.spec.rotation.immediately)
-            for record in self._cloud.all_records()
+            for record in records
         )
 
     def _note_loss(self, token: str, passwords: Iterable[NewPassword]) -> None:
@@ -856,10 +859,7 @@ class FakeRecords:
                 and query.state in (None, record.status.condition.state)
                 and query.connected_registry
                 in (None, record.status.grant.ref.name if record.status.grant else "")
-                and query.secret
-                in (None, record.status.grant.names.secret if record.status.grant else "")
-                and query.token
-                in (None, record.status.grant.names.token if record.status.grant else "")
+                and query.matches_grants(record)
             ]
             last = first + query.size
             return Page(

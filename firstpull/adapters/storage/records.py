@@ -94,12 +94,16 @@ class TableRecords:
             "deviceId": query.device_id,
             "state": query.state.value if query.state else None,
             "connectedRegistry": query.connected_registry,
-            "secret": query.secret,
-            "token": query.token,
         }
-        wanted = {name: value for name, value in columns.items() if value is not None}
+        of_grants = {"secret": query.secret, "token": query.token}
+        wanted = {k: v for k, v in (columns | of_grants).items() if v is not None}
+        conditions = [f"{name} eq @{name}" for name in columns if name in wanted]
+        # Few devices have retiring grants at a time: they are read, and compared below.
+        conditions += [
+            f"({name} eq @{name} or retiring eq true)" for name in of_grants if name in wanted
+        ]
         # "PartitionKey gt ''" matches every record.
-        condition = " and ".join(f"{name} eq @{name}" for name in wanted) or "PartitionKey gt ''"
+        condition = " and ".join(conditions) or "PartitionKey gt ''"
         async with azure_errors(SERVICE):
             pages = self._table.query_entities(
                 condition, parameters=wanted, results_per_page=query.size
@@ -112,7 +116,7 @@ class TableRecords:
                     except Blocked:
                         unreadable.append(_device(entity))
                 return Page(
-                    records=tuple(found),
+                    records=tuple(filter(query.matches_grants, found)),
                     next_page=_after(pages.continuation_token),  # type: ignore[attr-defined]
                     unreadable=tuple(unreadable),
                 )
@@ -155,6 +159,7 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
         "connectedRegistry": grant.ref.name if grant else "",
         "secret": grant.names.secret if grant else "",
         "token": grant.names.token if grant else "",
+        "retiring": bool(record.status.retiring) and not record.is_tombstone,
         "dueAt": record.schedule.due_at,
         "history": _HISTORY.dump_json(record.history).decode(),
     }

@@ -16,6 +16,7 @@ from firstpull_agent.planning import (
     Refuse,
     Step,
     Withdraw,
+    lane,
     newer_rivals,
     next_step,
     to_settle,
@@ -64,6 +65,16 @@ def test_a_withdrawal_comes_last_where_another_delivery_wants_the_address() -> N
     settle = to_settle({"a": WANTED}, known={"b", "c"}, applied=applied)
 
     assert list(settle.items()) == [("c", None), ("a", WANTED), ("b", None)]
+
+
+def test_a_logout_waits_only_for_attempts_at_an_address_that_another_delivery_wants() -> None:
+    applied = (_applied("b", WANTED.address), _applied("c", "else:1"))
+    lanes = {
+        name: lane(name, target, wanted={"a": WANTED}, applied=applied)
+        for name, target in (("a", WANTED), ("b", None), ("c", None))
+    }
+
+    assert lanes["a"] == lanes["b"] != lanes["c"]
 
 
 def test_the_newest_delivery_comes_first() -> None:

@@ -59,8 +59,12 @@ class Revoking:
         return before.spec.revocation is None and after.spec.revocation is not None
 
     def _revoked(self, requested_by: str) -> Callable[[DeviceRecord], DeviceRecord]:
-        revocation = Revocation(requested_by=requested_by, at=self.clock.now())
-        return lambda record: with_revocation(record, revocation)
+        def change(record: DeviceRecord) -> DeviceRecord:
+            # The time after the read: the storage stamped every message of before earlier.
+            revocation = Revocation(requested_by=requested_by, at=self.clock.now())
+            return with_revocation(record, revocation)
+
+        return change
 
     async def _write(
         self, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]

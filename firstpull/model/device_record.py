@@ -149,6 +149,14 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message with a request: a digest of its id, and the time that its sender stamped."""
+
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """What callers asked for. Each change of it is a new generation."""
 
@@ -158,6 +166,8 @@ class Spec:
     """A later onboarding request starts from nothing."""
     rotation: Rotation | None = None
     """Cleared when the new password is delivered."""
+    messages: tuple[Message, ...] = ()
+    """The messages that were taken and whose time alone does not show a repetition."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from azure.identity.aio import ManagedIdentityCredential
 
 from firstpull.adapters.storage import StorageServices
 from firstpull.bootstrap import Application
+from firstpull.model.clock import ServiceClock, SystemClock
 from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
@@ -53,6 +54,7 @@ async def storage_of(stack: Stack) -> AsyncIterator[StorageServices]:
             table_url=urls.table_url,
             queue_url=urls.queue_url,
             blob_url=urls.blob_url,
+            clock=ServiceClock(SystemClock()),
         )
         yield storage
         await storage.close()

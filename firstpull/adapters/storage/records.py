@@ -22,7 +22,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import TypeAdapter
 
-from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors, error_code
+from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
 from firstpull.model import record_codec
 from firstpull.model.device_key import DeviceKey
@@ -48,7 +48,6 @@ _KEYS = ("PartitionKey", "RowKey", "hub", "deviceId")
 _COLUMNS = [*_KEYS, "history", *_TEXTS]
 """What is read. The SDK reads no page with a time that Python has not, in whatever column."""
 _HEADER_TEXT = re.compile(r"[!-~]{1,1000}")
-_TABLE_GONE = "TableNotFound"
 
 
 class TableRecords:
@@ -67,9 +66,8 @@ class TableRecords:
         async with _errors():
             try:
                 entity = await self._table.get_entity(**_key(device), select=_COLUMNS)
-            except ResourceNotFoundError as error:
-                if error_code(error) == _TABLE_GONE:
-                    raise
+            except ResourceNotFoundError:
+                await self._require_table()
                 return None
         return Stored(value=_record(entity), etag=str(entity.metadata["etag"]))
 
@@ -92,9 +90,7 @@ class TableRecords:
                     etag=etag,
                     match_condition=MatchConditions.IfNotModified,
                 )
-            except (ResourceModifiedError, ResourceNotFoundError) as error:
-                if error_code(error) == _TABLE_GONE:
-                    raise
+            except (ResourceModifiedError, ResourceNotFoundError):
                 raise Conflict("The record was changed meanwhile.") from None
         return Stored(value=record, etag=written["etag"])
 
@@ -105,7 +101,7 @@ class TableRecords:
                 "dueAt le @now", parameters={"now": now}, select=list(_KEYS)
             ):
                 device = _device(entity)
-                if _key(device)["row_key"] == entity["RowKey"]:
+                if _is_about(entity, device):
                     yield device
 
     async def page(self, query: Query) -> Page:
@@ -139,6 +135,12 @@ class TableRecords:
                 )
         return Page(records=(), next_page=None)
 
+    async def _require_table(self) -> None:
+        """Raise ResourceNotFoundError without the table: a query finds nothing, but not 404."""
+        nothing = self._table.query_entities("PartitionKey eq ''", results_per_page=1)
+        async for _ in nothing.by_page():
+            return
+
 
 @asynccontextmanager
 async def _errors(*, deadline_seconds: float = READ_DEADLINE) -> AsyncIterator[None]:
@@ -146,9 +148,7 @@ async def _errors(*, deadline_seconds: float = READ_DEADLINE) -> AsyncIterator[N
     async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
         try:
             yield
-        except ResourceNotFoundError as error:
-            if error_code(error) != _TABLE_GONE:
-                raise
+        except ResourceNotFoundError:
             raise records_not_found(RECORDS_TABLE) from None
 
 
@@ -161,10 +161,7 @@ def _record(entity: Mapping[str, Any]) -> DeviceRecord:
         history = _HISTORY.validate_json(entity["history"])
     except (ValueError, TypeError, KeyError, OverflowError):
         raise record_not_readable(_device(entity)) from None
-    if _key(record.device) != {
-        "partition_key": entity["PartitionKey"],
-        "row_key": entity["RowKey"],
-    }:
+    if not _is_about(entity, record.device):
         raise record_not_readable(_device(entity))
     return replace(record, history=history)
 
@@ -173,11 +170,18 @@ def _key(device: DeviceKey) -> dict[str, str]:
     return {"partition_key": device.hub, "row_key": device.digest()}
 
 
+def _is_about(entity: Mapping[str, Any], device: DeviceKey) -> bool:
+    keys = {"partition_key": entity["PartitionKey"], "row_key": entity["RowKey"]}
+    return _key(device) == keys
+
+
 def _device(entity: Mapping[str, Any]) -> DeviceKey:
-    """The device that an entity names; one that names none goes by its own keys."""
+    """The device that an entity is about; an entity that is about none goes by its own keys."""
     hub, device_id = entity.get("hub"), entity.get("deviceId")
     if isinstance(hub, str) and isinstance(device_id, str):
-        return DeviceKey(hub=hub, device_id=device_id)
+        device = DeviceKey(hub=hub, device_id=device_id)
+        if _is_about(entity, device):
+            return device
     return DeviceKey(hub=entity["PartitionKey"], device_id=entity["RowKey"])
 
 

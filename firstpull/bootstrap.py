@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
@@ -28,6 +30,7 @@ from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
+from firstpull.fleet.readiness import Readiness
 from firstpull.fleet.sites import Sites
 from firstpull.fleet.sweep import Sweeper
 from firstpull.intake.event_handler import EventHandler
@@ -36,7 +39,7 @@ from firstpull.intake.poison_queue import Poison, PoisonQueues
 from firstpull.intake.revoke import Revoking
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
-from firstpull.model.clock import Clock, SystemClock
+from firstpull.model.clock import Clock, ServiceClock, SystemClock
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -71,6 +74,8 @@ class Ports:
     sweeps: Sweeps
     poison: PoisonQueues
     clock: Clock
+    clock_offset: Callable[[], timedelta] = timedelta
+    """How far the host's own clock is off; by default it is right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +94,7 @@ class Application:
     sweeper: Sweeper
     poison: Poison
     worker: Reconciler
+    readiness: Readiness
     ports: Ports
 
     async def requeue_overdue(self) -> int:
@@ -192,7 +198,11 @@ def wire(settings: Settings, ports: Ports) -> Application:
                 membership=membership,
             ),
             clock=ports.clock,
+            clock_offset=ports.clock_offset,
             new_id=_new_id,
+        ),
+        readiness=Readiness(
+            records=ports.records, clock=ports.clock, clock_offset=ports.clock_offset
         ),
         ports=ports,
     )
@@ -205,8 +215,8 @@ def _new_id() -> str:
 async def connect(settings: Settings) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers."""
     credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
-    clock = SystemClock()
-    storage = _storage(settings, credential)
+    clock = ServiceClock(SystemClock())
+    storage = _storage(settings, credential, clock)
     await storage.prepare()
     return Ports(
         registries=ContainerRegistryAdapter(
@@ -229,17 +239,21 @@ async def connect(settings: Settings) -> Ports:
         sweeps=BlobSweeps(storage),
         poison=PoisonStorage(storage),
         clock=clock,
+        clock_offset=clock.offset,
     )
 
 
-def _storage(settings: Settings, credential: AsyncDefaultAzureCredential) -> StorageServices:
+def _storage(
+    settings: Settings, credential: AsyncDefaultAzureCredential, clock: ServiceClock
+) -> StorageServices:
     if settings.storage is not None:
-        return StorageServices.from_connection_string(settings.storage)
+        return StorageServices.from_connection_string(settings.storage, clock=clock)
     return StorageServices.from_identity(
         credential,
         table_url=settings.storage_table_url or "",
         queue_url=settings.storage_queue_url or "",
         blob_url=settings.storage_blob_url or "",
+        clock=clock,
     )
 
 

@@ -9,8 +9,9 @@ import json
 
 import azure.functions as func
 
+from firstpull.bootstrap import Application
 from firstpull.intake.event_grid import read_event
-from firstpull.intake.json_input import read_json, read_message
+from firstpull.intake.json_input import MAX_BODY, read_json, read_message
 from firstpull.model.errors import Invalid
 from firstpull.observability import telemetry
 from functions.messages import text_of
@@ -45,17 +46,34 @@ async def handle_event_grid(event: func.EventGridEvent) -> None:
 
 
 async def _handle(text: str) -> None:
-    """Handle each event by itself: an invalid one is kept, and the others are handled."""
+    """Handle each event by itself: an invalid one is kept, and the others are handled.
+
+    After another error the whole message is retried: events may be handled twice.
+    """
     application = await runtime.application()
     try:
         document = read_json(read_message(text.encode()))
     except Invalid as refusal:
         await application.poison.keep(QUEUE, text, refusal)
         return
-    several = isinstance(document, list)
-    for event in document if several else [document]:
+    failures: list[Exception] = []
+    for event in document if isinstance(document, list) else [document]:
         try:
-            await application.event_handler.handle(read_event(event))
-        except Invalid as refusal:
-            kept = json.dumps(event, ensure_ascii=False) if several else text
-            await application.poison.keep(QUEUE, kept, refusal)
+            await _handle_one(application, event, text if event is document else _text(event, text))
+        except Exception as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+async def _handle_one(application: Application, event: object, text: str) -> None:
+    try:
+        await application.event_handler.handle(read_event(event))
+    except Invalid as refusal:
+        await application.poison.keep(QUEUE, text, refusal)
+
+
+def _text(event: object, message: str) -> str:
+    """The text of one event of a message; the whole message where the event alone is longer."""
+    alone = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return alone if len(alone.encode()) <= MAX_BODY else message

@@ -26,14 +26,19 @@ async def answer_request(
     *,
     requested_by: str,
     asked_at: datetime | None = None,
+    message_id: str | None = None,
 ) -> func.HttpResponse:
     """200 where the device has what is asked for, else 202; of a dry run, the plan."""
     onboarding = (await runtime.application()).onboarding
     if is_dry_run(req):
         return await answer_plan(
-            await onboarding.propose(request, requested_by=requested_by, asked_at=asked_at)
+            await onboarding.propose(
+                request, requested_by=requested_by, asked_at=asked_at, message_id=message_id
+            )
         )
-    record = await onboarding.ask(request, requested_by=requested_by, asked_at=asked_at)
+    record = await onboarding.ask(
+        request, requested_by=requested_by, asked_at=asked_at, message_id=message_id
+    )
     return await answer_recorded(req, record, generation=record.spec.intent_generation)
 
 

@@ -212,8 +212,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "healthz": Endpoint(
         "GET /healthz",
         access=Access.NOTHING,
-        answers={200: Answered("The app is loaded.", (Health,))},
-        problems=(),
+        answers={200: Answered("This host can do its work.", (Health,))},
     ),
     "openapi": Endpoint(
         "GET /openapi.json",

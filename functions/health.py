@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import azure.functions as func
 
+from firstpull.model.errors import FirstpullError
+from firstpull.model.reasons import MEANING
+from functions.answers.messages import Problem
 from functions.answers.service import Health
-from functions.http_answers import json_answer
+from functions.http_answers import json_answer, problem_answer
 from functions.http_endpoint import http_endpoint
+from functions.runtime import runtime
 
 blueprint = func.Blueprint()
 
@@ -15,5 +19,13 @@ blueprint = func.Blueprint()
 @blueprint.route("healthz", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @http_endpoint
 async def healthz(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
-    """GET /api/healthz: the app is loaded and its settings are valid."""
-    return json_answer(200, Health(status="ok"))
+    """GET /api/healthz: this host can do its work."""
+    try:
+        errors = await (await runtime.application()).readiness.errors()
+    except FirstpullError as error:
+        errors = [error]
+    if not errors:
+        return json_answer(200, Health(status="ok"))
+    reason = errors[0].reason
+    problem = Problem.of(503, reason, MEANING[reason])
+    return problem_answer(problem, headers={"Retry-After": "5"})

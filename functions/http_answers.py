@@ -12,6 +12,7 @@ from firstpull.model.errors import (
     Invalid,
     NotAllowed,
     NotKnown,
+    NotReady,
     Refused,
     Transient,
 )
@@ -30,6 +31,7 @@ _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
     (Invalid, 400),
     (Conflict, 503),
     (Transient, 503),
+    (NotReady, 503),
     (Blocked, 500),
 )
 """The first that fits."""

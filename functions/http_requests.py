@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 import azure.functions as func
 
+from firstpull.intake.json_input import check_size
 from firstpull.intake.onboard import LONGEST_WAIT
 from firstpull.model.errors import FieldError, Invalid
 from firstpull.model.reasons import Reason
@@ -34,7 +35,11 @@ class LengthRequired(Invalid):
 
 
 def check_length(req: func.HttpRequest) -> None:
-    """Raises LengthRequired for a body that the host dropped: without it, the request differs."""
+    """Raises Invalid for a body that is too large, before anything is done with it.
+
+    Raises LengthRequired for a body that the host dropped: without it, the request differs.
+    """
+    check_size(req.get_body())
     codings = req.headers.get("transfer-encoding", "").lower().split(",")
     if "chunked" in (coding.strip() for coding in codings) and not req.get_body():
         raise LengthRequired

@@ -29,7 +29,10 @@ async def _onboard(message: func.QueueMessage) -> None:
     try:
         request = read_request(read_message(message.get_body()))
         await application.onboarding.ask(
-            request, requested_by=f"queue {QUEUE}", asked_at=inserted_at(message)
+            request,
+            requested_by=f"queue {QUEUE}",
+            asked_at=inserted_at(message),
+            message_id=f"queue {message.id}",
         )
     except Invalid as refusal:
         await application.poison.keep(QUEUE, text_of(message), refusal)

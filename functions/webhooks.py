@@ -5,7 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from firstpull.intake.requests import read_request
-from firstpull.intake.webhook_signatures import signed_at
+from firstpull.intake.webhook_signatures import verified
 from functions.device_requests import answer_request
 from functions.http_endpoint import http_endpoint
 from functions.runtime import runtime
@@ -20,6 +20,13 @@ async def receive_webhook(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/webhooks/devices: onboard the device that a signed body names."""
     application = await runtime.application()
     body = req.get_body()
-    at = signed_at(req.headers, body, keys=application.webhook_keys)
-    # The signature's time counts, so that a replayed webhook does not undo a later request.
-    return await answer_request(req, read_request(body), requested_by="signed webhook", asked_at=at)
+    signed = verified(
+        req.headers, body, keys=application.webhook_keys, now=application.ports.clock.now()
+    )
+    return await answer_request(
+        req,
+        read_request(body),
+        requested_by="signed webhook",
+        asked_at=signed.at,
+        message_id=f"webhook {signed.id}",
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
@@ -27,6 +28,7 @@ from firstpull.model.secret import Secret
 
 _SERVICE = "IoT Hub"
 _THREADS = 16
+"""For each hub, so that one that does not answer occupies its own only."""
 _THROTTLE_PAUSE = 10.0
 """Seconds that IoT Hub's message names after a 429, which has no Retry-After."""
 _OUR_DEVICES = (
@@ -54,14 +56,49 @@ class FixedAudience:
         return self._credential.get_token(self._scope)
 
 
+class _Line:
+    """What one hub has for itself: its manager, its threads, and whether it answers.
+
+    After a hub did not answer, one call at a time waits for it and the others fail at once: they
+    would occupy the workers.
+    """
+
+    def __init__(self, hub: str, credential: TokenCredential) -> None:
+        self.manager = IoTHubRegistryManager.from_token_credential(hub, credential)
+        # No retries: the record's schedule retries a failed pass.
+        self.manager.protocol.config.retry_policy.retries = 0
+        self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"iot-hub {hub}")
+        self._is_silent = False
+        self._waiting = 0
+
+    @contextmanager
+    def call(self, deadline_seconds: float) -> Iterator[None]:
+        """A call that may wait for an answer. Raises Transient where another one does already."""
+        if self._is_silent and self._waiting:
+            raise _unavailable("it is silent, and another call waits for it")
+        self.manager.protocol.config.connection.timeout = deadline_seconds
+        self._waiting += 1
+        try:
+            yield
+        except TimeoutError:
+            self._is_silent = True
+            raise _unavailable(f"no answer within {deadline_seconds:.0f} s") from None
+        except HttpOperationError:
+            self._is_silent = False
+            raise
+        else:
+            self._is_silent = False
+        finally:
+            self._waiting -= 1
+
+
 class IotHubAdapter:
-    """Implements `Hubs`. It has one registry manager for each hub, made without a call."""
+    """Implements `Hubs`. It has a line to each hub, made without a call."""
 
     def __init__(self, credential: TokenCredential, clock: Clock) -> None:
         self._credential = credential
         self._clock = clock
-        self._managers: dict[str, IoTHubRegistryManager] = {}
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="iot-hub")
+        self._lines: dict[str, _Line] = {}
 
     async def twin(self, device: DeviceKey) -> Twin | None:
         """The twin, None if the hub has no such device."""
@@ -110,7 +147,8 @@ class IotHubAdapter:
 
     async def close(self) -> None:
         """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for line in self._lines.values():
+            line.threads.shutdown(wait=False, cancel_futures=True)
 
     async def _pages(self, hub: str, query: str, *, give_up: datetime) -> list[ListedDevice]:
         page = await self._page(hub, query, after=None, give_up=give_up)
@@ -148,34 +186,24 @@ class IotHubAdapter:
         deadline_seconds: float = READ_DEADLINE,
     ) -> Any:
         """The result of a call, None after a 404: no such device."""
-        loop = asyncio.get_running_loop()
-
-        def run() -> Any:
-            return call(self._manager(hub, deadline_seconds))
-
+        line, loop = self._line(hub), asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(deadline_seconds):
-                # In the caller's context: the requests of a pass belong to its trace.
-                context = contextvars.copy_context()
-                return await loop.run_in_executor(self._threads, context.run, run)
+            with line.call(deadline_seconds):
+                async with asyncio.timeout(deadline_seconds):
+                    # In the caller's context: the requests of a pass belong to its trace.
+                    run = contextvars.copy_context().run
+                    return await loop.run_in_executor(line.threads, run, call, line.manager)
         except HttpOperationError as error:
             if error.response is not None and error.response.status_code == 404:
                 return None
             raise _translated(error) from None
         except ClientException as error:
             raise _unavailable(type(error).__name__) from None
-        except TimeoutError:
-            raise _unavailable(f"no answer within {deadline_seconds:.0f} s") from None
 
-    def _manager(self, hub: str, deadline_seconds: float) -> IoTHubRegistryManager:
-        manager = self._managers.get(hub)
-        if manager is None:
-            manager = IoTHubRegistryManager.from_token_credential(hub, self._credential)
-            # No retries: the record's schedule retries a failed pass.
-            manager.protocol.config.retry_policy.retries = 0
-            manager.protocol.config.connection.timeout = deadline_seconds
-            self._managers[hub] = manager
-        return manager
+    def _line(self, hub: str) -> _Line:
+        if hub not in self._lines:
+            self._lines[hub] = _Line(hub, self._credential)
+        return self._lines[hub]
 
 
 def _twin(resource: TwinResource) -> Twin:

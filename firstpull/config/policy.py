@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -140,11 +142,12 @@ class Policy(StrictModel):
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         registries = [r.name for r in self.container_registries]
+        listed = {None, *registries}
         problems = [f"containerRegistries: {name!r} is listed twice" for name in _twice(registries)]
         problems += [
             f"connectedRegistries: {entry.name}: containerRegistry is not listed"
             for entry in self.connected_registries
-            if entry.container_registry not in (None, *registries)
+            if entry.container_registry not in listed
         ]
         refs = (
             f"{entry.container_registry or registries[0]}/{entry.name}".casefold()
@@ -175,10 +178,31 @@ class Policy(StrictModel):
             raise ValueError("; ".join(problems))
         return self
 
+    @cached_property
+    def _by_name(self) -> _Named:
+        """What the policy lists, by what requests call it; of equal names the first."""
+        registries: dict[str | None, RegistryId] = {}
+        for registry in self.container_registries:
+            registries.setdefault(registry.name, registry)
+        registries[None] = self.container_registries[0]
+        entries: dict[ConnectedRegistryRef, ConnectedRegistryPolicy] = {}
+        anywhere: dict[str, ConnectedRegistryPolicy] = {}
+        for entry in self.connected_registries:
+            anywhere.setdefault(entry.name, entry)
+            if (registry_of := registries.get(entry.container_registry)) is not None:
+                ref = ConnectedRegistryRef(registry=registry_of, name=entry.name)
+                entries.setdefault(ref, entry)
+        return _Named(
+            hubs={hub.host: hub for hub in reversed(self.hubs)},
+            registries=registries,
+            entries=entries,
+            anywhere=anywhere,
+            sites={site.name: site for site in reversed(self.sites)},
+        )
+
     def hub(self, host: str | None) -> HubPolicy | None:
         """The listed hub with a host name; the first for None."""
-        asked = host.lower() if host is not None else None
-        return next((hub for hub in self.hubs if asked in (None, hub.host)), None)
+        return self.hubs[0] if host is None else self._by_name.hubs.get(host.lower())
 
     def hub_named(self, name: str) -> HubPolicy | None:
         """The listed hub with this name in events."""
@@ -186,10 +210,7 @@ class Policy(StrictModel):
 
     def registry_id(self, name: str | None) -> RegistryId | None:
         """The listed container registry with a name; the first for None."""
-        for registry in self.container_registries:
-            if name is None or registry.name == name:
-                return registry
-        return None
+        return self._by_name.registries.get(name)
 
     def ref_of(self, entry: ConnectedRegistryPolicy) -> ConnectedRegistryRef:
         """The reference of a listed connected registry."""
@@ -200,21 +221,15 @@ class Policy(StrictModel):
 
     def entry_for(self, ref: ConnectedRegistryRef) -> ConnectedRegistryPolicy | None:
         """The policy's entry for a connected registry, None if it is not listed."""
-        return next((e for e in self.connected_registries if self.ref_of(e) == ref), None)
+        return self._by_name.entries.get(ref)
 
     def connected_registry(
         self, name: str, *, registry: RegistryId | None
     ) -> ConnectedRegistryPolicy | None:
         """The first listed connected registry with a name; in `registry`, if that is given."""
-        return next(
-            (
-                entry
-                for entry in self.connected_registries
-                if entry.name == name
-                and (registry is None or self.ref_of(entry).registry == registry)
-            ),
-            None,
-        )
+        if registry is None:
+            return self._by_name.anywhere.get(name)
+        return self.entry_for(ConnectedRegistryRef(registry=registry, name=name))
 
     def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
         """The listed connected registries that a target allows, in order of preference.
@@ -252,7 +267,18 @@ class Policy(StrictModel):
 
     def site(self, name: str) -> SitePolicy | None:
         """The listed site with a name."""
-        return next((site for site in self.sites if site.name == name), None)
+        return self._by_name.sites.get(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """Look-ups of a policy."""
+
+    hubs: Mapping[str, HubPolicy]
+    registries: Mapping[str | None, RegistryId]
+    entries: Mapping[ConnectedRegistryRef, ConnectedRegistryPolicy]
+    anywhere: Mapping[str, ConnectedRegistryPolicy]
+    sites: Mapping[str, SitePolicy]
 
 
 def _twice(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
 from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
-from firstpull.model.errors import FirstpullError, read_or_else
+from firstpull.model.errors import Blocked, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.ports import ContainerRegistries, Ledgers
 
@@ -91,15 +91,10 @@ class Sites:
         registries = list(dict.fromkeys(ref.registry for ref in refs))
         listings, ledgers = await asyncio.gather(
             self._listings(registries),
-            asyncio.gather(*(self.ledgers.get(ref) for ref in refs)),
+            asyncio.gather(*(self._ledger(ref) for ref in refs)),
         )
         rooms = {
-            ref: _room(
-                ref,
-                entry,
-                listings.get(ref.registry),
-                ledger.value if ledger else Ledger(),
-            )
+            ref: _room(ref, entry, listings.get(ref.registry) if ledger else None, ledger)
             for ref, entry, ledger in zip(refs, entries, ledgers, strict=True)
         }
         sites = tuple(
@@ -117,6 +112,14 @@ class Sites:
             sites=sites,
             others=tuple(room for ref, room in rooms.items() if ref not in in_sites),
         )
+
+    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger | None:
+        """The ledger; None for a damaged one, without which nobody knows the room."""
+        try:
+            stored = await self.ledgers.get(ref)
+        except Blocked:
+            return None
+        return stored.value if stored is not None else Ledger()
 
     async def _listings(
         self, registries: Sequence[RegistryId]
@@ -139,8 +142,9 @@ def _room(
     ref: ConnectedRegistryRef,
     entry: ConnectedRegistryPolicy,
     listing: tuple[ConnectedRegistry, ...] | None,
-    ledger: Ledger,
+    ledger: Ledger | None,
 ) -> Room:
+    ledger = ledger or Ledger()
     name = ref.name.casefold()
     connected = next((c for c in listing or () if c.name.casefold() == name), None)
     absent = NOT_FOUND if listing is not None else UNKNOWN

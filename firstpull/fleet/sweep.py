@@ -42,11 +42,11 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown
 from firstpull.model.history import entry
 from firstpull.model.ports import ContainerRegistries, Hubs, Records, Stored, Sweeps, WorkQueue
-from firstpull.model.reasons import Reason
+from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.record_update import update_record
 from firstpull.model.sweep_report import SweepReport
 from firstpull.model.transitions import with_drift, with_warnings
-from firstpull.observability.log import emit, emit_warning
+from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import log_new_warnings
 
@@ -139,15 +139,19 @@ class Sweeper:
         """Step 2; counts the devices by difference."""
         found: Counter[str] = Counter()
         for record in inventory.records:
-            drift = drift_of(record, inventory, deployment=self.deployment)
-            if drift:
-                found.update(drift)
-                requeuing = self._requeue(record, "; ".join(drift))
-                await attempts.attempt(record.device, requeuing, None)
-            elif is_at_rest(record, inventory):
-                updating = self._update_warnings(record, inventory)
-                await attempts.attempt(record.device, updating, None)
+            comparing = self._compare(record, inventory, found)
+            await attempts.attempt(record.device, comparing, None)
         return found
+
+    async def _compare(
+        self, record: DeviceRecord, inventory: Inventory, found: Counter[str]
+    ) -> None:
+        drift = drift_of(record, inventory, deployment=self.deployment)
+        if drift:
+            found.update(drift)
+            await self._requeue(record, "; ".join(drift))
+        elif is_at_rest(record, inventory):
+            await self._update_warnings(record, inventory)
 
     async def _requeue(self, record: DeviceRecord, drift: str) -> None:
         now, device = self.clock.now(), record.device
@@ -318,7 +322,7 @@ class Sweeper:
 
 @dataclass(frozen=True)
 class _Attempts:
-    """Continues after an error, and collects the failures for the report."""
+    """Continues after an error or a defect, and collects the failures for the report."""
 
     failures: list[str]
 
@@ -329,9 +333,16 @@ class _Attempts:
         try:
             return await work
         except FirstpullError as error:
-            name = subject.device_id if isinstance(subject, DeviceKey) else str(subject)
-            self.failures.append(f"{name}: {error.message}")
-            return default
+            message = error.message
+        except Exception as error:
+            message = MEANING[Reason.INTERNAL_ERROR]
+            emit_crash(LogEvent.SWEEP_STEP_CRASHED, error, subject=_name(subject))
+        self.failures.append(f"{_name(subject)}: {message}")
+        return default
+
+
+def _name(subject: DeviceKey | ConnectedRegistryRef | str) -> str:
+    return subject.device_id if isinstance(subject, DeviceKey) else str(subject)
 
 
 def _complete_at(

@@ -7,7 +7,7 @@ Events arrive at least once, in any order, late, and with placeholder contents
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -21,6 +21,9 @@ _CREATED = "Microsoft.Devices.DeviceCreated"
 _DELETED = "Microsoft.Devices.DeviceDeleted"
 _NEW_VERSION = "Microsoft.KeyVault.SecretNewVersionCreated"
 _EXPIRY = ("Microsoft.KeyVault.SecretNearExpiry", "Microsoft.KeyVault.SecretExpired")
+
+
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,17 @@ class UnknownEvent:
 GridEvent = DeviceEvent | SecretEvent | UnknownEvent
 
 
+def _plausible(at: datetime) -> datetime:
+    """The time in UTC. Storage and HTTP have no times of the first and last years."""
+    try:
+        in_utc = at.astimezone(UTC)
+    except OverflowError:
+        in_utc = None
+    if in_utc is None or not _FIRST_YEAR <= in_utc.year <= _LAST_YEAR:
+        raise ValueError(f"is not between {_FIRST_YEAR} and {_LAST_YEAR}")
+    return in_utc
+
+
 class _Event(BaseModel):
     """The envelope, in either schema. Unknown fields are ignored: both schemas may grow."""
 
@@ -61,7 +75,11 @@ class _Event(BaseModel):
     kind: Annotated[
         str, Field(min_length=1, max_length=256, validation_alias=AliasChoices("eventType", "type"))
     ]
-    at: Annotated[AwareDatetime, Field(validation_alias=AliasChoices("eventTime", "time"))]
+    at: Annotated[
+        AwareDatetime,
+        AfterValidator(_plausible),
+        Field(validation_alias=AliasChoices("eventTime", "time")),
+    ]
     data: dict[str, Any]
 
 

@@ -14,12 +14,19 @@ from firstpull.model.errors import FieldError, Invalid
 
 MAX_BODY = 64 * 1024
 """Bytes that a storage queue message holds; every endpoint and trigger has this limit."""
+_LONGEST_PATH = 512
+"""Characters of a path that an error shows: its parts are a caller's."""
+
+
+def check_size(body: bytes) -> None:
+    """Raises Invalid for a body above the limit."""
+    if len(body) > MAX_BODY:
+        raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
 
 
 def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
     """The document in a body. Raises Invalid."""
-    if len(body) > MAX_BODY:
-        raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
+    check_size(body)
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError:
@@ -55,11 +62,13 @@ def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
     try:
         return model.model_validate_json(json.dumps(document))
     except ValidationError as error:
-        errors = tuple(_field_error(e["loc"], e["msg"]) for e in error.errors())
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        errors = tuple(_field_error(e["loc"], e["msg"]) for e in found)
         raise Invalid("The request is not valid; `errors` says where.", errors=errors) from None
 
 
 def _field_error(location: tuple[int | str, ...], message: str) -> FieldError:
     """An error with its JSON pointer (RFC 6901); `""` is the whole document."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
-    return FieldError("".join(f"/{part}" for part in parts), message.removeprefix("Value error, "))
+    path = "".join(f"/{part}" for part in parts)[:_LONGEST_PATH]
+    return FieldError(path, message.removeprefix("Value error, "))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
 from firstpull.intake.requests import OnboardingRequest
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey, is_device_id
-from firstpull.model.device_record import DeviceRecord, Intent, State
-from firstpull.model.errors import Conflict, FieldError, Invalid, NotAllowed, NotKnown, Refused
+from firstpull.model.device_record import DeviceRecord, Intent, Message, State
+from firstpull.model.errors import (
+    Conflict,
+    FieldError,
+    Invalid,
+    NotAllowed,
+    NotKnown,
+    Refused,
+    Transient,
+)
 from firstpull.model.ports import Page, Query, Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
 from firstpull.model.record_update import (
@@ -21,13 +31,21 @@ from firstpull.model.record_update import (
     update_record,
 )
 from firstpull.model.scope_actions import DEFAULT_ACTION
-from firstpull.model.transitions import asked_again, new_record, with_intent, woken
+from firstpull.model.transitions import (
+    asked_again,
+    new_record,
+    with_intent,
+    with_message,
+    woken,
+)
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
 
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for the device."""
 _POLL = 0.25
+_MOST_MESSAGES = 200
+"""Messages that a record remembers: those with times ahead of it, or of its latest second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +73,28 @@ class Onboarding:
         return DeviceKey(hub=host, device_id=device_id)
 
     async def ask(
-        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+        self,
+        request: OnboardingRequest,
+        *,
+        requested_by: str,
+        asked_at: datetime | None = None,
+        message_id: str | None = None,
     ) -> DeviceRecord:
         """Record a request and enqueue the device. The same request again changes nothing.
 
-        `asked_at` is when the message was written, if that was earlier. Raises NotAllowed with
-        every path that the policy forbids, and Refused if a later request exists or the device
-        already has another token than the one to adopt.
+        `asked_at` is when a message was written, by its sender's clock, and `message_id` tells
+        it from others: it may be late or repeated. Raises NotAllowed with every path that the
+        policy forbids, and Refused if a later request exists or the device already has another
+        token than the one to adopt.
         """
         for _ in range(ATTEMPTS):
-            stored, wanted = await self._stored_and_wanted(
-                request, requested_by=requested_by, asked_at=asked_at
-            )
+            try:
+                stored, wanted = await self._stored_and_wanted(
+                    request, requested_by=requested_by, asked_at=asked_at, message_id=message_id
+                )
+            except Invalid:
+                await self._remember(request, _message(message_id, asked_at))
+                raise
             try:
                 record = await self._write(stored, wanted)
             except Conflict:
@@ -77,11 +105,16 @@ class Onboarding:
         raise changing_too_often()
 
     async def propose(
-        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None = None
+        self,
+        request: OnboardingRequest,
+        *,
+        requested_by: str,
+        asked_at: datetime | None = None,
+        message_id: str | None = None,
     ) -> DeviceRecord:
         """The record that `ask` would write. Writes nothing; raises what `ask` raises."""
         _, wanted = await self._stored_and_wanted(
-            request, requested_by=requested_by, asked_at=asked_at
+            request, requested_by=requested_by, asked_at=asked_at, message_id=message_id
         )
         return wanted
 
@@ -136,17 +169,38 @@ class Onboarding:
         return await self.records.page(query)
 
     async def _stored_and_wanted(
-        self, request: OnboardingRequest, *, requested_by: str, asked_at: datetime | None
+        self,
+        request: OnboardingRequest,
+        *,
+        requested_by: str,
+        asked_at: datetime | None,
+        message_id: str | None,
     ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
-        now = self.clock.now()
-        asked_at = min(asked_at or now, now)
-        intent = self._intent(request, requested_by=requested_by, at=asked_at)
+        intent = self._intent(request, requested_by=requested_by, at=self.clock.now())
         hub = self.policy.hub(request.hub) or self.policy.hubs[0]
         device = DeviceKey(hub=hub.host, device_id=request.device_id)
         stored = await self.records.get(device)
+        now = self.clock.now()  # after the read, which sets the clock by the storage's
+        # A time in the future shows a wrong clock: such a message counts from its arrival.
+        arrives_now = asked_at is None or asked_at > now
+        intent = replace(intent, at=now if asked_at is None else min(asked_at, now))
+        message = _message(message_id, asked_at)
         if stored is None:
-            return None, new_record(device, intent)
-        return stored, _wanted_record(stored.value, intent, now=now)
+            return None, _remembering(new_record(device, intent), message)
+        if message in stored.value.spec.messages:
+            return stored, _repeated(stored.value, intent)
+        if not arrives_now:
+            _check_order(stored.value, intent)
+        return stored, _remembering(_wanted_record(stored.value, intent, now=now), message)
+
+    async def _remember(self, request: OnboardingRequest, message: Message | None) -> None:
+        """Remember a refused message whose time is ahead: repeated later, it may be allowed."""
+        hub = self.policy.hub(request.hub)
+        if hub is None or message is None or message.at <= self.clock.now():
+            return
+        device = DeviceKey(hub=hub.host, device_id=request.device_id)
+        with suppress(NotKnown):
+            await update_record(self.records, device, lambda record: _remembering(record, message))
 
     async def _write(
         self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord
@@ -204,32 +258,67 @@ def _forbidden(
     actions: tuple[str, ...],
 ) -> Iterator[FieldError]:
     """An error for each value that a candidate forbids: the device may get any of them."""
+    # Most of a site allow the same: one of them speaks for all.
+    alike = {(entry.repositories, entry.actions): entry for entry in reversed(candidates)}
+    forbidden: dict[str, str] = {}
+    for entry in reversed(alike.values()):
+        for value in entry.forbids(repositories=request.repositories, actions=actions):
+            forbidden.setdefault(value, entry.name)
     for field, values in (("repositories", request.repositories), ("actions", actions)):
         for number, value in enumerate(values):
-            asked = {field: (value,)}
-            for entry in candidates:
-                if entry.forbids(
-                    repositories=asked.get("repositories", ()), actions=asked.get("actions", ())
-                ):
-                    yield FieldError(f"/{field}/{number}", f"is not allowed at {entry.name}")
-                    break
+            if value in forbidden:
+                yield FieldError(f"/{field}/{number}", f"is not allowed at {forbidden[value]}")
+
+
+def _message(message_id: str | None, at: datetime | None) -> Message | None:
+    """What the record remembers of a message."""
+    if message_id is None or at is None:
+        return None
+    return Message(digest=hashlib.sha256(message_id.encode()).hexdigest()[:32], at=at)
+
+
+def _remembering(record: DeviceRecord, message: Message | None) -> DeviceRecord:
+    """The record that recognises the message. Raises Transient if it remembers too many."""
+    if message is None or message in record.spec.messages:
+        return record
+    record = with_message(record, message)
+    if len(record.spec.messages) > _MOST_MESSAGES:
+        raise Transient(
+            Reason.CHANGED_MEANWHILE,
+            "Too many messages about this device have a time in the future; set their sender's "
+            "clock.",
+            retry_after=60,
+        )
+    return record
+
+
+def _repeated(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The unchanged record after a repeated message. Raises Refused after a later request."""
+    if record.spec.revocation is None and record.spec.intent.asks_the_same(intent):
+        return record
+    raise Refused("This message was taken before.", reason=Reason.OUT_OF_DATE)
+
+
+def _check_order(record: DeviceRecord, intent: Intent) -> None:
+    """Raises Refused for a message that is older than the latest request.
+
+    Of equal times the later arrival wins, except after a revoke: a message has whole seconds, so
+    it may be older. The request that the record has already is never refused.
+    """
+    revoked = record.spec.revocation
+    if revoked is None and record.spec.intent.asks_the_same(intent):
+        return
+    if revoked is not None and intent.at <= revoked.at:
+        raise Refused("The device was revoked after this request.", reason=Reason.OUT_OF_DATE)
+    if intent.at.replace(microsecond=0) < record.spec.intent.at.replace(microsecond=0):
+        raise Refused("There is a later request for this device.", reason=Reason.OUT_OF_DATE)
 
 
 def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
-    """The record after a request. Raises Refused."""
+    """The record after a request. Raises Refused for another token to adopt."""
     revoked = record.spec.revocation
     if revoked is None and record.spec.intent.asks_the_same(intent):
         return asked_again(record, intent, now=now)
-    if revoked is not None and intent.at <= revoked.at:
-        raise Refused(
-            "The device was revoked after this request.",
-            reason=Reason.OUT_OF_DATE,
-        )
-    if intent.at.replace(microsecond=0) < record.spec.intent.at.replace(microsecond=0):
-        raise Refused(
-            "There is a later request for this device.",
-            reason=Reason.OUT_OF_DATE,
-        )
     grant = record.status.grant
     if revoked is None and grant is not None and intent.adopt not in (None, grant.names.token):
         raise Refused(

@@ -7,6 +7,8 @@ Functions host moves a message whose handler keeps failing there unchanged; its 
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Protocol
@@ -19,7 +21,7 @@ from firstpull.intake.json_input import read_message, read_object
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import Rejection
-from firstpull.model.errors import Conflict, Invalid, NotKnown
+from firstpull.model.errors import FirstpullError, Invalid, NotKnown
 from firstpull.model.ports import Records
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import with_rejection
@@ -30,6 +32,10 @@ QUEUES = ("device-onboarding", "device-events", "device-work")
 """The queues that have a poison queue."""
 _LONGEST_MESSAGE = 64 * 1024
 """Bytes that a storage queue takes in one message."""
+_BEGINNING = 8_000
+"""Characters, none of which takes more than six bytes."""
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+"""Characters that XML, and so a queue, has not. JSON has them in strings alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +106,27 @@ class Poison:
     async def keep(self, queue: str, text: str, refusal: Invalid) -> None:
         """Keep a refused message, and note the refusal on the device's record.
 
-        A message that is too long for the envelope is kept without its reason.
+        A message that is too long for the envelope is kept without its reason. Of one that no
+        queue can hold, which Event Grid pushed, the beginning is kept.
         """
         envelope = _Envelope(
             rejected="firstpull",
             reason=refusal.reason,
             detail=refusal.message,
-            errors=tuple(_Error(path=e.path, message=e.message) for e in refusal.errors[:50]),
+            errors=tuple(_Error(path=e.path, message=e.message) for e in refusal.errors),
             at=self.clock.now(),
             message=text,
-        ).model_dump_json(by_alias=True)
-        fits = len(envelope.encode()) <= _LONGEST_MESSAGE
-        await self.queues.keep(queue, envelope if fits else text)
+        )
+        beginning = envelope.model_copy(
+            update={
+                "detail": f"{refusal.message} The message is longer than what is kept of it.",
+                "errors": (),
+                "message": text[:_BEGINNING],
+            }
+        )
+        candidates = map(_storable, (_json(envelope), text, _json(beginning)))
+        fitting = (one for one in candidates if len(one.encode()) <= _LONGEST_MESSAGE)
+        await self.queues.keep(queue, next(fitting))
         emit_warning(LogEvent.MESSAGE_REJECTED, queue=queue, reason=refusal.reason.value)
         await self._note_on_record(text.encode(), refusal)
 
@@ -144,14 +159,14 @@ class Poison:
 
     async def _note_on_record(self, body: bytes, refusal: Invalid) -> None:
         device = self._device_in(body)
-        stored = await self.records.get(device) if device is not None else None
-        if stored is None:
+        if device is None:
             return
         rejection = Rejection(reason=refusal.reason, message=refusal.message, at=self.clock.now())
-        try:
-            await self.records.replace(with_rejection(stored.value, rejection), etag=stored.etag)
-        except Conflict:
-            return  # another writer changed the record; the envelope still has the reason
+        with suppress(FirstpullError):  # the envelope has the reason; a retry would keep it twice
+            stored = await self.records.get(device)
+            if stored is not None:
+                noted = with_rejection(stored.value, rejection)
+                await self.records.replace(noted, etag=stored.etag)
 
     def _device_in(self, body: bytes) -> DeviceKey | None:
         """The device that a refused message names, None if it names none of a listed hub."""
@@ -164,6 +179,15 @@ class Poison:
         if hub is None or not isinstance(device_id, str) or not is_device_id(device_id):
             return None
         return DeviceKey(hub=hub.host, device_id=device_id)
+
+
+def _json(envelope: _Envelope) -> str:
+    return envelope.model_dump_json(by_alias=True)
+
+
+def _storable(text: str) -> str:
+    """The text with JSON's escapes for the characters that a queue cannot hold."""
+    return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _named(queue: str | None) -> tuple[str, ...]:

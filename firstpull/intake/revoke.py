@@ -77,8 +77,12 @@ class Revoking:
     def _revoked(
         self, requested_by: str, *, gone: str | None = None
     ) -> Callable[[DeviceRecord], DeviceRecord]:
-        revocation = Revocation(requested_by=requested_by, at=self.clock.now(), gone=gone)
-        return lambda record: with_revocation(record, revocation)
+        def change(record: DeviceRecord) -> DeviceRecord:
+            # The time after the read: the storage stamped every message of before earlier.
+            revocation = Revocation(requested_by=requested_by, at=self.clock.now(), gone=gone)
+            return with_revocation(record, revocation)
+
+        return change
 
     async def _write(
         self, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]

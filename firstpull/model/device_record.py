@@ -186,6 +186,14 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Message:
+    """A message with a request: a digest of its id, and the time that its sender stamped."""
+
+    digest: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """What callers asked for. Each change of it is a new generation."""
 
@@ -195,6 +203,8 @@ class Spec:
     """The generation of the intent, or of the revocation where there is one."""
     revocation: Revocation | None = None
     rotation: Rotation | None = None
+    messages: tuple[Message, ...] = ()
+    """The messages that were taken and whose time alone does not show a repetition."""
 
 
 @dataclass(frozen=True, kw_only=True)

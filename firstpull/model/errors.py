@@ -27,8 +27,12 @@ class FieldError:
     message: str
 
 
+MOST_ERRORS = 50
+"""Errors that an answer or a kept message has; its text has the number of all."""
+
+
 class Invalid(FirstpullError):
-    """The request is refused and changed nothing."""
+    """The request is refused and changed nothing. `errors` are the first ones."""
 
     def __init__(
         self,
@@ -37,8 +41,12 @@ class Invalid(FirstpullError):
         reason: Reason = Reason.INVALID_REQUEST,
         errors: tuple[FieldError, ...] = (),
     ) -> None:
+        if len(errors) > MOST_ERRORS:
+            message = (
+                f"{message} There are {len(errors)} errors, of which {MOST_ERRORS} are listed."
+            )
         super().__init__(reason, message)
-        self.errors = errors
+        self.errors = errors[:MOST_ERRORS]
 
 
 class NotAllowed(Invalid):
@@ -79,6 +87,10 @@ class Blocked(FirstpullError):
         self.remedy = remedy
 
 
+class NotReady(Blocked):
+    """Nothing can be done for any device until a person acts."""
+
+
 async def read_or_else[T](reading: Awaitable[T], default: T, errors: list[FirstpullError]) -> T:
     """The result of a read, or the default after an error, which is added to `errors`."""
     try:
@@ -95,6 +107,43 @@ def record_not_readable(device: DeviceKey) -> Blocked:
         f"The record of {device.device_id} at {device.hub} cannot be read.",
         remedy="Deploy the version that wrote the record, or delete the record and onboard the "
         "device again.",
+    )
+
+
+def ledger_not_readable(ref: ConnectedRegistryRef) -> Blocked:
+    """The error for a ledger that is damaged or that a later version wrote."""
+    return Blocked(
+        Reason.RECORD_NOT_READABLE,
+        f"The ledger of {ref} cannot be read.",
+        remedy="Deploy the version that wrote it, or restore its blob from a backup.",
+    )
+
+
+def record_too_large(device: DeviceKey) -> Blocked:
+    """The error for a record that storage cannot hold."""
+    return Blocked(
+        Reason.REFUSED,
+        f"The record of {device.device_id} at {device.hub} would be too large.",
+        remedy="Request fewer repositories, or a site with fewer connected registries.",
+    )
+
+
+def records_not_found(table: str) -> NotReady:
+    """The error where all records have gone. An empty table would say that no device has access."""
+    return NotReady(
+        Reason.RECORDS_NOT_FOUND,
+        f"The storage account has no table {table}.",
+        remedy="Restore it from a backup, or create it empty to begin anew; firstpull goes on by "
+        "itself.",
+    )
+
+
+def clock_off(seconds: float) -> NotReady:
+    """The error of a host whose clock is wrong."""
+    return NotReady(
+        Reason.CLOCK_OFF,
+        f"The clock of this host is {seconds:.0f} s off the storage's.",
+        remedy="Set the host's clock, or replace the instance.",
     )
 
 

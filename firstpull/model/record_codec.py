@@ -6,8 +6,8 @@ writing them back would lose the fields that it does not know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
@@ -23,6 +23,7 @@ from firstpull.model.device_record import (
     Grant,
     Held,
     Intent,
+    Message,
     Rejection,
     RetiringGrant,
     Revocation,
@@ -36,6 +37,7 @@ from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 
 SCHEMA_VERSION = 1
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,7 @@ class _StoredRecord:
     superseded: tuple[tuple[int, int], ...] = ()
     revocation: Revocation | None = None
     rotation: Rotation | None = None
+    messages: tuple[Message, ...] = ()
     place: ConnectedRegistryRef | None = None
     names: Names | None = None
     adopted: bool = False
@@ -97,7 +100,24 @@ def from_json(text: str) -> DeviceRecord:
     stored = _ADAPTER.validate_json(text)
     if stored.schema_version > SCHEMA_VERSION:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
+    _check_times(stored)
     return _record(stored)
+
+
+def _check_times(value: object) -> None:
+    """Raises ValueError for a time without a zone, or that no zone can show.
+
+    One such time would fail every comparison with the times of other records.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None or not _EARLIEST <= value <= _LATEST:
+            raise ValueError("the record has an impossible time")
+    elif isinstance(value, tuple):
+        for item in value:
+            _check_times(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            _check_times(getattr(value, field.name))
 
 
 def _stored(record: DeviceRecord) -> _StoredRecord:
@@ -114,6 +134,7 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         superseded=status.superseded,
         revocation=spec.revocation,
         rotation=spec.rotation,
+        messages=spec.messages,
         place=status.grant.ref if status.grant is not None else None,
         names=status.grant.names if status.grant is not None else None,
         adopted=status.adopted,
@@ -163,6 +184,7 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
             intent_generation=generation,
             revocation=stored.revocation,
             rotation=stored.rotation,
+            messages=stored.messages,
         ),
         status=Status(
             condition=stored.condition,

@@ -21,6 +21,7 @@ from firstpull.model.device_record import (
     Grant,
     Held,
     Intent,
+    Message,
     Rejection,
     RetiringGrant,
     Revocation,
@@ -40,6 +41,7 @@ _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
 _SAME_MOMENT = timedelta(seconds=1)
 """Storage queues keep times to the second: requests within one second have no order."""
+_EVER = datetime.min.replace(tzinfo=UTC)
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
 
@@ -114,6 +116,17 @@ def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devic
         record = replace(record, spec=replace(spec, intent=replace(spec.intent, at=intent.at)))
     is_idle = record.status.condition.state is not State.CONVERGING
     return woken(record, now) if is_idle and record.schedule.due_at > now + _SOON else record
+
+
+def with_message(record: DeviceRecord, message: Message) -> DeviceRecord:
+    """The record that recognises a repetition of this message.
+
+    It forgets the messages that are older than its latest request: their time refuses them.
+    """
+    spec = record.spec
+    latest = max(spec.intent.at, spec.revocation.at if spec.revocation is not None else _EVER)
+    kept = (m for m in (*spec.messages, message) if m.at >= latest.replace(microsecond=0))
+    return replace(record, spec=replace(spec, messages=tuple(kept)))
 
 
 def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecord:

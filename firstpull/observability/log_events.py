@@ -102,12 +102,23 @@ class LogEvent(StrEnum):
     DEVICE_RECONCILE_READY = "device.reconcile.ready", *_ENDED
     DEVICE_RECONCILE_REVOKING = "device.reconcile.revoking", *_ENDED
     DEVICE_RECONCILE_REVOKED = "device.reconcile.revoked", *_ENDED
+    DEVICE_RECORD_UNREADABLE = (
+        "device.record.unreadable",
+        "a pass could not read the device's record; a warning",
+        *_DEVICE,
+    )
     DEVICE_RECONCILE_CRASHED = (
         "device.reconcile.crashed",
         "a defect in a pass; an error",
         *_DEVICE,
         "error",
         "at",
+    )
+    HOST_CLOCK_OFF = (
+        "host.clock.off",
+        "a host left a device to others, because its clock is off; a warning",
+        *_DEVICE,
+        "seconds",
     )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
@@ -144,6 +155,13 @@ class LogEvent(StrEnum):
         "held",
         "orphans",
         "unread",
+    )
+    SWEEP_STEP_CRASHED = (
+        "sweep.step.crashed",
+        "a defect in the sweep's step for one device or resource; an error",
+        "subject",
+        "error",
+        "at",
     )
     SWEEP_REVOKES_HELD = (
         "sweep.revokes.held",

@@ -9,7 +9,7 @@ from functools import partial
 
 from firstpull.membership import REQUEST_DEADLINE
 from firstpull.model import transitions
-from firstpull.model.clock import Clock
+from firstpull.model.clock import MOST_OFF, Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
@@ -76,6 +76,7 @@ class Reconciler:
     applier: Applier
     teardown_applier: TeardownApplier
     clock: Clock
+    clock_offset: Callable[[], timedelta]
     new_id: Callable[[], str]
 
     @property
@@ -89,8 +90,26 @@ class Reconciler:
         The record has any error of the pass. Raises only the errors of reading and writing the
         record itself.
         """
-        stored = await self.records.get(device)
+        try:
+            stored = await self.records.get(device)
+        except Blocked as error:
+            if error.reason is not Reason.RECORD_NOT_READABLE:
+                raise
+            emit_warning(
+                LogEvent.DEVICE_RECORD_UNREADABLE, hub=device.hub, device_id=device.device_id
+            )
+            return
         if stored is None or not self._is_free(stored.value):
+            return
+        if abs(offset := self.clock_offset()) > MOST_OFF:
+            # Other clocks decide on what this host does: when a password ends, when a site synced.
+            # The timer requeues the device, for a host whose clock is right.
+            emit_warning(
+                LogEvent.HOST_CLOCK_OFF,
+                hub=device.hub,
+                device_id=device.device_id,
+                seconds=round(offset.total_seconds()),
+            )
             return
         with telemetry.span("reconcile device", hub=device.hub, device_id=device.device_id):
             await self._run(stored)

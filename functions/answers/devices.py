@@ -185,16 +185,26 @@ class Device(DeviceSummary):
 
 
 class DeviceList(Answer):
-    """A page of devices. `next` leads to the next page; the last one has none."""
+    """A page of devices. `next` leads to the next page; the last one has none.
+
+    `unreadable` are the devices on the page whose record is damaged.
+    """
 
     devices: tuple[DeviceSummary, ...]
+    unreadable: tuple[DeviceName, ...] | None
     next: str | None
 
     @classmethod
     def of(cls, page: Page) -> Self:
         """The answer for a page of records."""
+        devices, unreadable = [], [DeviceName.read(device) for device in page.unreadable]
+        for record in page.records:
+            try:
+                devices.append(DeviceSummary.of(record))
+            except ValueError:  # a value that no record of firstpull has
+                unreadable.append(DeviceName.read(record.device))
         return cls(
-            devices=tuple(DeviceSummary.of(record) for record in page.records), next=page.next_page
+            devices=tuple(devices), unreadable=tuple(unreadable) or None, next=page.next_page
         )
 
 

@@ -10,7 +10,7 @@ from functions.answers.base import Answer
 
 
 class Health(Answer):
-    """The app is loaded, and its settings are valid."""
+    """This host can do its work: storage has the records, and its clock is right."""
 
     status: Literal["ok"]
 

@@ -193,7 +193,8 @@ class _Closable(Protocol):
 
 async def _connections_of_threads_closed(hubs: IotHubAdapter) -> None:
     """Each thread has a session of its own, in a cycle; its sockets close when both are gone."""
-    await asyncio.to_thread(hubs._threads.shutdown)
+    for line in hubs._lines.values():
+        await asyncio.to_thread(line.threads.shutdown)
     gc.collect()
 
 

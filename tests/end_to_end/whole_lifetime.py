@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from azure.core.exceptions import ResourceNotFoundError
 from azure.identity.aio import ManagedIdentityCredential
+from azure.storage.blob.aio import BlobServiceClient
 
 from firstpull.adapters.storage import StorageServices
+from firstpull.adapters.storage.account import TABLE_MADE
 from firstpull.bootstrap import Application
+from firstpull.model.clock import ServiceClock, SystemClock
 from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
@@ -21,6 +25,7 @@ from tests.firstpull.records import grant_of
 
 from .actions import write_clients
 from .cloud import (
+    MEMBERSHIP_CONTAINER,
     cloud_registry,
     entry_of,
     forget_devices,
@@ -53,6 +58,7 @@ async def storage_of(stack: Stack) -> AsyncIterator[StorageServices]:
             table_url=urls.table_url,
             queue_url=urls.queue_url,
             blob_url=urls.blob_url,
+            clock=ServiceClock(SystemClock()),
         )
         yield storage
         await storage.close()
@@ -73,6 +79,7 @@ class Lifetime:
 
     async def run(self) -> None:
         """Everything. Raises Stopped, or the FirstpullError of what was refused."""
+        await self._forget_the_first_start()
         await self.storage.prepare()
         await self._keep_a_message()
         register(self._stack, self.device_id)
@@ -88,6 +95,13 @@ class Lifetime:
         await self._sweep()
         self.firstpull.clock.advance(_UNUSED_LONG_ENOUGH)
         await self._sweep()
+
+    async def _forget_the_first_start(self) -> None:
+        """The app makes its table at its first start only."""
+        text = self._stack.storage.connection_string
+        async with BlobServiceClient.from_connection_string(text) as blobs:
+            with suppress(ResourceNotFoundError):
+                await blobs.get_blob_client(MEMBERSHIP_CONTAINER, TABLE_MADE).delete_blob()
 
     async def _keep_a_message(self) -> None:
         """Two are kept; one of them is sent again, the other one discarded."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from itertools import count, takewhile
+from itertools import takewhile
 from typing import Any
 
 from azure.core import MatchConditions
@@ -21,19 +22,32 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import TypeAdapter
 
-from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
 from firstpull.model import record_codec
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.errors import Blocked, Conflict, FieldError, Invalid, record_not_readable
+from firstpull.model.errors import (
+    Blocked,
+    Conflict,
+    FieldError,
+    Invalid,
+    record_not_readable,
+    record_too_large,
+    records_not_found,
+)
 from firstpull.model.history import HistoryEntry
 from firstpull.model.ports import Page, Query, Stored
 
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
-_TEXT = "record"
 _CHARACTERS = 16_000
 """Characters in a column: most take two bytes, some four."""
+_TEXTS = ("record", *(f"record{number}" for number in range(1, 32)))
+"""Columns of a record's text; more than an entity of 1 MiB holds."""
+_KEYS = ("PartitionKey", "RowKey", "hub", "deviceId")
+_COLUMNS = [*_KEYS, "history", *_TEXTS]
+"""What is read. The SDK reads no page with a time that Python has not, in whatever column."""
+_HEADER_TEXT = re.compile(r"[!-~]{1,1000}")
 
 
 class TableRecords:
@@ -49,16 +63,17 @@ class TableRecords:
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
         """The record of a device, None if there is none."""
-        async with azure_errors(SERVICE):
+        async with _errors():
             try:
-                entity = await self._table.get_entity(**_key(device))
+                entity = await self._table.get_entity(**_key(device), select=_COLUMNS)
             except ResourceNotFoundError:
+                await self._require_table()
                 return None
-        return Stored(value=self._record(entity), etag=str(entity.metadata["etag"]))
+        return Stored(value=_record(entity), etag=str(entity.metadata["etag"]))
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
         """Store the first record of a device. Raises Conflict if there is one."""
-        async with azure_errors(SERVICE):
+        async with _errors():
             try:
                 written = await self._table.create_entity(_entity(record))
             except ResourceExistsError:
@@ -67,7 +82,7 @@ class TableRecords:
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
         """Replace the record that has this ETag. Raises Conflict if the record has changed."""
-        async with azure_errors(SERVICE):
+        async with _errors():
             try:
                 written = await self._table.update_entity(
                     _entity(record),
@@ -80,12 +95,14 @@ class TableRecords:
         return Stored(value=record, etag=written["etag"])
 
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
-        """The devices that are due."""
-        async with azure_errors(SERVICE, deadline_seconds=60):
+        """The devices that are due, without entities of other programs."""
+        async with _errors(deadline_seconds=60):
             async for entity in self._table.query_entities(
-                "dueAt le @now", parameters={"now": now}, select=["hub", "deviceId"]
+                "dueAt le @now", parameters={"now": now}, select=list(_KEYS)
             ):
-                yield _device(entity)
+                device = _device(entity)
+                if _is_about(entity, device):
+                    yield device
 
     async def page(self, query: Query) -> Page:
         """A page of records. Raises Invalid for an `after` that no page of this query gave."""
@@ -104,15 +121,15 @@ class TableRecords:
         ]
         # "PartitionKey gt ''" matches every record.
         condition = " and ".join(conditions) or "PartitionKey gt ''"
-        async with azure_errors(SERVICE):
+        async with _errors():
             pages = self._table.query_entities(
-                condition, parameters=wanted, results_per_page=query.size
+                condition, parameters=wanted, results_per_page=query.size, select=_COLUMNS
             ).by_page(continuation_token=_continuation(query.after))
             async for page in pages:
                 found, unreadable = [], []
                 async for entity in page:
                     try:
-                        found.append(self._record(entity))
+                        found.append(_record(entity))
                     except Blocked:
                         unreadable.append(_device(entity))
                 return Page(
@@ -122,34 +139,64 @@ class TableRecords:
                 )
         return Page(records=(), next_page=None)
 
-    def _record(self, entity: Mapping[str, Any]) -> DeviceRecord:
-        text = "".join(entity[name] for name in _columns(entity))
+    async def _require_table(self) -> None:
+        """Raise ResourceNotFoundError without the table: a query finds nothing, but not 404."""
+        nothing = self._table.query_entities("PartitionKey eq ''", results_per_page=1)
+        async for _ in nothing.by_page():
+            return
+
+
+@asynccontextmanager
+async def _errors(*, deadline_seconds: float = READ_DEADLINE) -> AsyncIterator[None]:
+    """Translate errors like `azure_errors`; without its table, storage knows no device at all."""
+    async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
         try:
-            record = record_codec.from_json(text)
-            return replace(record, history=_HISTORY.validate_json(entity["history"]))
-        except ValueError:
-            raise record_not_readable(_device(entity)) from None
+            yield
+        except ResourceNotFoundError:
+            raise records_not_found(RECORDS_TABLE) from None
+
+
+def _record(entity: Mapping[str, Any]) -> DeviceRecord:
+    """The record in an entity. Raises Blocked for one that is damaged or not a record."""
+    try:
+        pieces: Iterator[Any] = (entity.get(name) for name in _TEXTS)
+        text = "".join(takewhile(lambda piece: piece is not None, pieces))
+        record = record_codec.from_json(text)
+        history = _HISTORY.validate_json(entity["history"])
+    except (ValueError, TypeError, KeyError, OverflowError):
+        raise record_not_readable(_device(entity)) from None
+    if not _is_about(entity, record.device):
+        raise record_not_readable(_device(entity))
+    return replace(record, history=history)
 
 
 def _key(device: DeviceKey) -> dict[str, str]:
     return {"partition_key": device.hub, "row_key": device.digest()}
 
 
+def _is_about(entity: Mapping[str, Any], device: DeviceKey) -> bool:
+    keys = {"partition_key": entity["PartitionKey"], "row_key": entity["RowKey"]}
+    return _key(device) == keys
+
+
 def _device(entity: Mapping[str, Any]) -> DeviceKey:
-    return DeviceKey(hub=entity["hub"], device_id=entity["deviceId"])
-
-
-def _columns(entity: Mapping[str, Any]) -> Iterator[str]:
-    """The columns of the record's text, in order."""
-    return takewhile(entity.__contains__, (f"{_TEXT}{number or ''}" for number in count()))
+    """The device that an entity is about; an entity that is about none goes by its own keys."""
+    hub, device_id = entity.get("hub"), entity.get("deviceId")
+    if isinstance(hub, str) and isinstance(device_id, str):
+        device = DeviceKey(hub=hub, device_id=device_id)
+        if _is_about(entity, device):
+            return device
+    return DeviceKey(hub=entity["PartitionKey"], device_id=entity["RowKey"])
 
 
 def _entity(record: DeviceRecord) -> dict[str, Any]:
     grant = record.status.grant
     text = record_codec.to_json(replace(record, history=()))
-    pieces = (text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS))
+    pieces = [text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS)]
+    if len(pieces) > len(_TEXTS):
+        raise record_too_large(record.device)
     return {
-        **{f"{_TEXT}{number or ''}": piece for number, piece in enumerate(pieces)},
+        **dict(zip(_TEXTS, pieces, strict=False)),
         "PartitionKey": record.device.hub,
         "RowKey": record.device.digest(),
         "schemaVersion": record_codec.SCHEMA_VERSION,
@@ -174,7 +221,14 @@ def _continuation(after: str | None) -> Any:  # noqa: ANN401 - the SDK says str 
         return None
     try:
         token = json.loads(base64.urlsafe_b64decode(after))
-        return {key: str(token[key]) for key in ("PartitionKey", "RowKey")}
-    except (ValueError, TypeError, KeyError, binascii.Error):
+        return {key: _header_text(token[key]) for key in ("PartitionKey", "RowKey")}
+    except (ValueError, TypeError, KeyError, RecursionError):
         error = FieldError("after", "is not a `next` of this listing")
         raise Invalid("The listing cannot continue there.", errors=(error,)) from None
+
+
+def _header_text(key: str | None) -> str | None:
+    """A key as a header can carry it. Raises ValueError for another text."""
+    if key is not None and _HEADER_TEXT.fullmatch(key) is None:
+        raise ValueError("not a key of the table service")
+    return key

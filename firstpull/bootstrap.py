@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
@@ -48,8 +48,10 @@ from firstpull.model.ports import (
     WorkQueue,
 )
 from firstpull.model.secret import Secret
+from firstpull.model.shared_reads import SharedReads
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
+from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.dry_run import DryRun
 from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.reconciler import Reconciler
@@ -99,6 +101,7 @@ class Application:
 
 def wire(settings: Settings, ports: Ports) -> Application:
     """The application on these ports."""
+    shared = SharedReads(registries=ports.registries, ledgers=ports.ledgers, clock=ports.clock)
     observer = Observer(
         deployment=settings.deployment,
         policy=settings.policy,
@@ -107,9 +110,15 @@ def wire(settings: Settings, ports: Ports) -> Application:
         hubs=ports.hubs,
         ledgers=ports.ledgers,
         records=ports.records,
+        shared=shared,
+        choices=Choices(clock=ports.clock),
     )
     membership = Membership(
-        registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
+        registries=ports.registries,
+        ledgers=ports.ledgers,
+        locks=ports.locks,
+        clock=ports.clock,
+        shared=shared,
     )
     onboarding = Onboarding(
         policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
@@ -132,7 +141,11 @@ def wire(settings: Settings, ports: Ports) -> Application:
         onboarding=onboarding,
         revoking=revoking,
         rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
-        dry_run=DryRun(observer=observer, clock=ports.clock, validity=settings.password_validity),
+        dry_run=DryRun(
+            observer=replace(observer, choices=None),
+            clock=ports.clock,
+            validity=settings.password_validity,
+        ),
         event_handler=event_handler,
         sites=sites,
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),

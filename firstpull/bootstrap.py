@@ -26,9 +26,12 @@ from firstpull.adapters.storage import (
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings
+from firstpull.fleet.batch import Batches
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
+from firstpull.fleet.listing import Listing
 from firstpull.fleet.sites import Sites
+from firstpull.fleet.summary import Summaries
 from firstpull.fleet.sweep import Sweeper
 from firstpull.intake.event_handler import EventHandler
 from firstpull.intake.onboard import Onboarding
@@ -86,6 +89,9 @@ class Application:
     dry_run: DryRun
     event_handler: EventHandler
     sites: Sites
+    batches: Batches
+    listing: Listing
+    summaries: Summaries
     gauges: Gauges
     sweeper: Sweeper
     poison: Poison
@@ -148,6 +154,9 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ),
         event_handler=event_handler,
         sites=sites,
+        batches=Batches(onboarding=onboarding, sites=sites),
+        listing=Listing(records=ports.records),
+        summaries=Summaries(records=ports.records, policy=settings.policy, clock=ports.clock),
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,

@@ -16,19 +16,19 @@ MAX_BODY = 64 * 1024
 """Bytes that a storage queue message holds; every endpoint and trigger has this limit."""
 
 
-def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """The document in a body. Raises Invalid."""
-    if len(body) > MAX_BODY:
-        raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
+def read_json(body: bytes, *, most: int = MAX_BODY) -> Any:  # noqa: ANN401 - any JSON
+    """The document in a body of at most so many bytes. Raises Invalid."""
+    if len(body) > most:
+        raise Invalid(f"The body is larger than {most} bytes.")
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError:
         raise Invalid("The body is not JSON in UTF-8.") from None
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises Invalid."""
-    document = read_json(body)
+def read_object(body: bytes, *, most: int = MAX_BODY) -> dict[str, Any]:
+    """The JSON object in a body of at most so many bytes. Raises Invalid."""
+    document = read_json(body, most=most)
     if not isinstance(document, dict):
         raise Invalid("The body is not a JSON object.")
     return document

@@ -30,6 +30,7 @@ from firstpull.model.azure_resources import (
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.ledger import Ledger
+from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import SweepReport
 
@@ -44,16 +45,27 @@ class Stored[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Filters of a listing: None matches all. `after` continues a listing, `size` is 1 to 1000."""
+    """Filters of a listing: None and no states match all.
+
+    `after` continues a listing, `size` is 1 to 1000. `reason` and `tombstones` may leave a page
+    with fewer records than its size.
+    """
 
     hub: str | None = None
     device_id: str | None = None
-    state: State | None = None
+    states: frozenset[State] = frozenset()
+    reason: Reason | None = None
+    tombstones: bool = True
     connected_registry: str | None = None
     secret: str | None = None
     token: str | None = None
     after: str | None = None
     size: int = 100
+
+    def shows(self, record: DeviceRecord) -> bool:
+        """Whether a record has the reason, and is a tombstone only if those are wanted."""
+        matches = self.reason in (None, record.status.condition.reason)
+        return matches and (self.tombstones or not record.is_tombstone)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,14 +92,18 @@ class TableRecords:
         columns = {
             "PartitionKey": query.hub,
             "deviceId": query.device_id,
-            "state": query.state.value if query.state else None,
             "connectedRegistry": query.connected_registry,
             "secret": query.secret,
             "token": query.token,
         }
         wanted = {name: value for name, value in columns.items() if value is not None}
         # "PartitionKey gt ''" matches every record.
-        condition = " and ".join(f"{name} eq @{name}" for name in wanted) or "PartitionKey gt ''"
+        conditions = [f"{name} eq @{name}" for name in wanted]
+        if query.states:
+            named = {f"state{n}": state.value for n, state in enumerate(sorted(query.states))}
+            conditions.append(f"({' or '.join(f'state eq @{name}' for name in named)})")
+            wanted |= named
+        condition = " and ".join(conditions) or "PartitionKey gt ''"
         async with azure_errors(SERVICE):
             pages = self._table.query_entities(
                 condition, parameters=wanted, results_per_page=query.size
@@ -111,6 +115,9 @@ class TableRecords:
                         found.append(self._record(entity))
                     except Blocked:
                         unreadable.append(_device(entity))
+                found = [record for record in found if query.shows(record)]
+                if not found and not unreadable and pages.continuation_token:  # type: ignore[attr-defined]
+                    continue
                 return Page(
                     records=tuple(found),
                     next_page=_after(pages.continuation_token),  # type: ignore[attr-defined]

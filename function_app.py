@@ -7,6 +7,7 @@ import azure.functions as func
 from functions import (
     device_events,
     devices,
+    fleet,
     health,
     onboarding_queue,
     openapi,
@@ -21,6 +22,7 @@ from functions import (
 
 app = func.FunctionApp()
 app.register_functions(devices.blueprint)
+app.register_functions(fleet.blueprint)
 app.register_functions(webhooks.blueprint)
 app.register_functions(provisioning.blueprint)
 app.register_functions(onboarding_queue.blueprint)

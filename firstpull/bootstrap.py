@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -28,10 +28,13 @@ from firstpull.adapters.storage import (
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings
+from firstpull.fleet.batch import Batches
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
+from firstpull.fleet.listing import Listing
 from firstpull.fleet.readiness import Readiness
 from firstpull.fleet.sites import Sites
+from firstpull.fleet.summary import Summaries
 from firstpull.fleet.sweep import Sweeper
 from firstpull.intake.event_handler import EventHandler
 from firstpull.intake.onboard import Onboarding
@@ -51,8 +54,10 @@ from firstpull.model.ports import (
     WorkQueue,
 )
 from firstpull.model.secret import Secret
+from firstpull.model.shared_reads import SharedReads
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
+from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.dry_run import DryRun
 from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.prepare import Preparation
@@ -90,6 +95,9 @@ class Application:
     dry_run: DryRun
     event_handler: EventHandler
     sites: Sites
+    batches: Batches
+    listing: Listing
+    summaries: Summaries
     gauges: Gauges
     sweeper: Sweeper
     poison: Poison
@@ -106,6 +114,7 @@ class Application:
 
 def wire(settings: Settings, ports: Ports) -> Application:
     """The application on these ports."""
+    shared = SharedReads(registries=ports.registries, ledgers=ports.ledgers, clock=ports.clock)
     observer = Observer(
         deployment=settings.deployment,
         policy=settings.policy,
@@ -114,12 +123,18 @@ def wire(settings: Settings, ports: Ports) -> Application:
         hubs=ports.hubs,
         ledgers=ports.ledgers,
         records=ports.records,
+        shared=shared,
+        choices=Choices(clock=ports.clock),
     )
     preparation = Preparation(
         observer=observer, clock=ports.clock, validity=settings.password_validity
     )
     membership = Membership(
-        registries=ports.registries, ledgers=ports.ledgers, locks=ports.locks, clock=ports.clock
+        registries=ports.registries,
+        ledgers=ports.ledgers,
+        locks=ports.locks,
+        clock=ports.clock,
+        shared=shared,
     )
     onboarding = Onboarding(
         policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
@@ -146,9 +161,12 @@ def wire(settings: Settings, ports: Ports) -> Application:
         onboarding=onboarding,
         revoking=revoking,
         rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
-        dry_run=DryRun(preparation=preparation),
+        dry_run=DryRun(preparation=replace(preparation, observer=replace(observer, choices=None))),
         event_handler=event_handler,
         sites=sites,
+        batches=Batches(onboarding=onboarding, sites=sites),
+        listing=Listing(records=ports.records),
+        summaries=Summaries(records=ports.records, policy=settings.policy, clock=ports.clock),
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,

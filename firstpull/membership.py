@@ -38,6 +38,7 @@ from firstpull.model.errors import (
 from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks
 from firstpull.model.reasons import Reason
+from firstpull.model.shared_reads import Look, SharedReads
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
 
@@ -46,6 +47,8 @@ REQUEST_DEADLINE = 10.0
 _FOLLOW = 6.0
 """Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
+_LAST_PLACES = 3
+"""A connected registry with fewer free places may fill up while a look at it is shared."""
 _ATTEMPTS = 30
 """Conditional writes of a ledger before giving up; each failure is another writer's success."""
 
@@ -63,16 +66,22 @@ class Membership:
     ledgers: Ledgers
     locks: Locks
     clock: Clock
+    shared: SharedReads
     _writers: dict[ConnectedRegistryRef, _LedgerWriter] = field(default_factory=dict)
     _commits: dict[ConnectedRegistryRef, asyncio.Task[None]] = field(default_factory=dict)
     _refusals: dict[TokenId, Blocked] = field(default_factory=dict)
 
     async def reserve(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
-        """Reserve room for a token. Raises Blocked if there is none."""
-        registry = await self._registry(ref)
-        now = self.clock.now()
+        """Reserve room for a token. Raises Blocked if there is none.
+
+        The look at the list is shared; who gets one of the last places looks again.
+        """
+        look, now = await self.shared.look_at(ref), self.clock.now()
 
         def change(ledger: Ledger) -> Ledger:
+            registry = look.with_ledger(ledger)
+            if registry is None:
+                raise connected_registry_not_found(ref)
             if ledger.get(token_id) is not None:
                 return ledger
             listed = registry.client_token_ids
@@ -82,7 +91,15 @@ class Membership:
                 Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
             )
 
-        await self._writer(ref).change(change)
+        ledger = await self._writer(ref).change(change)
+        seen = look.with_ledger(ledger)
+        if seen is None or capacity - ledger.used(seen.client_token_ids) >= _LAST_PLACES:
+            return
+        registry = await self._registry(ref)
+        self.shared.note(ref, Look(connected_registry=registry, ledger=ledger))
+        if not registry.lists(token_id) and ledger.used(registry.client_token_ids) > capacity:
+            await self._drop(ref, [token_id])
+            raise connected_registry_full(ref, capacity=capacity)
 
     async def join(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
         """Put an existing token into the list.
@@ -196,6 +213,7 @@ class Membership:
             ledger = await self._admit(ref, ledger, registry, capacity=capacity)
             pending = _pending(ledger)
             registry = await self._write_list(lease, ref, ledger, registry)
+            self.shared.note(ref, Look(connected_registry=registry, ledger=ledger))
             ledger = await self._record_list(ref, registry)
             if ignored := pending & _pending(ledger):
                 joining = {entry.token_id for entry in ledger.of(Standing.JOINING)}
@@ -278,9 +296,12 @@ class Membership:
         """Write the list under a lease that outlasts the write."""
         if lease.remaining_seconds() <= 2 * REQUEST_DEADLINE:
             await lease.renew()
-        registry = await self.registries.replace_client_tokens(
-            ref, wanted, deadline_seconds=REQUEST_DEADLINE
-        )
+        try:
+            registry = await self.registries.replace_client_tokens(
+                ref, wanted, deadline_seconds=REQUEST_DEADLINE
+            )
+        finally:
+            self.shared.forget(ref)
         emit(LogEvent.MEMBERSHIP_LIST_WRITTEN, connected_registry=str(ref), clients=len(wanted))
         return registry
 

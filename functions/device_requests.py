@@ -8,11 +8,12 @@ from urllib.parse import quote, urlencode, urlsplit
 import azure.functions as func
 
 from firstpull.intake.requests import OnboardingRequest
-from firstpull.model.device_record import DeviceRecord
+from firstpull.model.device_record import DeviceRecord, State
 from functions.answers.devices import Device, Operation
 from functions.answers.dry_runs import Plan
+from functions.answers.messages import Problem
 from functions.endpoints import ROUTE_PREFIX
-from functions.http_answers import json_answer
+from functions.http_answers import json_answer, problem_answer
 from functions.http_requests import is_dry_run, seconds_to_wait
 from functions.runtime import runtime
 
@@ -45,7 +46,10 @@ async def answer_request(
 async def answer_recorded(
     req: func.HttpRequest, record: DeviceRecord, *, generation: int
 ) -> func.HttpResponse:
-    """200 where the generation is done, else 202; after a wait, where the caller prefers one."""
+    """200 where the generation is done, else 202; after a wait, where the caller prefers one.
+
+    A caller who waited learns by 424 that the device is blocked: 2xx would read as success.
+    """
     headers = {}
     wait = seconds_to_wait(req.headers)
     if wait is not None:
@@ -61,6 +65,10 @@ async def answer_recorded(
         req, record, f"devices/{device}/operations/{generation}"
     )
     headers["Retry-After"] = retry_after(operation) or _RETRY_LATER
+    condition = record.status.condition
+    if wait is not None and condition.state is State.BLOCKED:
+        blocked = Problem.of(424, condition.reason, condition.message, remedy=condition.remedy)
+        return problem_answer(blocked, headers=headers)
     return json_answer(202, Device.of(record), headers=headers)
 
 

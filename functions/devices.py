@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import azure.functions as func
 
+from firstpull.fleet.listing import Order
 from firstpull.intake.requests import read_request, read_rotation
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
@@ -39,11 +40,31 @@ async def put_device(req: func.HttpRequest) -> func.HttpResponse:
     return await _ask(req, device_id=req.route_params["deviceId"])
 
 
+@blueprint.function_name("put_device_by_parameter")
+@blueprint.route("devices", methods=["PUT"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def put_device_by_parameter(req: func.HttpRequest) -> func.HttpResponse:
+    """PUT /api/devices?deviceId=: likewise, for an id that does not survive in a path."""
+    return await _ask(req, device_id=parameters(req)["deviceId"])
+
+
 @blueprint.function_name("revoke_device")
 @blueprint.route("devices/{deviceId}", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
 @http_endpoint
 async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
     """DELETE /api/devices/{deviceId}: take a device's access away."""
+    return await _revoke(req)
+
+
+@blueprint.function_name("revoke_device_by_parameter")
+@blueprint.route("devices", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def revoke_device_by_parameter(req: func.HttpRequest) -> func.HttpResponse:
+    """DELETE /api/devices?deviceId=: likewise."""
+    return await _revoke(req)
+
+
+async def _revoke(req: func.HttpRequest) -> func.HttpResponse:
     check_no_body(req)
     application, device = await runtime.application(), await _device(req)
     requested_by = caller(req.headers)
@@ -60,6 +81,18 @@ async def revoke_device(req: func.HttpRequest) -> func.HttpResponse:
 @http_endpoint
 async def rotate_device(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/devices/{deviceId}/rotate: replace a device's password."""
+    return await _rotate(req)
+
+
+@blueprint.function_name("rotate_device_by_parameter")
+@blueprint.route("devices:rotate", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def rotate_device_by_parameter(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices:rotate?deviceId=: likewise."""
+    return await _rotate(req)
+
+
+async def _rotate(req: func.HttpRequest) -> func.HttpResponse:
     rotating, device = (await runtime.application()).rotating, await _device(req)
     how, dry_run = read_rotation(req.get_body()), is_dry_run(req)
     ask = rotating.propose if dry_run else rotating.rotate
@@ -83,9 +116,14 @@ async def get_device(req: func.HttpRequest) -> func.HttpResponse:
 @blueprint.route("devices", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 @http_endpoint
 async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
-    """GET /api/devices: all devices, by hub, id, state and connected registry."""
-    application = await runtime.application()
-    page = await application.onboarding.page(_query(parameters(req)))
+    """GET /api/devices: the devices of some filters, in pages."""
+    application, given = await runtime.application(), parameters(req)
+    query = _query(given)
+    if "order" in given:
+        application.onboarding.check_filters(query)
+        page = await application.listing.page(query, Order(given["order"]))
+    else:
+        page = await application.onboarding.page(query)
     return json_answer(200, DeviceList.of(page))
 
 
@@ -118,8 +156,9 @@ async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResp
 
 async def _device(req: func.HttpRequest) -> DeviceKey:
     application = await runtime.application()
-    device_id, hub = req.route_params["deviceId"], parameters(req).get("hub")
-    return application.onboarding.device(device_id, hub=hub)
+    given = parameters(req)
+    device_id = req.route_params.get("deviceId") or given["deviceId"]
+    return application.onboarding.device(device_id, hub=given.get("hub"))
 
 
 async def _find(req: func.HttpRequest) -> DeviceRecord:
@@ -128,11 +167,13 @@ async def _find(req: func.HttpRequest) -> DeviceRecord:
 
 
 def _query(parameters: Mapping[str, str]) -> Query:
-    state = parameters.get("state")
+    states = [State(name) for name in parameters.get("state", "").split(",") if name]
     return Query(
         hub=parameters.get("hub"),
         device_id=parameters.get("deviceId"),
-        state=State(state) if state else None,
+        states=frozenset(states),
+        reason=Reason(parameters["reason"]) if "reason" in parameters else None,
+        tombstones=parameters.get("tombstones") == "true" or State.REVOKED in states,
         connected_registry=parameters.get("connectedRegistry"),
         after=parameters.get("after"),
         size=int(parameters.get("size", "100")),

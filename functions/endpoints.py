@@ -10,13 +10,16 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from firstpull.fleet.listing import Order
 from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
 from functions.answers.allocation import Allocation
 from functions.answers.base import Answer
+from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
 from functions.answers.dry_runs import Intended, Plan
-from functions.answers.fleet import Sites, Sweep
-from functions.answers.messages import PoisonList, PoisonMessage
+from functions.answers.fleet import Fleet, Sites, Sweep
+from functions.answers.messages import Discarded, PoisonList, PoisonMessage
 from functions.answers.service import Health, OpenApiDocument
 
 ROUTE_PREFIX = "/api"
@@ -37,6 +40,7 @@ class Parameter:
 
     name: str
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Endpoint:
 _WAIT = Parameter("Prefer", {"type": "string", "examples": ["wait=20"]})
 _DRY_RUN = Parameter("dryRun", {"type": "string", "enum": ["true", "false"]})
 _HUB = Parameter("hub")
+_DEVICE_ID = Parameter("deviceId", required=True)
 _SIGNATURE = tuple(
     Parameter(name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
 )
@@ -89,6 +94,11 @@ _ONBOARDED = {
     202: _RECORDED,
 }
 
+_TAKEN_AWAY = {
+    200: Answered("Its access is gone; or, of a dry run, the plan.", (Device, Plan)),
+    202: _RECORDED,
+}
+
 ENDPOINTS: Mapping[str, Endpoint] = {
     "create_device": Endpoint(
         "POST /devices",
@@ -96,15 +106,30 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         headers=(_WAIT,),
         body="OnboardingRequest",
         answers=_ONBOARDED,
-        problems=(403, 409, 503),
+        problems=(403, 409, 424, 503),
+    ),
+    "create_devices": Endpoint(
+        "POST /devices:batch",
+        query=(_DRY_RUN,),
+        body="OnboardingBatch",
+        answers={
+            200: Answered("Every row is taken; or, of a dry run, the plan.", (Batch, BatchPlan)),
+            207: Answered("Some rows are refused.", (Batch,)),
+        },
+    ),
+    "get_fleet": Endpoint(
+        "GET /fleet.json", answers={200: Answered("The fleet in figures.", (Fleet,))}
     ),
     "list_devices": Endpoint(
         "GET /devices",
         query=(
             _HUB,
             Parameter("deviceId"),
-            Parameter("state", {"type": "string", "enum": list(State)}),
+            Parameter("state", {"type": "array", "items": {"type": "string", "enum": list(State)}}),
+            Parameter("reason", {"type": "string", "enum": list(Reason)}),
             Parameter("connectedRegistry"),
+            Parameter("tombstones", {"type": "string", "enum": ["true", "false"]}),
+            Parameter("order", {"type": "string", "enum": list(Order)}),
             Parameter("after"),
             Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
         ),
@@ -116,7 +141,15 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         headers=(_WAIT,),
         body="OnboardingRequestOfAddress",
         answers=_ONBOARDED,
-        problems=(403, 409, 503),
+        problems=(403, 409, 424, 503),
+    ),
+    "put_device_by_parameter": Endpoint(
+        "PUT /devices",
+        query=(_DEVICE_ID, _DRY_RUN),
+        headers=(_WAIT,),
+        body="OnboardingRequestOfAddress",
+        answers=_ONBOARDED,
+        problems=(403, 409, 424, 503),
     ),
     "get_device": Endpoint(
         "GET /devices/{deviceId}",
@@ -128,11 +161,15 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         "DELETE /devices/{deviceId}",
         query=(_HUB, _DRY_RUN),
         headers=(_WAIT,),
-        answers={
-            200: Answered("Its access is gone; or, of a dry run, the plan.", (Device, Plan)),
-            202: _RECORDED,
-        },
-        problems=(404, 503),
+        answers=_TAKEN_AWAY,
+        problems=(404, 424, 503),
+    ),
+    "revoke_device_by_parameter": Endpoint(
+        "DELETE /devices",
+        query=(_DEVICE_ID, _HUB, _DRY_RUN),
+        headers=(_WAIT,),
+        answers=_TAKEN_AWAY,
+        problems=(404, 424, 503),
     ),
     "rotate_device": Endpoint(
         "POST /devices/{deviceId}/rotate",
@@ -141,7 +178,16 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         body="RotationRequest",
         body_required=False,
         answers=_ONBOARDED,
-        problems=(403, 404, 409, 503),
+        problems=(403, 404, 409, 424, 503),
+    ),
+    "rotate_device_by_parameter": Endpoint(
+        "POST /devices:rotate",
+        query=(_DEVICE_ID, _HUB, _DRY_RUN),
+        headers=(_WAIT,),
+        body="RotationRequest",
+        body_required=False,
+        answers=_ONBOARDED,
+        problems=(403, 404, 409, 424, 503),
     ),
     "get_operation": Endpoint(
         "GET /devices/{deviceId}/operations/{generation}",
@@ -157,7 +203,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         takes_other_parameters=True,
         body="OnboardingRequest",
         answers=_ONBOARDED,
-        problems=(401, 403, 409, 503),
+        problems=(401, 403, 409, 424, 503),
     ),
     "allocate_device": Endpoint(
         "POST /provisioning",
@@ -199,9 +245,20 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         },
         problems=(404, 503),
     ),
+    "discard_all_poison": Endpoint(
+        "DELETE /poison/{queue}",
+        query=(Parameter("reason", {"type": "string", "enum": list(Reason)}), _DRY_RUN),
+        answers={
+            200: Answered(
+                "Thrown away; or, of a dry run, the oldest that would be.", (Discarded, Intended)
+            )
+        },
+    ),
     "resend_poison": Endpoint(
         "POST /poison/{queue}/{messageId}/resend",
         query=(_DRY_RUN,),
+        body="CorrectedMessage",
+        body_required=False,
         answers={
             200: Answered(
                 "Sent again; or, of a dry run, what would be done.", (PoisonMessage, Intended)

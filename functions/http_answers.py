@@ -56,19 +56,24 @@ def problem_answer(problem: Problem, *, headers: dict[str, str] | None = None) -
     )
 
 
-def error_answer(error: FirstpullError) -> func.HttpResponse:
-    """The problem document of an error. An error that a person has to mend is logged, too."""
+def problem_of(error: FirstpullError) -> Problem:
+    """The problem document of an error."""
     status = next(status for kind, status in _STATUS if isinstance(error, kind))
-    detail, headers = error.message, dict[str, str]()
+    detail = f"{error.message} {error.remedy}" if isinstance(error, Blocked) else error.message
     fields: tuple[FieldError, ...] = ()
+    if isinstance(error, Invalid):
+        fields = tuple(FieldError.read(field) for field in error.errors)
+    return Problem.of(status, error.reason, detail, errors=fields)
+
+
+def error_answer(error: FirstpullError) -> func.HttpResponse:
+    """The answer for an error. An error that a person has to mend is logged, too."""
+    problem, headers = problem_of(error), dict[str, str]()
     if isinstance(error, Blocked):
         emit_warning(
             LogEvent.ENDPOINT_REQUEST_FAILED, reason=error.reason.value, message=error.message
         )
-        detail = f"{detail} {error.remedy}"
-    if isinstance(error, Invalid):
-        fields = tuple(FieldError.read(field) for field in error.errors)
-    if status == 503:
+    if problem.status == 503:
         wait = error.retry_after if isinstance(error, Transient) else None
         headers["Retry-After"] = str(max(1, round(wait or 1)))
-    return problem_answer(Problem.of(status, error.reason, detail, errors=fields), headers=headers)
+    return problem_answer(problem, headers=headers)

@@ -54,6 +54,8 @@ def check_parameters(req: func.HttpRequest, endpoint: Endpoint) -> None:
     for name, value in _pairs(req):
         values.setdefault(name, []).append(value)
     problems = {name: _problem(name, values[name], endpoint) for name in sorted(values)}
+    missing = [known.name for known in endpoint.query if known.required]
+    problems |= {name: "is missing" for name in missing if name not in values}
     errors = tuple(FieldError(name, problem) for name, problem in problems.items() if problem)
     if errors:
         raise Invalid("A parameter is not valid; `errors` says which.", errors=errors)
@@ -108,6 +110,9 @@ def _problem(name: str, values: Sequence[str], endpoint: Endpoint) -> str | None
 
 
 def _problem_with_value(value: str, schema: Mapping[str, Any]) -> str | None:
+    if schema["type"] == "array":
+        found = (_problem_with_value(part, schema["items"]) for part in value.split(","))
+        return next(filter(None, found), None)
     if "enum" in schema and value not in schema["enum"]:
         return f"is none of {', '.join(schema['enum'])}"
     if schema["type"] == "integer":

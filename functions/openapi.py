@@ -16,7 +16,13 @@ from pydantic.json_schema import (
 )
 from pydantic_core import core_schema
 
-from firstpull.intake.requests import OnboardingRequest, RotationRequest, SweepApproval
+from firstpull.fleet.batch import MOST_ROWS
+from firstpull.intake.requests import (
+    OnboardingBatch,
+    OnboardingRequest,
+    RotationRequest,
+    SweepApproval,
+)
 from functions.answers.messages import Problem
 from functions.endpoints import ENDPOINTS, ROUTE_PREFIX, Access, Answered, Endpoint, Parameter
 from functions.http_endpoint import http_endpoint
@@ -32,6 +38,7 @@ _PROBLEMS = {
     404: "There is no such thing.",
     409: "It contradicts what was asked for later, or what the device has.",
     411: "The body was sent in chunks and did not arrive; send it with Content-Length.",
+    424: "Recorded, but blocked until a person acts; only with `Prefer: wait`.",
     503: "Something passing; Retry-After says when to ask again.",
 }
 
@@ -112,8 +119,9 @@ def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "in": where,
-        "required": where == "path",
+        "required": where == "path" or parameter.required,
         "schema": parameter.schema,
+        **({"explode": False} if parameter.schema["type"] == "array" else {}),
     }
 
 
@@ -168,7 +176,7 @@ class _SchemaGenerator(GenerateJsonSchema):
 def _schemas() -> dict[str, Any]:
     answered = [a for endpoint in ENDPOINTS.values() for a in endpoint.answers.values()]
     models: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
-        (OnboardingRequest, RotationRequest, SweepApproval), "validation"
+        (OnboardingRequest, OnboardingBatch, RotationRequest, SweepApproval), "validation"
     )
     models |= dict.fromkeys((Problem, *(m for a in answered for m in a.models)), "serialization")
     _, found = models_json_schema(
@@ -184,9 +192,12 @@ def _schemas() -> dict[str, Any]:
         **onboarding,
         "required": [name for name in onboarding["required"] if name != "deviceId"],
     }
+    rows = schemas["OnboardingBatch"]["properties"]["devices"]
+    rows |= {"items": _ref("OnboardingRequest"), "minItems": 1, "maxItems": MOST_ROWS}
     schemas["ProvisioningRequest"] = {
         "type": "object",
         "description": "What the Device Provisioning Service sends to a custom allocation.",
         "required": ["deviceRuntimeContext", "linkedHubs"],
     }
+    schemas["CorrectedMessage"] = {"description": "The message as it should have been."}
     return schemas

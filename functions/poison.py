@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import azure.functions as func
 
+from firstpull.model.reasons import Reason
 from functions.answers.dry_runs import Intended, IntendedAction
-from functions.answers.messages import PoisonList, PoisonMessage
+from functions.answers.messages import Discarded, PoisonList, PoisonMessage
 from functions.http_answers import json_answer
 from functions.http_endpoint import http_endpoint
-from functions.http_requests import is_dry_run, parameters
+from functions.http_requests import check_no_body, is_dry_run, parameters
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -30,13 +31,15 @@ async def list_poison(req: func.HttpRequest) -> func.HttpResponse:
 )
 @http_endpoint
 async def resend_poison(req: func.HttpRequest) -> func.HttpResponse:
-    """POST /api/poison/{queue}/{messageId}/resend: back into its queue, as it came."""
+    """POST /api/poison/{queue}/{messageId}/resend: back into its queue, as it came or corrected."""
     application = await runtime.application()
     queue, message_id = req.route_params["queue"], req.route_params["messageId"]
     if is_dry_run(req):
         kept = PoisonMessage.read(await application.poison.find(queue, message_id))
         return json_answer(200, Intended.of(IntendedAction(action="Resend", message=kept)))
-    return json_answer(200, PoisonMessage.read(await application.poison.resend(queue, message_id)))
+    corrected = req.get_body() or None
+    sent = await application.poison.resend(queue, message_id, corrected=corrected)
+    return json_answer(200, PoisonMessage.read(sent))
 
 
 @blueprint.function_name("discard_poison")
@@ -53,3 +56,21 @@ async def discard_poison(req: func.HttpRequest) -> func.HttpResponse:
         return json_answer(200, Intended.of(IntendedAction(action="Discard", message=kept)))
     await application.poison.discard(queue, message_id)
     return func.HttpResponse(status_code=204)
+
+
+@blueprint.function_name("discard_all_poison")
+@blueprint.route("poison/{queue}", methods=["DELETE"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def discard_all_poison(req: func.HttpRequest) -> func.HttpResponse:
+    """DELETE /api/poison/{queue}: all messages of a queue, or all with a reason."""
+    check_no_body(req)
+    poison, queue = (await runtime.application()).poison, req.route_params["queue"]
+    given = parameters(req).get("reason")
+    reason = Reason(given) if given else None
+    if is_dry_run(req):
+        found = await poison.matching(queue, reason=reason)
+        actions = (
+            IntendedAction(action="Discard", message=PoisonMessage.read(kept)) for kept in found
+        )
+        return json_answer(200, Intended(dry_run=True, actions=tuple(actions)))
+    return json_answer(200, Discarded(discarded=await poison.discard_all(queue, reason=reason)))

@@ -18,24 +18,24 @@ _LONGEST_PATH = 512
 """Characters of a path that an error shows: its parts are a caller's."""
 
 
-def check_size(body: bytes) -> None:
+def check_size(body: bytes, *, most: int = MAX_BODY) -> None:
     """Raises Invalid for a body above the limit."""
-    if len(body) > MAX_BODY:
-        raise Invalid(f"The body is larger than {MAX_BODY} bytes.")
+    if len(body) > most:
+        raise Invalid(f"The body is larger than {most} bytes.")
 
 
-def read_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """The document in a body. Raises Invalid."""
-    check_size(body)
+def read_json(body: bytes, *, most: int = MAX_BODY) -> Any:  # noqa: ANN401 - any JSON
+    """The document in a body of at most `most` bytes. Raises Invalid."""
+    check_size(body, most=most)
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError:
         raise Invalid("The body is not JSON in UTF-8.") from None
 
 
-def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises Invalid."""
-    document = read_json(body)
+def read_object(body: bytes, *, most: int = MAX_BODY) -> dict[str, Any]:
+    """The JSON object in a body of at most so many bytes. Raises Invalid."""
+    document = read_json(body, most=most)
     if not isinstance(document, dict):
         raise Invalid("The body is not a JSON object.")
     return document

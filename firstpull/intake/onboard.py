@@ -165,8 +165,19 @@ class Onboarding:
         return record
 
     async def page(self, query: Query) -> Page:
-        """A page of records."""
+        """A page of records. Raises what `check_filters` raises."""
+        self.check_filters(query)
         return await self.records.page(query)
+
+    def check_filters(self, query: Query) -> None:
+        """Raises Invalid for a connected registry that the policy does not list.
+
+        An empty listing would read as if no device had a problem there.
+        """
+        name = query.connected_registry
+        if name is not None and self.policy.connected_registry(name, registry=None) is None:
+            error = FieldError("connectedRegistry", "is not listed in the policy")
+            raise Invalid("A filter is not valid; `errors` says which.", errors=(error,))
 
     async def _stored_and_wanted(
         self,

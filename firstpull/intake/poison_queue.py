@@ -8,8 +8,9 @@ Functions host moves a message whose handler keeps failing there unchanged; its 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Protocol
 
@@ -17,7 +18,8 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from firstpull.config.fields import StrictModel
 from firstpull.config.policy import Policy
-from firstpull.intake.json_input import read_message, read_object
+from firstpull.intake.json_input import read_json, read_message, read_object
+from firstpull.intake.requests import read_request
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import Rejection
@@ -28,7 +30,8 @@ from firstpull.model.transitions import with_rejection
 from firstpull.observability.log import emit_warning
 from firstpull.observability.log_events import LogEvent
 
-QUEUES = ("device-onboarding", "device-events", "device-work")
+_ONBOARDING = "device-onboarding"
+QUEUES = (_ONBOARDING, "device-events", "device-work")
 """The queues that have a poison queue."""
 _LONGEST_MESSAGE = 64 * 1024
 """Bytes that a storage queue takes in one message."""
@@ -62,8 +65,8 @@ class PoisonQueues(Protocol):
         """Put `text` into the queue and remove the rejected message. False if it has gone."""
         ...
 
-    async def discard(self, queue: str, message_id: str) -> bool:
-        """Remove a message from the poison queue. False if it has gone."""
+    async def discard(self, queue: str, message_ids: Collection[str]) -> int:
+        """Remove these messages, of the oldest 32, from the poison queue. Returns how many."""
         ...
 
 
@@ -144,9 +147,17 @@ class Poison:
                 return message
         raise _gone(queue)
 
-    async def resend(self, queue: str, message_id: str) -> PoisonMessage:
-        """Put a message back into its queue unchanged. Raises NotKnown."""
+    async def resend(
+        self, queue: str, message_id: str, *, corrected: bytes | None = None
+    ) -> PoisonMessage:
+        """Put a message back into its queue, unchanged or corrected. Raises NotKnown.
+
+        Raises Invalid if the corrected message is not JSON, or no onboarding request.
+        """
         message = await self.find(queue, message_id)
+        if corrected is not None:
+            (read_request if queue == _ONBOARDING else read_json)(corrected)
+            message = replace(message, message=corrected.decode())
         if not await self.queues.resend(queue, message_id, message.message):
             raise _gone(queue)
         return message
@@ -154,8 +165,25 @@ class Poison:
     async def discard(self, queue: str, message_id: str) -> None:
         """Delete a message. Raises NotKnown."""
         (name,) = _named(queue)
-        if not await self.queues.discard(name, message_id):
+        if not await self.queues.discard(name, (message_id,)):
             raise _gone(queue)
+
+    async def discard_all(self, queue: str, *, reason: Reason | None) -> int:
+        """Delete the rejected messages of a queue that have a reason; None is any.
+
+        Goes on until none of the oldest has the reason. Returns how many were deleted.
+        """
+        discarded = 0
+        while found := await self.matching(queue, reason=reason):
+            gone = await self.queues.discard(queue, {message.id for message in found})
+            if not gone:
+                break
+            discarded += gone
+        return discarded
+
+    async def matching(self, queue: str, *, reason: Reason | None) -> tuple[PoisonMessage, ...]:
+        """Those of a queue's oldest rejected messages that have a reason; None is any."""
+        return tuple(m for m in await self.list(queue) if reason in (None, m.reason))
 
     async def _note_on_record(self, body: bytes, refusal: Invalid) -> None:
         device = self._device_in(body)

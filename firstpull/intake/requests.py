@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -13,6 +13,8 @@ from firstpull.model.errors import FieldError, Invalid
 
 TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
 """Token names that a container registry allows (its REST specification)."""
+_LONGEST_BATCH = 1024 * 1024
+"""Bytes of a batch: a thousand rows of a kilobyte."""
 
 
 def _device_id(value: str) -> str:
@@ -46,6 +48,13 @@ class RotationRequest(StrictModel):
     """Whether the current password ends at once, even if the device uses it."""
 
 
+class OnboardingBatch(StrictModel):
+    """The body of `POST /api/devices:batch`. Each row is checked by itself."""
+
+    devices: tuple[Any, ...]
+    """Up to 1,000 bodies of `POST /api/devices`."""
+
+
 class SweepApproval(StrictModel):
     """The body of `POST /api/sweep/approve`."""
 
@@ -68,6 +77,11 @@ def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequ
 def read_rotation(body: bytes) -> RotationRequest:
     """The request in a JSON body; the default request without a body. Raises Invalid."""
     return checked(RotationRequest, read_object(body)) if body else RotationRequest()
+
+
+def read_batch(body: bytes) -> OnboardingBatch:
+    """The rows in a JSON body of at most 1 MiB. Raises Invalid."""
+    return checked(OnboardingBatch, read_object(body, most=_LONGEST_BATCH))
 
 
 def read_approval(body: bytes) -> SweepApproval:

@@ -30,6 +30,7 @@ from firstpull.model.azure_resources import (
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.ledger import Ledger
+from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import SweepReport
 
@@ -44,14 +45,18 @@ class Stored[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Filters of a listing: None matches all. `after` continues a listing, `size` is 1 to 1000.
+    """Filters of a listing: None and no states match all.
 
-    `token` and `secret` match every grant of a record, also the retiring ones of a live device.
+    `after` continues a listing, `size` is 1 to 1000. `reason` and `tombstones` may leave a page
+    with fewer records than its size. `token` and `secret` match every grant of a record, also
+    the retiring ones of a live device.
     """
 
     hub: str | None = None
     device_id: str | None = None
-    state: State | None = None
+    states: frozenset[State] = frozenset()
+    reason: Reason | None = None
+    tombstones: bool = True
     connected_registry: str | None = None
     secret: str | None = None
     token: str | None = None
@@ -64,6 +69,11 @@ class Query:
         return (self.token is None or any(n.token == self.token for n in names)) and (
             self.secret is None or any(n.secret == self.secret for n in names)
         )
+
+    def shows(self, record: DeviceRecord) -> bool:
+        """Whether a record has the reason, and is a tombstone only if those are wanted."""
+        matches = self.reason in (None, record.status.condition.reason)
+        return matches and (self.tombstones or not record.is_tombstone)
 
 
 @dataclass(frozen=True, kw_only=True)

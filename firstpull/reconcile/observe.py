@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
@@ -20,12 +19,15 @@ from firstpull.model.azure_resources import (
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
-from firstpull.model.ledger import Ledger
+from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
 from firstpull.model.password_slots import is_made_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.model.reasons import Reason
+from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
+from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.unnamed import Found, Unnamed
 
 
@@ -63,6 +65,11 @@ class ConnectedRegistryView:
         if self.entry is None or self.connected_registry is None:
             return False
         return self.used < self.entry.capacity
+
+    @property
+    def takes_device(self) -> bool:
+        """Whether this device can be a client here."""
+        return self.address is not None and (self.holds_room or self.has_room)
 
     @property
     def used(self) -> int:
@@ -156,16 +163,19 @@ class Observer:
     hubs: Hubs
     ledgers: Ledgers
     records: Records
+    shared: SharedReads
+    choices: Choices | None
+    """None for a dry run, which must not keep others from a place."""
 
     async def observe(self, record: DeviceRecord) -> Observed:
         """What exists for the device of this record. Raises what the ports raise."""
         if record.needs_teardown:
             return await self._observe_teardown(record)
-        twin, views = await asyncio.gather(
-            self.hubs.twin(record.device),
-            asyncio.gather(*(self._view(record, ref) for ref in self._refs(record))),
+        twin, (views, chosen) = await asyncio.gather(
+            self.hubs.twin(record.device), self._views(record)
         )
-        chosen = _choose(record, views)
+        if self.choices and chosen is not None and (twin is None or not twin.enabled):
+            self.choices.withdraw(chosen.token_id)
         generation_id, credential = record.status.hub_generation_id, None
         retiring: tuple[GrantView, ...] = ()
         errors: list[FirstpullError] = []
@@ -182,7 +192,7 @@ class Observer:
             deployment=self.deployment,
             twin=twin,
             hub_generation_id=generation_id,
-            views=tuple(views),
+            views=views,
             chosen=chosen,
             credential=credential,
             retiring=retiring,
@@ -362,17 +372,79 @@ class Observer:
         entry = self.policy.entry_for(ref)
         return entry.capacity if entry is not None else None
 
+    async def _views(
+        self, record: DeviceRecord
+    ) -> tuple[tuple[ConnectedRegistryView, ...], ConnectedRegistryView | None]:
+        """The candidates in their order, up to the one that is chosen; None if all are full.
+
+        The grant's connected registry never changes by itself. Else it is the first with room
+        that no other device in flight is about to take; the first with room if there is none.
+        """
+        refs = self._refs(record)
+        if record.status.grant is not None:
+            view = await (self._view if _is_done(record) else self._shared_view)(record, refs[0])
+            return (view,), view
+        if record.status.condition.reason is Reason.SITE_FULL:  # probably all are needed
+            await self.shared.look_at_all(refs)
+        views: list[ConnectedRegistryView] = []
+        for ref in refs:
+            view = await self._shared_view(record, ref)
+            views.append(view)
+            if view.takes_device and not self._is_about_to_fill(view):
+                if self.choices:
+                    self.choices.note(ref, view.token_id)
+                return tuple(views), view
+        return tuple(views), next((view for view in views if view.takes_device), None)
+
+    def _is_about_to_fill(self, view: ConnectedRegistryView) -> bool:
+        """Whether other devices in flight are about to take the room that is left."""
+        if self.choices is None or view.entry is None or view.holds_room:
+            return False
+        others = self.choices.others(view.ref, view.token_id, ledger=view.ledger)
+        return view.used + others >= view.entry.capacity
+
     async def _view(self, record: DeviceRecord, ref: ConnectedRegistryRef) -> ConnectedRegistryView:
+        """A connected registry as it is now."""
         connected_registry, ledger = await asyncio.gather(
-            self.registries.get_connected_registry(ref), self.ledgers.get(ref)
+            self.registries.get_connected_registry(ref), self._ledger(ref)
         )
+        return self._view_of(record, ref, connected_registry, ledger)
+
+    async def _shared_view(
+        self, record: DeviceRecord, ref: ConnectedRegistryRef
+    ) -> ConnectedRegistryView:
+        """A connected registry as another device in flight may have seen it.
+
+        The ledger is read now. If the ledger has the token in the list and the shared look has
+        not, the token has joined since.
+        """
+        look = await self.shared.look_at(ref)
+        ledger = await self._ledger(ref)
+        view = self._view_of(record, ref, look.with_ledger(ledger), ledger)
+        entry, there = ledger.get(view.token_id), view.connected_registry
+        has_joined = entry is not None and entry.standing is Standing.MEMBER
+        if has_joined and there is not None and not there.lists(view.token_id):
+            return await self._view(record, ref)
+        return view
+
+    def _view_of(
+        self,
+        record: DeviceRecord,
+        ref: ConnectedRegistryRef,
+        connected_registry: ConnectedRegistry | None,
+        ledger: Ledger,
+    ) -> ConnectedRegistryView:
         return ConnectedRegistryView(
             ref=ref,
             entry=self.policy.entry_for(ref),
             connected_registry=connected_registry,
-            ledger=ledger.value if ledger is not None else Ledger(),
+            ledger=ledger,
             token_id=ref.registry.token(self._names(record, ref).token),
         )
+
+    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
+        stored = await self.ledgers.get(ref)
+        return stored.value if stored is not None else Ledger()
 
     async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
         if record.status.hub_device_etag == twin.device_etag:
@@ -388,8 +460,9 @@ class Observer:
         names = self._names(record, view.ref)
         registry = view.ref.registry
         map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
+        read = self.registries.get_scope_map if _is_done(record) else self.shared.scope_map
         scope_map, token, versions, synced, is_taken = await asyncio.gather(
-            self.registries.get_scope_map(registry, map_name),
+            read(registry, map_name),
             self.registries.get_token(registry, names.token),
             self.secrets.versions(names.secret),
             self._synced_actions(record, view),
@@ -416,12 +489,11 @@ class Observer:
         self, record: DeviceRecord, view: ConnectedRegistryView
     ) -> frozenset[str] | None:
         """What the connected registry syncs, read until the generation is done."""
-        is_done = record.status.observed_generation == record.spec.generation
-        if is_done or view.connected_registry is None:
+        if _is_done(record) or view.connected_registry is None:
             return None
         if view.connected_registry.sync_token_id is None:
             return frozenset()
-        return await self.registries.synced_actions(
+        return await self.shared.synced_actions(
             view.ref.registry, view.connected_registry.sync_token_id
         )
 
@@ -429,8 +501,7 @@ class Observer:
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names
     ) -> bool:
         """Whether a token to adopt belongs to another owner, read until the generation is done."""
-        is_done = record.status.observed_generation == record.spec.generation
-        if record.spec.intent.adopt is None or is_done:
+        if record.spec.intent.adopt is None or _is_done(record):
             return False
         if record.status.grant is not None:
             return await self.is_named_elsewhere(record, view.ref, names.token)
@@ -461,17 +532,13 @@ class Observer:
         return names
 
 
-def _choose(
-    record: DeviceRecord, views: Sequence[ConnectedRegistryView]
-) -> ConnectedRegistryView | None:
-    """The grant's connected registry, which never changes by itself, else the first with room."""
-    if record.status.grant is not None:
-        return views[0]
-    return next((v for v in views if v.address and (v.holds_room or v.has_room)), None)
-
-
 def _claim_to(grant: Grant, record: DeviceRecord) -> tuple[bool, bool, DeviceKey]:
     """How good a record's claim to a token is; the smallest is the best."""
     own = record.status.grant
     is_own = own is not None and own.token_id == grant.token_id
     return record.spec.revocation is not None, not is_own, record.device
+
+
+def _is_done(record: DeviceRecord) -> bool:
+    """Whether the latest request is carried out: what is compared now is read for this device."""
+    return record.status.observed_generation == record.spec.generation

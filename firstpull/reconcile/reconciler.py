@@ -36,6 +36,7 @@ from firstpull.reconcile.status import (
     after_upkeep,
     changes,
     condition_after,
+    is_unchanged_by,
 )
 from firstpull.reconcile.warnings import log_new_warnings
 
@@ -137,7 +138,7 @@ class Reconciler:
             stored, outcome = await self._refused(stored, refusal, journal)
             await self._conclude(stored, outcome, journal)
         except FirstpullError as error:
-            await self._conclude(stored, self._failed(error), journal)
+            await self._conclude(stored, self._failed(error), journal, failure=error)
         except Exception as error:
             emit_crash(
                 LogEvent.DEVICE_RECONCILE_CRASHED, error, hub=device.hub, device_id=device.device_id
@@ -298,7 +299,12 @@ class Reconciler:
         return delivery
 
     async def _conclude(
-        self, stored: Stored[DeviceRecord], outcome: Outcome, journal: Journal
+        self,
+        stored: Stored[DeviceRecord],
+        outcome: Outcome,
+        journal: Journal,
+        *,
+        failure: FirstpullError | None = None,
     ) -> None:
         """Write the outcome and release the claim. A request made meanwhile is due at once.
 
@@ -326,10 +332,17 @@ class Reconciler:
                 stored = again
         else:
             return  # the claim expires, and the timer requeues the device
-        self._log(begun, record, [event for event, _ in found])
+        self._log(begun, record, [event for event, _ in found], failure=failure)
         await self._enqueue(stored.value)
 
-    def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[LogEvent]) -> None:
+    def _log(
+        self,
+        begun: DeviceRecord,
+        record: DeviceRecord,
+        found: list[LogEvent],
+        *,
+        failure: FirstpullError | None,
+    ) -> None:
         device = record.device
         if begun.spec.revocation is None and (revocation := record.spec.revocation) is not None:
             emit(
@@ -349,12 +362,15 @@ class Reconciler:
             telemetry.FIRST_PULL.record(waited.total_seconds())
         condition = record.status.condition
         report = emit_warning if condition.state is State.BLOCKED else emit
+        state, reason = condition.state, condition.reason
+        if failure is not None and is_unchanged_by(begun, failure):
+            state, reason = State.CONVERGING, failure.reason
         report(
-            _ENDED[condition.state],
+            _ENDED[state],
             hub=device.hub,
             device_id=device.device_id,
             generation=record.spec.generation,
-            reason=condition.reason.value,
+            reason=reason.value,
             attempts=record.schedule.attempts,
         )
 

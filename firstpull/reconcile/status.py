@@ -98,8 +98,13 @@ def after_upkeep(
 
 
 def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime) -> DeviceRecord:
-    """The record after a pass that an error ended."""
-    if isinstance(error, Blocked):
+    """The record after a pass that an error ended.
+
+    A look that failed, such as one that was throttled, says nothing of a converged device.
+    """
+    if is_unchanged_by(record, error):
+        condition = record.status.condition
+    elif isinstance(error, Blocked):
         condition = condition_after(
             record, State.BLOCKED, error.reason, error.message, remedy=error.remedy, now=now
         )
@@ -109,6 +114,15 @@ def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime)
     attempts = record.schedule.attempts
     due_at = retry_at(error, attempts=attempts, device=record.device, now=now)
     return transitions.failed(record, condition, due_at=due_at)
+
+
+def is_unchanged_by(record: DeviceRecord, error: FirstpullError) -> bool:
+    """Whether a failed pass leaves the condition: the device is converged, and the error passes.
+
+    A worker that writes to a device has made it `Converging` before.
+    """
+    passes = not isinstance(error, Blocked) and error.reason is not Reason.INTERNAL_ERROR
+    return passes and record.is_converged
 
 
 def condition_after(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field
 
+from firstpull.fleet.summary import FleetSummary
 from firstpull.model.azure_resources import ScopeMapId
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import Kind
 from functions.answers.base import (
     Answer,
@@ -50,6 +53,73 @@ class Sites(Answer):
 
     sites: tuple[Site, ...]
     connected_registries: tuple[Room, ...] = Field(validation_alias="others")
+
+
+class SiteDevices(Answer):
+    """The devices of a site by state. Without a name: those of no site."""
+
+    name: str | None
+    devices: Count
+    states: dict[State, Count]
+
+
+class OldestWait(DeviceName):
+    """The device that is longest without its credentials, and why."""
+
+    state: State
+    reason: Reason
+    since: Time
+
+
+class NextExpiry(DeviceName):
+    """The device whose delivered password expires next."""
+
+    expires_on: Time
+
+
+class Fleet(Answer):
+    """The whole fleet. `devices` are those without a tombstone."""
+
+    at: Time
+    devices: Count
+    states: dict[State, Count]
+    reasons: dict[Reason, Count]
+    sites: tuple[SiteDevices, ...]
+    oldest_wait: OldestWait | None
+    next_expiry: NextExpiry | None
+    unreadable: Count
+
+    @classmethod
+    def of(cls, summary: FleetSummary) -> Self:
+        """The answer for a summary."""
+        wait, expiry = summary.oldest_wait, summary.next_expiry
+        return cls(
+            at=summary.at,
+            devices=summary.devices,
+            states=dict(summary.states),
+            reasons=dict(summary.reasons),
+            sites=tuple(
+                SiteDevices(name=name, devices=sum(states.values()), states=dict(states))
+                for name, states in summary.sites.items()
+            ),
+            oldest_wait=OldestWait(
+                device_id=wait.device.device_id,
+                hub=wait.device.hub,
+                state=wait.state,
+                reason=wait.reason,
+                since=wait.since,
+            )
+            if wait is not None
+            else None,
+            next_expiry=NextExpiry(
+                device_id=expiry.device.device_id,
+                hub=expiry.device.hub,
+                expires_on=expiry.expires_at,
+            )
+            if expiry is not None
+            else None,
+            unreadable=summary.unreadable,
+        )
 
 
 class Orphan(Answer):

@@ -27,10 +27,17 @@ class Problem(Answer):
     reason: Reason
     detail: str
     errors: tuple[FieldError, ...] | None
+    remedy: str | None
 
     @classmethod
     def of(
-        cls, status: int, reason: Reason, detail: str, *, errors: tuple[FieldError, ...] = ()
+        cls,
+        status: int,
+        reason: Reason,
+        detail: str,
+        *,
+        errors: tuple[FieldError, ...] = (),
+        remedy: str | None = None,
     ) -> Self:
         """The problem document of a reason."""
         return cls(
@@ -40,6 +47,7 @@ class Problem(Answer):
             reason=reason,
             detail=detail,
             errors=errors or None,
+            remedy=remedy,
         )
 
 
@@ -63,3 +71,9 @@ class PoisonList(Answer):
     """The oldest kept messages of each queue."""
 
     messages: tuple[PoisonMessage, ...]
+
+
+class Discarded(Answer):
+    """How many kept messages were thrown away."""
+
+    discarded: Count

@@ -18,6 +18,7 @@ import azure.functions as func
 import pytest
 
 from firstpull.bootstrap import Runtime
+from firstpull.model.device_record import State
 from firstpull.model.ports import Page, Query
 from functions.endpoints import ENDPOINTS
 
@@ -76,6 +77,9 @@ async def _call(
     headers: dict[str, str] | None = None,
 ) -> func.HttpResponse:
     method, path = ENDPOINTS[name].route.split()
+    required = [known.name for known in ENDPOINTS[name].query if known.required]
+    given = {key for key, _ in parse_qsl(query, keep_blank_values=True)}
+    query = "&".join(filter(None, (query, *(f"{key}=d" for key in required if key not in given))))
     route = {part: _IN_PATH[part] for part in re.findall(r"{(\w+)}", path)}
     joined: dict[str, str] = {}
     for key, value in parse_qsl(query):
@@ -165,16 +169,45 @@ async def test_a_function_key_is_no_parameter(
 ) -> None:
     for name in ("list_devices", "healthz", "openapi"):
         assert (await _call(functions, name, query=f"{key}=key")).status_code == 200
-    assert asked == [Query()]
+    assert asked == [Query(tombstones=False)]
 
 
 async def test_parameters_are_read_from_the_address(
     functions: dict[str, Function], asked: list[Query]
 ) -> None:
-    query = "state=Ready&size=7&hub=H%2B&deviceId=a%26b+c"
+    query = "state=Ready,Blocked&size=7&hub=H%2B&deviceId=a%26b+c"
     assert (await _call(functions, "list_devices", query=query)).status_code == 200
     (found,) = asked
-    assert (found.state, found.size, found.hub, found.device_id) == ("Ready", 7, "H+", "a&b c")
+    assert (found.size, found.hub, found.device_id) == (7, "H+", "a&b c")
+    assert found.states == {State.READY, State.BLOCKED}
+
+
+@pytest.mark.parametrize("query", ["state=Ready,", "state=Ready,Asleep", "state=,", "order=state"])
+async def test_a_value_that_is_none_of_a_parameters_is_refused(
+    functions: dict[str, Function], query: str
+) -> None:
+    answer = await _call(functions, "list_devices", query=query)
+    assert _refused(answer) == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [("", False), ("tombstones=true", True), ("state=Revoked", True), ("state=Ready", False)],
+)
+async def test_tombstones_are_shown_to_those_who_ask_for_them(
+    functions: dict[str, Function], asked: list[Query], query: str, *, shown: bool
+) -> None:
+    assert (await _call(functions, "list_devices", query=query)).status_code == 200
+    assert [found.tombstones for found in asked] == [shown]
+
+
+@pytest.mark.parametrize("name", [name for name in ENDPOINTS if name.endswith("_by_parameter")])
+async def test_a_device_that_neither_path_nor_parameter_names_is_asked_for(
+    functions: dict[str, Function], name: str
+) -> None:
+    method, path = ENDPOINTS[name].route.split()
+    request = func.HttpRequest(method, f"http://127.0.0.1:7071/api{path}", body=b"")
+    assert _refused(await functions[name](request)) == ["deviceId"]
 
 
 @_ALL

@@ -856,7 +856,8 @@ class FakeRecords:
                 for record in sorted(readable, key=lambda r: r.device)
                 if query.hub in (None, record.device.hub)
                 and query.device_id in (None, record.device.device_id)
-                and query.state in (None, record.status.condition.state)
+                and (not query.states or record.status.condition.state in query.states)
+                and query.shows(record)
                 and query.connected_registry
                 in (None, record.status.grant.ref.name if record.status.grant else "")
                 and query.matches_grants(record)
@@ -1046,5 +1047,5 @@ class NoPoison:
     async def resend(self, queue: str, message_id: str, text: str) -> bool:  # noqa: ARG002 - the port's
         return False
 
-    async def discard(self, queue: str, message_id: str) -> bool:  # noqa: ARG002 - the port's
-        return False
+    async def discard(self, queue: str, message_ids: Collection[str]) -> int:  # noqa: ARG002 - the port's
+        return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
@@ -44,8 +45,8 @@ from firstpull.model.azure_resources import (
 from firstpull.model.errors import Blocked, Transient
 from firstpull.model.reasons import Reason
 
-_ACTIVATION_DEADLINE = 30.0
-"""Seconds for a new token to become active; Azure needs about five."""
+_ACTIVATION_PAUSES = (0.75, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+"""Seconds before each read of a token that is being created; Azure needs about five in all."""
 _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _REFUSALS = (400, 409)
@@ -116,14 +117,9 @@ class ContainerRegistryAdapter:
             properties=TokenProperties(scope_map_id=str(scope_map), status="enabled")
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            poller = await client.tokens.begin_create(group, account, name, wanted)
-        async with azure_errors(SERVICE, deadline_seconds=_ACTIVATION_DEADLINE):
+            poller = await client.tokens.begin_create(group, account, name, wanted, polling=False)
             token = token_from(await poller.result())
-        if not token.active:
-            raise Transient(
-                Reason.TOKEN_NOT_ACTIVE, "The new token is not active yet.", retry_after=1
-            )
-        return token
+        return token if token.active else await self._active_token(registry, name)
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
@@ -250,6 +246,15 @@ class ContainerRegistryAdapter:
     async def close(self) -> None:
         """Close the connections."""
         await self._clients.close()
+
+    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+        """A new token when it is active, by few reads: each takes from ARM's bucket."""
+        for pause in _ACTIVATION_PAUSES:
+            await asyncio.sleep(pause)
+            token = await self.get_token(registry, name)
+            if token is not None and token.active:
+                return token
+        raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token is not active yet.", retry_after=1)
 
     async def _update_token(
         self, registry: RegistryId, name: str, change: TokenUpdateProperties

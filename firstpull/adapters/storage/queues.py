@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -71,24 +71,24 @@ class PoisonStorage:
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:
         """Put `text` into the queue and remove the rejected message. False if it has gone."""
-        async with self._taken(queue, message_id) as message:
-            if message is None:
-                return False
-            await self._queue(queue).send_message(text)
-            await self._queue(f"{queue}{_POISON}").delete_message(message)
-        return True
+        async with self._taken(queue, (message_id,)) as messages:
+            for message in messages:
+                await self._queue(queue).send_message(text)
+                await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return bool(messages)
 
-    async def discard(self, queue: str, message_id: str) -> bool:
-        """Remove a message from the poison queue. False if it has gone."""
-        async with self._taken(queue, message_id) as message:
-            if message is None:
-                return False
-            await self._queue(f"{queue}{_POISON}").delete_message(message)
-        return True
+    async def discard(self, queue: str, message_ids: Collection[str]) -> int:
+        """Remove these messages, of the oldest 32, from the poison queue. Returns how many."""
+        async with self._taken(queue, message_ids) as messages:
+            for message in messages:
+                await self._queue(f"{queue}{_POISON}").delete_message(message)
+        return len(messages)
 
     @asynccontextmanager
-    async def _taken(self, queue: str, message_id: str) -> AsyncIterator[QueueMessage | None]:
-        """One message, received; the others of its batch become visible again at once."""
+    async def _taken(
+        self, queue: str, message_ids: Collection[str]
+    ) -> AsyncIterator[list[QueueMessage]]:
+        """Messages, received; the others of their batch become visible again at once."""
         poison = self._queue(f"{queue}{_POISON}")
         async with azure_errors(SERVICE):
             try:
@@ -99,9 +99,9 @@ class PoisonStorage:
             except ResourceNotFoundError:
                 received = []
             for other in received:
-                if other.id != message_id:
+                if other.id not in message_ids:
                     await poison.update_message(other, visibility_timeout=0)
-            yield next((m for m in received if m.id == message_id), None)
+            yield [message for message in received if message.id in message_ids]
 
     def _queue(self, name: str) -> QueueClient:
         return self._services.queues.get_queue_client(name)

@@ -109,7 +109,6 @@ class TableRecords:
         columns = {
             "PartitionKey": query.hub,
             "deviceId": query.device_id,
-            "state": query.state.value if query.state else None,
             "connectedRegistry": query.connected_registry,
         }
         of_grants = {"secret": query.secret, "token": query.token}
@@ -120,6 +119,10 @@ class TableRecords:
             f"({name} eq @{name} or retiring eq true)" for name in of_grants if name in wanted
         ]
         # "PartitionKey gt ''" matches every record.
+        if query.states:
+            named = {f"state{n}": state.value for n, state in enumerate(sorted(query.states))}
+            conditions.append(f"({' or '.join(f'state eq @{name}' for name in named)})")
+            wanted |= named
         condition = " and ".join(conditions) or "PartitionKey gt ''"
         async with _errors():
             pages = self._table.query_entities(
@@ -132,6 +135,9 @@ class TableRecords:
                         found.append(_record(entity))
                     except Blocked:
                         unreadable.append(_device(entity))
+                found = [record for record in found if query.shows(record)]
+                if not found and not unreadable and pages.continuation_token:  # type: ignore[attr-defined]
+                    continue
                 return Page(
                     records=tuple(filter(query.matches_grants, found)),
                     next_page=_after(pages.continuation_token),  # type: ignore[attr-defined]

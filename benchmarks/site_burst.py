@@ -1,0 +1,180 @@
+"""A burst of devices, by name and by site: `python -m benchmarks.site_burst --devices 96`.
+
+The devices fill eight connected registries on a local Azure with the token buckets of Azure
+Resource Manager and of an S1 hub: first each device names its connected registry, then all name
+the site. Each burst has an Azure and a host of its own. A run takes about three minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from local_azure.kernel.addresses import free_loopback_address
+from local_azure.kernel.certificates import CertificateAuthority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from local_azure.commands.function_app import FunctionApp
+    from local_azure.stack import Stack
+
+_SEED = 20261129
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Burst:
+    """What one burst took. `delivered` is below `devices` where the time was over."""
+
+    devices: int
+    delivered: int
+    seconds: float
+    arm_reads: int
+    connected_registry_reads: int
+    throttled: int
+
+    @property
+    def reads_per_device(self) -> float:
+        """Reads of Azure Resource Manager for each device that was delivered to."""
+        return round(self.arm_reads / max(self.delivered, 1), 2)
+
+
+def main() -> int:
+    """Print both bursts and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--devices", type=int, default=96)
+    parser.add_argument("--connected-registries", type=int, default=8)
+    parser.add_argument("--at-most", type=float, default=100, help="seconds for each burst")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    arguments = parser.parse_args()
+    address = free_loopback_address()
+    authority = CertificateAuthority(addresses=(address,))
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        trusted = Path(folder, "ca.pem")
+        trusted.write_text(authority.ca_pem)
+        # HTTP clients read what they trust when they are imported, which is in `_measure`.
+        os.environ |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(trusted))
+        bursts = {
+            way: asyncio.run(_measure(way, arguments, address, authority, str(trusted)))
+            for way in ("name", "site")
+        }
+    output = _json(bursts) if arguments.json else _table(bursts)
+    sys.stdout.write(f"{output}\n")
+    return 0
+
+
+async def _measure(
+    way: str,
+    arguments: argparse.Namespace,
+    address: str,
+    authority: CertificateAuthority,
+    ca_file: str,
+) -> Burst:
+    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see above
+    from local_azure.stack import (  # noqa: PLC0415 - see above
+        ConnectedRegistryOptions,
+        StackOptions,
+        start_stack,
+    )
+
+    clients = math.ceil(arguments.devices / arguments.connected_registries)
+    plants = [f"plant{number:02}" for number in range(arguments.connected_registries)]
+    options = StackOptions(
+        seed=_SEED,
+        connected_registries=tuple(
+            ConnectedRegistryOptions(name=name, max_clients=clients) for name in plants
+        ),
+        event_subscriptions=(),  # their work would be measured, too
+    )
+
+    def target(number: int) -> dict[str, str]:
+        return (
+            {"site": "plant"} if way == "site" else {"connectedRegistry": plants[number // clients]}
+        )
+
+    async with (
+        start_stack(options, address=address, certificates=authority) as stack,
+        run_function_app(
+            stack,
+            ca_file=ca_file,
+            on_line=lambda _: None,
+            more_settings={"AzureWebJobs__sweep__Disabled": "true"},
+        ) as app,
+    ):
+        return await _burst(stack, app, arguments, target)
+
+
+async def _burst(
+    stack: Stack,
+    app: FunctionApp,
+    arguments: argparse.Namespace,
+    target: Callable[[int], dict[str, str]],
+) -> Burst:
+    import aiohttp  # noqa: PLC0415 - see `main`
+
+    from local_azure.iot_hub.identities import DeviceSettings  # noqa: PLC0415 - see `main`
+
+    names = [f"device-{number:04}" for number in range(arguments.devices)]
+    for name in names:
+        stack.hub.create_device(DeviceSettings(name))
+    stack.kernel.calls.reset()
+    started = time.monotonic()
+    async with aiohttp.ClientSession(headers={"x-functions-key": app.key}) as session:
+
+        async def ask(number: int, name: str) -> None:
+            body = {"deviceId": name, "repositories": ["hello-world"], **target(number)}
+            async with session.post(f"{app.url}/api/devices", json=body) as answer:
+                answer.raise_for_status()
+
+        await asyncio.gather(*(ask(number, name) for number, name in enumerate(names)))
+        missing = set(names)
+        while missing and time.monotonic() - started < arguments.at_most:
+            await asyncio.sleep(_POLL_SECONDS)
+            missing = {n for n in missing if "firstpull" not in stack.hub.twin(n).desired.values}
+    seconds = time.monotonic() - started
+    calls = [call for call in stack.kernel.calls.latest() if call.service == "arm"]
+    reads = [call for call in calls if call.method == "GET"]
+    return Burst(
+        devices=len(names),
+        delivered=len(names) - len(missing),
+        seconds=round(seconds, 1),
+        arm_reads=len(reads),
+        connected_registry_reads=sum("connectedRegistries" in call.operation for call in reads),
+        throttled=sum(call.status == 429 for call in calls),
+    )
+
+
+def _ratio(bursts: dict[str, Burst]) -> float:
+    return round(bursts["site"].seconds / bursts["name"].seconds, 2)
+
+
+def _json(bursts: dict[str, Burst]) -> str:
+    figures = {
+        way: {**asdict(burst), "reads_per_device": burst.reads_per_device}
+        for way, burst in bursts.items()
+    }
+    return json.dumps({**figures, "site_over_name": _ratio(bursts)})
+
+
+def _table(bursts: dict[str, Burst]) -> str:
+    rows = [
+        f"| {way} | {b.delivered} of {b.devices} | {b.seconds} | {b.reads_per_device} "
+        f"| {b.connected_registry_reads} | {b.throttled} |"
+        for way, b in bursts.items()
+    ]
+    heading = "| By | Delivered | Seconds | ARM reads a device | Connected registry reads | 429 |"
+    return "\n".join((heading, "|---|---|---|---|---|---|", *rows, f"\nsite/name {_ratio(bursts)}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

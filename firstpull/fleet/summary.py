@@ -1,0 +1,121 @@
+"""The whole fleet in a few figures, from the records alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from firstpull.config.policy import Policy
+from firstpull.model.clock import Clock
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.pagination import every_page
+from firstpull.model.ports import Query, Records
+from firstpull.model.reasons import Reason
+
+_WAITS = (State.PENDING, State.CONVERGING, State.WAITING, State.BLOCKED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """The device that is longest without its credentials."""
+
+    device: DeviceKey
+    state: State
+    reason: Reason
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expiry:
+    """The device whose delivered password expires next."""
+
+    device: DeviceKey
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSummary:
+    """Counts of records. `sites` has the devices of each site by state, `None` those of none.
+
+    Tombstones count as `Revoked` in `states` and nowhere else.
+    """
+
+    at: datetime
+    devices: int
+    states: Mapping[State, int]
+    reasons: Mapping[Reason, int]
+    sites: Mapping[str | None, Mapping[State, int]]
+    oldest_wait: Wait | None
+    next_expiry: Expiry | None
+    unreadable: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summaries:
+    """Sums the fleet up."""
+
+    records: Records
+    policy: Policy
+    clock: Clock
+
+    async def summary(self) -> FleetSummary:
+        """The figures of now."""
+        states: Counter[State] = Counter()
+        reasons: Counter[Reason] = Counter()
+        sites: dict[str | None, Counter[State]] = defaultdict(Counter)
+        sites.update({site.name: Counter() for site in self.policy.sites})
+        oldest: Wait | None = None
+        next_expiry: Expiry | None = None
+        unreadable = 0
+        async for page in every_page(self.records, Query()):
+            unreadable += len(page.unreadable)
+            for record in page.records:
+                condition = record.status.condition
+                states[condition.state] += 1
+                if record.is_tombstone:
+                    continue
+                reasons[condition.reason] += 1
+                sites[self._site(record)][condition.state] += 1
+                oldest = _older(oldest, record)
+                next_expiry = _earlier(next_expiry, record)
+        return FleetSummary(
+            at=self.clock.now(),
+            devices=sum(reasons.values()),
+            states=states,
+            reasons=reasons,
+            sites=sites,
+            oldest_wait=oldest,
+            next_expiry=next_expiry,
+            unreadable=unreadable,
+        )
+
+    def _site(self, record: DeviceRecord) -> str | None:
+        """The site that was asked for, else the first that has the connected registry."""
+        intent, grant = record.spec.intent, record.status.grant
+        if intent.site is not None:
+            return intent.site
+        names = {ref.name for ref in intent.candidates} | ({grant.ref.name} if grant else set())
+        found = (s.name for s in self.policy.sites if names & set(s.connected_registries))
+        return next(found, None)
+
+
+def _older(found: Wait | None, record: DeviceRecord) -> Wait | None:
+    condition = record.status.condition
+    if condition.state not in _WAITS or (found and found.since <= condition.since):
+        return found
+    return Wait(
+        device=record.device,
+        state=condition.state,
+        reason=condition.reason,
+        since=condition.since,
+    )
+
+
+def _earlier(found: Expiry | None, record: DeviceRecord) -> Expiry | None:
+    delivery = record.status.delivery
+    if delivery is None or (found and found.expires_at <= delivery.expires_at):
+        return found
+    return Expiry(device=record.device, expires_at=delivery.expires_at)

@@ -1,0 +1,156 @@
+"""Reads of a container registry that the devices in flight in this process share.
+
+A burst of devices asks Azure Resource Manager once for what is the same for all of them. A read is
+shared for a few seconds. What does not exist is never kept: somebody may be creating it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Hashable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from firstpull.model.azure_resources import (
+    ConnectedRegistry,
+    ConnectedRegistryRef,
+    RegistryId,
+    ScopeMap,
+    TokenId,
+)
+from firstpull.model.clock import Clock
+from firstpull.model.ledger import Ledger
+from firstpull.model.ports import ContainerRegistries, Ledgers
+
+FRESH = timedelta(seconds=5)
+"""How long a read is shared, from its beginning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A connected registry (None if there is none), and its ledger just before."""
+
+    connected_registry: ConnectedRegistry | None
+    ledger: Ledger
+
+    def with_ledger(self, ledger: Ledger) -> ConnectedRegistry | None:
+        """The connected registry without the tokens that have left its ledger since the look.
+
+        They have left the list, too; else their room would count as a foreign client's.
+        """
+        found = self.connected_registry
+        if found is None:
+            return None
+        kept = tuple(
+            token_id
+            for token_id in found.client_token_ids
+            if token_id in ledger.entries or token_id not in self.ledger.entries
+        )
+        return replace(found, client_token_ids=kept)
+
+
+class SharedReads:
+    """Single flight: concurrent callers wait for the same read. A process has one."""
+
+    def __init__(self, *, registries: ContainerRegistries, ledgers: Ledgers, clock: Clock) -> None:
+        self._registries = registries
+        self._ledgers = ledgers
+        self._clock = clock
+        self._looks = _Shared[Look](clock)
+        self._listings = _Shared[None](clock)
+        self._scope_maps = _Shared[ScopeMap | None](clock)
+        self._synced = _Shared[frozenset[str]](clock)
+
+    async def look_at(self, ref: ConnectedRegistryRef) -> Look:
+        """A look at a connected registry."""
+        look = await self._looks.get(ref, partial(self._look_at, ref))
+        if look.connected_registry is None:
+            self.forget(ref)
+        return look
+
+    async def look_at_all(self, refs: Collection[ConnectedRegistryRef]) -> None:
+        """Look at several connected registries by one listing of each container registry."""
+        for registry in dict.fromkeys(ref.registry for ref in refs):
+            here = tuple(ref for ref in refs if ref.registry == registry)
+            await self._listings.get(here, partial(self._list, registry, here))
+
+    def note(self, ref: ConnectedRegistryRef, look: Look) -> None:
+        """Share what a write of the list, or the read before it, has shown."""
+        self._looks.put(ref, look, begun_at=self._clock.now())
+
+    def forget(self, ref: ConnectedRegistryRef) -> None:
+        """Share no earlier look at a connected registry any more: its list changes."""
+        self._looks.drop(ref)
+
+    async def scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        """The scope map, None where there is none."""
+        key = (registry, name)
+        found = await self._scope_maps.get(
+            key, lambda: self._registries.get_scope_map(registry, name)
+        )
+        if found is None:
+            self._scope_maps.drop(key)
+        return found
+
+    async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
+        """The scope actions of a sync token."""
+        return await self._synced.get(
+            sync_token_id, lambda: self._registries.synced_actions(registry, sync_token_id)
+        )
+
+    async def _look_at(self, ref: ConnectedRegistryRef) -> Look:
+        ledger = await self._ledger(ref)
+        found = await self._registries.get_connected_registry(ref)
+        return Look(connected_registry=found, ledger=ledger)
+
+    async def _list(self, registry: RegistryId, refs: tuple[ConnectedRegistryRef, ...]) -> None:
+        begun_at = self._clock.now()
+        ledgers = await asyncio.gather(*map(self._ledger, refs))
+        listed = await self._registries.list_connected_registries(registry)
+        by_name = {found.name.casefold(): found for found in listed}
+        for ref, ledger in zip(refs, ledgers, strict=True):
+            found = by_name.get(ref.name.casefold())
+            look = Look(connected_registry=found, ledger=ledger)
+            self._looks.put(ref, look, begun_at=begun_at)
+
+    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
+        stored = await self._ledgers.get(ref)
+        return stored.value if stored is not None else Ledger()
+
+
+class _Shared[V]:
+    """Reads by key, each shared from its beginning until it is no longer fresh."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._reads: dict[Hashable, tuple[datetime, asyncio.Future[V]]] = {}
+        self._dropped: dict[Hashable, datetime] = {}
+
+    async def get(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The fresh read of this key, else a new one. Only its waiters share a failure."""
+        now = self._clock.now()
+        shared = self._reads.get(key)
+        if shared is None or now - shared[0] > FRESH:
+            self._reads = {k: r for k, r in self._reads.items() if now - r[0] <= FRESH}
+            shared = self._reads[key] = now, asyncio.create_task(read())
+        try:
+            return await asyncio.shield(shared[1])
+        except BaseException:
+            if self._reads.get(key) is shared and shared[1].done():
+                del self._reads[key]
+            raise
+
+    def put(self, key: Hashable, value: V, *, begun_at: datetime) -> None:
+        """Share the value of another read, unless an earlier value was dropped since it began."""
+        if begun_at < self._dropped.get(key, begun_at):
+            return
+        done: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        done.set_result(value)
+        self._reads[key] = begun_at, done
+
+    def drop(self, key: Hashable) -> None:
+        """Share no read of this key that has begun before now."""
+        self._reads.pop(key, None)
+        self._dropped[key] = self._clock.now()

@@ -1,0 +1,49 @@
+"""HTTP endpoints: many devices at once, and the whole fleet in figures."""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from firstpull.fleet.batch import Row
+from firstpull.intake.requests import read_batch
+from functions.answers.batches import Batch, BatchPlan, RowAnswer
+from functions.answers.fleet import Fleet
+from functions.http_answers import json_answer, problem_of
+from functions.http_endpoint import http_endpoint
+from functions.http_requests import caller, is_dry_run
+from functions.runtime import runtime
+
+blueprint = func.Blueprint()
+
+
+@blueprint.function_name("create_devices")
+@blueprint.route("devices:batch", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def create_devices(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices:batch: onboard up to 1,000 devices, each row by itself."""
+    batches = (await runtime.application()).batches
+    documents, requested_by = read_batch(req.get_body()).devices, caller(req.headers)
+    if is_dry_run(req):
+        planned, room = await batches.propose(documents, requested_by=requested_by)
+        return json_answer(200, BatchPlan.of(_answers(planned, dry_run=True), room))
+    rows = _answers(await batches.ask(documents, requested_by=requested_by), dry_run=False)
+    refused = sum(row.problem is not None for row in rows)
+    answer = Batch(taken=len(rows) - refused, refused=refused, rows=rows)
+    return json_answer(207 if refused else 200, answer)
+
+
+@blueprint.function_name("get_fleet")
+@blueprint.route("fleet.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def get_fleet(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
+    """GET /api/fleet.json: the devices by state, reason and site."""
+    return json_answer(200, Fleet.of(await (await runtime.application()).summaries.summary()))
+
+
+def _answers(rows: tuple[Row, ...], *, dry_run: bool) -> tuple[RowAnswer, ...]:
+    return tuple(
+        RowAnswer.of(
+            number, row, problem=problem_of(row.error) if row.error else None, dry_run=dry_run
+        )
+        for number, row in enumerate(rows)
+    )

@@ -11,6 +11,8 @@ from enum import Enum, auto
 from typing import Any
 
 from firstpull.fleet.listing import Order
+from firstpull.intake.json_input import MAX_BODY
+from firstpull.intake.requests import LONGEST_BATCH
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from functions.answers.allocation import Allocation
@@ -56,9 +58,9 @@ class Answered:
 class Endpoint:
     """A method and a path, such as `GET /devices`.
 
-    `body` names a schema of the OpenAPI document. `problems` are the statuses beyond those that
-    every endpoint may answer. `takes_other_parameters` lets parameters through that have a
-    meaning for the caller only.
+    `body` names a schema of the OpenAPI document; a body has at most `most_bytes`. `problems` are
+    the statuses beyond those that every endpoint may answer. `takes_other_parameters` lets
+    parameters through that have a meaning for the caller only.
     """
 
     route: str
@@ -71,6 +73,7 @@ class Endpoint:
     takes_other_parameters: bool = False
     body: str | None = None
     body_required: bool = True
+    most_bytes: int = MAX_BODY
 
 
 _WAIT = Parameter("Prefer", {"type": "string", "examples": ["wait=20"]})
@@ -110,6 +113,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "create_devices": Endpoint(
         "POST /devices:batch",
+        most_bytes=LONGEST_BATCH,
         query=(_DRY_RUN,),
         body="OnboardingBatch",
         answers={

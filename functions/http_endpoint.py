@@ -37,7 +37,7 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
     async def answer(req: func.HttpRequest) -> func.HttpResponse:
         with nullcontext() if is_open else telemetry.span(name, after=req.headers):
             try:
-                check_length(req)
+                check_length(req, endpoint)
                 check_parameters(req, endpoint)
                 return await handler(req)
             except FirstpullError as error:

@@ -34,12 +34,12 @@ class LengthRequired(Invalid):
         )
 
 
-def check_length(req: func.HttpRequest) -> None:
+def check_length(req: func.HttpRequest, endpoint: Endpoint) -> None:
     """Raises Invalid for a body that is too large, before anything is done with it.
 
     Raises LengthRequired for a body that the host dropped: without it, the request differs.
     """
-    check_size(req.get_body())
+    check_size(req.get_body(), most=endpoint.most_bytes)
     codings = req.headers.get("transfer-encoding", "").lower().split(",")
     if "chunked" in (coding.strip() for coding in codings) and not req.get_body():
         raise LengthRequired

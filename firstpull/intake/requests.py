@@ -13,7 +13,7 @@ from firstpull.model.errors import FieldError, Invalid
 
 TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
 """Token names that a container registry allows (its REST specification)."""
-_LONGEST_BATCH = 1024 * 1024
+LONGEST_BATCH = 1024 * 1024
 """Bytes of a batch: a thousand rows of a kilobyte."""
 
 
@@ -81,7 +81,7 @@ def read_rotation(body: bytes) -> RotationRequest:
 
 def read_batch(body: bytes) -> OnboardingBatch:
     """The rows in a JSON body of at most 1 MiB. Raises Invalid."""
-    return checked(OnboardingBatch, read_object(body, most=_LONGEST_BATCH))
+    return checked(OnboardingBatch, read_object(body, most=LONGEST_BATCH))
 
 
 def read_approval(body: bytes) -> SweepApproval:

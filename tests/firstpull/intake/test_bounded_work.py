@@ -10,7 +10,6 @@ import azure.functions as func
 import pytest
 
 from firstpull.config.policy import Policy
-from firstpull.intake.json_input import MAX_BODY
 from firstpull.intake.onboard import Onboarding
 from firstpull.intake.requests import read_request
 from firstpull.intake.webhook_signatures import SignatureNotValid
@@ -30,10 +29,11 @@ async def test_a_body_that_is_too_large_is_refused_before_anything_is_done_with_
         raise SignatureNotValid
 
     handler.__name__ = name
-    for size, status in ((MAX_BODY, 401), (MAX_BODY + 1, 400)):
-        request = func.HttpRequest(
-            method="POST", url=f"https://host{ROUTE_PREFIX}/x", body=b"x" * size
-        )
+    endpoint = ENDPOINTS[name]
+    query = "&".join(f"{known.name}=x" for known in endpoint.query if known.required)
+    url = f"https://host{ROUTE_PREFIX}/x?{query}"
+    for size, status in ((endpoint.most_bytes, 401), (endpoint.most_bytes + 1, 400)):
+        request = func.HttpRequest(method="POST", url=url, body=b"x" * size)
         assert (await http_endpoint(handler)(request)).status_code == status
 
 

@@ -40,9 +40,9 @@ class XmlQueues:
         del queue, message_id, text
         return False
 
-    async def discard(self, queue: str, message_id: str) -> bool:
-        del queue, message_id
-        return False
+    async def discard(self, queue: str, message_ids: Collection[str]) -> int:
+        del queue, message_ids
+        return 0
 
 
 async def kept(text: str, refusal: Invalid) -> PoisonMessage:

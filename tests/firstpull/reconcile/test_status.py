@@ -98,7 +98,7 @@ def test_an_acknowledgement_is_noted_when_it_is_first_seen_and_kept() -> None:
 def test_a_pass_that_failed_says_why_and_is_tried_again(
     error: FirstpullError, state: State, seconds: float
 ) -> None:
-    found = after_failure(record(claim=CLAIMED), error, now=NOW)
+    found = after_failure(record(claim=CLAIMED, generation=2), error, now=NOW)
     assert (found.status.condition.state, found.status.condition.reason) == (state, error.reason)
     assert (found.claim, found.schedule.attempts) == (None, 1)
     assert seconds <= (found.schedule.due_at - NOW).total_seconds() <= 1.5 * seconds

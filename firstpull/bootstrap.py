@@ -121,7 +121,12 @@ def wire(settings: Settings, ports: Ports) -> Application:
     revoking = Revoking(
         records=ports.records, queue=ports.queue, hubs=ports.hubs, clock=ports.clock
     )
-    sites = Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers)
+    sites = Sites(
+        policy=settings.policy,
+        registries=ports.registries,
+        ledgers=ports.ledgers,
+        records=ports.records,
+    )
     event_handler = EventHandler(
         policy=settings.policy,
         onboarding=onboarding,

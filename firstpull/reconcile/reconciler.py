@@ -13,7 +13,7 @@ from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, Condition, Delivery, DeviceRecord, Grant, State
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
-from firstpull.model.history import Journal, entry
+from firstpull.model.history import HistoryEntry, Journal, entry
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check
@@ -296,6 +296,11 @@ class Reconciler:
             found = list(changes(stored.value, record))
             noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
             record = transitions.with_history(record, [*journal.entries, *noted])
+            has_failed = record.schedule.attempts > stored.value.schedule.attempts
+            if has_failed and LogEvent.DEVICE_RECONCILE_BLOCKED not in dict(found):
+                is_repeated = stored.value.schedule.attempts > 0
+                failure = self._failure(record)
+                record = transitions.with_failure(record, failure, is_repeated=is_repeated)
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
@@ -308,6 +313,11 @@ class Reconciler:
             return  # the claim expires, and the timer requeues the device
         self._log(begun, record, [event for event, _ in found])
         await self._enqueue(stored.value)
+
+    def _failure(self, record: DeviceRecord) -> HistoryEntry:
+        condition = record.status.condition
+        detail = f"{condition.reason.value}: {condition.message}"
+        return entry(_ENDED[condition.state], at=self.clock.now(), detail=detail)
 
     def _log(self, begun: DeviceRecord, record: DeviceRecord, found: list[LogEvent]) -> None:
         device = record.device

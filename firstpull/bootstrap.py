@@ -146,7 +146,12 @@ def wire(settings: Settings, ports: Ports) -> Application:
         clock=ports.clock,
         has_remains=observer.has_remains,
     )
-    sites = Sites(policy=settings.policy, registries=ports.registries, ledgers=ports.ledgers)
+    sites = Sites(
+        policy=settings.policy,
+        registries=ports.registries,
+        ledgers=ports.ledgers,
+        records=ports.records,
+    )
     event_handler = EventHandler(
         policy=settings.policy,
         onboarding=onboarding,

@@ -39,7 +39,7 @@ class Gauges:
 
     async def _measure_clients(self) -> None:
         """Skip registries that did not answer: reporting 0 free would be wrong."""
-        view = await self.sites.view()
+        view = await self.sites.view(with_retiring=False)
         for site in (*view.sites, *(_alone(room) for room in view.others)):
             if all(room.state != UNKNOWN for room in site.rooms):
                 telemetry.SITE_USED.set(site.used, {"site": site.name})

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
-from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
+from firstpull.model.azure_resources import (
+    ConnectedRegistry,
+    ConnectedRegistryRef,
+    RegistryId,
+    TokenId,
+)
 from firstpull.model.errors import Blocked, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger, Standing
-from firstpull.model.ports import ContainerRegistries, Ledgers
+from firstpull.model.pagination import every_record
+from firstpull.model.ports import ContainerRegistries, Ledgers, Query, Records
 
 NOT_FOUND = "NotFound"
 """The state of a connected registry that the policy lists but that does not exist."""
@@ -80,21 +86,24 @@ class Sites:
     policy: Policy
     registries: ContainerRegistries
     ledgers: Ledgers
+    records: Records
 
-    async def view(self) -> SitesView:
+    async def view(self, *, with_retiring: bool = True) -> SitesView:
         """The room of all sites: one listing per container registry, one ledger per connected one.
 
-        Raises an error of the listings only if all of them fail.
+        `with_retiring` also reads the records, because only they tell which clients are about to
+        leave. Raises an error of the listings only if all of them fail.
         """
         entries = self.policy.connected_registries
         refs = [self.policy.ref_of(entry) for entry in entries]
         registries = list(dict.fromkeys(ref.registry for ref in refs))
+        retiring = await self._retiring() if with_retiring else frozenset()
         listings, ledgers = await asyncio.gather(
             self._listings(registries),
             asyncio.gather(*(self._ledger(ref) for ref in refs)),
         )
         rooms = {
-            ref: _room(ref, entry, listings.get(ref.registry) if ledger else None, ledger)
+            ref: _room(ref, entry, listings.get(ref.registry) if ledger else None, ledger, retiring)
             for ref, entry, ledger in zip(refs, entries, ledgers, strict=True)
         }
         sites = tuple(
@@ -121,6 +130,17 @@ class Sites:
             return None
         return stored.value if stored is not None else Ledger()
 
+    async def _retiring(self) -> frozenset[tuple[ConnectedRegistryRef, TokenId]]:
+        """The clients that a device is about to leave, after a move or a revoke."""
+        return frozenset(
+            [
+                (grant.ref, grant.ref.registry.token(grant.names.token))
+                async for record in every_record(self.records, Query())
+                if not record.is_tombstone
+                for grant in (record.grants if record.spec.revocation else record.status.retiring)
+            ]
+        )
+
     async def _listings(
         self, registries: Sequence[RegistryId]
     ) -> dict[RegistryId, tuple[ConnectedRegistry, ...]]:
@@ -143,6 +163,7 @@ def _room(
     entry: ConnectedRegistryPolicy,
     listing: tuple[ConnectedRegistry, ...] | None,
     ledger: Ledger | None,
+    retiring: frozenset[tuple[ConnectedRegistryRef, TokenId]],
 ) -> Room:
     ledger = ledger or Ledger()
     name = ref.name.casefold()
@@ -153,7 +174,10 @@ def _room(
         ref=ref,
         capacity=entry.capacity,
         ours=len(ledger.entries),
-        retiring=len(ledger.of(Standing.LEAVING)),
+        retiring=sum(
+            entry.standing is Standing.LEAVING or (ref, entry.token_id) in retiring
+            for entry in ledger.entries.values()
+        ),
         foreign=len(ledger.foreign(listed)),
         state=connected.connection_state if connected is not None else absent,
         last_sync_at=connected.last_sync_at if connected is not None else None,

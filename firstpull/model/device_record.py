@@ -2,6 +2,27 @@
 
 firstpull writes a record before it makes anything in Azure, and a record names everything that
 firstpull made. It holds no password.
+
+Who clears a field, and why; all others are only replaced:
+
+revocation            the next onboarding request: it starts over
+rotation              the pass that delivers another password; a revoke, a start from nothing and
+                      a reset, because they end all passwords. A move keeps it
+applied               a revoke's end, a start from nothing, a reset: nobody has that intent
+grant                 a move and a start from nothing: it retires; a full registry, if it is unused
+adopted               the login with a delivered password; a move to another token; a reset
+retiring              the teardown of each; a grant that the device returns to
+held                  the delivery at the new grant; a reset; a revoke
+retained_actions      the login with the new repositories; a revoke, a reset, a start from nothing
+slots_requested       the delivery from that slot; the token's teardown; a revoke, a reset
+delivery,             a move (then `held` has them), a revoke's end, a reset
+acknowledged_at       the same, and each delivery
+awaits_first_pull_since  the first login
+observed_at           drift and a move: a whole pass is due
+hub identity          a start from nothing; a reset replaces it
+warnings              the pass or sweep that finds them no longer
+claim                 its pass; an expired one is replaced by the next
+rejection, retired_secrets, superseded  nobody: they are history
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from firstpull.model.clock import Clock
@@ -11,6 +11,8 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.observability.log import FieldValue, emit
 from firstpull.observability.log_events import LogEvent
 
+_RECENT = 8
+"""How far back an entry counts as the same failure, repeated."""
 LENGTH = 50
 """Entries that a record keeps; the log has the rest."""
 _LONGEST_DETAIL = 200
@@ -18,12 +20,17 @@ _LONGEST_DETAIL = 200
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryEntry:
-    """One log event of a device, by its name. `by` is the requester, where there is one."""
+    """One log event of a device, by its name. `by` is the requester, where there is one.
+
+    A failure that repeats is one entry: `count` of them, from `first_at` to `at`.
+    """
 
     at: datetime
     event: str
     detail: str = ""
     by: str | None = None
+    count: int = 1
+    first_at: datetime | None = None
 
 
 def extended(
@@ -31,6 +38,19 @@ def extended(
 ) -> tuple[HistoryEntry, ...]:
     """The history with later entries, without the oldest where it would be too long."""
     return (*history, *entries)[-LENGTH:]
+
+
+def with_repeated(
+    history: tuple[HistoryEntry, ...], failure: HistoryEntry
+) -> tuple[HistoryEntry, ...]:
+    """The history with a failure, counted with the recent entry that says the same."""
+    recent = history[-_RECENT:]
+    same = [e for e in recent if (e.event, e.detail) == (failure.event, failure.detail)]
+    if not same:
+        return extended(history, [failure])
+    before = same[-1]
+    counted = replace(failure, count=before.count + 1, first_at=before.first_at or before.at)
+    return extended(tuple(e for e in history if e is not before), [counted])
 
 
 def entry(

@@ -32,7 +32,7 @@ from firstpull.model.device_record import (
     Status,
     TokenSlot,
 )
-from firstpull.model.history import HistoryEntry, entry, extended
+from firstpull.model.history import HistoryEntry, entry, extended, with_repeated
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS
 from firstpull.observability.log_events import LogEvent
@@ -208,6 +208,13 @@ def with_warnings(record: DeviceRecord, warnings: tuple[DeviceWarning, ...]) -> 
 def with_history(record: DeviceRecord, entries: Iterable[HistoryEntry]) -> DeviceRecord:
     """The record with later history."""
     return replace(record, history=extended(record.history, entries))
+
+
+def with_failure(record: DeviceRecord, failure: HistoryEntry, *, is_repeated: bool) -> DeviceRecord:
+    """The record with a failed pass in its history, once for each cause where passes fail on."""
+    if is_repeated:
+        return replace(record, history=with_repeated(record.history, failure))
+    return with_history(record, [failure])
 
 
 def claimed(

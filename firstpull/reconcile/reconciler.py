@@ -322,6 +322,12 @@ class Reconciler:
             found = list(changes(stored.value, record))
             noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
             record = transitions.with_history(record, [*journal.entries, *noted])
+            has_failed = record.schedule.attempts > stored.value.schedule.attempts
+            if has_failed and LogEvent.DEVICE_RECONCILE_BLOCKED not in dict(found):
+                is_repeated = stored.value.schedule.attempts > 0
+                event, reason, message = _end_of_pass(begun, record, failure)
+                failed = entry(event, at=self.clock.now(), detail=f"{reason.value}: {message}")
+                record = transitions.with_failure(record, failed, is_repeated=is_repeated)
             try:
                 stored = await self.records.replace(record, etag=stored.etag)
                 break
@@ -360,13 +366,10 @@ class Reconciler:
         if since is not None and LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED in found:
             waited = self.clock.now() - since
             telemetry.FIRST_PULL.record(waited.total_seconds())
-        condition = record.status.condition
-        report = emit_warning if condition.state is State.BLOCKED else emit
-        state, reason = condition.state, condition.reason
-        if failure is not None and is_unchanged_by(begun, failure):
-            state, reason = State.CONVERGING, failure.reason
+        report = emit_warning if record.status.condition.state is State.BLOCKED else emit
+        event, reason, _ = _end_of_pass(begun, record, failure)
         report(
-            _ENDED[state],
+            event,
             hub=device.hub,
             device_id=device.device_id,
             generation=record.spec.generation,
@@ -379,6 +382,16 @@ class Reconciler:
         if wait <= _QUEUE_LIMIT:
             delay = max(wait.total_seconds(), 0)
             await self.queue.put(record.device, delay_seconds=delay)
+
+
+def _end_of_pass(
+    begun: DeviceRecord, record: DeviceRecord, failure: FirstpullError | None
+) -> tuple[LogEvent, Reason, str]:
+    """How a pass ended: the condition, or a failure that left the condition as it was."""
+    if failure is not None and is_unchanged_by(begun, failure):
+        return LogEvent.DEVICE_RECONCILE_CONVERGING, failure.reason, failure.message
+    condition = record.status.condition
+    return _ENDED[condition.state], condition.reason, condition.message
 
 
 def _takes_token(before: DeviceRecord, observed: Observed) -> bool:

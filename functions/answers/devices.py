@@ -119,6 +119,8 @@ class HistoryEntry(Answer):
     event: str
     by: str | None
     detail: Annotated[str | None, BeforeValidator(lambda detail: detail or None)]
+    count: Annotated[int | None, BeforeValidator(lambda count: count if count > 1 else None)]
+    first_at: Time | None
 
 
 class DeviceSummary(DeviceName):

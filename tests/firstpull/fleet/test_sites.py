@@ -123,7 +123,8 @@ async def test_a_fleet_is_counted_with_one_listing_and_one_ledger_each(harness: 
     begun = len(harness.cloud.calls)
     await view(harness)
     calls = harness.cloud.calls[begun:]
-    assert sorted(calls) == ["ledgers.get"] * 3 + ["registries.list_connected_registries"]
+    once = ["records.page", "registries.list_connected_registries"]
+    assert sorted(calls) == ["ledgers.get"] * 3 + once
 
 
 async def test_a_container_registry_that_does_not_answer_is_unknown_and_the_others_are_shown(

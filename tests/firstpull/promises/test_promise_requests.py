@@ -1,0 +1,311 @@
+"""Every request is carried out or visibly superseded, whatever is asked for before its end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from firstpull.model.azure_resources import ConnectedRegistryRef
+from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import State
+from firstpull.model.errors import NotKnown, Refused
+from firstpull.model.reasons import Reason
+from functions.answers.devices import Operation, OperationStatus
+from tests.firstpull.fakes import CRASH_AFTER, OUR_PREFIX, name_in
+from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness
+from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.two_registries import (
+    PORT_ONE,
+    over_two_registries,
+    token_names_by_registry,  # noqa: F401 - a fixture
+)
+
+pytestmark = pytest.mark.usefixtures("token_names_by_registry")
+_SETTLED = timedelta(hours=3)
+_LOST = (Reason.TOKEN_NOT_OURS, Reason.TWIN_ENTRY_NOT_OURS)
+"""Why a device is blocked whose record was lost: firstpull does not know what it has."""
+
+
+@dataclass
+class Expected:
+    """What has to be there in the end, by the requests that were accepted, in their order."""
+
+    place: ConnectedRegistryRef | None = None
+    repositories: tuple[str, ...] = ()
+    adopts: bool = False
+    may_be_revoked: bool = False
+    """The device was registered anew while its request was carried out."""
+    was_lost: bool = False
+    ended: set[str] = field(default_factory=set)
+    """Passwords that open nothing."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """A world with one device, and what is expected of it."""
+
+    harness: Harness
+    device: DeviceKey
+    expected: Expected
+
+    @property
+    def passwords(self) -> set[str]:
+        """Every password that the device may have."""
+        made = set(self.harness.cloud.passwords_made)
+        stored = self.harness.cloud.records.get(self.device)
+        grants = self.harness.cloud.record(self.device).grants if stored else ()
+        return made | {HAND_MADE for grant in grants if grant.names.token == "by-hand"}  # noqa: S105
+
+    def opens(self, password: str) -> bool:
+        """Whether a password opens anything."""
+        cloud = self.harness.cloud
+        logins = {value for found in cloud.connected.values() for _, value, _ in found.logins}
+        return password in logins or any(password in cloud.accepted(t) for t in cloud.tokens)
+
+
+type Request = Callable[[Life], Awaitable[None]]
+
+
+def asking(place: ConnectedRegistryRef, repository: str, **changes: Any) -> Request:  # noqa: ANN401 - JSON
+    async def ask(life: Life) -> None:
+        try:
+            await life.harness.ask(
+                connectedRegistry=place.name, repositories=[repository], **changes
+            )
+        except Refused as refused:
+            if refused.reason is not Reason.DEVICE_HAS_TOKEN:
+                raise
+            return
+        expected = life.expected
+        expected.place, expected.repositories = place, (repository,)
+        expected.adopts, expected.may_be_revoked = expected.adopts or "adopt" in changes, False
+
+    return ask
+
+
+def rotating(*, immediately: bool) -> Request:
+    async def rotate(life: Life) -> None:
+        delivered = life.harness.cloud.passwords_in_use() & life.passwords
+        before = life.passwords if immediately else delivered
+        stored = life.device in life.harness.cloud.records
+        known = life.harness.cloud.record(life.device).spec.generation if stored else 0
+        try:
+            record = await life.harness.rotate(life.device, immediately=immediately)
+        except NotKnown:
+            assert life.device not in life.harness.cloud.records
+        except Refused as refused:
+            if refused.reason not in (Reason.NOTHING_TO_ROTATE, Reason.DEVICE_REVOKED):
+                raise
+        else:
+            is_repeated = record.spec.generation == known
+            life.expected.ended |= set() if is_repeated else before
+
+    return rotate
+
+
+async def revoke(life: Life) -> None:
+    try:
+        await life.harness.revoke(life.device)
+    except NotKnown:
+        return
+    life.expected.ended |= life.passwords
+    life.expected.place, life.expected.may_be_revoked = None, False
+
+
+async def recreate(life: Life) -> None:
+    cloud, expected = life.harness.cloud, life.expected
+    cloud.register(life.device)
+    expected.ended |= life.passwords
+    if life.device not in cloud.records:
+        return
+    record = cloud.record(life.device)
+    life.harness.make_due(life.device)
+    if record.spec.intent_generation in record.pending or record.was_asked_for_since:
+        expected.may_be_revoked = True  # by a pass that has seen the former device
+    else:
+        expected.place = None
+
+
+async def lose_record(life: Life) -> None:
+    life.harness.cloud.records.pop(life.device, None)
+    life.expected.place, life.expected.was_lost = None, True
+    life.expected.ended.clear()
+
+
+REQUESTS: dict[str, Request] = {
+    "onboard": asking(PLANT_ONE, "plant/app"),
+    "other repositories": asking(PLANT_ONE, "plant/b"),
+    "move within": asking(PLANT_TWO, "plant/app"),
+    "move across": asking(PORT_ONE, "plant/app"),
+    "rotate": rotating(immediately=False),
+    "rotate at once": rotating(immediately=True),
+    "revoke": revoke,
+    "adopt": asking(PLANT_ONE, "plant/app", adopt="by-hand"),
+    "delete and re-create": recreate,
+    "record lost": lose_record,
+}
+_FROM_NOTHING = ("onboard", "adopt")
+"""As a first request these are for a device without a record."""
+
+
+async def begin(first: str) -> Life:
+    harness = over_two_registries()
+    harness.cloud.synced[PLANT_ONE.registry.token("plantone")] |= {
+        "repositories/plant/b/content/read"
+    }
+    harness._sync_every = timedelta(seconds=6)
+    make_by_hand(harness, "by-hand", HAND_MADE)
+    if first in _FROM_NOTHING:
+        life = Life(harness, harness.register(), Expected())
+    else:
+        device = await harness.make_ready()
+        life = Life(harness, device, Expected(place=PLANT_ONE, repositories=("plant/app",)))
+    checks = harness.cloud.after_write
+
+    def after_write() -> None:
+        """A device forgets at once what its twin has no longer."""
+        found = harness.cloud.devices[life.device]
+        for ref in harness.cloud.connected:
+            if not harness.cloud.twin_entry(life.device, ref):
+                found.held.pop(ref.name, None)
+        if checks is not None:
+            checks()
+
+    harness.cloud.after_write = after_write
+    await REQUESTS[first](life)
+    return life
+
+
+async def play(names: Sequence[str], calls: Sequence[int], *, crash: bool) -> Life | None:
+    """Each request at a call after the one before it; None if there is no such call."""
+    life = await begin(names[0])
+    cloud, left = life.harness.cloud, list(zip(names[1:], calls, strict=True))
+
+    async def go_on() -> bool:
+        if not left:
+            return True
+        name, call = left.pop(0)
+
+        async def act() -> bool:
+            await REQUESTS[name](life)
+            return await go_on()
+
+        with life.harness.at_call(call, act) as tasks:
+            if crash:
+                cloud.faults[len(cloud.calls) + call] = CRASH_AFTER
+            await life.harness.run_until(lambda: False, timedelta(minutes=2))
+        return bool(tasks) and bool(await tasks[0])
+
+    return life if await go_on() else None
+
+
+async def check(life: Life) -> None:
+    """Raise AssertionError where a request was neither carried out nor visibly superseded."""
+    harness, cloud, expected = life.harness, life.harness.cloud, life.expected
+    await harness.sweep()
+    await harness.run_until(lambda: False, _SETTLED)
+    if expected.was_lost:
+        cloud.violations = [v for v in cloud.violations if not v.startswith("P1")]
+    harness.check_promises()
+    assert not {p for p in expected.ended if life.opens(p)}
+    if life.device not in cloud.records:
+        assert expected.place is None
+        return
+    record = cloud.record(life.device)
+    reason = record.status.condition.reason
+    if expected.was_lost and reason in _LOST:
+        assert record.status.condition.remedy
+        return
+    operations = [
+        Operation.of(record, generation=n).status for n in range(1, record.spec.generation + 1)
+    ]
+    assert set(operations) <= {OperationStatus.SUCCEEDED, OperationStatus.CANCELED}, operations
+    assert (record.claim, record.spec.rotation) == (None, None)
+    assert record.status.observed_generation == record.spec.generation
+    is_revoked = record.spec.revocation is not None
+    assert is_revoked is (expected.place is None) or expected.may_be_revoked
+    if is_revoked:
+        assert record.is_tombstone
+        assert not any(cloud.twin_entry(life.device, ref) for ref in cloud.connected)
+        assert expected.was_lost or not any(t.startswith(OUR_PREFIX) for t in cloud.tokens)
+    else:
+        check_access(life)
+    before = cloud.writes()
+    await harness.reconcile(life.device)
+    assert cloud.writes() == before
+
+
+def check_access(life: Life) -> None:
+    """Raise AssertionError unless the device can pull what was asked for last, and only there."""
+    cloud, expected, record = (
+        life.harness.cloud,
+        life.expected,
+        life.harness.cloud.record(life.device),
+    )
+    status, grant = record.status, record.status.grant
+    assert status.condition.state is State.READY
+    assert grant is not None
+    assert (grant.ref, status.retiring, status.retained_actions) == (
+        expected.place,
+        (),
+        frozenset(),
+    )
+    token = cloud.tokens[grant.names.token]
+    actions = cloud.scope_maps[name_in(token.scope_map_id)].actions
+    assert actions == {f"repositories/{name}/content/read" for name in expected.repositories}
+    if status.condition.reason is Reason.ADOPTED:
+        assert expected.adopts
+        return
+    held = cloud.devices[life.device].held
+    assert set(held) == {grant.ref.name} or expected.was_lost
+    assert cloud.site_accepts(grant.ref, grant.names.token, held[grant.ref.name])
+
+
+PAIRS = list(product(REQUESTS, repeat=2))
+_CHANCE = random.Random(7)  # noqa: S311 - chance, not secrets
+SOME = [(pair, (_CHANCE.randrange(1, 25),), bool(_CHANCE.getrandbits(1))) for pair in PAIRS]
+TRIPLES = [
+    (
+        tuple(_CHANCE.choices(list(REQUESTS), k=3)),
+        (_CHANCE.randrange(1, 25), _CHANCE.randrange(1, 25)),
+        bool(_CHANCE.getrandbits(1)),
+    )
+    for _ in range(400)
+]
+
+
+@pytest.mark.parametrize("number", range(len(SOME)))
+async def test_two_requests_are_both_kept(number: int) -> None:
+    names, calls, crash = SOME[number]
+    life = await play(names, calls, crash=crash)
+    if life is not None:
+        await check(life)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [n if n < 30 else pytest.param(n, marks=pytest.mark.slow) for n in range(len(TRIPLES))],
+)
+async def test_three_requests_are_all_kept(number: int) -> None:
+    names, calls, crash = TRIPLES[number]
+    life = await play(names, calls, crash=crash)
+    if life is not None:
+        await check(life)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", PAIRS, ids=" then ".join)
+async def test_a_request_at_each_call_of_another_keeps_both(names: tuple[str, str]) -> None:
+    """The worker goes on at every other call, and crashes after the others."""
+    for call in range(1, 80):
+        life = await play(names, (call,), crash=bool((call + PAIRS.index(names)) % 2))
+        if life is None:
+            assert call > 1
+            break
+        await check(life)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,19 +65,30 @@ class _Line:
     """
 
     def __init__(self, hub: str, credential: TokenCredential) -> None:
-        self.manager = IoTHubRegistryManager.from_token_credential(hub, credential)
-        # No retries: the record's schedule retries a failed pass.
-        self.manager.protocol.config.retry_policy.retries = 0
+        self._hub, self._credential = hub, credential
+        self._manager: IoTHubRegistryManager | None = None
+        self._making = threading.Lock()
         self.threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"iot-hub {hub}")
         self._is_silent = False
         self._waiting = 0
+
+    def manager(self, deadline_seconds: float) -> IoTHubRegistryManager:
+        """The hub's manager, for a thread: making one may take a request for a bearer token."""
+        with self._making:
+            if self._manager is None:
+                self._manager = IoTHubRegistryManager.from_token_credential(
+                    self._hub, self._credential
+                )
+                # No retries: the record's schedule retries a failed pass.
+                self._manager.protocol.config.retry_policy.retries = 0
+            self._manager.protocol.config.connection.timeout = deadline_seconds
+            return self._manager
 
     @contextmanager
     def call(self, deadline_seconds: float) -> Iterator[None]:
         """A call that may wait for an answer. Raises Transient where another one does already."""
         if self._is_silent and self._waiting:
             raise _unavailable("it is silent, and another call waits for it")
-        self.manager.protocol.config.connection.timeout = deadline_seconds
         self._waiting += 1
         try:
             yield
@@ -187,12 +199,16 @@ class IotHubAdapter:
     ) -> Any:
         """The result of a call, None after a 404: no such device."""
         line, loop = self._line(hub), asyncio.get_running_loop()
+
+        def run() -> Any:
+            return call(line.manager(deadline_seconds))
+
         try:
             with line.call(deadline_seconds):
                 async with asyncio.timeout(deadline_seconds):
                     # In the caller's context: the requests of a pass belong to its trace.
-                    run = contextvars.copy_context().run
-                    return await loop.run_in_executor(line.threads, run, call, line.manager)
+                    context = contextvars.copy_context()
+                    return await loop.run_in_executor(line.threads, context.run, run)
         except HttpOperationError as error:
             if error.response is not None and error.response.status_code == 404:
                 return None

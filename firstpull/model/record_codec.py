@@ -100,6 +100,8 @@ def from_json(text: str) -> DeviceRecord:
     stored = _ADAPTER.validate_json(text)
     if stored.schema_version > SCHEMA_VERSION:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
+    if stored.generation < 1 or min(stored.observed_generation, stored.attempts) < 0:
+        raise ValueError("the record has an impossible number")
     _check_times(stored)
     return _record(stored)
 

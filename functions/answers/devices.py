@@ -199,14 +199,10 @@ class DeviceList(Answer):
     @classmethod
     def of(cls, page: Page) -> Self:
         """The answer for a page of records."""
-        devices, unreadable = [], [DeviceName.read(device) for device in page.unreadable]
-        for record in page.records:
-            try:
-                devices.append(DeviceSummary.of(record))
-            except ValueError:  # a value that no record of firstpull has
-                unreadable.append(DeviceName.read(record.device))
         return cls(
-            devices=tuple(devices), unreadable=tuple(unreadable) or None, next=page.next_page
+            devices=tuple(DeviceSummary.of(record) for record in page.records),
+            unreadable=tuple(DeviceName.read(device) for device in page.unreadable) or None,
+            next=page.next_page,
         )
 
 

@@ -23,19 +23,19 @@ SILENT, HEALTHY = "silent.example", "healthy.example"
 class Manager:
     """A hub's manager, whose calls wait while the hub is silent."""
 
-    def __init__(self, hub: str, may_answer: threading.Event) -> None:
+    def __init__(self, hub: str, may_answer: threading.Event, reached: threading.Semaphore) -> None:
+        self._reached = reached
         config = SimpleNamespace(
             retry_policy=SimpleNamespace(retries=3), connection=SimpleNamespace(timeout=0)
         )
         self.protocol = SimpleNamespace(config=config)
         self._waits = may_answer.wait if hub == SILENT else None
-        self.reached = threading.Semaphore(0)
         self.calls = 0
 
     def get_device(self, device_id: str) -> Any:  # noqa: ANN401 - as the SDK has it
         self.calls += 1
-        self.reached.release()
         if self._waits is not None:
+            self._reached.release()
             self._waits()
         return SimpleNamespace(generation_id=f"g-{device_id}")
 
@@ -51,11 +51,19 @@ def may_answer() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
-def managers(may_answer: threading.Event, monkeypatch: pytest.MonkeyPatch) -> dict[str, Manager]:
+def reached() -> threading.Semaphore:
+    """Released by each call that waits."""
+    return threading.Semaphore(0)
+
+
+@pytest.fixture
+def managers(
+    may_answer: threading.Event, reached: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Manager]:
     made: dict[str, Manager] = {}
 
     def make(hub: str, _: object) -> Manager:
-        return made.setdefault(hub, Manager(hub, may_answer))
+        return made.setdefault(hub, Manager(hub, may_answer, reached))
 
     monkeypatch.setattr(IoTHubRegistryManager, "from_token_credential", make)
     return made
@@ -74,15 +82,15 @@ def adapter() -> IotHubAdapter:
 
 
 async def test_a_healthy_hub_answers_while_any_number_of_calls_wait_for_a_silent_one(
-    managers: dict[str, Manager], may_answer: threading.Event
+    managers: dict[str, Manager], may_answer: threading.Event, reached: threading.Semaphore
 ) -> None:
     hubs = adapter()
     waiting = [
         asyncio.create_task(hubs.generation_id(DeviceKey(hub=SILENT, device_id=f"{n}")))
         for n in range(24)
     ]
-    await asyncio.sleep(0)
-    await asyncio.to_thread(managers[SILENT].reached.acquire)
+    await asyncio.to_thread(reached.acquire)
+    assert 1 <= managers[SILENT].calls <= 24
     for number in range(30):
         device = DeviceKey(hub=HEALTHY, device_id=f"{number}")
         assert await hubs.generation_id(device) == f"g-{number}"

@@ -56,17 +56,18 @@ docs: setup ## write the tables that are made of the code into their pages
 	@$(BIN)/python -m cogapp -r --verbosity=1 $(PAGES)
 
 lock: setup ## compile requirements.txt and requirements-dev.txt from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
-		pyproject.toml --output-file requirements.txt
-	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
-		pyproject.toml --group dev --output-file requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock" \
+		--python $(BIN)/python pyproject.toml --output-file requirements.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock" \
+		--python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
 
 setup: $(VENV)/.installed $(AZURITE)
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
 	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
 		"$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
 		--editable device_agent
 	@touch $@

@@ -19,8 +19,8 @@ help: ## what there is
 demo: setup ## a device appears, a webhook names it, and it pulls its first image
 	@$(BIN)/python -m local_azure.commands.demo
 
-up: setup ## the local Azure with firstpull on it, until Ctrl-C
-	@exec $(BIN)/python -m local_azure.commands.up
+up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
+	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)
 
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package

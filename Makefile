@@ -9,6 +9,7 @@ AZURITE := local_azure/azurite/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
 # A local Azure for each worker.
 PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
 PAGES := docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
@@ -19,8 +20,8 @@ help: ## what there is
 demo: setup ## a device appears, a webhook names it, and it pulls its first image
 	@$(BIN)/python -m local_azure.commands.demo
 
-up: setup ## the local Azure with firstpull on it, until Ctrl-C
-	@exec $(BIN)/python -m local_azure.commands.up
+up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
+	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)
 
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package
@@ -56,19 +57,18 @@ docs: setup ## write the tables that are made of the code into their pages
 	@$(BIN)/python -m cogapp -r --verbosity=1 $(PAGES)
 
 lock: setup ## compile the three requirements files from the two pyproject.toml
-	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
-		pyproject.toml --output-file requirements.txt
-	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --python $(BIN)/python \
-		pyproject.toml --group dev --output-file requirements-dev.txt
-	@$(BIN)/uv pip compile --quiet --custom-compile-command "make lock" --universal --python-version 3.11 \
-		device_agent/pyproject.toml --constraint requirements-dev.txt --output-file device_agent/requirements.txt
+	@$(COMPILE) --python $(BIN)/python pyproject.toml --output-file requirements.txt
+	@$(COMPILE) --python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
+	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
+		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
 
 setup: $(VENV)/.installed $(AZURITE)
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
 	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
 		"$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements-dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
 		--editable device_agent
 	@touch $@

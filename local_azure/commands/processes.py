@@ -18,13 +18,16 @@ OnLine = Callable[[str], None]
 
 @asynccontextmanager
 async def running(
-    *command: str, environment: Mapping[str, str], on_line: OnLine
+    *command: str, environment: Mapping[str, str], on_line: OnLine, has_input: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process whose output goes to `on_line`. It ends on exit, and when this process dies."""
+    """A process whose output goes to `on_line`. It ends on exit, and when this process dies.
+
+    `has_input`: its standard input is a pipe, else empty.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         env=dict(environment),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE if has_input else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         # Ctrl-C goes only to this process, which then ends the others in order.

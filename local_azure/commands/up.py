@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import base64
 import json
+import re
 import secrets
 import shutil
 import signal
@@ -21,37 +22,67 @@ from local_azure.commands.function_app import (
     app_settings,
     run_function_app,
 )
+from local_azure.commands.management_routes import HostRoutes
+from local_azure.commands.trial_policy import TrialPolicy
 from local_azure.commands.workplace import Workplace, WorkplaceInUse
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
 
 CONNECTED_REGISTRY = "plantone"
 _AZURE_CONFIG = "azure-config"
+_MOST_CONNECTED_REGISTRIES = 100
+_SERVES = re.compile(r" functions_host: serves ")
 
 
 def main() -> int:
     """Run until Ctrl-C or SIGTERM. 1 when something did not start."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**31))
+    sites = parser.add_mutually_exclusive_group()
+    sites.add_argument(
+        "--connected-registries",
+        type=_count,
+        default=2,
+        metavar="N",
+        help="how many connected registries to deploy, 1 to 100; the second takes 2 clients",
+    )
+    sites.add_argument(
+        "--policy",
+        type=TrialPolicy.read,
+        metavar="FILE",
+        help="a FIRSTPULL_POLICY to try: its connected registries are deployed, and its hubs and "
+        "container registries replaced by the local ones",
+    )
     Workplace.add_option(parser)
     arguments = parser.parse_args()
+    policy: TrialPolicy | None = arguments.policy
+    options = StackOptions(
+        seed=arguments.seed,
+        connected_registries=(
+            policy.options() if policy else connected_registries(arguments.connected_registries)
+        ),
+    )
     try:
         with arguments.workplace.lock():
-            return asyncio.run(_serve(arguments.workplace, seed=arguments.seed))
+            return asyncio.run(_serve(arguments.workplace, options, policy))
     except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, WorkplaceInUse) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 
 
-def default_options(*, seed: int) -> StackOptions:
-    """A connected registry with 50 clients at most, and one with 2."""
-    return StackOptions(
-        seed=seed,
-        connected_registries=(
-            ConnectedRegistryOptions(name=CONNECTED_REGISTRY),
-            ConnectedRegistryOptions(name="planttwo", max_clients=2),
-        ),
+def connected_registries(count: int) -> tuple[ConnectedRegistryOptions, ...]:
+    """Connected registries for 50 clients each; the second, if there is one, for 2."""
+    names = (CONNECTED_REGISTRY, "planttwo", *(f"plant{number}" for number in range(3, count + 1)))
+    return tuple(
+        ConnectedRegistryOptions(name=name, max_clients=2 if name == "planttwo" else 50)
+        for name in names[:count]
     )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_CONNECTED_REGISTRIES:
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_MOST_CONNECTED_REGISTRIES}")
+    return int(text)
 
 
 def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[str, str]:
@@ -88,43 +119,69 @@ def _azure_cli_environment(*, ca_file: Path) -> dict[str, str]:
     }
 
 
-async def _serve(workplace: Workplace, *, seed: int) -> int:
+class Output:
+    """The output of the app: all of it in the log, and on the screen what is not about a start."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def add(self, line: str) -> None:
+        """One line."""
+        with self.log.open("a") as file:
+            file.write(f"{line}\n")
+        if not _SERVES.search(line):
+            _print(line)
+
+
+async def _serve(workplace: Workplace, options: StackOptions, policy: TrialPolicy | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    _print(f"Starting the local Azure (seed {seed}) …")
-    async with start_stack(default_options(seed=seed)) as stack:
+    _print(f"Starting the local Azure (seed {options.seed}) …")
+    routes = HostRoutes()
+    async with start_stack(options, management=[routes]) as stack:
         with workplace.ca("ca", stack.ca_pem) as ca_file:
-            await _serve_app(stack, workplace, ca_file=ca_file, stop=stop)
+            await _serve_app(stack, workplace, policy, routes, ca_file=ca_file, stop=stop)
     return 0
 
 
 async def _serve_app(
-    stack: Stack, workplace: Workplace, *, ca_file: Path, stop: asyncio.Event
+    stack: Stack,
+    workplace: Workplace,
+    policy: TrialPolicy | None,
+    routes: HostRoutes,
+    *,
+    ca_file: Path,
+    stop: asyncio.Event,
 ) -> None:
+    output = Output(workplace.start_log("up"))
+    webhook_key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     with _temporary_azure_config(ca_file.with_name(_AZURE_CONFIG)):
-        webhook_key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
         async with run_function_app(
             stack,
             ca_file=str(ca_file),
-            on_line=_print,
-            more_settings=_optional_settings(stack, webhook_key),
+            on_line=output.add,
+            more_settings={
+                "FIRSTPULL_POLICY": json.dumps(_policy(stack, policy)),
+                "FIRSTPULL_WEBHOOK_KEYS": webhook_key,
+            },
+            on_change=output.add,
         ) as app:
+            routes.hosts = app.hosts
             variables = shell_environment(stack, app, ca_file=ca_file)
             variables["WEBHOOK_KEY"] = webhook_key
             with workplace.environment(variables) as file:
-                _print(_INSTRUCTIONS.format(file=file, management=stack.management_url))
+                _print(
+                    _INSTRUCTIONS.format(file=file, management=stack.management_url, log=output.log)
+                )
                 await stop.wait()
                 _print("Stopping …")
 
 
-def _optional_settings(stack: Stack, webhook_key: str) -> dict[str, str]:
-    """Settings that are off by default: signed webhooks, and adopting tokens."""
-    policy = json.loads(app_settings(stack)["FIRSTPULL_POLICY"])
-    return {
-        "FIRSTPULL_POLICY": json.dumps({**policy, "adoptableTokens": ["*"]}),
-        "FIRSTPULL_WEBHOOK_KEYS": webhook_key,
-    }
+def _policy(stack: Stack, policy: TrialPolicy | None) -> dict[str, object]:
+    """The policy to try, or one that also allows to adopt any token."""
+    local = json.loads(app_settings(stack)["FIRSTPULL_POLICY"])
+    return {**local, "adoptableTokens": ["*"]} if policy is None else policy.on(local)
 
 
 @contextmanager
@@ -156,7 +213,8 @@ firstpull runs on the local Azure. In another shell:
   curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
     "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
 
-Management port (faults, clock, syncs, call counts): {management}/
+Management port (faults, clock, syncs, hosts, call counts): {management}/
+The log: {log}
 Ctrl-C stops everything.
 """
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from local_azure.functions_host.host import FunctionsHost, HostOptions
 from local_azure.functions_host.host_json import HostJsonInvalid
 from local_azure.functions_host.http_routes import InvalidRoute
+from local_azure.functions_host.process_clock import ClockFollower, ProcessClock
 from local_azure.functions_host.settings import AppSettings, SettingMissing
 from local_azure.functions_host.timers import InvalidSchedule
 from local_azure.functions_host.worker import AppRejected
@@ -29,15 +30,19 @@ _REFUSALS = (AppRejected, HostJsonInvalid, InvalidRoute, InvalidSchedule, Settin
 
 def main() -> int:
     """Run an app until SIGTERM or SIGINT; 1 when it cannot start. Else the process ends inside."""
-    options = _options()
+    arguments = _arguments()
+    options = _options(arguments)
     _log_to_stderr()
     os.chdir(options.app_folder)
     sys.path.insert(0, str(options.app_folder))
     os.environ["WEBSITE_INSTANCE_ID"] = options.instance_id
-    return asyncio.run(_run(options))
+    return asyncio.run(_run(options, follows_clock=arguments.follow_clock))
 
 
-async def _run(options: HostOptions) -> int:
+async def _run(options: HostOptions, *, follows_clock: bool) -> int:
+    follower = ClockFollower(ProcessClock()) if follows_clock else None
+    if follower is not None:
+        await follower.start()
     try:
         host = await FunctionsHost.load(options, AppSettings(os.environ), clock=Clock())
         address = await host.start()
@@ -49,7 +54,7 @@ async def _run(options: HostOptions) -> int:
     print(json.dumps({"listening": address}), flush=True)  # noqa: T201 - callers wait for it
     for function in host.describe():
         _LOG.info("serves %s", json.dumps(function))
-    code = await _serve(host)
+    code = await _serve(host, follower)
     if not await host.stop():
         _LOG.warning("functions are still running after %g s", options.grace_seconds)
     # As on Azure, where an app has no hook for clean-up: threads cannot be ended, and each open
@@ -58,21 +63,24 @@ async def _run(options: HostOptions) -> int:
     os._exit(code)
 
 
-async def _serve(host: FunctionsHost) -> int:
+async def _serve(host: FunctionsHost, follower: ClockFollower | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    stopped = asyncio.create_task(stop.wait())
-    broken = asyncio.create_task(host.until_a_listener_breaks())
-    await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not broken.cancel() and (error := broken.exception()) is not None:
-        _LOG.critical("a listener broke", exc_info=error)
-        return 1
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.until_a_listener_breaks())]
+    if follower is not None:
+        ends.append(asyncio.create_task(follower.run()))
+    done, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
+        task.cancel()
+    for task in done:
+        if (error := task.exception()) is not None:
+            _LOG.critical("a listener broke", exc_info=error)
+            return 1
     return 0
 
 
-def _options() -> HostOptions:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m local_azure.functions_host",
         description="Runs a Python function app on loopback, with app settings from the "
@@ -89,7 +97,15 @@ def _options() -> HostOptions:
         default=10.0,
         help="how long functions may run on after SIGTERM",
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--follow-clock",
+        action="store_true",
+        help="read from standard input, one value a line, by how many seconds to be ahead",
+    )
+    return parser.parse_args()
+
+
+def _options(arguments: argparse.Namespace) -> HostOptions:
     return HostOptions(
         app_folder=arguments.app_dir,
         address=arguments.host,

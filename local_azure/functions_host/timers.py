@@ -21,7 +21,7 @@ from local_azure.kernel.clock import Clock
 
 _FIELD = re.compile(r"(?:[\d*,/-]|[A-Za-z]{3})+")
 _LEAST_MONITORED = timedelta(minutes=1)
-_LONGEST_SLEEP = 60.0  # so that a machine that slept notices what it missed
+_LONGEST_SLEEP = 1.0  # so that a clock that was moved is noticed
 
 
 class InvalidSchedule(Exception):

@@ -19,8 +19,7 @@ PATH = "/msi/token"
 API_VERSION = "2019-08-01"
 
 _CLIENT_LIFETIME = timedelta(hours=24)
-# A client uses a token for 24 hours of its own clock, while the stack's clock may be moved by
-# years: the token itself must outlive that.
+# A client with the machine's clock keeps using its token while the stack's clock is moved by years.
 _TOKEN_LIFETIME = timedelta(days=3650)
 
 
@@ -97,14 +96,15 @@ def _requested(request: web.Request, host: HostIdentities) -> ManagedIdentity:
 
 
 def _issue(kernel: Kernel, identity: ManagedIdentity, resource: str) -> dict[str, str]:
-    client_now = int((kernel.clock.now() - kernel.clock.shift).timestamp())
+    machine_now = int(kernel.clock.machine_time().timestamp())
+    expires_on = int((kernel.clock.now() + _CLIENT_LIFETIME).timestamp())
     token = kernel.tokens.issue(
         issuer=f"https://sts.windows.net/{identity.tenant_id}/",
         audience=resource,
         lifetime=_TOKEN_LIFETIME,
         claims={
-            "iat": client_now,
-            "nbf": client_now,
+            "iat": machine_now,
+            "nbf": machine_now,
             "appid": identity.client_id,
             "idtyp": "app",
             "oid": identity.principal_id,
@@ -117,7 +117,7 @@ def _issue(kernel: Kernel, identity: ManagedIdentity, resource: str) -> dict[str
     return {
         "access_token": token,
         "client_id": identity.client_id,
-        "expires_on": str(client_now + int(_CLIENT_LIFETIME.total_seconds())),
+        "expires_on": str(expires_on),
         "resource": resource,
         "token_type": "Bearer",
     }

@@ -232,7 +232,7 @@ class _Connection:
 
     def push_desired(self, patch: JsonObject, version: int) -> None:
         """Send a change of the desired properties to a device that subscribed to them."""
-        if self._access.expired(self._kernel.clock.now()):
+        if self._access.expired(self._kernel.clock.machine_time()):
             self.drop()
             return
         body = json.dumps({**patch, "$version": version}).encode()
@@ -262,7 +262,7 @@ class _Connection:
                 connect,
                 host_name=self._endpoint.host_name,
                 certificate=tls.getpeercert(binary_form=True),
-                now=self._kernel.clock.now(),
+                now=self._kernel.clock.machine_time(),
             )
             self._subscriptions, present = self._endpoint.open_session(self, connect)
             return _Answer(200)
@@ -279,7 +279,7 @@ class _Connection:
         await self._send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
 
     def _check_access(self) -> None:
-        if not self._open or self._access.expired(self._kernel.clock.now()):
+        if not self._open or self._access.expired(self._kernel.clock.machine_time()):
             raise Dropped("ended by the hub, or the signature has expired")
 
     def _idle_seconds(self, keep_alive: int) -> float:

@@ -140,7 +140,7 @@ class _Authorization:
             policy is not None
             and same_host(host, self._host_name)
             and segments == _segments(request)[: len(segments)]
-            and not signature.expired(self._kernel.clock.now())
+            and not signature.expired(self._kernel.clock.machine_time())
             and signature.signed_with((policy.key,))
         )
 

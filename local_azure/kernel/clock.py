@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Follower(Protocol):
+    """A clock elsewhere that moves with a stack's clock."""
+
+    def move(self, shift: timedelta) -> None:
+        """Be ahead of real time by `shift`, soon."""
+        ...
+
+    async def has_moved(self) -> None:
+        """Return when the last move has taken effect, or never will."""
+        ...
 
 
 class Clock:
@@ -15,6 +29,7 @@ class Clock:
     def __init__(self, source: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._source = source
         self._shift = timedelta()
+        self._followers: list[Follower] = []
 
     def now(self) -> datetime:
         """The time, aware, in UTC."""
@@ -25,11 +40,32 @@ class Clock:
         """The difference between this clock and its source."""
         return self._shift
 
+    def machine_time(self) -> datetime:
+        """Real time, which clients outside of the stack keep."""
+        return self._source()
+
     def advance(self, by: timedelta) -> None:
         """Move time forward. Raises ValueError for a step back."""
         if by < timedelta():
             raise ValueError("time moves forward only")
         self._shift += by
+        for follower in self._followers:
+            follower.move(self._shift)
+
+    @contextmanager
+    def followed_by(self, follower: Follower) -> Iterator[None]:
+        """Move `follower` to this clock now, and at every advance."""
+        follower.move(self._shift)
+        self._followers.append(follower)
+        try:
+            yield
+        finally:
+            self._followers.remove(follower)
+
+    async def all_have_moved(self) -> None:
+        """Return when every follower has this clock's time."""
+        for follower in list(self._followers):
+            await follower.has_moved()
 
 
 def wire_time(at: datetime) -> str:

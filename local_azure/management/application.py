@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from aiohttp import web
 
@@ -13,17 +14,41 @@ from local_azure.management.json_input import InvalidBody
 from local_azure.management.routes import KernelRoutes
 
 
+class Extension(Protocol):
+    """What a command adds to the management port of its stack."""
+
+    def table(self) -> list[web.RouteDef]:
+        """All routes."""
+        ...
+
+    def health(self) -> Mapping[str, object]:
+        """Fields of `GET /health`, which replace those of the same name."""
+        ...
+
+
 def create_management_application(
-    kernel: Kernel, *, seed: int, routes: Iterable[web.RouteDef] = ()
+    kernel: Kernel,
+    *,
+    seed: int,
+    routes: Iterable[web.RouteDef] = (),
+    extensions: Sequence[Extension] = (),
 ) -> web.Application:
-    """Serve the kernel's routes and `routes`.
+    """Serve the kernel's routes, `routes` and those of the extensions.
 
     `GET /` lists every route with the first line of its handler's docstring. Handlers read
     their bodies with read_body. Calls have no faults and no latency, and are not counted.
     """
     application = web.Application(middlewares=[_errors_as_json])
+    kernel_routes = KernelRoutes(
+        kernel, seed=seed, more_health=[extension.health for extension in extensions]
+    )
     application.router.add_routes(
-        [web.route("GET", "/", _index), *KernelRoutes(kernel, seed=seed).table(), *routes]
+        [
+            web.route("GET", "/", _index),
+            *kernel_routes.table(),
+            *routes,
+            *(route for extension in extensions for route in extension.table()),
+        ]
     )
     return application
 

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -75,7 +76,17 @@ RetryAfter = Annotated[str, Field(pattern=r"^[ -~]+$"), AfterValidator(_retry_af
 class AdvanceBody(Body):
     """The seconds to move the clock by."""
 
-    advance_seconds: float = Field(ge=0, le=_MAX_ADVANCE_SECONDS)
+    advance_seconds: float = Field(le=_MAX_ADVANCE_SECONDS)
+
+    @field_validator("advance_seconds")
+    @classmethod
+    def _forward(cls, seconds: float) -> float:
+        if seconds < 0:
+            raise ValueError(
+                "time moves forward only, as everything that has happened has its time; the way "
+                "back is a new start of the local Azure, which begins with nothing"
+            )
+        return seconds
 
 
 class LatencyBody(Body):

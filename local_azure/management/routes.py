@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any
@@ -29,9 +30,16 @@ _LATEST_CALLS = 100
 class KernelRoutes:
     """The clock, calls, faults and certificates of a kernel."""
 
-    def __init__(self, kernel: Kernel, *, seed: int) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        *,
+        seed: int,
+        more_health: Sequence[Callable[[], Mapping[str, object]]] = (),
+    ) -> None:
         self._kernel = kernel
         self._seed = seed
+        self._more_health = more_health
 
     def table(self) -> list[web.RouteDef]:
         """All routes."""
@@ -52,7 +60,10 @@ class KernelRoutes:
 
     async def health(self, _: web.Request) -> web.Response:
         """Answers as soon as the stack serves."""
-        return web.json_response({"status": "ok"})
+        health: dict[str, object] = {"status": "ok"}
+        for more in self._more_health:
+            health |= more()
+        return web.json_response(health)
 
     async def seed(self, _: web.Request) -> web.Response:
         """The seed of the random numbers; the same seed repeats faults and ids."""
@@ -66,9 +77,10 @@ class KernelRoutes:
         )
 
     async def advance_clock(self, request: web.Request) -> web.Response:
-        """Moves the stack's time forward: {"advanceSeconds": 3600}."""
+        """Moves the time of the stack and of the app forward: {"advanceSeconds": 3600}."""
         body = await read_body(request, AdvanceBody)
         self._kernel.clock.advance(timedelta(seconds=body.advance_seconds))
+        await self._kernel.clock.all_have_moved()
         return await self.clock(request)
 
     async def calls(self, request: web.Request) -> web.Response:

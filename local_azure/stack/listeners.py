@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import socket
 import ssl
+from email.utils import format_datetime
 
 from aiohttp import web
 
 from local_azure.kernel.certificates import CertificateAuthority
+from local_azure.kernel.clock import Clock
 
 
 class Listeners:
     """Binds ports and serves on them later, because an application may need to know its port."""
 
-    def __init__(self, *, address: str, certificates: CertificateAuthority) -> None:
+    def __init__(self, *, address: str, certificates: CertificateAuthority, clock: Clock) -> None:
+        self._clock = clock
         self._address = address
         self._context: ssl.SSLContext = certificates.server_context()
         self._runners: list[web.AppRunner] = []
@@ -27,12 +30,17 @@ class Listeners:
 
     async def serve(self, port: Port, application: web.Application, *, tls: bool = True) -> None:
         """Serve an application until the listeners are closed."""
+        application.on_response_prepare.append(self._date)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
         self._unserved.discard(port.socket)
         context = self._context if tls else None
         await web.SockSite(runner, port.socket, ssl_context=context).start()
+
+    async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
+        """Date answers by the stack's clock: clients compare theirs with it."""
+        response.headers["Date"] = format_datetime(self._clock.now(), usegmt=True)
 
     async def close(self) -> None:
         """Stop serving and release all ports."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ from local_azure.kernel.background import in_background
 from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.key_vault.models import Vault
 from local_azure.key_vault.responses import create_key_vault_application
-from local_azure.management import create_management_application
+from local_azure.management import Extension, create_management_application
 from local_azure.provisioning import AllocationWebhook
 from local_azure.provisioning.management_routes import ProvisioningRoutes
 from local_azure.registry.authentication import CLOUD_TOKEN_PATH
@@ -120,8 +120,9 @@ async def start_stack(
     *,
     address: str | None = None,
     certificates: CertificateAuthority | None = None,
+    management: Sequence[Extension] = (),
 ) -> AsyncIterator[Stack]:
-    """A running stack, which leaves nothing behind on exit.
+    """A running stack, which leaves nothing behind on exit. `management` extends its port.
 
     A process that is a client of its own stack has to trust the authority before it imports its
     HTTP client: it creates `certificates` for `address` first.
@@ -130,13 +131,14 @@ async def start_stack(
     kernel = Kernel.create(seed=options.seed, addresses=(address,), certificates=certificates)
     hold_app_to_its_roles(kernel.access, options.app_roles)
     async with AsyncExitStack() as cleanup:
-        listeners = Listeners(address=address, certificates=kernel.certificates)
+        listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
         cleanup.push_async_callback(listeners.close)
         storage = await cleanup.enter_async_context(
             run_azurite(
                 host=address,
                 certificate_pem=kernel.certificates.server_certificate_pem,
                 key_pem=kernel.certificates.server_key_pem,
+                clock=kernel.clock,
             )
         )
         builder = _Builder(options, kernel, listeners, address)
@@ -170,6 +172,7 @@ async def start_stack(
             ProvisioningRoutes(provisioning),
             IotHubRoutes(hub),
             RoleRoutes(kernel.access, principal_id=PRINCIPAL_ID),
+            extensions=management,
         )
         yield Stack(
             options=options,
@@ -303,6 +306,7 @@ class _Builder:
     async def management(
         self,
         *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes | RoleRoutes,
+        extensions: Sequence[Extension],
     ) -> str:
         """Start the management port."""
         port = self._listeners.bind()
@@ -310,6 +314,7 @@ class _Builder:
             self._kernel,
             seed=self._options.seed,
             routes=[route for service in routes for route in service.table()],
+            extensions=extensions,
         )
         await self._listeners.serve(port, application, tls=False)
         return f"http://{port.host}"

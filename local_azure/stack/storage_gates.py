@@ -20,7 +20,7 @@ async def run_storage_gates(
     kernel: Kernel, storage: AzuriteEndpoints, *, address: str
 ) -> AsyncIterator[StorageUrls]:
     """Proxies that check the roles on the app's storage account, in front of any account."""
-    listeners = Listeners(address=address, certificates=kernel.certificates)
+    listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
     # Without a limit, so that no request waits for another one.
     connector = TCPConnector(ssl=kernel.certificates.client_context(), limit=0)
     async with ClientSession(connector=connector, auto_decompress=False) as session:

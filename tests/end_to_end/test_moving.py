@@ -53,7 +53,9 @@ async def second(stack: Stack) -> AsyncIterator[SecondRegistry]:
     resource_id = RegistryId(SUBSCRIPTION_ID, RESOURCE_GROUP, SECOND)
     registry = stack.cloud.create_registry(resource_id, login_server="second.invalid")
     registry.images["hello-world"] = {"latest": hello_world()}
-    listeners = Listeners(address="127.0.0.1", certificates=stack.kernel.certificates)
+    listeners = Listeners(
+        address="127.0.0.1", certificates=stack.kernel.certificates, clock=stack.kernel.clock
+    )
     sites = Sites(stack.kernel, registry, listeners)
     site = await sites.deploy(ConnectedRegistryOptions(name=FAR, sync_every_seconds=3600))
     yield SecondRegistry(registry, site)

@@ -278,6 +278,7 @@ async def open_endpoints(
                 host=stack.address,
                 certificate_pem=certificates.server_certificate_pem,
                 key_pem=certificates.server_key_pem,
+                clock=stack.kernel.clock,
             )
         )
         urls = await cleanup.enter_async_context(

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from local_azure.kernel.certificates import CertificateAuthority
+from local_azure.kernel.clock import Clock
 from local_azure.stack.listeners import Listeners
 
 Item = dict[str, Any]
@@ -106,7 +107,7 @@ async def open_ingestion(
     certificates: CertificateAuthority, *, address: str
 ) -> AsyncIterator[Ingestion]:
     """An endpoint on loopback, until the end."""
-    listeners = Listeners(address=address, certificates=certificates)
+    listeners = Listeners(address=address, certificates=certificates, clock=Clock())
     port = listeners.bind()
     ingestion = Ingestion(url=f"https://{port.host}")
     application = web.Application(client_max_size=2**26)

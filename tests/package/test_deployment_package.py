@@ -14,7 +14,8 @@ import pytest
 
 from local_azure.commands.function_app import app_settings
 from local_azure.stack import Stack
-from tools.package import SITE_PACKAGES, NotProductionCode, app_files
+from tools import package as packaging
+from tools.package import SITE_PACKAGES, NotProductionCode, app_files, build
 
 from .conftest import ROOT
 
@@ -107,3 +108,13 @@ def test_a_file_that_is_not_code_stops_the_build_unless_it_is_ignored(
     (tmp_path / ".funcignore").write_text(f".funcignore\n{other}\n")
     left = [str(path) for path in app_files(tmp_path)]
     assert left == ["firstpull/plan.py", "function_app.py", "host.json"]
+
+
+def test_a_dependency_without_a_hash_stops_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("six==1.17.0\n")
+    monkeypatch.setattr(packaging, "REQUIREMENTS", str(requirements))
+    with pytest.raises(subprocess.CalledProcessError):
+        build(tmp_path / "firstpull.zip")

@@ -44,6 +44,13 @@ def test_continuous_integration_runs_a_script_that_can_be_run() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_to_a_version_and_to_hashes(name: str) -> None:
+    requirements = re.split(r"\n(?=[\w.-]+==)", (ROOT / name).read_text())[1:]
+    assert requirements
+    assert [one for one in requirements if "--hash=sha256:" not in one] == []
+
+
 def test_dependabot_looks_where_dependencies_are() -> None:
     updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
     folders = {

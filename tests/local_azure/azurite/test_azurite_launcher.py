@@ -4,6 +4,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from azure.storage.queue.aio import QueueServiceClient
 from local_azure import azurite
 from local_azure.azurite import AzuriteEndpoints, AzuriteNotInstalled, run_azurite
 from local_azure.kernel import Kernel
+from local_azure.kernel.clock import Clock
 
 WELL_KNOWN_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -78,6 +80,30 @@ async def test_the_account_key_is_new_and_not_printed(
     async with client:
         with pytest.raises(ClientAuthenticationError):
             await client.create_container("refused")
+
+
+async def test_its_clock_is_moved_with_the_stacks(kernel_ca: Path, kernel: Kernel) -> None:
+    clock = Clock()
+    async with (
+        run_azurite(
+            host="127.0.0.1",
+            certificate_pem=kernel.certificates.server_certificate_pem,
+            key_pem=kernel.certificates.server_key_pem,
+            clock=clock,
+        ) as endpoints,
+        QueueServiceClient.from_connection_string(
+            endpoints.connection_string, connection_verify=str(kernel_ca)
+        ) as queues,
+    ):
+        queue = await queues.create_queue("work")
+        await queue.send_message("an hour later", visibility_timeout=3600)
+        assert await queue.receive_message() is None
+        clock.advance(timedelta(days=1))
+        await clock.all_have_moved()
+        message = await queue.receive_message(visibility_timeout=60)
+        assert message is not None
+        assert message.next_visible_on is not None
+        assert abs(message.next_visible_on - clock.now()) < timedelta(minutes=5)
 
 
 async def test_azurite_ends_when_its_parent_is_killed() -> None:

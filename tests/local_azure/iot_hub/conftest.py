@@ -14,7 +14,7 @@ from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.tokens import TokenAuthority
 
-from .hub_stack import HubHttp, HubMqtt, new_kernel
+from .hub_stack import HubHttp, HubMqtt, MachineTime, new_kernel
 
 
 @pytest.fixture
@@ -52,9 +52,16 @@ def tokens() -> TokenAuthority:
 
 
 @pytest.fixture
-def kernel(certificates: CertificateAuthority, tokens: TokenAuthority) -> Kernel:
+def machine_time() -> MachineTime:
+    return MachineTime()
+
+
+@pytest.fixture
+def kernel(
+    certificates: CertificateAuthority, tokens: TokenAuthority, machine_time: MachineTime
+) -> Kernel:
     """A kernel in the machine's time, because SDKs sign with that."""
-    return new_kernel(certificates, tokens)
+    return new_kernel(certificates, tokens, machine_time)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import hmac
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -28,9 +29,21 @@ from local_azure.kernel.tokens import TokenAuthority
 API = {"api-version": "2021-04-12"}
 
 
-def new_kernel(certificates: CertificateAuthority, tokens: TokenAuthority) -> Kernel:
+@dataclass
+class MachineTime:
+    """The machine's time, which a test lets pass."""
+
+    passed: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.passed
+
+
+def new_kernel(
+    certificates: CertificateAuthority, tokens: TokenAuthority, machine_time: MachineTime
+) -> Kernel:
     return Kernel(
-        clock=Clock(),
+        clock=Clock(machine_time),
         random=random.Random(7),  # noqa: S311 - chance, not secrets
         certificates=certificates,
         tokens=tokens,
@@ -78,7 +91,7 @@ class HubHttp:
         return signature(
             resource=resource or self.host_name,
             key=key or self.hub.policies["iothubowner"].key,
-            expires_at=int(self.kernel.clock.now().timestamp()) + 60,
+            expires_at=int(self.kernel.clock.machine_time().timestamp()) + 60,
             policy="iothubowner",
         )
 
@@ -154,7 +167,7 @@ class HubMqtt:
         return signature(
             resource=f"{self.address}/devices/{identity.device_id}",
             key=identity.settings.authentication.keys[0],
-            expires_at=int(self.kernel.clock.now().timestamp()) + valid_for,
+            expires_at=int(self.kernel.clock.machine_time().timestamp()) + valid_for,
         )
 
     async def raw(self) -> RawDevice:

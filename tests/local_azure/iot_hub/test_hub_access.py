@@ -17,7 +17,7 @@ from local_azure.kernel.buckets import BucketSize
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.faults import Fault, FaultKind
 
-from .hub_stack import HubHttp
+from .hub_stack import HubHttp, MachineTime
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,18 @@ async def test_a_signature_covers_its_resource_and_the_paths_below(
     assert (await http.request("GET", "/devices/d", headers=headers)).status == status
 
 
-async def test_a_signature_needs_the_key_and_expires(http: HubHttp) -> None:
+async def test_a_signature_needs_the_key_and_expires_by_the_machines_clock(
+    http: HubHttp, machine_time: MachineTime
+) -> None:
     http.hub.create_device(DeviceSettings("d"))
     owner = http.owner_signature()
     for header, status in ((http.owner_signature(key=new_key()), 401), (owner, 200)):
         answer = await http.request("GET", "/devices/d", headers={"Authorization": header})
         assert answer.status == status
-    http.kernel.clock.advance(timedelta(seconds=61))
+    http.kernel.clock.advance(timedelta(days=60))
+    answer = await http.request("GET", "/devices/d", headers={"Authorization": owner})
+    assert answer.status == 200
+    machine_time.passed += timedelta(seconds=61)
     answer = await http.request("GET", "/devices/d", headers={"Authorization": owner})
     assert answer.status == 401
 

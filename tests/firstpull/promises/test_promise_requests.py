@@ -280,7 +280,12 @@ TRIPLES = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(SOME)))
+def quick(count: int, *, every: int) -> list[Any]:
+    """The numbers of the cases; all but a share are slow."""
+    return [n if n % every == 1 else pytest.param(n, marks=pytest.mark.slow) for n in range(count)]
+
+
+@pytest.mark.parametrize("number", quick(len(SOME), every=3))
 async def test_two_requests_are_both_kept(number: int) -> None:
     names, calls, crash = SOME[number]
     life = await play(names, calls, crash=crash)
@@ -288,10 +293,7 @@ async def test_two_requests_are_both_kept(number: int) -> None:
         await check(life)
 
 
-@pytest.mark.parametrize(
-    "number",
-    [n if n < 30 else pytest.param(n, marks=pytest.mark.slow) for n in range(len(TRIPLES))],
-)
+@pytest.mark.parametrize("number", quick(len(TRIPLES), every=40))
 async def test_three_requests_are_all_kept(number: int) -> None:
     names, calls, crash = TRIPLES[number]
     life = await play(names, calls, crash=crash)

@@ -20,7 +20,7 @@ from firstpull.model.azure_resources import (
     StoredSecret,
 )
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import DeviceRecord, Grant, Intent
+from firstpull.model.device_record import DeviceRecord, Grant, Intent, RetiringGrant
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.model.history import LENGTH, entry, extended
 from firstpull.model.naming import Names
@@ -469,3 +469,16 @@ async def test_the_report_of_a_sweep_replaces_only_the_one_that_was_read(
         await sweeps.put(replace(report, id="late"), etag=first.etag)
     assert await sweeps.get() == second
     await forget_devices(stack)
+
+
+async def test_a_record_is_found_by_what_its_device_is_about_to_leave(
+    records: TableRecords,
+) -> None:
+    old, new = _grant("fp-old"), _grant("fp-new")
+    leaving = RetiringGrant(ref=old.ref, names=old.names, at_once=False)
+    other = RetiringGrant(ref=new.ref, names=new.names, at_once=False)
+    moving = _record("moving", grant=new, retiring=(leaving,))
+    for record in (moving, _record("another", retiring=(other,)), _record("nameless")):
+        await records.insert(record)
+    for query in (Query(token=old.names.token), Query(secret=old.names.secret)):
+        assert (await records.page(query)).records == (moving,)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from azure.identity import DefaultAzureCredential
@@ -161,6 +162,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         sweeper=Sweeper(
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
+            tombstone_age=timedelta(days=settings.tombstone_days),
             inventory_reader=InventoryReader(
                 policy=settings.policy,
                 registries=ports.registries,

@@ -176,6 +176,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         sweeper=Sweeper(
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
+            tombstone_age=timedelta(days=settings.tombstone_days),
             inventory_reader=InventoryReader(
                 policy=settings.policy,
                 registries=ports.registries,

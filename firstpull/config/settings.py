@@ -106,6 +106,13 @@ class Settings(StorageSettings):
     revokes none until a person approves. Above 0, it may always revoke one device.
     """
 
+    tombstone_days: Annotated[int, Field(ge=30, le=3650)] = 90
+    """Days, 30 to 3650, that the sweep keeps the record of a revoked device.
+
+    Longer than messages wait in queues: the record refuses those from before the revoke. It stays
+    while the hub has the device. The disabled secret stays in any case.
+    """
+
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 

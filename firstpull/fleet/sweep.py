@@ -7,7 +7,8 @@
    more than a set share of the fleet, revoke none of them without approval.
 5. Drop ledger entries that no record names, and remove scope maps that nothing has referred to
    for 24 hours. Report the other orphans.
-6. Store the report. After a crash before this, the next sweep does the rest: only the times of
+6. Delete old tombstones.
+7. Store the report. After a crash before this, the next sweep does the rest: only the times of
    unreferenced scope maps and the approvals carry over, from the report before.
 """
 
@@ -17,6 +18,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import islice
 
 from firstpull.fleet.drift import (
     drift_of,
@@ -32,6 +34,7 @@ from firstpull.fleet.orphans import (
     orphans,
     unreferenced_scope_maps,
 )
+from firstpull.fleet.tombstones import expired_tombstones
 from firstpull.intake.event_handler import OPT_IN_TAG, EventHandler
 from firstpull.intake.revoke import Revoking
 from firstpull.membership import REQUEST_DEADLINE, Membership
@@ -53,6 +56,8 @@ from firstpull.reconcile.warnings import log_new_warnings
 _ENTRY_AGE = timedelta(hours=1)
 """A younger ledger entry may be of a device recorded since the inventory."""
 
+_MOST_TOMBSTONES = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sweeper:
@@ -60,6 +65,7 @@ class Sweeper:
 
     deployment: str
     most_revokes_percent: int
+    tombstone_age: timedelta
     inventory_reader: InventoryReader
     registries: ContainerRegistries
     hubs: Hubs
@@ -88,6 +94,7 @@ class Sweeper:
             deployment=self.deployment,
             before=last.scope_maps_unreferenced if last is not None else {},
         )
+        await self._drop_tombstones(inventory, attempts)
         removed = await self._remove_scope_maps(inventory, unreferenced, attempts)
         report = SweepReport(
             id=self.new_id(),
@@ -252,6 +259,23 @@ class Sweeper:
             )
             dropped += entries
         return dropped
+
+    async def _drop_tombstones(self, inventory: Inventory, attempts: _Attempts) -> None:
+        """Step 6, some at each sweep: each costs a read of the hub."""
+        expired = expired_tombstones(inventory, before=inventory.at - self.tombstone_age)
+        for record in islice(expired, _MOST_TOMBSTONES):
+            await attempts.attempt(record.device, self._drop_tombstone(record), None)
+
+    async def _drop_tombstone(self, record: DeviceRecord) -> None:
+        """Delete a tombstone, unless its device is in the hub or somebody asked meanwhile."""
+        device = record.device
+        if not await self._is_gone(device):
+            return
+        stored = await self.records.get(device)
+        if stored is None or stored.value.spec != record.spec or not stored.value.is_tombstone:
+            return
+        await self.records.delete(device, etag=stored.etag)
+        emit(LogEvent.SWEEP_TOMBSTONE_DROPPED, hub=device.hub, device_id=device.device_id)
 
     async def _remove_scope_maps(
         self,

@@ -263,6 +263,10 @@ class Records(Protocol):
         """Replace the record that has this ETag. Raises Conflict if the record has changed."""
         ...
 
+    async def delete(self, device: DeviceKey, *, etag: str) -> None:
+        """Delete the record that has this ETag; a missing one is no error. Raises Conflict."""
+        ...
+
     def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
         """The devices that are due."""
         ...

@@ -201,6 +201,12 @@ class LogEvent(StrEnum):
         "name",
         "reason",
     )
+    SWEEP_TOMBSTONE_DROPPED = (
+        "sweep.tombstone.dropped",
+        "the sweep deleted the record of a device that was revoked long ago",
+        "hub",
+        "device_id",
+    )
     SWEEP_REPORT_SUPERSEDED = (
         "sweep.report.superseded",
         "two sweeps ran at once and the other one's report is kept; a warning",

@@ -208,7 +208,7 @@ class FunctionsHost:
             return await http.handle(request)
 
         application = web.Application(client_max_size=_LARGEST_BODY)
-        application.router.add_route("*", "/{path:.*}", dispatch)
+        application.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
         return application
 
     def _host_id(self) -> str:

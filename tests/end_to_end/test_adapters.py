@@ -20,7 +20,15 @@ from firstpull.model.azure_resources import (
     StoredSecret,
 )
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import DeviceRecord, Grant, Intent, RetiringGrant
+from firstpull.model.device_record import (
+    Condition,
+    DeviceRecord,
+    Grant,
+    Intent,
+    RetiringGrant,
+    Revocation,
+    State,
+)
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.model.history import LENGTH, entry, extended
 from firstpull.model.naming import Names
@@ -482,3 +490,47 @@ async def test_a_record_is_found_by_what_its_device_is_about_to_leave(
         await records.insert(record)
     for query in (Query(token=old.names.token), Query(secret=old.names.secret)):
         assert (await records.page(query)).records == (moving,)
+
+
+async def test_records_are_found_by_state_and_reason_and_tombstones_are_left_out(
+    records: TableRecords,
+) -> None:
+    def record(name: str, state: State, reason: Reason) -> DeviceRecord:
+        condition = Condition(state=state, reason=reason, message="", since=_NOW)
+        return changed(_record(name), condition=condition)
+
+    full = record("full", State.BLOCKED, Reason.SITE_FULL)
+    ready = record("ready", State.READY, Reason.ACKNOWLEDGED)
+    waiting = record("waiting", State.WAITING, Reason.AWAITING_SYNC)
+    gone = record("gone", State.REVOKED, Reason.REVOKED)
+    gone = changed(
+        gone,
+        revocation=Revocation(requested_by="a test", at=_NOW),
+        observed_generation=gone.spec.generation,
+    )
+    for one in (full, ready, waiting, gone):
+        await records.insert(one)
+
+    async def found(**filters: Any) -> set[str]:  # noqa: ANN401 - filters of a query
+        query, names = Query(hub=_HUB, size=1, **filters), set[str]()
+        while True:
+            page = await records.page(query)
+            names |= {record.device.device_id for record in page.records}
+            if page.next_page is None:
+                return names
+            query = replace(query, after=page.next_page)
+
+    assert await found(states=frozenset({State.BLOCKED, State.READY})) == {"full", "ready"}
+    assert await found(reason=Reason.AWAITING_SYNC) == {"waiting"}
+    assert await found(tombstones=False) == {"full", "ready", "waiting"}
+    assert await found() == {"full", "ready", "waiting", "gone"}
+
+
+async def test_only_the_record_that_was_read_is_deleted(records: TableRecords) -> None:
+    stored = await records.insert(_record("deleted"))
+    later = await records.replace(stored.value, etag=stored.etag)
+    with pytest.raises(Conflict):
+        await records.delete(stored.value.device, etag=stored.etag)
+    await records.delete(stored.value.device, etag=later.etag)
+    assert await records.get(stored.value.device) is None
+    await records.delete(stored.value.device, etag=later.etag)

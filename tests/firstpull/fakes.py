@@ -840,6 +840,14 @@ class FakeRecords:
 
         return await self.line.call("records.replace", effect)
 
+    async def delete(self, device: DeviceKey, *, etag: str) -> None:
+        def effect() -> None:
+            if device not in self._texts or _stored_record(*self._texts[device]).etag != etag:
+                raise Conflict("The record has changed.")
+            del self._texts[device]
+
+        await self.line.call("records.delete", effect)
+
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
         def effect() -> list[DeviceKey]:
             return [r.device for r in self.line.cloud.all_records() if r.schedule.due_at <= now]

@@ -94,6 +94,16 @@ class TableRecords:
                 raise Conflict("The record was changed meanwhile.") from None
         return Stored(value=record, etag=written["etag"])
 
+    async def delete(self, device: DeviceKey, *, etag: str) -> None:
+        """Delete the record that has this ETag; a missing one is no error. Raises Conflict."""
+        async with azure_errors(SERVICE):
+            try:
+                await self._table.delete_entity(
+                    **_key(device), etag=etag, match_condition=MatchConditions.IfNotModified
+                )
+            except ResourceModifiedError:
+                raise Conflict("The record was changed meanwhile.") from None
+
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
         """The devices that are due, without entities of other programs."""
         async with _errors(deadline_seconds=60):
@@ -121,7 +131,8 @@ class TableRecords:
         # "PartitionKey gt ''" matches every record.
         if query.states:
             named = {f"state{n}": state.value for n, state in enumerate(sorted(query.states))}
-            conditions.append(f"({' or '.join(f'state eq @{name}' for name in named)})")
+            any_of = " or ".join(f"state eq @{name}" for name in named)
+            conditions.append(f"( {any_of} )")  # the SDK replaces whole words only
             wanted |= named
         condition = " and ".join(conditions) or "PartitionKey gt ''"
         async with _errors():

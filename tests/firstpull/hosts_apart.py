@@ -46,6 +46,9 @@ class DatedRecords:
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
         return await self._dated(self.real.replace(record, etag=etag))
 
+    async def delete(self, device: DeviceKey, *, etag: str) -> None:
+        await self._dated(self.real.delete(device, etag=etag))
+
     def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
         return self.real.due(now)
 

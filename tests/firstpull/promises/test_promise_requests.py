@@ -44,6 +44,8 @@ class Expected:
     was_lost: bool = False
     ended: set[str] = field(default_factory=set)
     """Passwords that open nothing."""
+    ended_at_once: set[str] = field(default_factory=set)
+    """Those that open nothing though the device does not answer."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def rotating(*, immediately: bool) -> Request:
         else:
             is_repeated = record.spec.generation == known
             life.expected.ended |= set() if is_repeated else before
+            if immediately and not is_repeated:
+                life.expected.ended_at_once |= before
+                life.harness.devices_answer = False
 
     return rotate
 
@@ -136,6 +141,7 @@ async def lose_record(life: Life) -> None:
     life.harness.cloud.records.pop(life.device, None)
     life.expected.place, life.expected.was_lost = None, True
     life.expected.ended.clear()
+    life.expected.ended_at_once.clear()
 
 
 REQUESTS: dict[str, Request] = {
@@ -208,6 +214,9 @@ async def play(names: Sequence[str], calls: Sequence[int], *, crash: bool) -> Li
 async def check(life: Life) -> None:
     """Raise AssertionError where a request was neither carried out nor visibly superseded."""
     harness, cloud, expected = life.harness, life.harness.cloud, life.expected
+    await harness.run_until(lambda: False, timedelta(minutes=10))
+    assert not {p for p in expected.ended_at_once if life.opens(p)}
+    harness.devices_answer = True
     await harness.sweep()
     await harness.run_until(lambda: False, _SETTLED)
     if expected.was_lost:
@@ -239,6 +248,10 @@ async def check(life: Life) -> None:
     before = cloud.writes()
     await harness.reconcile(life.device)
     assert cloud.writes() == before
+    if not is_revoked and not record.status.adopted and not expected.was_lost:
+        await harness.rotate(life.device)  # a slot is free
+        await harness.run_until(lambda: False, _SETTLED)
+        assert cloud.record(life.device).spec.rotation is None
 
 
 def check_access(life: Life) -> None:

@@ -624,17 +624,16 @@ def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
 
 
 def _with_one_token(record: DeviceRecord) -> DeviceRecord:
-    """The record whose grants with another token than the one in use retire at once."""
-    status = record.status
-    kept = record.held_grant or status.grant
-    if kept is None:
-        return record
+    """The record whose grants retire at once, but for those with the token to be rotated."""
+    status, present = record.status, before_change(record)
+    kept = present.status.grant if present is not None else status.grant
     grant, retiring = status.grant, status.retiring
-    if grant is not None and not grant.shares_token_with(kept):
+    if kept is not None and grant is not None and not grant.shares_token_with(kept):
         retiring = (*retiring, _retiring(grant, at_once=True))
         status = replace(status, grant=None)
     retiring = tuple(
-        replace(g, at_once=g.at_once or not g.shares_token_with(kept)) for g in retiring
+        replace(g, at_once=g.at_once or kept is None or not g.shares_token_with(kept))
+        for g in retiring
     )
     return replace(record, status=replace(status, retiring=retiring))
 

@@ -10,7 +10,7 @@ import pytest
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
 from firstpull.model.errors import Blocked, FirstpullError, Transient
 from firstpull.model.reasons import Reason
-from tests.firstpull.harness import REGISTRY, Harness, connect, make_policy
+from tests.firstpull.harness import REGISTRY, Harness, make_policy
 
 NO_ANSWER = Transient(Reason.SERVICE_UNAVAILABLE, "No answer.")
 DENIED = Blocked(Reason.ACCESS_DENIED, "The container registry answered 403.", remedy="A role.")
@@ -53,5 +53,5 @@ def over_two_registries() -> Harness:
     )
     harness = Harness(policy=policy)
     port_one = ConnectedRegistryRef(registry=OTHER_REGISTRY, name="portone")
-    connect(harness.cloud, port_one, login_server="portone.other.example:8000")
+    harness.cloud.connect(port_one, login_server="portone.other.example:8000")
     return harness

@@ -7,7 +7,7 @@ from typing import Any
 
 from firstpull.intake.requests import OnboardingRequest, read_request
 from firstpull.model.device_record import DeviceRecord
-from tests.lifetime.azure import SITES
+from tests.lifetime.sites import SITES
 
 
 def request_of(

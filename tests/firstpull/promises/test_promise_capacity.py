@@ -60,10 +60,10 @@ async def test_a_site_overflows_and_then_refuses() -> None:
 
 async def test_the_services_own_limit_counts_though_the_policy_has_a_higher_one() -> None:
     harness = with_three_clients()
-    harness.cloud.connected[PLANT_ONE].limit = 6
+    harness.cloud.registry().set_max_clients(PLANT_ONE.name, 6)
     await ask_for_all(harness, 5)
     assert states(harness) == [State.BLOCKED] * 2 + [State.READY] * 3
-    assert len(harness.cloud.connected[PLANT_ONE].clients) == 6
+    assert len(harness.cloud.clients(PLANT_ONE)) == 6
     before = harness.cloud.lists_refused
     await harness.run_for(timedelta(hours=6))
     assert harness.cloud.lists_refused - before < 40
@@ -73,7 +73,7 @@ async def test_room_that_becomes_free_goes_to_a_device_that_waits() -> None:
     harness = with_three_clients()
     await ask_for_all(harness, 6)
     assert states(harness).count(State.BLOCKED) == 1
-    harness.cloud.connected[PLANT_ONE].clients.pop(0)
+    harness.cloud.put_clients(PLANT_ONE, *harness.cloud.clients(PLANT_ONE)[1:])
     await harness.run_for(timedelta(hours=2))
     assert states(harness) == [State.READY] * 6
 

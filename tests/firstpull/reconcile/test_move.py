@@ -19,6 +19,7 @@ from firstpull.model.transitions import new_record, with_intent
 from firstpull.reconcile.actions import DisableSecretVersion
 from firstpull.reconcile.observe import GrantView
 from firstpull.reconcile.plan import make_plan
+from local_azure.container_registry.backends import ConnectedRegistrySnapshot
 from tests.firstpull.builders import (
     DEVICE,
     INTENT,
@@ -31,14 +32,13 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import OUR_PREFIX, name_in
 from tests.firstpull.harness import (
+    OUR_PREFIX,
     PLANT_ONE,
     PLANT_TWO,
     REGISTRY,
     VALIDITY,
     Harness,
-    connect,
     make_policy,
 )
 from tests.firstpull.records import grant_of, provision
@@ -54,13 +54,13 @@ SECOND_TAKES_ONE = make_policy(
 
 
 def clients(harness: Harness, ref: ConnectedRegistryRef) -> list[str]:
-    return [name_in(token_id) for token_id in harness.cloud.connected[ref].clients]
+    return harness.cloud.clients(ref)
 
 
 def allowed(harness: Harness) -> set[str]:
     """The repositories that the only token of ours reaches."""
-    (found,) = (t for name, t in harness.cloud.tokens.items() if name.startswith(OUR_PREFIX))
-    actions = harness.cloud.scope_maps[name_in(found.scope_map_id)].actions
+    (found,) = (name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX))
+    actions = harness.cloud.actions(found)
     return {action.removeprefix("repositories/").rsplit("/", 2)[0] for action in actions}
 
 
@@ -115,7 +115,7 @@ async def test_a_full_target_blocks_and_the_old_connected_registry_stays() -> No
     assert found.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
     assert [grant.ref for grant in found.grants] == [PLANT_ONE]
     assert harness.cloud.twin_entry(device, PLANT_ONE)
-    harness.cloud.connected[PLANT_TWO].clients.clear()
+    harness.cloud.put_clients(PLANT_TWO)
     await harness.run_for(3 * HOUR)
     assert harness.state(device) is State.READY
     assert_nothing_at(harness, device, PLANT_ONE)
@@ -137,7 +137,7 @@ async def test_a_blocked_move_ends_with_a_request_for_the_old_connected_registry
 async def test_a_target_that_does_not_exist_leaves_the_device_where_it_is() -> None:
     harness = Harness()
     device = await ready_for_good(harness)
-    del harness.cloud.connected[PLANT_TWO]
+    harness.cloud.registry().delete_connected_registry(PLANT_TWO.name)
     await move(harness, play=HOUR)
     assert harness.reason(device) is Reason.CONNECTED_REGISTRY_NOT_FOUND
     assert len(clients(harness, PLANT_ONE)) == 1
@@ -146,11 +146,9 @@ async def test_a_target_that_does_not_exist_leaves_the_device_where_it_is() -> N
 async def test_a_device_moves_away_from_a_connected_registry_that_was_deleted() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    deleted = harness.cloud.connected.pop(PLANT_ONE)
+    harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     await move(harness, play=HOUR)
     assert harness.state(device) is State.READY
-    deleted.clients.clear()
-    harness.cloud.connected[PLANT_ONE] = deleted
     assert_nothing_at(harness, device, PLANT_ONE)
 
 
@@ -161,7 +159,7 @@ async def test_a_device_stays_in_its_connected_registry_though_an_earlier_one_ge
     harness = Harness(policy=policy)
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     device = await harness.make_ready(connectedRegistry=None, site="plant")
-    harness.cloud.connected[PLANT_ONE].clients.clear()
+    harness.cloud.put_clients(PLANT_ONE)
     harness.cloud.ledgers.clear()
     await harness.reconcile(device)
     await harness.ask(connectedRegistry=None, site="plant", repositories=["plant/other"])
@@ -217,7 +215,7 @@ def with_three() -> Harness:
         sites=[{"name": "new", "connectedRegistries": ["planttwo", "plantthree"]}],
     )
     harness = Harness(policy=policy)
-    connect(harness.cloud, PLANT_THREE, login_server="plantthree.site.example:8000")
+    harness.cloud.connect(PLANT_THREE, login_server="plantthree.site.example:8000")
     return harness
 
 
@@ -308,7 +306,8 @@ async def test_a_scope_map_that_another_device_shares_is_not_narrowed() -> None:
 async def test_a_device_that_cannot_log_in_anew_retains_the_old_repositories() -> None:
     harness = Harness(sync_every=None)
     device = await harness.make_ready()
-    harness.cloud.connected[PLANT_ONE].logins = frozenset()
+    site, now = harness.cloud.sites[PLANT_ONE], harness.clock.now()
+    site.snapshot = ConnectedRegistrySnapshot(now, {}, {})
     await harness.ask(repositories=["plant/other"])
     await harness.run_for(6 * HOUR)
     assert harness.reason(device) is Reason.DEVICE_REPORTS_FAILURE
@@ -333,7 +332,7 @@ async def test_other_actions_need_no_answer_because_the_twin_has_none() -> None:
         connectedRegistries=[{"name": "plantone", "actions": actions}, {"name": "planttwo"}]
     )
     harness = Harness(policy=policy)
-    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/plant/*/metadata/read"}
+    harness.cloud.let_sync(PLANT_ONE, "repositories/plant/*/metadata/read")
     device = await ready_for_good(harness)
     delivered = harness.cloud.record(device).status.delivery
     harness.devices_answer = False
@@ -456,7 +455,7 @@ async def test_a_site_over_two_container_registries_uses_the_one_asked_for() -> 
     harness = Harness(policy=policy)
     for name in ("plantone", "planttwo"):
         ref = ConnectedRegistryRef(registry=OTHER_REGISTRY, name=name)
-        connect(harness.cloud, ref, login_server=f"{name}.other.example:8000")
+        harness.cloud.connect(ref, login_server=f"{name}.other.example:8000")
     for number in range(2):
         device = await harness.make_ready(
             f"press-{number}", connectedRegistry=None, site="plant", containerRegistry=other

@@ -12,10 +12,10 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown, Transient
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.plan import Plan
-from tests.firstpull.fakes import FakeContainerRegistries, FakeHubs
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, Harness, make_policy, make_process
 from tests.firstpull.records import blocker_of
 from tests.firstpull.refusals import DENIED, NO_ANSWER, OTHER_REGISTRY, refuse
+from tests.world.ports import FakeContainerRegistries, FakeHubs
 
 HOUR = timedelta(hours=1)
 OTHER_HUB = "hub-2.azure-devices.net"

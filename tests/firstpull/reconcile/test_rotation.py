@@ -64,7 +64,7 @@ async def test_the_new_password_is_in_use_and_the_old_one_gone() -> None:
     assert record.status.delivery is not None
     assert (before.slot, record.status.delivery.slot) == (Slot.ONE, Slot.TWO)
     (versions,) = harness.cloud.secrets.values()
-    assert [stored.version.enabled for stored in versions] == [False, True]
+    assert [stored.enabled for stored in versions] == [False, True]
 
 
 async def test_each_step_waits_for_the_one_before() -> None:
@@ -159,7 +159,7 @@ async def test_immediately_ends_the_old_password_at_once() -> None:
     assert harness.state(device) is State.DELIVERED
     assert harness.cloud.record(device).is_converged
     (versions,) = harness.cloud.secrets.values()
-    assert [stored.version.enabled for stored in versions] == [False, True]
+    assert [stored.enabled for stored in versions] == [False, True]
     harness.devices_answer = True
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(2 * HOUR)

@@ -27,6 +27,7 @@ from firstpull.model.errors import FirstpullError, Transient
 from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import SweepReport
 from firstpull.reconcile.reconciler import Reconciler
+from local_azure.iot_hub.twins import JsonObject
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.world import cloud as world
 from tests.world.calls import Crashed
@@ -219,15 +220,11 @@ class Harness:
 
     def opt_in(self, device: DeviceKey, connected_registry: str = "plantone") -> None:
         """Give a device the tag by which it asks for what `request` asks for."""
-        self.cloud.patch_twin(
-            device,
-            tags={
-                OPT_IN_TAG: {
-                    "connectedRegistry": connected_registry,
-                    "repositories": ["plant/app"],
-                }
-            },
-        )
+        target: JsonObject = {
+            "connectedRegistry": connected_registry,
+            "repositories": ["plant/app"],
+        }
+        self.cloud.patch_twin(device, tags={OPT_IN_TAG: target})
 
     @contextmanager
     def at_call(
@@ -287,6 +284,15 @@ class Harness:
             raise AssertionError(self.cloud.record(device).status.condition)
         return device
 
+    async def make_fleet(self, count: int) -> list[DeviceKey]:
+        """Register devices, and onboard them at once."""
+        devices = [self.register(f"press-{n}") for n in range(count)]
+        await asyncio.gather(*(self.ask(device.device_id) for device in devices))
+        await self.run_until_quiet()
+        if any(self.state(device) is not State.READY for device in devices):
+            raise AssertionError([r.status.condition for r in self.cloud.all_records()])
+        return devices
+
     def state(self, device: DeviceKey) -> State:
         """The state of the device's condition."""
         return self.cloud.record(device).status.condition.state
@@ -335,10 +341,6 @@ class Harness:
         self._catch_up()
         return False
 
-    def device_acts(self, device: DeviceKey) -> None:
-        """The device reads its twin, tries to log in, and reports."""
-        self.cloud.devices[device].act(self.cloud)
-
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver reconcile requests, and let the devices act."""
         self._check()
@@ -373,8 +375,8 @@ class Harness:
 
     def _let_devices_act(self) -> None:
         if self.devices_answer:
-            for device in self.cloud.devices:
-                self.device_acts(device)
+            for device in self.cloud.devices.values():
+                device.act(self.cloud)
 
     async def _deliver(self, request: ReconcileRequest) -> None:
         number, process = self._next_process()

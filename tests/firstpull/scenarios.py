@@ -113,6 +113,12 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     )
 
 
+async def smooth_end() -> Mapping[str, Any]:
+    """The end state of a device that was onboarded without any fault."""
+    harness = Harness()
+    return end_state(harness.cloud, await harness.make_ready())
+
+
 async def registered(harness: Harness) -> DeviceKey:
     """A device that the hub knows."""
     return harness.register()
@@ -150,6 +156,11 @@ def make_by_hand(harness: Harness, token: str, *, expires_at: datetime | None = 
     harness.cloud.add_foreign_client(PLANT_ONE, token)
     made = harness.cloud.generate(REGISTRY, token, expires_at=expires_at)
     return made.value_of("password1")
+
+
+async def ask(harness: Harness, _: DeviceKey) -> None:
+    """Ask for the device, and leave it at that."""
+    await harness.ask()
 
 
 def asking(**changes: Any) -> Act:  # noqa: ANN401 - JSON
@@ -198,12 +209,11 @@ async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
 async def overflow(harness: Harness, device: DeviceKey) -> None:
     """Ask for a site whose first connected registry fills up while the device is claimed."""
 
-    def fill_up(_: int, operation: str) -> None:
-        if operation == "records.replace" and not harness.cloud.clients(PLANT_ONE):
-            for number in range(3):
-                harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
+    def fill_up() -> None:
+        for number in range(3):
+            harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
 
-    harness.cloud.before_call = fill_up
+    harness.cloud.act(fill_up, at="records.replace")
     await harness.ask(connectedRegistry=None, site="plant")
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO

@@ -233,20 +233,14 @@ async def test_a_lease_holder_that_vanished_is_waited_out(
     first, second, _ = processes
     await reserve(first, 1)
     await reserve(second, 2)
-    written_at: list[datetime] = []
-
-    def crash_at_the_write(_: int, operation: str) -> None:
-        if operation == WRITE:
-            written_at.append(cloud.clock.now())
-            if len(written_at) == 1:
-                raise Crashed(operation)
-
-    cloud.before_call = crash_at_the_write
+    cloud.inject(Fault.CRASH_BEFORE, at=WRITE)
     with pytest.raises(Crashed):
         await join(first, 1)
     lease_ends = cloud.locks[PLANT_ONE].until
+    written_at: list[datetime] = []
+    cloud.act(lambda: written_at.append(cloud.clock.now()), at=WRITE)
     await join(second, 2)
-    assert written_at[1] >= lease_ends + timedelta(seconds=REQUEST_DEADLINE)
+    assert written_at[0] >= lease_ends + timedelta(seconds=REQUEST_DEADLINE)
     assert listed(cloud) == names([1, 2])
 
 
@@ -329,16 +323,7 @@ async def test_who_leaves_goes_with_the_next_write(
     await join(process, 1)
     await reserve(process, 2)
     before = cloud.calls.count(WRITE)
-
-    def mark(_: int, operation: str) -> None:
-        if operation == WRITE:
-            cloud.before_call = None
-            mark_as_leaving(cloud, 1)
-
-    if meanwhile:
-        cloud.before_call = mark
-    else:
-        mark_as_leaving(cloud, 1)
+    cloud.act(lambda: mark_as_leaving(cloud, 1), at=WRITE if meanwhile else 0)
     await join(process, 2)
     assert listed(cloud) == ["fp-02"]
     assert set(cloud.ledger(PLANT_ONE).entries) == {token_id(2)}

@@ -207,11 +207,10 @@ async def test_the_sweeps_age_is_measured_when_azure_resource_manager_refuses(
     harness = Harness()
     await harness.sweep()
 
-    def refuse(_: int, operation: str) -> None:
-        if operation == "registries.list_connected_registries":
-            raise ConnectionError
+    def refuse() -> None:
+        raise ConnectionError
 
-    harness.cloud.before_call = refuse
+    harness.cloud.act(refuse, at="registries.list_connected_registries")
     with pytest.raises(ConnectionError):
         await measure(harness)
     assert measured.gauge(AGE) == pytest.approx(0, abs=1)

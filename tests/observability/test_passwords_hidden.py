@@ -46,11 +46,10 @@ async def test_an_unexpected_error_is_recorded_without_its_text(
     device = harness.register()
     await harness.ask()
 
-    def blow_up(_: int, operation: str) -> None:
-        if operation == "hubs.patch_desired":
-            raise ValueError(harness.cloud.passwords_made[0])
+    def blow_up() -> None:
+        raise ValueError(harness.cloud.passwords_made[0])
 
-    harness.cloud.before_call = blow_up
+    harness.cloud.act(blow_up, at="hubs.patch_desired")
     await harness.processes[0].worker.reconcile(device)
     sent = "".join(span.to_json() for span in spans.get_finished_spans())
     assert "device.reconcile.crashed" in sent

@@ -141,7 +141,7 @@ class Watch:
         ledger = self._cloud.ledger(ref)
         standing = {e.token_id.name: e.standing for e in ledger.entries.values()}
         for name in ({*before} & {token_id.name for token_id in seen}) - {*after}:
-            if standing.get(name) is not Standing.LEAVING:
+            if standing.get(name) is not Standing.LEAVING or not self._is_ours(ref, name):
                 self._note(f"P4: {name} was dropped from {ref}")
             elif not self._may_leave(ref, name):
                 self._note(f"P4: {name} was taken off {ref}, and nobody asked for it")
@@ -152,19 +152,20 @@ class Watch:
         added = {*after} - {*before}
         if added and len(after) > self._capacity(ref):
             self._note(f"P5: {ref} has {len(after)} clients")
-        self._joined |= {(ref, name) for name in added if (ref.registry, name) in self._ours}
+        self._joined |= {(ref, name) for name in added if self._is_ours(ref, name)}
         self._check_clients()
 
     def after_write(self) -> None:
         """Read the records after each write, so that no state of theirs is missed."""
         for record in self._cloud.all_records():
             at = {(grant.ref, grant.names.token) for grant in record.grants}
+            if record.claim is not None:
+                self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
             if record.is_tombstone:
                 for registry, token in self._revoked(record):
                     self._end(registry, token, "its device was revoked")
-            elif record.claim is not None:
-                self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
-            else:  # under a claim a token that another device adopts meanwhile is given up
+            elif record.claim is None or record.spec.revocation is not None:
+                # Under a claim, a token that another device adopts meanwhile is given up.
                 self._ours |= {(ref.registry, token) for ref, token in at}
                 self._joined |= at
 
@@ -350,6 +351,9 @@ class Watch:
         )
 
     # Lookups
+
+    def _is_ours(self, ref: ConnectedRegistryRef, token: str) -> bool:
+        return (ref.registry, token) in self._ours
 
     def _end(self, registry: RegistryId, token: str, why: str) -> None:
         now = self._cloud.clock.now()

@@ -38,15 +38,6 @@ UNUSED_MAP = scope_map_name(frozenset(UNUSED), deployment=DEPLOYMENT)
 UNUSED_MAP_ID = REGISTRY.scope_map(UNUSED_MAP)
 
 
-async def fleet(harness: Harness, count: int) -> list[DeviceKey]:
-    """Devices that are ready, at one connected registry."""
-    devices = [harness.register(f"press-{n}") for n in range(count)]
-    await asyncio.gather(*(harness.ask(device.device_id) for device in devices))
-    await harness.run_until_quiet()
-    assert states(harness, devices) == [State.READY] * count
-    return devices
-
-
 def states(harness: Harness, devices: Iterable[DeviceKey]) -> list[State]:
     return [harness.state(device) for device in devices]
 
@@ -91,7 +82,7 @@ async def test_where_all_is_in_order_a_sweep_writes_its_report_alone() -> None:
     sweeper = sweeper_of(harness)
     assert await sweeper.latest() is None
     await expect_nothing_more(harness)
-    await fleet(harness, 3)
+    await harness.make_fleet(3)
     await expect_nothing_more(harness)
     report = await sweeper.latest()
     assert report is not None
@@ -159,7 +150,7 @@ async def test_an_invalid_tag_is_a_warning_and_holds_up_no_other_device(
 
 async def test_a_device_deleted_without_an_event_is_revoked() -> None:
     harness = Harness()
-    device, other = await fleet(harness, 2)
+    device, other = await harness.make_fleet(2)
     harness.cloud.unregister(device)
     report = await harness.sweep()
     assert (report.revoked, report.held) == (1, ())
@@ -177,7 +168,7 @@ async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked(
 ) -> None:
     """The hub's query lags: it shows none of the devices that are there."""
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     monkeypatch.setattr(harness.cloud.hub.index, "devices", list)
     report = await harness.sweep()
     assert (report.revoked, report.held) == (0, ())
@@ -187,7 +178,7 @@ async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked(
 
 async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() -> None:
     harness = Harness()
-    devices = await fleet(harness, 5)
+    devices = await harness.make_fleet(5)
     for device in devices[:3]:
         harness.cloud.unregister(device)
     first, again = await harness.sweep(), await harness.sweep()
@@ -208,7 +199,7 @@ async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() 
 
 async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone() -> None:
     harness = Harness()
-    devices = await fleet(harness, 6)
+    devices = await harness.make_fleet(6)
     back, gone, *later = devices[:4]
     harness.cloud.unregister(back, gone)
     await sweeper_of(harness).approve((await harness.sweep()).id)
@@ -231,7 +222,7 @@ async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
 @pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
 async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswered: str) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     harness.cloud.unregister(*harness.cloud.devices)
     await sweeper_of(harness).approve((await harness.sweep()).id)
     with harness.cloud.unavailable(unanswered):
@@ -242,7 +233,7 @@ async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswer
 
 async def test_a_share_of_nothing_holds_every_device() -> None:
     harness = Harness()
-    (device,) = await fleet(harness, 1)
+    (device,) = await harness.make_fleet(1)
     harness.cloud.unregister(device)
     report = await replace(sweeper_of(harness), most_revokes_percent=0).run()
     assert (report.revoked, report.held) == (0, (device,))
@@ -297,7 +288,7 @@ async def test_what_somebody_changed_is_reported_and_repaired(
 @pytest.mark.parametrize("text", [None, b'{"entries": '], ids=["lost", "damaged"])
 async def test_a_ledger_is_rebuilt_and_the_list_stays(text: bytes | None) -> None:
     harness = Harness()
-    devices = await fleet(harness, 4)
+    devices = await harness.make_fleet(4)
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     listed = set(harness.cloud.clients(PLANT_ONE))
     harness.must_stay_logged_in.update(devices)
@@ -416,7 +407,7 @@ SOURCES = [
 @pytest.mark.parametrize("source", SOURCES)
 async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(source: str) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     before, queued = harness.cloud.writes(), len(harness.cloud.queue)
     with harness.cloud.unavailable(source):
         report = await harness.sweep()
@@ -433,7 +424,7 @@ async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_g
     unanswered: str,
 ) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     harness.cloud.unregister(devices[0])
     with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
@@ -444,7 +435,7 @@ async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_g
 
 async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
     harness = Harness()
-    devices = await fleet(harness, 2)
+    devices = await harness.make_fleet(2)
     edit_entry(harness, devices[0])
     with harness.cloud.unavailable("registries."):
         report = await harness.sweep()
@@ -454,7 +445,7 @@ async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
 
 async def test_a_new_device_that_cannot_be_read_does_not_end_the_sweep() -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     harness.opt_in(harness.register("newcomer"))
     harness.cloud.unregister(devices[0])
     with harness.cloud.failing("hubs.twin", fault=Fault.UNAVAILABLE, times=1):
@@ -495,7 +486,7 @@ async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
 
 async def test_two_sweeps_at_once_do_what_one_does() -> None:
     harness = Harness(processes=2)
-    devices = await fleet(harness, 5)
+    devices = await harness.make_fleet(5)
     change_all(harness, devices)
     await hold_room(harness, "nobody", Standing.RESERVED)
     harness.clock.advance(2 * HOUR)
@@ -513,7 +504,7 @@ async def test_two_sweeps_at_once_do_what_one_does() -> None:
 
 async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     harness = Harness(processes=2)
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     harness.cloud.unregister(*harness.cloud.devices)
     held = await harness.sweep()
     async with harness.while_held("secrets.list_secrets", harness.sweep()):
@@ -534,7 +525,7 @@ def change_all(harness: Harness, devices: list[DeviceKey]) -> None:
 async def swept(faults: dict[int, Fault]) -> Harness:
     """A fleet with something to do for every step, after a sweep with faults and one without."""
     harness = Harness()
-    devices = await fleet(harness, 4)
+    devices = await harness.make_fleet(4)
     add_unused_map(harness)
     await harness.sweep()
     await hold_room(harness, "nobody", Standing.RESERVED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
@@ -80,15 +81,8 @@ async def test_room_that_becomes_free_goes_to_a_device_that_waits() -> None:
 
 async def test_a_foreign_client_that_joins_meanwhile_is_counted() -> None:
     harness = with_three_clients()
-    joined: list[bool] = []
-
-    def join(_: int, operation: str) -> None:
-        if operation == "locks.acquire" and not joined:
-            joined.append(True)
-            harness.cloud.add_foreign_client(PLANT_ONE, "newcomer")
-
-    harness.cloud.before_call = join
+    join = partial(harness.cloud.add_foreign_client, PLANT_ONE, "newcomer")
+    harness.cloud.act(join, at="locks.acquire")
     await ask_for_all(harness, 5)
-    assert joined
     assert states(harness) == [State.BLOCKED] + [State.READY] * 4
     assert max(harness.cloud.list_sizes) == 8

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
-from firstpull.model.device_record import State
 from tests.firstpull.harness import OUR_PREFIX, PLANT_ONE, Harness
 from tests.firstpull.scenarios import storm
 
@@ -26,12 +24,7 @@ def listed(harness: Harness) -> set[str]:
 
 async def onboard(harness: Harness, count: int) -> None:
     """Ask for that many devices at once, and see that all of them get ready and are listed."""
-    for n in range(count):
-        harness.register(f"press-{n}")
-    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(count)))
-    await harness.run_until_quiet()
-    states = [record.status.condition.state for record in harness.cloud.all_records()]
-    assert states == [State.READY] * count
+    await harness.make_fleet(count)
     ours = {name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX)}
     assert len(ours) == count
     assert listed(harness) >= ours | set(FOREIGN)

@@ -70,11 +70,10 @@ async def test_an_unexpected_error_is_logged_without_its_text(
     device = harness.register()
     await harness.ask()
 
-    def crash(_: int, operation: str) -> None:
-        if operation == "hubs.patch_desired":
-            raise ValueError(harness.cloud.passwords_made[0])
+    def crash() -> None:
+        raise ValueError(harness.cloud.passwords_made[0])
 
-    harness.cloud.before_call = crash
+    harness.cloud.act(crash, at="hubs.patch_desired")
     with caplog.at_level(logging.DEBUG):
         await harness.processes[0].worker.reconcile(device)
     assert harness.reason(device) is Reason.INTERNAL_ERROR

@@ -19,6 +19,7 @@ from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
     Act,
     Prepare,
+    ask,
     at_each_call,
     make_by_hand,
     storm,
@@ -274,21 +275,15 @@ async def revoking(harness: Harness) -> DeviceKey:
     return device
 
 
-async def revoke(harness: Harness, device: DeviceKey) -> None:
-    await harness.revoke(device)
-
-
-async def ask(harness: Harness, _: DeviceKey) -> None:
-    await harness.ask()
-
-
 EACH_SITUATION = pytest.mark.parametrize("prepare", [onboarding, move, rotation, re_creation])
 
 
 @EACH_OR_SOME_CALLS
 @EACH_SITUATION
 async def test_a_revoke_at_any_call_leaves_nothing(prepare: Prepare, calls: Iterable[int]) -> None:
-    async for harness, device in at_each_call(prepare, revoke, calls=calls, within=40 * SECOND):
+    async for harness, device in at_each_call(
+        prepare, Harness.revoke, calls=calls, within=40 * SECOND
+    ):
         await harness.run_for(10 * MINUTE)
         assert harness.cloud.record(device).claim is None
         await assert_stays_revoked(harness, device)
@@ -322,7 +317,7 @@ async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(prepare: Prepare, se
 async def test_revokes_and_requests_at_once_end_as_the_one_that_was_recorded_last(
     seeds: int,
 ) -> None:
-    acts: list[Act] = [ask, revoke]
+    acts: list[Act] = [ask, Harness.revoke]
     ends = set()
     for seed in range(seeds):
         chance = random.Random(seed)  # noqa: S311 - chance, not secrets

@@ -51,10 +51,6 @@ async def adopted(harness: Harness) -> DeviceKey:
     return device
 
 
-def clients(harness: Harness) -> list[str]:
-    return harness.cloud.clients(PLANT_ONE)
-
-
 def hand_made(harness: Harness) -> set[str]:
     """The passwords that the token has had by hand."""
     return {*harness.cloud.passwords[REGISTRY, BY_HAND]} - {*harness.cloud.passwords_made}
@@ -116,7 +112,7 @@ async def test_only_a_token_that_is_not_listed_needs_room(
     harness.cloud.put_clients(PLANT_ONE, *listed)
     device = await ask(harness)
     assert harness.reason(device) is reason
-    assert clients(harness) == (listed or [BY_HAND])
+    assert harness.cloud.clients(PLANT_ONE) == (listed or [BY_HAND])
     assert len(harness.cloud.list_sizes) == (not listed)
 
 
@@ -270,11 +266,12 @@ async def test_a_request_for_a_token_that_the_policy_does_not_list_is_refused(to
     assert harness.cloud.calls == []
 
 
-async def test_a_device_with_a_token_of_its_own_cannot_adopt_one() -> None:
+@pytest.mark.parametrize("target", ["plantone", "planttwo"])
+async def test_a_device_with_a_token_of_its_own_cannot_adopt_one(target: str) -> None:
     harness = with_token()
     await harness.make_ready()
     with pytest.raises(Refused) as refused:
-        await harness.ask(adopt=BY_HAND)
+        await harness.ask(adopt=BY_HAND, connectedRegistry=target)
     assert refused.value.reason is Reason.DEVICE_HAS_TOKEN
 
 
@@ -339,7 +336,7 @@ async def test_a_move_with_the_adopted_token_delivers_a_password() -> None:
     assert_has_our_password_only(harness, device)
     assert grant_of(harness.cloud.record(device)).names.token == BY_HAND
     assert harness.cloud.twin_entry(device, PLANT_TWO)["username"] == BY_HAND
-    assert clients(harness) == []
+    assert harness.cloud.clients(PLANT_ONE) == []
 
 
 async def test_a_move_without_the_adopted_token_gives_the_device_a_token_of_its_own() -> None:
@@ -349,7 +346,7 @@ async def test_a_move_without_the_adopted_token_gives_the_device_a_token_of_its_
     await harness.run_until_quiet()
     assert harness.reason(device) is Reason.ACKNOWLEDGED
     assert BY_HAND not in harness.cloud.tokens
-    assert clients(harness) == []
+    assert harness.cloud.clients(PLANT_ONE) == []
     assert harness.cloud.record(device).status.retiring == ()
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import RetiringGrant, State
-from firstpull.model.errors import Refused
 from firstpull.model.ledger import Ledger
 from firstpull.model.naming import names_for
 from firstpull.model.reasons import Reason
@@ -42,7 +42,7 @@ from tests.firstpull.harness import (
     make_policy,
 )
 from tests.firstpull.records import grant_of, provision
-from tests.firstpull.scenarios import EACH_OR_SOME_CALLS, at_each_call, ready_for_good
+from tests.firstpull.scenarios import EACH_OR_SOME_CALLS, ask, at_each_call, ready_for_good
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PLANT_THREE = ConnectedRegistryRef(registry=REGISTRY, name="plantthree")
@@ -53,10 +53,6 @@ SECOND_TAKES_ONE = make_policy(
 )
 
 
-def clients(harness: Harness, ref: ConnectedRegistryRef) -> list[str]:
-    return harness.cloud.clients(ref)
-
-
 def allowed(harness: Harness) -> set[str]:
     """The repositories that the only token of ours reaches."""
     (found,) = (name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX))
@@ -65,7 +61,7 @@ def allowed(harness: Harness) -> set[str]:
 
 
 def assert_nothing_at(harness: Harness, device: DeviceKey, ref: ConnectedRegistryRef) -> None:
-    assert clients(harness, ref) == []
+    assert harness.cloud.clients(ref) == []
     assert not harness.cloud.twin_entry(device, ref)
     assert not harness.cloud.ledger(ref).entries
     assert harness.cloud.record(device).status.retiring == ()
@@ -96,7 +92,7 @@ async def test_both_connected_registries_are_usable_until_the_device_has_logged_
     found = harness.cloud.record(device)
     assert [grant.ref for grant in found.grants] == [PLANT_TWO, PLANT_ONE]
     assert found.status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
-    assert clients(harness, PLANT_ONE) == clients(harness, PLANT_TWO) != []
+    assert harness.cloud.clients(PLANT_ONE) == harness.cloud.clients(PLANT_TWO) != []
     assert set(harness.cloud.devices[device].held) == {"plantone"}
     harness.cloud.sync(PLANT_TWO)
     await harness.run_for(2 * HOUR)
@@ -140,7 +136,7 @@ async def test_a_target_that_does_not_exist_leaves_the_device_where_it_is() -> N
     harness.cloud.registry().delete_connected_registry(PLANT_TWO.name)
     await move(harness, play=HOUR)
     assert harness.reason(device) is Reason.CONNECTED_REGISTRY_NOT_FOUND
-    assert len(clients(harness, PLANT_ONE)) == 1
+    assert len(harness.cloud.clients(PLANT_ONE)) == 1
 
 
 async def test_a_device_moves_away_from_a_connected_registry_that_was_deleted() -> None:
@@ -165,11 +161,7 @@ async def test_a_device_stays_in_its_connected_registry_though_an_earlier_one_ge
     await harness.ask(connectedRegistry=None, site="plant", repositories=["plant/other"])
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
-    assert clients(harness, PLANT_ONE) == []
-
-
-async def back(harness: Harness, _: DeviceKey) -> None:
-    await harness.ask()
+    assert harness.cloud.clients(PLANT_ONE) == []
 
 
 async def assert_back(harness: Harness, device: DeviceKey) -> None:
@@ -200,7 +192,7 @@ async def moving(harness: Harness) -> DeviceKey:
 @EACH_OR_SOME_CALLS
 async def test_back_at_any_call_never_locks_the_device_out(calls: Iterable[int]) -> None:
     within = timedelta(seconds=20)
-    async for harness, device in at_each_call(moving, back, calls=calls, within=within):
+    async for harness, device in at_each_call(moving, ask, calls=calls, within=within):
         await assert_back(harness, device)
 
 
@@ -238,15 +230,10 @@ async def test_a_device_goes_to_a_third_connected_registry_before_it_reached_the
 async def test_the_next_of_a_site_is_taken_if_the_first_fills_up_meanwhile() -> None:
     harness = with_three()
     device = await ready_for_good(harness)
-
-    def fill_up(_: int, operation: str) -> None:
-        wants_site = harness.cloud.record(device).spec.intent.site is not None
-        if operation == "records.replace" and wants_site and not clients(harness, PLANT_TWO):
-            harness.cloud.add_foreign_client(PLANT_TWO, "foreign1")
-            harness.cloud.add_foreign_client(PLANT_TWO, "foreign2")
-
-    harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="new")
+    for name in ("foreign1", "foreign2"):
+        fill_up = partial(harness.cloud.add_foreign_client, PLANT_TWO, name)
+        harness.cloud.act(fill_up, at="records.replace")
     await harness.run_for(HOUR)
     assert grant_of(harness.cloud.record(device)).ref == PLANT_THREE
     assert harness.state(device) is State.READY
@@ -355,14 +342,6 @@ async def test_a_scope_map_never_gets_more_actions_than_it_takes() -> None:
     assert harness.state(device) is State.DELIVERED
     assert {len(m.actions) for m in harness.cloud.scope_maps.values()} == {300}
     assert allowed(harness) == {f"plant/b{n}" for n in range(100)}
-
-
-async def test_a_device_that_moves_cannot_adopt_another_token() -> None:
-    harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
-    await harness.make_ready()
-    with pytest.raises(Refused) as refused:
-        await harness.ask(connectedRegistry="planttwo", adopt="by-hand")
-    assert refused.value.reason is Reason.DEVICE_HAS_TOKEN
 
 
 async def test_a_renewal_waits_until_a_move_is_over() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -21,6 +20,7 @@ from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
     at_each_call,
     ready_for_good,
+    smooth_end,
 )
 from tests.world.calls import Fault
 from tests.world.ports import FakeContainerRegistries
@@ -29,12 +29,6 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FIRST_TAKES_ONE = make_policy(
     connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
 )
-
-
-async def smooth_end() -> dict[str, Any]:
-    """The end state of a device that was onboarded without any fault."""
-    harness = Harness()
-    return end_state(harness.cloud, await harness.make_ready())
 
 
 async def test_a_registered_device_becomes_ready() -> None:
@@ -68,12 +62,8 @@ async def test_a_device_that_cannot_log_in_reports_so_until_it_can() -> None:
 
 async def test_devices_with_the_same_repositories_share_a_scope_map() -> None:
     harness = Harness(processes=2)
-    names = [f"press-{n}" for n in range(3)]
-    devices = [harness.register(name) for name in names]
-    await asyncio.gather(*(harness.ask(name) for name in names))
-    await harness.run_until_quiet()
+    await harness.make_fleet(3)
     assert (len(harness.cloud.scope_maps), len(harness.cloud.tokens)) == (1, 3)
-    assert {harness.state(device) for device in devices} == {State.READY}
 
 
 async def test_a_device_that_is_not_registered_yet_is_waited_for() -> None:

@@ -323,10 +323,7 @@ async def test_a_fleet_is_revoked_with_few_writes_of_the_list_and_others_stay_cl
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     other = await harness.make_ready("other")
     harness.must_stay_logged_in.add(other)
-    names = [f"press-{n}" for n in range(6)]
-    devices = [harness.register(name) for name in names]
-    await asyncio.gather(*(harness.ask(name) for name in names))
-    await harness.run_until_quiet()
+    devices = await harness.make_fleet(6)
     begun = len(harness.cloud.calls)
     await asyncio.gather(*(harness.revoke(device) for device in devices))
     await harness.run_for(SETTLED)

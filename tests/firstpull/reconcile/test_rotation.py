@@ -318,16 +318,12 @@ async def rotating(harness: Harness) -> DeviceKey:
     return device
 
 
-async def rotate(harness: Harness, device: DeviceKey) -> None:
-    await harness.rotate(device)
-
-
 @EACH_OR_SOME_CALLS
 async def test_a_rotation_at_any_call_of_another_never_locks_the_device_out(
     calls: Iterable[int],
 ) -> None:
     within = timedelta(seconds=30)
-    async for harness, device in at_each_call(rotating, rotate, calls=calls, within=within):
+    async for harness, device in at_each_call(rotating, Harness.rotate, calls=calls, within=within):
         await harness.run_until_quiet()
         last = len(harness.cloud.passwords_made) - 1
         assert last in (1, 2)

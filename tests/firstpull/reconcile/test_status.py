@@ -229,13 +229,12 @@ async def test_a_pass_without_a_claim_does_not_overwrite_a_newer_record() -> Non
     device = await harness.make_ready()
     harness.make_due(device)
 
-    def revoke_and_fail(number: int, operation: str) -> None:
-        if operation == "hubs.twin":
-            harness.cloud.faults[number] = Fault.UNAVAILABLE
-            newer = with_revocation(harness.cloud.record(device), REVOKED)
-            harness.cloud.records[device] = to_json(newer), harness.cloud.next_number()
+    def revoke() -> None:
+        newer = with_revocation(harness.cloud.record(device), REVOKED)
+        harness.cloud.records[device] = to_json(newer), harness.cloud.next_number()
 
-    harness.cloud.before_call = revoke_and_fail
+    harness.cloud.act(revoke, at="hubs.twin")
+    harness.cloud.inject(Fault.UNAVAILABLE, at="hubs.twin")
     await harness.processes[0].worker.reconcile(device)
     found = harness.cloud.record(device)
     assert found.status.condition.state is State.REVOKING

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
@@ -13,17 +12,24 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.reasons import Reason
 from tests.lifetime.expected_state import ExpectedState
-from tests.lifetime.requests import asks_for
 from tests.lifetime.sites import CAPACITY, REFS
 from tests.lifetime.world import World
-from tests.world.calls import READS
 
 _ROUND = timedelta(minutes=70)
 _ROUNDS = 12
 _LONGEST_REST = timedelta(days=1)
 _LONGEST_VALIDITY = timedelta(days=91)
 _FULL = (Reason.CONNECTED_REGISTRY_FULL, Reason.SITE_FULL)
-_OURS = ("registries.", "secrets.", "hubs.")
+
+
+def asks_for(request: OnboardingRequest, record: DeviceRecord) -> bool:
+    """Whether the record holds this request, and not one that a tag made since."""
+    target = f"site {request.site}" if request.site else request.connected_registry
+    return (
+        record.spec.intent.target == target
+        and record.spec.intent.repositories == tuple(sorted(request.repositories))
+        and record.spec.intent.adopt == request.adopt
+    )
 
 
 def check_the_end(
@@ -108,7 +114,7 @@ def _can_log_in(world: World, record: DeviceRecord) -> bool:
         return False
     ref, token = grant.ref, grant.names.token
     if record.status.adopted:
-        passwords = list(world.cloud.watch.passwords_of(ref.registry, token))
+        passwords = world.cloud.passwords[ref.registry, token]
     else:
         used = world.cloud.devices[record.device].logins.get(ref)
         passwords = [used.password] if used and used.token == token else []
@@ -159,7 +165,7 @@ def _ask(request: OnboardingRequest, app: Application) -> Awaitable[DeviceRecord
 
 def _check_quiet(world: World, requests: Mapping[DeviceKey, OnboardingRequest]) -> None:
     """P3 and P8: another pass over all devices, and all requests again, write nothing."""
-    before, calls = world.cloud.state(), len(world.cloud.calls)
+    before, written = world.cloud.state(), world.cloud.writes()
     for record in world.cloud.all_records():
         request = requests.get(record.device)
         if request is not None and record.spec.revocation is None and asks_for(request, record):
@@ -167,9 +173,7 @@ def _check_quiet(world: World, requests: Mapping[DeviceKey, OnboardingRequest]) 
     for record in world.cloud.all_records():
         world.run(world.reconcile(record.device))
     world.run(world.try_sweep(approve=False))
-    writes = Counter(
-        call for call in world.cloud.calls[calls:] if call.startswith(_OURS) and call not in READS
-    )
+    writes = world.cloud.writes() - written
     if writes or before != world.cloud.state():
         raise AssertionError(f"P3: one more pass and one more sweep wrote {dict(writes)}")
     world.cloud.watch.check()

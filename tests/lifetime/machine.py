@@ -19,10 +19,9 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Invalid
 from tests.firstpull.records import changed
 from tests.lifetime import reached
-from tests.lifetime.ending import check_the_end
+from tests.lifetime.ending import asks_for, check_the_end
 from tests.lifetime.expected_state import ExpectedState
 from tests.lifetime.external_actor import DeviceChange, ExternalActor, ListChange
-from tests.lifetime.requests import asks_for, request_of
 from tests.lifetime.sites import REFS, SITES, VAULT, ref_of
 from tests.lifetime.world import World
 from tests.world.calls import READS, WRITES, Fault, When
@@ -129,7 +128,7 @@ class Lifetime(RuleBasedStateMachine):
 
     @rule(device=devices, where=targets, what=repositories)
     def dry_run(self, device: str, where: str, what: list[str]) -> None:
-        key, request = device_key(device), request_of(device, where, what)
+        key, request = device_key(device), self.world.request_to(where, device, what)
 
         async def dry_run(app: Application) -> None:
             plan_for = app.dry_run.plan_for
@@ -302,7 +301,7 @@ class Lifetime(RuleBasedStateMachine):
         asked_at: datetime | None = None,
         meanwhile: bool = False,
     ) -> None:
-        key, request = device_key(device), request_of(device, where, what, adopt=adopt)
+        key, request = device_key(device), self.world.request_to(where, device, what, adopt=adopt)
         answer = self._retry(
             lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
             meanwhile=meanwhile,

@@ -9,13 +9,14 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 
+from firstpull.intake.requests import OnboardingRequest
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.sweep_report import SweepReport
 from local_azure.container_registry.models import CloudSettings
 from tests.firstpull.harness import Harness
 from tests.firstpull.virtual_clock import VirtualClock
-from tests.lifetime.sites import REFS, SERVICE_LIMIT, make_policy
+from tests.lifetime.sites import REFS, SERVICE_LIMIT, SITES, make_policy
 from tests.world.cloud import Cloud
 
 QUERY_LAG = timedelta(minutes=3)
@@ -60,6 +61,15 @@ class World(Harness):
 
     def check_promises(self) -> None:
         """The state machine checks them after each step."""
+
+    def request_to(
+        self, where: str, device: str, what: list[str], *, adopt: str | None = None
+    ) -> OnboardingRequest:
+        """The request for a connected registry or a site, by its name."""
+        target: dict[str, str | None] = {"connectedRegistry": where}
+        if where in SITES:
+            target = {"connectedRegistry": None, "site": where}
+        return self.request(device, repositories=what, adopt=adopt, **target)
 
     def record(self, key: DeviceKey) -> DeviceRecord | None:
         """The record of a device."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,7 +94,7 @@ class Cloud(Calls):
         name, *_ = HUB.split(".")
         self.hub = IotHub(name=name, clock=time, random=numbers, throttle_limits={})
         self.devices: dict[DeviceKey, Device] = {}
-        self.passwords: dict[tuple[RegistryId, str], list[str]] = {}
+        self.passwords: defaultdict[tuple[RegistryId, str], list[str]] = defaultdict(list)
         """Every password that each token ever had."""
         self.passwords_made: list[str] = []
         """Those that firstpull generated."""
@@ -231,8 +232,8 @@ class Cloud(Calls):
         made = self.registry(registry).generate_credentials(
             str(registry.token(token)), name=name, expiry=expires_at
         )
-        known = self.passwords.setdefault((registry, token), [])
-        known += [each.value for each in made.passwords if each.value is not None]
+        values = [each.value for each in made.passwords if each.value is not None]
+        self.passwords[registry, token] += values
         return made
 
     def accepts(self, registry: RegistryId, token: str, password: str) -> bool:

@@ -185,10 +185,6 @@ class Watch:
         if self._cloud.violations:
             raise AssertionError("\n".join(dict.fromkeys(self._cloud.violations)))
 
-    def passwords_of(self, registry: RegistryId, token: str) -> tuple[str, ...]:
-        """All passwords that a token ever had."""
-        return tuple(self._cloud.passwords.get((registry, token), ()))
-
     def check_replaced_devices(self) -> None:
         """P7, in the end: no site accepts a password that a deleted identity was delivered."""
         for (registry, token), values in self._cloud.passwords.items():
@@ -357,7 +353,7 @@ class Watch:
 
     def _end(self, registry: RegistryId, token: str, why: str) -> None:
         now = self._cloud.clock.now()
-        for value in self.passwords_of(registry, token):
+        for value in self._cloud.passwords[registry, token]:
             self._ended.setdefault(value, _Ended(registry, token, now, why))
 
     def _enabled_versions(self, secret: str) -> list[str]:

@@ -343,7 +343,7 @@ class Harness:
 
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver reconcile requests, and let the devices act."""
-        self._check()
+        self._check_logins()
         self._catch_up()
         if self._next_timer <= self.clock.now():
             self._next_timer = self.clock.now() + _TIMER
@@ -416,6 +416,9 @@ class Harness:
     def _check(self) -> None:
         self.cloud.watch.after_write()
         self.cloud.watch.check_now()
+        self._check_logins()
+
+    def _check_logins(self) -> None:
         for device in self.must_stay_logged_in:
             held = self.cloud.devices[device].held
             if not any(

@@ -47,7 +47,7 @@ class Device:
         gone = reported.keys() - answers.keys()
         self.logins = {ref: login for ref, login in self.logins.items() if ref.name not in gone}
         answers |= dict.fromkeys(gone)
-        if any(reported.get(name) != answer for name, answer in answers.items()):
+        if any(_without_nulls(answer) != reported.get(name) for name, answer in answers.items()):
             cloud.hub.report(self.key.device_id, {"firstpull": {"registryCredentials": answers}})
 
     def _try_login(
@@ -56,11 +56,16 @@ class Device:
         token, password = entry.get("username"), entry.get("password")
         if not isinstance(token, str) or not isinstance(password, str):
             return None
-        answer = {"deliveryId": str(entry.get("deliveryId")), "state": "LoggedIn"}
+        answer = {"deliveryId": str(entry.get("deliveryId"))}
         if not cloud.site_accepts(ref, token, password):
             return answer | {"state": "Failed", "reason": "Unauthorized"}
         self.logins[ref] = Login(token, password)
-        return answer
+        return answer | {"state": "LoggedIn", "reason": None}
+
+
+def _without_nulls(answer: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The answer as the hub keeps it."""
+    return answer and {key: value for key, value in answer.items() if value is not None}
 
 
 def entries_below(properties: object) -> dict[str, dict[str, Any]]:

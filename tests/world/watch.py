@@ -218,7 +218,8 @@ class Watch:
         for key in self._cloud.devices:
             for ref, entry in self._cloud.entries(key).items():
                 ours = (ref.registry, entry.get("username", "")) in self._ours
-                if ours and not any(h.ref == ref for h in self._grants(key)):
+                record = self._record(key) if ours else None
+                if ours and not (record and any(h.ref == ref for h in record.grants)):
                     self._note(f"P1: no record names the entry of {key.device_id} for {ref}")
 
     def _check_clients(self) -> None:
@@ -360,14 +361,9 @@ class Watch:
         found = self._cloud.vault.list_versions(secret).values()
         return [version.version for version in found if version.enabled]
 
-    def _grants(self, device: DeviceKey | None = None) -> list[Grant]:
-        """The grants of the records, of one device or of all."""
-        return [
-            grant
-            for record in self._cloud.all_records()
-            if device in (None, record.device)
-            for grant in record.grants
-        ]
+    def _grants(self) -> list[Grant]:
+        """The grants of all records."""
+        return [grant for record in self._cloud.all_records() for grant in record.grants]
 
     def _record(self, device: DeviceKey) -> DeviceRecord | None:
         return self._cloud.record(device) if device in self._cloud.records else None

@@ -66,7 +66,9 @@ class Watch:
         self.messages = Messages()
         """Log records and errors, which may hold no password either."""
         self._cloud = cloud
-        self._read: set[str] = set()
+        self._noted: set[str] = set()
+        """Records that `after_write` has read."""
+        self._read: set[str | bytes] = set()
         """Texts without a password: one that is made later is in none of them."""
         self._ours: set[tuple[RegistryId, str]] = set()
         """Tokens that firstpull made or adopted."""
@@ -157,7 +159,11 @@ class Watch:
 
     def after_write(self) -> None:
         """Read the records after each write, so that no state of theirs is missed."""
-        for record in self._cloud.all_records():
+        for device, (text, _) in self._cloud.records.items():
+            if text in self._noted:
+                continue
+            self._noted.add(text)
+            record = self._cloud.record(device)
             at = {(grant.ref, grant.names.token) for grant in record.grants}
             if record.claim is not None:
                 self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
@@ -210,7 +216,7 @@ class Watch:
         retired = {
             name for record in self._cloud.all_records() for name in record.status.retired_secrets
         }
-        for name in self._cloud.vault.list_secrets():
+        for name in self._cloud.secrets:
             if name not in secrets | retired:
                 self._note(f"P1: no record names the secret {name}")
             elif name not in secrets and self._enabled_versions(name):
@@ -264,18 +270,18 @@ class Watch:
     def _check_texts(self) -> None:
         """P6: a password is in Key Vault, in the twin, and nowhere else."""
         cloud = self._cloud
-        texts: list[tuple[str, str]] = [
+        texts: list[tuple[str, str | bytes]] = [
             *(("records", text) for text, _ in cloud.records.values()),
-            *(("ledgers", text.decode()) for text, _ in cloud.ledgers.values()),
+            *(("ledgers", text) for text, _ in cloud.ledgers.values()),
             ("queue", repr(cloud.queue)),
-            ("report", cloud.sweep[0].decode() if cloud.sweep else ""),
+            ("report", cloud.sweep[0] if cloud.sweep else ""),
             ("messages", self.messages.take()),
         ]
         for where, text in texts:
             if text in self._read:
                 continue
             self._read.add(text)
-            if cloud.shows_password(text):
+            if cloud.shows_password(text if isinstance(text, str) else text.decode()):
                 self._note(f"P6: a password is in the {where}")
 
     # What may be lost

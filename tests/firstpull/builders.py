@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,9 +39,10 @@ from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 from firstpull.model.twin_entry import Contents
 from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
-from tests.firstpull.fakes import merged
+from local_azure.iot_hub.twins import merge_tags
 from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, VALIDITY, make_policy
 from tests.firstpull.records import changed
+from tests.world.ports import revealed
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MADE = NOW - timedelta(days=1)
@@ -96,6 +98,11 @@ def token(
         active=True,
         passwords=passwords,
     )
+
+
+def merged(properties: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties after a patch, as the hub merges it."""
+    return merge_tags(properties, revealed(patch))
 
 
 def contents(**changes: Any) -> Contents:  # noqa: ANN401 - fields of Contents

@@ -27,36 +27,33 @@ from firstpull.model.errors import FirstpullError, Transient
 from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import SweepReport
 from firstpull.reconcile.reconciler import Reconciler
-from firstpull.reconcile.requeue import requeue_overdue
-from tests.firstpull.fakes import (
-    Crashed,
-    FakeCloud,
-    FakeConnectedRegistry,
-    FakeContainerRegistries,
-    FakeDevice,
-    FakeHubs,
+from local_azure.iot_hub.twins import JsonObject
+from tests.firstpull.virtual_clock import VirtualClock
+from tests.world import cloud as world
+from tests.world.calls import Crashed
+from tests.world.cloud import Cloud, Line, ReconcileRequest
+from tests.world.ports import FakeContainerRegistries, FakeHubs, FakeSecrets
+from tests.world.storage import (
     FakeLedgers,
     FakeLocks,
     FakeRecords,
-    FakeSecrets,
     FakeSweeps,
     FakeWorkQueue,
-    Line,
     NoPoison,
-    ReconcileRequest,
 )
-from tests.firstpull.invariants import broken_promises
-from tests.firstpull.virtual_clock import VirtualClock
 
-HUB = "hub-1.azure-devices.net"
+HUB = world.HUB
 REGISTRY = RegistryId(
     "/subscriptions/0000/resourceGroups/Site-Group/providers"
     "/Microsoft.ContainerRegistry/registries/acrtest"
 )
 PLANT_ONE = ConnectedRegistryRef(registry=REGISTRY, name="plantone")
 PLANT_TWO = ConnectedRegistryRef(registry=REGISTRY, name="planttwo")
+OTHER_REGISTRY = RegistryId(f"{REGISTRY}2")
+PORT_ONE = ConnectedRegistryRef(registry=OTHER_REGISTRY, name="portone")
 VALIDITY = timedelta(days=90)
 DEPLOYMENT = "test"
+OUR_PREFIX = "fp-"
 
 _TIMER = timedelta(minutes=1)
 _REDELIVERY = timedelta(seconds=30)
@@ -77,27 +74,12 @@ def make_policy(**changes: Any) -> Policy:  # noqa: ANN401 - JSON
     return Policy.model_validate_json(json.dumps(document, default=str))
 
 
-def make_cloud(clock: VirtualClock) -> FakeCloud:
+def make_cloud(clock: VirtualClock) -> Cloud:
     """A cloud with both connected registries, each syncing everything below `plant/`."""
-    cloud = FakeCloud(clock)
+    cloud = Cloud(clock)
     for ref in (PLANT_ONE, PLANT_TWO):
-        name = ref.name
-        cloud.connected[ref] = FakeConnectedRegistry(
-            sync_token_id=REGISTRY.token(name), login_server=f"{name}.site.example:8000"
-        )
-        cloud.synced[REGISTRY.token(name)] = frozenset(
-            {"repositories/plant/*/content/read", f"gateway/{name}/config/read"}
-        )
+        cloud.connect(ref, login_server=f"{ref.name}.site.example:8000")
     return cloud
-
-
-def connect(cloud: FakeCloud, ref: ConnectedRegistryRef, *, login_server: str) -> None:
-    """Another connected registry, which syncs everything below `plant/`."""
-    sync_token = ref.registry.token(ref.name)
-    cloud.connected[ref] = FakeConnectedRegistry(
-        sync_token_id=sync_token, login_server=login_server
-    )
-    cloud.synced[sync_token] = frozenset({"repositories/plant/*/content/read"})
 
 
 @dataclass(frozen=True)
@@ -123,8 +105,9 @@ class Process:
         return self.worker.applier.membership
 
 
-def make_process(cloud: FakeCloud, policy: Policy) -> Process:
+def make_process(cloud: Cloud, policy: Policy) -> Process:
     """A new process, wired as the real ones are."""
+    cloud.watch.policy = policy
     line = Line(cloud)
     ports = Ports(
         registries=FakeContainerRegistries(line),
@@ -170,9 +153,10 @@ class Harness:
         policy: Policy | None = None,
         processes: int = 1,
         sync_every: timedelta | None = timedelta(minutes=1),
+        cloud: Cloud | None = None,
     ) -> None:
-        self.clock = VirtualClock()
-        self.cloud = make_cloud(self.clock)
+        self.cloud = cloud or make_cloud(VirtualClock())
+        self.clock = self.cloud.clock
         self.cloud.after_write = self._check
         self.policy = policy or make_policy()
         self.processes = [self._start() for _ in range(processes)]
@@ -208,20 +192,16 @@ class Harness:
     ) -> DeviceRecord:
         """Ask for a device, again while the answer is an error that passes."""
         request = self.request(device_id, **changes)
-        return await self._insist(lambda p: p.onboarding.ask(request, requested_by="a test"))
+        return await self.retry(lambda app: app.onboarding.ask(request, requested_by="a test"))
 
     async def revoke(self, device: DeviceKey) -> DeviceRecord:
         """Revoke a device, likewise."""
-        return await self._insist(
-            lambda p: p.application.revoking.revoke(device, requested_by="a test")
-        )
+        return await self.retry(lambda app: app.revoking.revoke(device, requested_by="a test"))
 
     async def rotate(self, device: DeviceKey, *, immediately: bool = False) -> DeviceRecord:
         """Ask for another password, likewise."""
-        return await self._insist(
-            lambda p: p.application.rotating.rotate(
-                device, immediately=immediately, requested_by="a test"
-            )
+        return await self.retry(
+            lambda app: app.rotating.rotate(device, immediately=immediately, requested_by="a test")
         )
 
     async def sweep(self) -> SweepReport:
@@ -240,39 +220,47 @@ class Harness:
         _, process = self._next_process()
         await process.application.event_handler.handle(event)
 
-    def opt_in(self, device: DeviceKey) -> None:
+    def opt_in(self, device: DeviceKey, connected_registry: str = "plantone") -> None:
         """Give a device the tag by which it asks for what `request` asks for."""
-        target = {"connectedRegistry": "plantone", "repositories": ["plant/app"]}
-        self.cloud.devices[device].tags = {OPT_IN_TAG: target}
+        target: JsonObject = {
+            "connectedRegistry": connected_registry,
+            "repositories": ["plant/app"],
+        }
+        self.cloud.patch_twin(device, tags={OPT_IN_TAG: target})
 
     @contextmanager
     def at_call(
         self, number: int, act: Callable[[], Coroutine[Any, Any, object]]
     ) -> Iterator[list[asyncio.Task[object]]]:
         """Have `act` begin at a call, counted from the next one; the list is empty until then."""
-        begun = len(self.cloud.calls)
         tasks: list[asyncio.Task[object]] = []
+        self.cloud.act(lambda: tasks.append(asyncio.create_task(act())), at=number)
+        yield tasks
 
-        def begin(current: int, _: str) -> None:
-            if current == begun + number:
-                tasks.append(asyncio.create_task(act()))
-
-        self.cloud.before_call = begin
-        try:
-            yield tasks
-        finally:
-            self.cloud.before_call = None
-
-    async def _insist(self, call: Callable[[Process], Awaitable[DeviceRecord]]) -> DeviceRecord:
+    async def retry[T](self, call: Callable[[Application], Awaitable[T]]) -> T:
+        """The answer of an endpoint, called again after a crash or an error that passes."""
         while True:
             number, process = self._next_process()
             try:
-                return await call(process)
+                return await call(process.application)
             except Crashed:
                 self.restart(number)
-            except Transient:
-                pass
+            except FirstpullError as error:
+                self.cloud.watch.messages.add(error)
+                if not isinstance(error, Transient):
+                    raise
             await self.clock.sleep(1)
+
+    async def attempt(self, call: Callable[[Application], Awaitable[object]]) -> object:
+        """The answer of one call; None after a crash or an error."""
+        number, process = self._next_process()
+        try:
+            return await call(process.application)
+        except Crashed:
+            self.restart(number)
+        except FirstpullError as error:
+            self.cloud.watch.messages.add(error)
+        return None
 
     @asynccontextmanager
     async def while_held(
@@ -291,12 +279,21 @@ class Harness:
         await self.ask(device_id, **changes)
         if self._sync_every is None:
             await self.run_for(timedelta(minutes=1))
-            for ref in self.cloud.connected:
+            for ref in self.cloud.sites:
                 self.cloud.sync(ref)
         await self.run_until_quiet()
         if self.state(device) is not State.READY:
             raise AssertionError(self.cloud.record(device).status.condition)
         return device
+
+    async def make_fleet(self, count: int) -> list[DeviceKey]:
+        """Register devices, and onboard them at once."""
+        devices = [self.register(f"press-{n}") for n in range(count)]
+        await asyncio.gather(*(self.ask(device.device_id) for device in devices))
+        await self.run_until_quiet()
+        if any(self.state(device) is not State.READY for device in devices):
+            raise AssertionError([r.status.condition for r in self.cloud.all_records()])
+        return devices
 
     def state(self, device: DeviceKey) -> State:
         """The state of the device's condition."""
@@ -333,8 +330,7 @@ class Harness:
 
     def check_promises(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""
-        if self.cloud.violations:
-            raise AssertionError("\n".join(dict.fromkeys(self.cloud.violations)))
+        self.cloud.watch.check()
 
     async def run_until(self, done: Callable[[], bool], limit: timedelta) -> bool:
         """Play until `done`, at most for `limit`. Returns whether it was."""
@@ -343,68 +339,46 @@ class Harness:
             await self.play_what_is_due()
             if done():
                 return True
-            self.clock.advance_to(min(give_up, self.next_event()))
+            self.cloud.pass_to(min(give_up, self.next_event()))
         self._catch_up()
         return False
 
-    def device_acts(self, device: DeviceKey) -> None:
-        """The device reads its twin, tries to log in, and reports."""
-        found = self.cloud.devices[device]
-        for ref in self.cloud.connected:
-            entry = self.cloud.twin_entry(device, ref)
-            if entry:
-                self._try_login(found, ref, entry)
-            else:
-                found.held.pop(ref.name, None)
-                _section_of(found).pop(ref.name, None)
-
-    def _try_login(
-        self, device: FakeDevice, ref: ConnectedRegistryRef, entry: dict[str, Any]
-    ) -> None:
-        works = self.cloud.site_accepts(ref, entry["username"], entry["password"])
-        if works:
-            device.held[ref.name] = entry["password"]
-        answer = {"deliveryId": entry["deliveryId"], "state": "LoggedIn" if works else "Failed"}
-        if not works:
-            answer["reason"] = "Unauthorized"
-        _section_of(device)[ref.name] = answer
-
     async def play_what_is_due(self) -> None:
         """Sync, run the timer, deliver reconcile requests, and let the devices act."""
-        self._check()
+        self._check_logins()
         self._catch_up()
         if self._next_timer <= self.clock.now():
             self._next_timer = self.clock.now() + _TIMER
-            await self._run_timer()
-        while due := [r for r in self.cloud.queue if r.visible_at <= self.clock.now()]:
-            for request in due:
-                self.cloud.queue.remove(request)
-            await asyncio.gather(*(self._deliver(request) for request in due))
+            await self.run_timer()
+        while await self.deliver():
+            pass
         self._let_devices_act()
+
+    async def run_timer(self) -> None:
+        """Requeue the devices that are overdue."""
+        await self.attempt(lambda application: application.requeue_overdue())
+
+    async def deliver(self) -> bool:
+        """Deliver the reconcile requests that are due, all at once. Whether there was one."""
+        due = [r for r in self.cloud.queue if r.visible_at <= self.clock.now()]
+        for request in due:
+            self.cloud.queue.remove(request)
+        await asyncio.gather(*(self._deliver(request) for request in due))
+        return bool(due)
 
     def _catch_up(self) -> None:
         """Do what the syncs and devices would have done since the last event."""
         now = self.clock.now()
         if self._sync_every is not None and self._next_sync <= now:
             self._next_sync = now + self._sync_every
-            for ref in self.cloud.connected:
+            for ref in self.cloud.sites:
                 self.cloud.sync(ref)
             self._let_devices_act()
 
     def _let_devices_act(self) -> None:
         if self.devices_answer:
-            for device in self.cloud.devices:
-                self.device_acts(device)
-
-    async def _run_timer(self) -> None:
-        number, process = self._next_process()
-        worker = process.worker
-        try:
-            await requeue_overdue(records=worker.records, queue=worker.queue, clock=self.clock)
-        except Crashed:
-            self.restart(number)
-        except FirstpullError:
-            return  # the timer comes again
+            for device in self.cloud.devices.values():
+                device.act(self.cloud)
 
     async def _deliver(self, request: ReconcileRequest) -> None:
         number, process = self._next_process()
@@ -412,7 +386,8 @@ class Harness:
             await process.worker.reconcile(request.device)
         except Crashed:
             self.restart(number)
-        except FirstpullError:
+        except FirstpullError as error:
+            self.cloud.watch.messages.add(error)
             dequeued = request.dequeued + 1
             if dequeued < _POISON_AFTER:
                 visible_at = self.clock.now() + _REDELIVERY
@@ -441,7 +416,11 @@ class Harness:
         )
 
     def _check(self) -> None:
-        self.cloud.violations += broken_promises(self.cloud)
+        self.cloud.watch.after_write()
+        self.cloud.watch.check_now()
+        self._check_logins()
+
+    def _check_logins(self) -> None:
         for device in self.must_stay_logged_in:
             held = self.cloud.devices[device].held
             if not any(
@@ -464,8 +443,25 @@ class Harness:
             self.processes[number] = self._start()
 
 
-def _section_of(device: FakeDevice) -> dict[str, Any]:
-    section = device.reported.setdefault("firstpull", {}).setdefault("registryCredentials", {})
-    if not isinstance(section, dict):
-        raise TypeError("the reported section is an object")
-    return section
+def over_two_registries(*, capacity: int = 50) -> Harness:
+    """Two connected registries of one container registry, one of another, and a site over both.
+
+    `capacity` is that of all but the first.
+    """
+    policy = make_policy(
+        containerRegistries=[REGISTRY, OTHER_REGISTRY],
+        connectedRegistries=[
+            {"name": "plantone"},
+            {"name": "planttwo", "capacity": capacity},
+            {
+                "name": "portone",
+                "containerRegistry": OTHER_REGISTRY.name,
+                "capacity": capacity,
+            },
+        ],
+        sites=[{"name": "all", "connectedRegistries": ["planttwo", "portone"]}],
+        adoptableTokens=["by-hand"],
+    )
+    harness = Harness(policy=policy)
+    harness.cloud.connect(PORT_ONE, login_server="portone.other.example:8000")
+    return harness

@@ -1,4 +1,4 @@
-"""Services that refuse or do not answer, and a policy over two container registries."""
+"""Services that refuse or do not answer."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
 from firstpull.model.errors import Blocked, FirstpullError, Transient
 from firstpull.model.reasons import Reason
-from tests.firstpull.harness import REGISTRY, Harness, connect, make_policy
 
 NO_ANSWER = Transient(Reason.SERVICE_UNAVAILABLE, "No answer.")
 DENIED = Blocked(Reason.ACCESS_DENIED, "The container registry answered 403.", remedy="A role.")
-OTHER_REGISTRY = RegistryId(f"{REGISTRY}2")
 
 
 def refuse(
@@ -39,19 +36,3 @@ def _refusing(
         return await real(port, what, *more, **named)
 
     return call
-
-
-def over_two_registries() -> Harness:
-    """A second container registry, with a connected registry of its own."""
-    policy = make_policy(
-        containerRegistries=[REGISTRY, OTHER_REGISTRY],
-        connectedRegistries=[
-            {"name": "plantone"},
-            {"name": "portone", "containerRegistry": OTHER_REGISTRY.name},
-        ],
-        sites=[],
-    )
-    harness = Harness(policy=policy)
-    port_one = ConnectedRegistryRef(registry=OTHER_REGISTRY, name="portone")
-    connect(harness.cloud, port_one, login_server="portone.other.example:8000")
-    return harness

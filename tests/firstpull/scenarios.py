@@ -6,25 +6,22 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
+from firstpull.model.azure_resources import Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
-from firstpull.model.secret import Secret
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import FakeToken, Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
+from tests.world.calls import FAULTS, Fault
 
 type Prepare = Callable[[Harness], Awaitable[DeviceKey]]
 type Act = Callable[[Harness, DeviceKey], Awaitable[object]]
 
-HAND_MADE = "made-by-hand"
-"""The password of a token that `make_by_hand` makes."""
 EACH_OR_SOME_CALLS = pytest.mark.parametrize(
     "calls",
     [
@@ -39,9 +36,7 @@ def storm(seed: int, *, chance: float, calls: int, begun: int = 0) -> dict[int, 
     """Faults at a share of the next calls, the same for the same seed."""
     chances = random.Random(seed)  # noqa: S311 - chance, not secrets
     return {
-        begun + number: Fault(
-            kind=chances.choice(list(FaultKind)), after=bool(chances.getrandbits(1))
-        )
+        begun + number: chances.choice(FAULTS)
         for number in range(1, calls)
         if chances.random() < chance
     }
@@ -118,6 +113,12 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     )
 
 
+async def smooth_end() -> Mapping[str, Any]:
+    """The end state of a device that was onboarded without any fault."""
+    harness = Harness()
+    return end_state(harness.cloud, await harness.make_ready())
+
+
 async def registered(harness: Harness) -> DeviceKey:
     """A device that the hub knows."""
     return harness.register()
@@ -139,28 +140,27 @@ async def about_to_renew(harness: Harness) -> DeviceKey:
     """A device whose password is due for renewal."""
     device = await ready_for_good(harness)
     harness.clock.advance_to(harness.cloud.record(device).schedule.due_at)
-    for ref in harness.cloud.connected:
+    for ref in harness.cloud.sites:
         harness.cloud.sync(ref)
     return device
 
 
 async def with_token_by_hand(harness: Harness) -> DeviceKey:
     """A device, and a token that somebody made for it."""
-    make_by_hand(harness, "by-hand", HAND_MADE)
+    make_by_hand(harness, "by-hand")
     return harness.register()
 
 
-def make_by_hand(harness: Harness, token: str, password: str) -> None:
-    """A token with one endless password, already a client of the first connected registry."""
-    cloud = harness.cloud
-    cloud.scope_maps["by-hand"] = ScopeMap(
-        name="by-hand", actions=frozenset({"repositories/plant/app/content/read"})
-    )
-    made = NewPassword(
-        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret(password)
-    )
-    cloud.tokens[token] = FakeToken(REGISTRY.scope_map("by-hand"), passwords={Slot.ONE: made})
-    cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(token))
+def make_by_hand(harness: Harness, token: str, *, expires_at: datetime | None = None) -> str:
+    """The password of a token that is made already a client of the first connected registry."""
+    harness.cloud.add_foreign_client(PLANT_ONE, token)
+    made = harness.cloud.generate(REGISTRY, token, expires_at=expires_at)
+    return made.value_of("password1")
+
+
+async def ask(harness: Harness, _: DeviceKey) -> None:
+    """Ask for the device, and leave it at that."""
+    await harness.ask()
 
 
 def asking(**changes: Any) -> Act:  # noqa: ANN401 - JSON
@@ -196,13 +196,11 @@ async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
     """Change everything that can be repaired, at once."""
     cloud, want = harness.cloud, end_state(harness.cloud, device)
     token = grant_of(cloud.record(device)).names.token
-    for name, scope_map in cloud.scope_maps.items():
-        cloud.scope_maps[name] = ScopeMap(name=scope_map.name, actions=frozenset())
-    cloud.tokens[token].enabled = False
-    cloud.connected[PLANT_ONE].clients.clear()
-    entry = cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
-    entry |= {"address": "elsewhere:8000", "added": True}
-    cloud.devices[device].twin_version += 1
+    for name in cloud.scope_maps:
+        cloud.registry().update_scope_map(name, actions=["repositories/theirs/content/read"])
+    cloud.registry().update_token(token, status="disabled")
+    cloud.put_clients(PLANT_ONE)
+    cloud.edit_entry(device, PLANT_ONE, {"address": "elsewhere:8000", "added": True})
     harness.make_due(device)
     await harness.run_until_quiet()
     assert end_state(cloud, device) == want
@@ -210,14 +208,12 @@ async def change_by_hand(harness: Harness, device: DeviceKey) -> None:
 
 async def overflow(harness: Harness, device: DeviceKey) -> None:
     """Ask for a site whose first connected registry fills up while the device is claimed."""
-    clients = harness.cloud.connected[PLANT_ONE].clients
 
-    def fill_up(_: int, operation: str) -> None:
-        if operation == "records.replace" and not clients:
-            for number in range(3):
-                harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
+    def fill_up() -> None:
+        for number in range(3):
+            harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
 
-    harness.cloud.before_call = fill_up
+    harness.cloud.act(fill_up, at="records.replace")
     await harness.ask(connectedRegistry=None, site="plant")
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
@@ -232,7 +228,7 @@ async def revoke(harness: Harness, device: DeviceKey) -> None:
 
 async def delete_and_revoke(harness: Harness, device: DeviceKey) -> None:
     """Revoke a device that its hub has no more."""
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     await revoke(harness, device)
 
 
@@ -267,7 +263,7 @@ async def adopt(harness: Harness, device: DeviceKey) -> None:
     """Take over a token, and rotate it."""
     await harness.ask(adopt="by-hand")
     await harness.run_until_quiet()
-    assert harness.cloud.accepted("by-hand") == {HAND_MADE}
+    assert not harness.cloud.passwords_made
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
     await rotate(harness, device)
 

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.model.azure_resources import ScopeMapId, TokenId
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, TokenId
 from firstpull.model.errors import Blocked, Conflict, Transient
 from firstpull.model.ledger import Standing, to_json
 from firstpull.model.reasons import Reason
-from tests.firstpull.fakes import ANSWER_LOST, UNAVAILABLE, Crashed, FakeCloud, FakeToken, Fault
 from tests.firstpull.harness import (
     PLANT_ONE,
     REGISTRY,
@@ -24,6 +23,9 @@ from tests.firstpull.harness import (
     make_process,
 )
 from tests.firstpull.virtual_clock import VirtualClock
+from tests.world.calls import Crashed, Fault
+from tests.world.cloud import Cloud
+from tests.world.ports import FakeContainerRegistries
 
 WRITE = "registries.replace_client_tokens"
 FOREIGN = [f"foreign{n}" for n in range(5)]
@@ -42,7 +44,7 @@ def token_id(number: int) -> TokenId:
 
 
 @pytest.fixture
-def cloud() -> FakeCloud:
+def cloud() -> Cloud:
     """Five clients of others are in the list."""
     made = make_cloud(VirtualClock())
     for foreign in FOREIGN:
@@ -51,19 +53,19 @@ def cloud() -> FakeCloud:
 
 
 @pytest.fixture
-def process(cloud: FakeCloud) -> Process:
+def process(cloud: Cloud) -> Process:
     return make_process(cloud, make_policy())
 
 
 @pytest.fixture
-def processes(cloud: FakeCloud) -> list[Process]:
+def processes(cloud: Cloud) -> list[Process]:
     return [make_process(cloud, make_policy()) for _ in range(3)]
 
 
 async def reserve(process: Process, number: int, *, capacity: int = 50) -> None:
     """Reserve, and make the token, as a pass does."""
     await process.membership.reserve(PLANT_ONE, token_id(number), capacity=capacity)
-    process.line.cloud.tokens[name(number)] = FakeToken(ScopeMapId("ours"))
+    process.line.cloud.add_token(name(number))
 
 
 async def join(process: Process, number: int, *, capacity: int = 50) -> None:
@@ -86,18 +88,18 @@ async def join_all(
     return [None if result is None else type(result) for result in results]
 
 
-def listed(cloud: FakeCloud) -> list[str]:
+def listed(cloud: Cloud) -> list[str]:
     """The clients after those that were there before."""
-    clients = [token.name for token in cloud.connected[PLANT_ONE].clients]
+    clients = cloud.clients(PLANT_ONE)
     assert clients[:5] == FOREIGN
     return clients[5:]
 
 
-def standings(cloud: FakeCloud) -> Counter[Standing]:
+def standings(cloud: Cloud) -> Counter[Standing]:
     return Counter(entry.standing for entry in cloud.ledger(PLANT_ONE).entries.values())
 
 
-async def test_a_token_joins_after_those_that_are_there(cloud: FakeCloud, process: Process) -> None:
+async def test_a_token_joins_after_those_that_are_there(cloud: Cloud, process: Process) -> None:
     await reserve(process, 1)
     assert standings(cloud) == {Standing.RESERVED: 1}
     await join(process, 1)
@@ -110,7 +112,7 @@ async def test_a_token_joins_after_those_that_are_there(cloud: FakeCloud, proces
 
 
 async def test_a_full_connected_registry_blocks_and_holds_its_room_for_who_reserved(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process
 ) -> None:
     await reserve(process, 1, capacity=6)
     with pytest.raises(Blocked) as raised:
@@ -121,16 +123,15 @@ async def test_a_full_connected_registry_blocks_and_holds_its_room_for_who_reser
     assert set(cloud.ledger(PLANT_ONE).entries) == {token_id(1)}
 
 
-async def test_a_token_that_is_listed_needs_no_more_room(
-    cloud: FakeCloud, process: Process
-) -> None:
-    cloud.connected[PLANT_ONE].clients.append(TokenId(str(token_id(1)).upper()))
+async def test_a_token_that_is_listed_needs_no_more_room(cloud: Cloud, process: Process) -> None:
+    cloud.add_token(name(1))
+    cloud.put_clients(PLANT_ONE, *FOREIGN, name(1).upper())
     await reserve(process, 1, capacity=6)
     assert standings(cloud) == {Standing.RESERVED: 1}
 
 
 async def test_those_who_reserve_at_once_are_never_more_than_there_is_room(
-    cloud: FakeCloud, processes: list[Process]
+    cloud: Cloud, processes: list[Process]
 ) -> None:
     results = await asyncio.gather(
         *(reserve(processes[n % 3], n, capacity=12) for n in range(20)), return_exceptions=True
@@ -141,7 +142,7 @@ async def test_those_who_reserve_at_once_are_never_more_than_there_is_room(
 
 
 async def test_those_who_join_at_once_share_few_writes(
-    cloud: FakeCloud, processes: list[Process]
+    cloud: Cloud, processes: list[Process]
 ) -> None:
     await asyncio.gather(*(reserve(processes[n % 3], n) for n in range(30)))
     ledger_writes = cloud.calls.count("ledgers.put")
@@ -154,23 +155,23 @@ async def test_those_who_join_at_once_share_few_writes(
 
 
 async def test_a_token_deleted_meanwhile_does_not_hold_up_the_others(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process
 ) -> None:
     for n in range(4):
         await reserve(process, n)
-    del cloud.tokens["fp-01"]
+    cloud.delete_token("fp-01")
     assert await join_all(process, range(4)) == [None, Conflict, None, None]
     assert listed(cloud) == names([0, 2, 3])
     assert cloud.ledger(PLANT_ONE).get(token_id(1)) is None
 
 
-async def test_a_member_whose_token_is_gone_leaves_the_list(
-    cloud: FakeCloud, process: Process
+async def test_a_member_whose_token_is_gone_leaves_the_ledger(
+    cloud: Cloud, process: Process
 ) -> None:
     for n in range(2):
         await reserve(process, n)
         await join(process, n)
-    del cloud.tokens["fp-00"]
+    cloud.delete_token("fp-00")
     await reserve(process, 2)
     await join(process, 2)
     assert listed(cloud) == names([1, 2])
@@ -178,9 +179,9 @@ async def test_a_member_whose_token_is_gone_leaves_the_list(
 
 
 async def test_the_services_own_limit_admits_in_the_order_of_reservation(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process
 ) -> None:
-    cloud.connected[PLANT_ONE].limit = 8
+    cloud.registry().set_max_clients(PLANT_ONE.name, 8)
     for n in range(5):
         await reserve(process, n)
     errors = await join_all(process, reversed(range(5)))
@@ -190,7 +191,7 @@ async def test_the_services_own_limit_admits_in_the_order_of_reservation(
 
 
 async def test_room_that_others_took_meanwhile_is_refused_to_who_reserved_last(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process
 ) -> None:
     for n in range(3):
         await reserve(process, n, capacity=8)
@@ -200,32 +201,32 @@ async def test_room_that_others_took_meanwhile_is_refused_to_who_reserved_last(
     assert cloud.lists_refused == 0
 
 
-async def test_a_missing_connected_registry_blocks(cloud: FakeCloud, process: Process) -> None:
-    del cloud.connected[PLANT_ONE]
+async def test_a_missing_connected_registry_blocks(cloud: Cloud, process: Process) -> None:
+    cloud.registry().delete_connected_registry(PLANT_ONE.name)
     with pytest.raises(Blocked) as raised:
         await reserve(process, 1)
     assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
 
 
 async def test_a_connected_registry_that_goes_after_the_reservation_blocks(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process
 ) -> None:
     await reserve(process, 1)
-    del cloud.connected[PLANT_ONE]
+    cloud.registry().delete_connected_registry(PLANT_ONE.name)
     with pytest.raises(Blocked) as raised:
         await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
     assert raised.value.reason is Reason.CONNECTED_REGISTRY_NOT_FOUND
     assert not cloud.ledger(PLANT_ONE).entries
 
 
-async def test_who_never_reserved_does_not_join(cloud: FakeCloud, process: Process) -> None:
+async def test_who_never_reserved_does_not_join(cloud: Cloud, process: Process) -> None:
     with pytest.raises(Conflict):
         await join(process, 1)
     assert cloud.calls.count(WRITE) == 0
 
 
 async def test_who_does_not_get_the_lock_gives_up_after_a_while(
-    cloud: FakeCloud, processes: list[Process]
+    cloud: Cloud, processes: list[Process]
 ) -> None:
     first, second, _ = processes
     await reserve(first, 1)
@@ -237,32 +238,25 @@ async def test_who_does_not_get_the_lock_gives_up_after_a_while(
 
 
 async def test_a_lease_holder_that_vanished_is_waited_out(
-    cloud: FakeCloud, processes: list[Process]
+    cloud: Cloud, processes: list[Process]
 ) -> None:
     """Its last write may still be under way when its lease ends."""
     first, second, _ = processes
     await reserve(first, 1)
     await reserve(second, 2)
-    written_at: list[datetime] = []
-
-    def crash_at_the_write(_: int, operation: str) -> None:
-        if operation == WRITE:
-            written_at.append(cloud.clock.now())
-            if len(written_at) == 1:
-                first.line.dead = True
-                raise Crashed(operation)
-
-    cloud.before_call = crash_at_the_write
+    cloud.inject(Fault.CRASH_BEFORE, at=WRITE)
     with pytest.raises(Crashed):
         await join(first, 1)
     lease_ends = cloud.locks[PLANT_ONE].until
+    written_at: list[datetime] = []
+    cloud.act(lambda: written_at.append(cloud.clock.now()), at=WRITE)
     await join(second, 2)
-    assert written_at[1] >= lease_ends + timedelta(seconds=REQUEST_DEADLINE)
+    assert written_at[0] >= lease_ends + timedelta(seconds=REQUEST_DEADLINE)
     assert listed(cloud) == names([1, 2])
 
 
 async def test_a_lease_that_was_given_back_is_not_waited_for(
-    cloud: FakeCloud, processes: list[Process]
+    cloud: Cloud, processes: list[Process]
 ) -> None:
     for n, process in enumerate(processes):
         await reserve(process, n)
@@ -271,9 +265,7 @@ async def test_a_lease_that_was_given_back_is_not_waited_for(
         assert cloud.clock.now() - begun < timedelta(seconds=1)
 
 
-async def test_who_lost_the_lease_does_not_write(
-    cloud: FakeCloud, processes: list[Process]
-) -> None:
+async def test_who_lost_the_lease_does_not_write(cloud: Cloud, processes: list[Process]) -> None:
     first, second, _ = processes
     await reserve(first, 1)
     await reserve(second, 2)
@@ -289,9 +281,9 @@ async def test_who_lost_the_lease_does_not_write(
     assert cloud.calls.count(WRITE) == writes
 
 
-@pytest.mark.parametrize("fault", [UNAVAILABLE, ANSWER_LOST])
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.ANSWER_LOST])
 async def test_a_write_whose_answer_is_lost_is_found_by_the_next(
-    cloud: FakeCloud, process: Process, fault: Fault
+    cloud: Cloud, process: Process, fault: Fault
 ) -> None:
     await reserve(process, 1)
     with cloud.failing(WRITE, fault=fault, times=1):
@@ -301,9 +293,20 @@ async def test_a_write_whose_answer_is_lost_is_found_by_the_next(
 
 
 async def test_a_list_that_does_not_take_a_token_is_not_written_without_end(
-    cloud: FakeCloud, process: Process
+    cloud: Cloud, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cloud.connected[PLANT_ONE].forgets_unknown = True
+    replace = FakeContainerRegistries.replace_client_tokens
+
+    async def keep_known(
+        registries: FakeContainerRegistries,
+        ref: ConnectedRegistryRef,
+        token_ids: tuple[TokenId, ...],
+        **more: float,
+    ) -> ConnectedRegistry:
+        known = tuple(token_id for token_id in token_ids if token_id.name in cloud.tokens)
+        return await replace(registries, ref, known, **more)
+
+    monkeypatch.setattr(FakeContainerRegistries, "replace_client_tokens", keep_known)
     await process.membership.reserve(PLANT_ONE, token_id(1), capacity=50)
 
     def stop(_: int, operation: str) -> None:
@@ -315,7 +318,7 @@ async def test_a_list_that_does_not_take_a_token_is_not_written_without_end(
         await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
 
 
-def mark_as_leaving(cloud: FakeCloud, number: int) -> None:
+def mark_as_leaving(cloud: Cloud, number: int) -> None:
     """Another process wants this token out."""
     ledger = cloud.ledger(PLANT_ONE).standing_at(token_id(number), Standing.LEAVING)
     cloud.ledgers[PLANT_ONE] = to_json(ledger), cloud.ledgers[PLANT_ONE][1] + 1
@@ -323,7 +326,7 @@ def mark_as_leaving(cloud: FakeCloud, number: int) -> None:
 
 @pytest.mark.parametrize("meanwhile", [False, True], ids=["before", "during the write"])
 async def test_who_leaves_goes_with_the_next_write(
-    cloud: FakeCloud,
+    cloud: Cloud,
     process: Process,
     meanwhile: bool,  # noqa: FBT001 - a table
 ) -> None:
@@ -331,16 +334,7 @@ async def test_who_leaves_goes_with_the_next_write(
     await join(process, 1)
     await reserve(process, 2)
     before = cloud.calls.count(WRITE)
-
-    def mark(_: int, operation: str) -> None:
-        if operation == WRITE:
-            cloud.before_call = None
-            mark_as_leaving(cloud, 1)
-
-    if meanwhile:
-        cloud.before_call = mark
-    else:
-        mark_as_leaving(cloud, 1)
+    cloud.act(lambda: mark_as_leaving(cloud, 1), at=WRITE if meanwhile else 0)
     await join(process, 2)
     assert listed(cloud) == ["fp-02"]
     assert set(cloud.ledger(PLANT_ONE).entries) == {token_id(2)}

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from itertools import count
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
-from local_azure.container_registry.passwords import PASSWORD_NAMES, PasswordName
-from local_azure.container_registry.resources import ConnectedRegistryChanges
-from local_azure.iot_hub.twins import JsonObject, TwinPatch
+from local_azure.iot_hub.twins import JsonObject
 from local_azure.key_vault.exceptions import KeyVaultError
 from local_azure.key_vault.models import Properties
 from local_azure.resource_manager.exceptions import ArmError
-from tests.firstpull.virtual_clock import VirtualClock
-from tests.lifetime.azure import HAND_MADE, Azure
-from tests.lifetime.device import Device, Login
-from tests.lifetime.watch import Watch
+from tests.lifetime.sites import HAND_MADE
+from tests.world.cloud import Cloud
+from tests.world.device import Device, Login
 
 _OTHERS = "somebody"
 _ACTIVATION = timedelta(seconds=2)
@@ -60,36 +57,33 @@ class DeviceChange(Enum):
 class ExternalActor:
     """Others, at work in the same Azure."""
 
-    azure: Azure
-    watch: Watch
-    clock: VirtualClock
+    cloud: Cloud
     _numbers: Iterator[int] = field(default_factory=count)
 
     def change_list(self, ref: ConnectedRegistryRef, change: ListChange) -> None:
         """Change a list of clients."""
-        clients = self.azure.clients(ref)
+        clients = self.cloud.clients(ref)
         match change:
             case ListChange.ADD_TOKEN:
-                self._put_list(ref, (*clients, self._new_token(ref)))
+                name = f"{_OTHERS}-{next(self._numbers)}"
+                self.cloud.add_token(name, registry=ref.registry)
+                self._put_list(ref, (*clients, name))
             case ListChange.REMOVE_ONE:
                 self._put_list(ref, clients[1:])
             case ListChange.CLEAR:
                 self._put_list(ref, ())
             case ListChange.KEEP_ONLY_THEIRS:
-                self._put_list(ref, tuple(n for n in clients if n.startswith(_OTHERS)))
+                self._put_list(ref, [n for n in clients if n.startswith(_OTHERS)])
 
     def make_by_hand(self, device: Device, ref: ConnectedRegistryRef) -> str:
         """A token that a person made for a device; its password has no expiry."""
         name = f"{HAND_MADE}{device.key.device_id}-{ref.name}"
-        registry = self.azure.registry(ref.registry)
-        if self.azure.token(ref.registry, name) is not None or name in self.azure.clients(ref):
+        if self.cloud.token(ref.registry, name) is not None or name in self.cloud.clients(ref):
             return name
-        scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
-        registry.put_token(name, scope_map_id=scope_map_id)
-        self.watch.token_was_made_by_hand(ref.registry, name)
-        self.clock.advance(_ACTIVATION)
-        password = self._generate(ref.registry, name, PASSWORD_NAMES[0], validity=None)
-        self._put_list(ref, (*self.azure.clients(ref), name))
+        self.cloud.add_token(name, registry=ref.registry)
+        self.cloud.clock.advance(_ACTIVATION)
+        password = self._generate(ref.registry, name, Slot.ONE, validity=None)
+        self._put_list(ref, (*self.cloud.clients(ref), name))
         device.logins[ref] = Login(name, password)
         return name
 
@@ -101,11 +95,11 @@ class ExternalActor:
 
     def _changes(self, device: DeviceKey, grant: Grant) -> dict[DeviceChange, Callable[[], object]]:
         """How each change is made."""
-        registry, vault = self.azure.registry(grant.ref.registry), self.azure.vault
+        registry, vault = self.cloud.registry(grant.ref.registry), self.cloud.vault
         token, secret = grant.names.token, grant.names.secret
         push = registry.registry_id.child("scopeMaps", "_repositories_push")
 
-        def generate(slot: PasswordName | None) -> str:
+        def generate(slot: Slot | None) -> str:
             return self._generate(grant.ref.registry, token, slot, validity=_VALIDITY)
 
         def edit_scope_map() -> None:
@@ -116,15 +110,18 @@ class ExternalActor:
             vault.delete(secret)
             vault.purge(secret)
 
-        def patch(entry: JsonObject | None) -> None:
-            self._patch_entry(device, grant.ref, entry)
+        def edit(entry: JsonObject | None) -> None:
+            if grant.ref in self.cloud.entries(device):
+                self.cloud.edit_entry(device, grant.ref, entry)
 
         return {
-            DeviceChange.DELETE_TOKEN: lambda: self._delete_token(grant),
+            DeviceChange.DELETE_TOKEN: lambda: self.cloud.delete_token(
+                token, registry=grant.ref.registry
+            ),
             DeviceChange.DISABLE_TOKEN: lambda: registry.update_token(token, status="disabled"),
             DeviceChange.CHANGE_SCOPE_MAP: lambda: registry.update_token(token, scope_map_id=push),
             DeviceChange.EDIT_SCOPE_MAP: edit_scope_map,
-            DeviceChange.GENERATE_PASSWORD: lambda: generate(PASSWORD_NAMES[0]),
+            DeviceChange.GENERATE_PASSWORD: lambda: generate(Slot.ONE),
             DeviceChange.GENERATE_BOTH_PASSWORDS: lambda: generate(None),
             DeviceChange.DELETE_PASSWORDS: lambda: registry.update_token(token, keep_passwords=()),
             DeviceChange.DISABLE_SECRET: lambda: vault.update(
@@ -132,54 +129,19 @@ class ExternalActor:
             ),
             DeviceChange.DELETE_SECRET: lambda: vault.delete(secret),
             DeviceChange.PURGE_SECRET: purge,
-            DeviceChange.EDIT_ADDRESS: lambda: patch({"address": "elsewhere:8000", "added": True}),
-            DeviceChange.EDIT_PASSWORD: lambda: patch({"password": "mistyped"}),
-            DeviceChange.REMOVE_ENTRY: lambda: patch(None),
+            DeviceChange.EDIT_ADDRESS: lambda: edit({"address": "elsewhere:8000", "added": True}),
+            DeviceChange.EDIT_PASSWORD: lambda: edit({"password": "mistyped"}),
+            DeviceChange.REMOVE_ENTRY: lambda: edit(None),
         }
 
-    def _delete_token(self, grant: Grant) -> None:
-        for ref in self.azure.sites:
-            if ref.registry == grant.ref.registry:
-                clients = self.azure.clients(ref)
-                self._put_list(ref, tuple(c for c in clients if c != grant.names.token))
-        self.azure.registry(grant.ref.registry).delete_token(grant.names.token)
-
     def _generate(
-        self,
-        registry: RegistryId,
-        token: str,
-        slot: PasswordName | None,
-        *,
-        validity: timedelta | None,
+        self, registry: RegistryId, token: str, slot: Slot | None, *, validity: timedelta | None
     ) -> str:
         """As `az acr token credential generate` does: without a slot both. Returns the last."""
-        cloud = self.azure.registry(registry)
-        token_id = cloud.registry_id.child("tokens", token)
-        expiry = self.clock.now() + validity if validity is not None else None
-        made = cloud.generate_credentials(token_id, name=slot, expiry=expiry)
-        slots = (slot,) if slot else PASSWORD_NAMES
-        for each in slots:
-            self.watch.password_was_made(registry, token, made.value_of(each))
-        return made.value_of(slots[-1])
+        expires_at = self.cloud.clock.now() + validity if validity is not None else None
+        self.cloud.generate(registry, token, slot, expires_at=expires_at)
+        return self.cloud.passwords[registry, token][-1]
 
-    def _patch_entry(
-        self, device: DeviceKey, ref: ConnectedRegistryRef, entry: JsonObject | None
-    ) -> None:
-        if ref in dict(self.azure.entries(device.device_id)):
-            change: JsonObject = {"firstpull": {"registryCredentials": {ref.name: entry}}}
-            self.azure.hub.patch_twin(device.device_id, TwinPatch(desired=change), etag=None)
-
-    def _new_token(self, ref: ConnectedRegistryRef) -> str:
-        registry = self.azure.registry(ref.registry)
-        name = f"{_OTHERS}-{next(self._numbers)}"
-        scope_map_id = registry.registry_id.child("scopeMaps", "_repositories_pull")
-        registry.put_token(name, scope_map_id=scope_map_id)
-        return name
-
-    def _put_list(self, ref: ConnectedRegistryRef, names: tuple[str, ...]) -> None:
-        registry = self.azure.registry(ref.registry)
-        ids = tuple(registry.registry_id.child("tokens", name) for name in names)
+    def _put_list(self, ref: ConnectedRegistryRef, names: Sequence[str]) -> None:
         with suppress(ArmError):
-            registry.update_connected_registry(
-                ref.name, ConnectedRegistryChanges(client_token_ids=ids)
-            )
+            self.cloud.put_clients(ref, *names)

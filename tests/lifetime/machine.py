@@ -17,17 +17,15 @@ from firstpull.intake.requests import OnboardingRequest
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Invalid
-from local_azure.iot_hub.identities import DeviceStatus
-from tests.firstpull.fakes import READS
 from tests.firstpull.records import changed
 from tests.lifetime import reached
-from tests.lifetime.azure import HUB, REFS, SITES, VAULT, ref_of
-from tests.lifetime.ending import check_the_end
+from tests.lifetime.ending import asks_for, check_the_end
 from tests.lifetime.expected_state import ExpectedState
 from tests.lifetime.external_actor import DeviceChange, ExternalActor, ListChange
-from tests.lifetime.faults import WRITES, Fault, When
-from tests.lifetime.requests import asks_for, request_of
+from tests.lifetime.sites import REFS, SITES, VAULT, ref_of
 from tests.lifetime.world import World
+from tests.world.calls import READS, WRITES, Fault, When
+from tests.world.cloud import HUB
 
 DEVICES = ("press-1", "press-2", "press-3")
 TARGETS = (*(ref.name for ref in REFS), *SITES)
@@ -49,7 +47,7 @@ class Lifetime(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
-        self.external_actor = ExternalActor(self.world.azure, self.world.watch, self.world.clock)
+        self.external_actor = ExternalActor(self.world.cloud)
         self.expected: dict[DeviceKey, ExpectedState] = {}
         self.requests: dict[DeviceKey, OnboardingRequest] = {}
         self.is_broken = False
@@ -57,7 +55,7 @@ class Lifetime(RuleBasedStateMachine):
     @initialize(ready=st.lists(devices, max_size=3, unique=True), where=targets)
     def some_are_there(self, ready: list[str], where: str) -> None:
         for device in ready:
-            self.world.register(device_key(device))
+            self.world.register(device)
             self._ask(device, where, ["plant/app"])
         self.world.run(self.world.run_for(timedelta(minutes=15)))
 
@@ -121,16 +119,16 @@ class Lifetime(RuleBasedStateMachine):
     def adopt(self, device: str, ref: str, registers: bool) -> None:  # noqa: FBT001 - drawn
         """Ask to take over a token that a person made for the device."""
         key = device_key(device)
-        if registers and key not in self.world.devices:
+        if registers and key not in self.world.cloud.devices:
             self.register(device, tagged=False)
-        if key not in self.world.devices:
+        if key not in self.world.cloud.devices:
             return
-        token = self.external_actor.make_by_hand(self.world.devices[key], ref_of(ref))
+        token = self.external_actor.make_by_hand(self.world.cloud.devices[key], ref_of(ref))
         self._ask(device, ref, ["plant/app"], adopt=token)
 
     @rule(device=devices, where=targets, what=repositories)
     def dry_run(self, device: str, where: str, what: list[str]) -> None:
-        key, request = device_key(device), request_of(device, where, what)
+        key, request = device_key(device), self.world.request_to(where, device, what)
 
         async def dry_run(app: Application) -> None:
             plan_for = app.dry_run.plan_for
@@ -150,30 +148,31 @@ class Lifetime(RuleBasedStateMachine):
     @rule(device=devices, tagged=st.booleans())
     def register(self, device: str, tagged: bool) -> None:  # noqa: FBT001 - drawn
         key = device_key(device)
-        if key in self.world.devices:
+        if key in self.world.cloud.devices:
             return
-        tag = {"connectedRegistry": "planttwo", "repositories": ["plant/app"]}
-        self.world.register(key, tag=tag if tagged else None)
+        self.world.register(device)
+        if tagged:
+            self.world.opt_in(key, "planttwo")
         self._expected(key).was_registered(tagged=tagged)
 
-    @precondition(lambda self: self.world.devices)
+    @precondition(lambda self: self.world.cloud.devices)
     @rule(device=devices, announced=st.booleans(), comes_back=st.booleans())
     def delete(self, device: str, announced: bool, comes_back: bool) -> None:  # noqa: FBT001 - drawn
         key = device_key(device)
-        if key not in self.world.devices:
+        if key not in self.world.cloud.devices:
             return
-        self.world.delete(key)
+        self.world.cloud.unregister(key)
         self._expected(key).was_deleted()
         if announced:
             self._handle(device, created=False)
         if comes_back:
             self.register(device, tagged=False)
 
-    @precondition(lambda self: self.world.devices)
+    @precondition(lambda self: self.world.cloud.devices)
     @rule(device=devices, enabled=st.booleans())
     def change_identity(self, device: str, enabled: bool) -> None:  # noqa: FBT001 - drawn
-        if device_key(device) in self.world.devices:
-            self._set_status(device, enabled=enabled)
+        if device_key(device) in self.world.cloud.devices:
+            self.world.cloud.change_identity(device_key(device), enabled=enabled)
 
     @rule(device=devices, created=st.booleans(), age=st.sampled_from((0, 20, 24 * 60)))
     def device_event(self, device: str, created: bool, age: int) -> None:  # noqa: FBT001 - drawn
@@ -199,7 +198,7 @@ class Lifetime(RuleBasedStateMachine):
     @rule(ref=refs, change=st.sampled_from(ListChange), at=now_or_at_a_call)
     def change_list(self, ref: str, change: ListChange, at: When) -> None:
         actor = self.external_actor
-        self.world.injector.act(lambda: actor.change_list(ref_of(ref), change), at=at)
+        self.world.cloud.act(lambda: actor.change_list(ref_of(ref), change), at=at)
 
     @precondition(lambda self: self.requests)
     @rule(device=devices, change=st.sampled_from(DeviceChange), at=now_or_at_a_call)
@@ -208,13 +207,13 @@ class Lifetime(RuleBasedStateMachine):
             if (record := self.world.record(device_key(device))) is not None:
                 self.external_actor.change_device(record, change)
 
-        self.world.injector.act(act, at=at)
+        self.world.cloud.act(act, at=at)
 
     # Faults
 
     @rule(fault=st.sampled_from(Fault), at=calls)
     def inject(self, fault: Fault, at: When) -> None:
-        self.world.injector.inject(fault, at=at)
+        self.world.cloud.inject(fault, at=at)
 
     @precondition(lambda self: self.world.cloud.queue)
     @rule()
@@ -248,23 +247,23 @@ class Lifetime(RuleBasedStateMachine):
 
     @rule(by=leaps)
     def pass_time(self, by: float) -> None:
-        self.world.pass_time(timedelta(minutes=by))
+        self.world.cloud.pass_to(self.world.clock.now() + timedelta(minutes=by))
 
     @rule(ref=refs, goes_offline=st.booleans())
     def sync(self, ref: str, goes_offline: bool) -> None:  # noqa: FBT001 - drawn
-        site = self.world.azure.sites[ref_of(ref)]
+        site = self.world.cloud.sites[ref_of(ref)]
         site.go_online()
         site.sync()
         if goes_offline:
             site.go_offline()
 
-    @precondition(lambda self: self.world.devices)
+    @precondition(lambda self: self.world.cloud.devices)
     @rule(device=devices, away=st.booleans())
     def act(self, device: str, away: bool) -> None:  # noqa: FBT001 - drawn
-        acting = self.world.devices.get(device_key(device))
+        acting = self.world.cloud.devices.get(device_key(device))
         if acting is not None:
             acting.is_away = False
-            acting.act(self.world.azure)
+            acting.act(self.world.cloud)
             acting.is_away = away
 
     @rule()
@@ -273,14 +272,14 @@ class Lifetime(RuleBasedStateMachine):
 
     @rule(approve=st.booleans())
     def sweep(self, approve: bool) -> None:  # noqa: FBT001 - drawn
-        self.world.run(self.world.sweep(approve=approve))
+        self.world.run(self.world.try_sweep(approve=approve))
 
     # Promises
 
     @invariant()
     def promises_hold(self) -> None:
         self.is_broken = True
-        self.world.watch.check()
+        self.world.cloud.watch.check()
         self.is_broken = False
         reached.note(self.world)
 
@@ -302,7 +301,7 @@ class Lifetime(RuleBasedStateMachine):
         asked_at: datetime | None = None,
         meanwhile: bool = False,
     ) -> None:
-        key, request = device_key(device), request_of(device, where, what, adopt=adopt)
+        key, request = device_key(device), self.world.request_to(where, device, what, adopt=adopt)
         answer = self._retry(
             lambda app: app.onboarding.ask(request, requested_by="a person", asked_at=asked_at),
             meanwhile=meanwhile,
@@ -313,15 +312,21 @@ class Lifetime(RuleBasedStateMachine):
         if expected.forbids(asked_at):
             self._fail(f"P7: a request of {asked_at} was accepted after a later revoke")
         self.requests[key] = request
-        expected.was_asked_for(is_there=key in self.world.devices)
+        expected.was_asked_for(is_there=key in self.world.cloud.devices)
 
     def _retry(
         self, call: Callable[[Application], Awaitable[DeviceRecord]], *, meanwhile: bool = False
     ) -> DeviceRecord | Invalid:
+        async def answer() -> DeviceRecord | Invalid:
+            try:
+                return await self.world.retry(call)
+            except Invalid as refusal:
+                return refusal
+
         async def both() -> DeviceRecord | Invalid:
             waiting = self.world.deliver() if meanwhile else asyncio.sleep(0)
-            answer, _ = await asyncio.gather(self.world.retry(call), waiting)
-            return answer
+            found, _ = await asyncio.gather(answer(), waiting)
+            return found
 
         return self.world.run(both())
 
@@ -333,11 +338,6 @@ class Lifetime(RuleBasedStateMachine):
             at=self.world.clock.now() - timedelta(minutes=age),
         )
         self.world.run(self.world.attempt(lambda app: app.event_handler.handle(event)))
-
-    def _set_status(self, device: str, *, enabled: bool) -> None:
-        hub = self.world.azure.hub
-        status = DeviceStatus.ENABLED if enabled else DeviceStatus.DISABLED
-        hub.update_device(replace(hub.device(device).settings, status=status), etag=None)
 
     def _fail(self, promise: str) -> NoReturn:
         self.is_broken = True

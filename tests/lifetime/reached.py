@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.lifetime.azure import CAPACITY, REFS
+from tests.lifetime.sites import CAPACITY, REFS
 from tests.lifetime.world import World
 
 REACHED: Counter[str] = Counter()
@@ -18,7 +18,7 @@ def note(world: World) -> None:
 
 
 def _situations(world: World) -> Iterator[str]:
-    for record in world.records():
+    for record in world.cloud.all_records():
         yield record.status.condition.reason.value
         if record.status.retiring:
             yield "a device moves"
@@ -26,11 +26,11 @@ def _situations(world: World) -> Iterator[str]:
             yield "a rotation was asked for"
         grant = record.status.grant
         if record.status.delivery is not None and grant is not None:
-            token = world.azure.token(grant.ref.registry, grant.names.token)
+            token = world.cloud.token(grant.ref.registry, grant.names.token)
             if token is not None and len(token.passwords) > 1:
                 yield "a token has two passwords"
     for ref in REFS:
-        clients = {name.casefold() for name in world.azure.clients(ref)}
+        clients = {name.casefold() for name in world.cloud.clients(ref)}
         if len(clients) >= CAPACITY[ref]:
             yield "a list is full"
             if clients <= {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.lifetime.external_actor import ListChange
-from tests.lifetime.faults import Fault
 from tests.lifetime.machine import Lifetime
+from tests.world.calls import Fault
 
 type Scenario = Callable[[Lifetime], None]
 

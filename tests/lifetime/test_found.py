@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.lifetime.external_actor import DeviceChange, ListChange
-from tests.lifetime.faults import Fault
 from tests.lifetime.machine import Lifetime
 from tests.lifetime.short_scenarios import Scenario, run
+from tests.world.calls import Fault
 
 
 def _a_revoke_before_anything_was_made(life: Lifetime) -> None:

@@ -8,10 +8,10 @@ from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.reasons import Reason
 from tests.firstpull.records import grant_of
 from tests.firstpull.refusals import DENIED, refuse
-from tests.lifetime.azure import ref_of
 from tests.lifetime.machine import Lifetime, device_key
-from tests.lifetime.ports import LocalContainerRegistries
 from tests.lifetime.short_scenarios import run
+from tests.lifetime.sites import ref_of
+from tests.world.ports import FakeContainerRegistries
 
 READS = ("get_token", "get_connected_registry", "get_scope_map")
 
@@ -29,7 +29,7 @@ def test_a_grant_that_cannot_be_read_holds_up_its_own_teardown_only(
     def scenario(life: Lifetime) -> None:
         life.some_are_there(["press-1"], "plantone")
         with monkeypatch.context() as patch:
-            refuse(patch, LocalContainerRegistries, READS, of=old.registry, error=DENIED)
+            refuse(patch, FakeContainerRegistries, READS, of=old.registry, error=DENIED)
             life.ask("press-1", "portone", ["plant/app"], meanwhile=False)
             life.run_for(130)
             status = record(life).status

@@ -25,7 +25,7 @@ async def test_a_blocked_device_is_logged_once_as_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     harness = Harness()
-    del harness.cloud.connected[PLANT_ONE]
+    harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     harness.register()
     with caplog.at_level(logging.INFO, logger="firstpull"):
         await harness.ask()

@@ -6,13 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import TokenId
 from firstpull.model.device_record import State
 from firstpull.observability import telemetry
 from firstpull.observability.log_events import LogEvent
-from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.scenarios import make_by_hand
+from tests.world.calls import Fault
 
 from .recorded import Measured
 
@@ -58,7 +57,7 @@ async def test_a_rotation_is_not_a_first_pull(measured: Measured, *, adopted: bo
     harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
     device = harness.register()
     if adopted:
-        make_by_hand(harness, "legacy-1", "made by hand")
+        make_by_hand(harness, "legacy-1")
     await harness.ask(adopt="legacy-1" if adopted else None)
     await harness.run_for(timedelta(hours=1))
     assert (FIRST_PULL in measured.collect()) is not adopted
@@ -113,7 +112,7 @@ async def test_a_rotation_without_an_acknowledgement_ages_from_its_delivery(
     harness = Harness(policy=make_policy(adoptableTokens=["legacy-*"]))
     device = harness.register()
     if adopted:
-        make_by_hand(harness, "legacy-1", "made by hand")
+        make_by_hand(harness, "legacy-1")
     await harness.ask(adopt="legacy-1" if adopted else None)
     await harness.run_for(timedelta(hours=6))
     harness.devices_answer = False
@@ -146,8 +145,7 @@ async def test_foreign_clients_use_the_room_of_a_connected_registry(measured: Me
     )
     await harness.make_ready()
     for number in range(3):
-        foreign = TokenId(f"/somebody/else/tokens/t{number}")
-        harness.cloud.connected[PLANT_ONE].clients.append(foreign)
+        harness.cloud.add_foreign_client(PLANT_ONE, f"foreign{number}")
     await measure(harness)
     metrics = measured.collect()
     assert metrics[USED] == {frozenset(ONE.items()): 4, frozenset(TWO.items()): 0}
@@ -178,7 +176,7 @@ async def test_a_connected_registry_outside_the_sites_is_a_site_and_has_no_room_
 ) -> None:
     plant_one_only = [{"name": "plant", "connectedRegistries": ["plantone"]}]
     harness = Harness(policy=make_policy(sites=plant_one_only))
-    del harness.cloud.connected[PLANT_TWO]
+    harness.cloud.registry().delete_connected_registry(PLANT_TWO.name)
     await measure(harness)
     assert measured.collect()[SITE_FREE] == {
         frozenset({("site", "plant")}): 50,
@@ -197,14 +195,8 @@ async def test_the_sweeps_age_is_unknown_before_the_first_complete_one_and_grows
     assert measured.gauge(AGE) is None
     await harness.sweep()
     harness.clock.advance(timedelta(hours=2))
-
-    def refuse(number: int, operation: str) -> None:
-        if operation == "registries.list_tokens":
-            harness.cloud.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
-
-    harness.cloud.before_call = refuse
+    harness.cloud.inject(Fault.UNAVAILABLE, at="registries.list_tokens")
     assert (await harness.sweep()).unread
-    harness.cloud.before_call = None
     await measure(harness)
     assert measured.gauge(AGE) == pytest.approx(2 * 3600, abs=1)
 
@@ -215,11 +207,10 @@ async def test_the_sweeps_age_is_measured_when_azure_resource_manager_refuses(
     harness = Harness()
     await harness.sweep()
 
-    def refuse(_: int, operation: str) -> None:
-        if operation == "registries.list_connected_registries":
-            raise ConnectionError
+    def refuse() -> None:
+        raise ConnectionError
 
-    harness.cloud.before_call = refuse
+    harness.cloud.act(refuse, at="registries.list_connected_registries")
     with pytest.raises(ConnectionError):
         await measure(harness)
     assert measured.gauge(AGE) == pytest.approx(0, abs=1)

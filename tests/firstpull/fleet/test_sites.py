@@ -6,9 +6,17 @@ import pytest
 
 from firstpull.fleet.sites import NOT_FOUND, UNKNOWN, Room, SitesView
 from firstpull.model.errors import Transient
-from tests.firstpull.fakes import FakeContainerRegistries
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
-from tests.firstpull.refusals import NO_ANSWER, OTHER_REGISTRY, over_two_registries, refuse
+from tests.firstpull.harness import (
+    OTHER_REGISTRY,
+    PLANT_ONE,
+    PLANT_TWO,
+    REGISTRY,
+    Harness,
+    make_policy,
+    over_two_registries,
+)
+from tests.firstpull.refusals import NO_ANSWER, refuse
+from tests.world.ports import FakeContainerRegistries
 
 POLICY = make_policy(
     connectedRegistries=[
@@ -64,7 +72,7 @@ async def test_room_is_taken_while_a_device_is_on_its_way(harness: Harness) -> N
     await harness.ask()
     with harness.cloud.unavailable("registries.create_token"):
         await harness.run_for(timedelta(seconds=5))
-    assert harness.cloud.connected[PLANT_ONE].clients == []
+    assert harness.cloud.clients(PLANT_ONE) == []
     assert (await plant_one(harness)).free == 2
 
 
@@ -109,13 +117,14 @@ async def test_a_connected_registry_that_azure_does_not_know_has_no_room(
 
 
 async def test_state_sync_and_address_are_the_services_own(harness: Harness) -> None:
-    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
     harness.cloud.sync(PLANT_ONE)
-    harness.cloud.connected[PLANT_TWO].login_server = None
+    synced_at = harness.clock.now()
+    harness.cloud.sites[PLANT_ONE].go_offline()
+    harness.cloud.set_address(PLANT_TWO, None)
     found = await rooms(harness)
     one, two = found["plantone"], found["planttwo"]
     assert (one.state, one.address) == ("Offline", "plantone.site.example:8000")
-    assert one.last_sync_at == harness.cloud.connected[PLANT_ONE].last_sync_at
+    assert one.last_sync_at == synced_at
     assert (two.address, two.last_sync_at) == ("two:443", None)
 
 
@@ -134,7 +143,11 @@ async def test_a_container_registry_that_does_not_answer_is_unknown_and_the_othe
     listing = ("list_connected_registries",)
     refuse(monkeypatch, FakeContainerRegistries, listing, of=OTHER_REGISTRY, error=NO_ANSWER)
     found = {name: (room.state, room.free) for name, room in (await rooms(harness)).items()}
-    assert found == {"plantone": (None, 50), "portone": (UNKNOWN, 0)}
+    assert found == {
+        "plantone": ("Online", 50),
+        "planttwo": ("Online", 50),
+        "portone": (UNKNOWN, 0),
+    }
     refuse(monkeypatch, FakeContainerRegistries, listing, of=REGISTRY, error=NO_ANSWER)
     with pytest.raises(Transient):
         await view(harness)

@@ -6,56 +6,36 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from firstpull.fleet.sweep import Sweeper
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Transient
 from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.naming import scope_map_name
 from firstpull.model.reasons import Reason
-from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import Kind
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.checks import Difference
+from local_azure.iot_hub.twins import Json
+from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import (
-    ANSWER_LOST,
-    CRASH_AFTER,
-    CRASH_BEFORE,
-    FAULTS,
-    READS,
-    UNAVAILABLE,
-    Crashed,
-    FakeCloud,
-    FakeSecretVersion,
-    FakeToken,
-    Fault,
-)
 from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.scenarios import make_by_hand
+from tests.world.calls import FAULTS, READS, Crashed, Fault
+from tests.world.cloud import PULL, Cloud
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 REVOKED = timedelta(minutes=20)
 """So long after a revoke the second pass is over."""
-UNUSED = frozenset({"repositories/plant/nobody/content/read"})
-UNUSED_MAP = scope_map_name(UNUSED, deployment=DEPLOYMENT)
+UNUSED = ("repositories/plant/nobody/content/read",)
+UNUSED_MAP = scope_map_name(frozenset(UNUSED), deployment=DEPLOYMENT)
 UNUSED_MAP_ID = REGISTRY.scope_map(UNUSED_MAP)
-FOREIGN = REGISTRY.token("foreign")
-
-
-async def fleet(harness: Harness, count: int) -> list[DeviceKey]:
-    """Devices that are ready, at one connected registry."""
-    devices = [harness.register(f"press-{n}") for n in range(count)]
-    await asyncio.gather(*(harness.ask(device.device_id) for device in devices))
-    await harness.run_until_quiet()
-    assert states(harness, devices) == [State.READY] * count
-    return devices
 
 
 def states(harness: Harness, devices: Iterable[DeviceKey]) -> list[State]:
@@ -71,12 +51,11 @@ def token_of(harness: Harness, device: DeviceKey) -> str:
 
 
 def edit_entry(harness: Harness, device: DeviceKey) -> None:
-    entries = harness.cloud.devices[device].desired["firstpull"]["registryCredentials"]
-    entries["plantone"]["address"] = "elsewhere"
+    harness.cloud.edit_entry(device, PLANT_ONE, {"address": "elsewhere"})
 
 
 def add_unused_map(harness: Harness) -> None:
-    harness.cloud.scope_maps[UNUSED_MAP] = ScopeMap(name=UNUSED_MAP, actions=UNUSED)
+    harness.cloud.registry().put_scope_map(UNUSED_MAP, actions=UNUSED)
 
 
 async def hold_room(harness: Harness, token: str, standing: Standing) -> None:
@@ -103,7 +82,7 @@ async def test_where_all_is_in_order_a_sweep_writes_its_report_alone() -> None:
     sweeper = sweeper_of(harness)
     assert await sweeper.latest() is None
     await expect_nothing_more(harness)
-    await fleet(harness, 3)
+    await harness.make_fleet(3)
     await expect_nothing_more(harness)
     report = await sweeper.latest()
     assert report is not None
@@ -118,7 +97,7 @@ async def test_a_sweep_costs_as_many_calls_for_many_devices_as_for_few(is_adopte
         harness = Harness(policy=make_policy(adoptableTokens=["hand-*"]))
         for number in range(count):
             harness.register(f"press-{number}")
-            make_by_hand(harness, f"hand-{number}", f"{HAND_MADE}{number}")
+            make_by_hand(harness, f"hand-{number}")
             adopt = {"adopt": f"hand-{number}"} if is_adopted else {}
             await harness.ask(f"press-{number}", **adopt)
         await harness.run_until_quiet()
@@ -142,7 +121,7 @@ async def test_an_opted_in_device_whose_event_was_lost_is_onboarded() -> None:
 async def test_a_device_without_a_tag_is_left_alone_whatever_the_default() -> None:
     default = {"connectedRegistry": "plantone", "repositories": ["plant/app"]}
     harness = Harness(policy=make_policy(defaultOnboarding=default))
-    harness.cloud.devices[harness.register()].desired = {"firstpull": {}}
+    harness.cloud.patch_twin(harness.register(), desired={"firstpull": {}})
     assert (await harness.sweep()).onboarded == 0
     assert not harness.cloud.records
 
@@ -157,10 +136,10 @@ async def test_a_device_without_a_tag_is_left_alone_whatever_the_default() -> No
     ids=["no object", "not allowed", "malformed"],
 )
 async def test_an_invalid_tag_is_a_warning_and_holds_up_no_other_device(
-    tag: object, caplog: pytest.LogCaptureFixture
+    tag: Json, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness = Harness()
-    harness.cloud.devices[harness.register("a-first")].tags = {"firstpull": tag}
+    harness.cloud.patch_twin(harness.register("a-first"), tags={"firstpull": tag})
     good = harness.register("b-second")
     harness.opt_in(good)
     report = await harness.sweep()
@@ -171,8 +150,8 @@ async def test_an_invalid_tag_is_a_warning_and_holds_up_no_other_device(
 
 async def test_a_device_deleted_without_an_event_is_revoked() -> None:
     harness = Harness()
-    device, other = await fleet(harness, 2)
-    del harness.cloud.devices[device]
+    device, other = await harness.make_fleet(2)
+    harness.cloud.unregister(device)
     report = await harness.sweep()
     assert (report.revoked, report.held) == (1, ())
     revocation = harness.cloud.record(device).spec.revocation
@@ -184,18 +163,13 @@ async def test_a_device_deleted_without_an_event_is_revoked() -> None:
     await expect_nothing_more(harness)
 
 
-async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked() -> None:
+async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The hub's query lags: it shows none of the devices that are there."""
     harness = Harness()
-    devices = await fleet(harness, 3)
-    hidden = dict(harness.cloud.devices)
-
-    def show_again(_: int, operation: str) -> None:
-        if operation == "hubs.twin":
-            harness.cloud.devices.update(hidden)
-
-    harness.cloud.devices.clear()
-    harness.cloud.before_call = show_again
+    devices = await harness.make_fleet(3)
+    monkeypatch.setattr(harness.cloud.hub.index, "devices", list)
     report = await harness.sweep()
     assert (report.revoked, report.held) == (0, ())
     await harness.run_until_quiet()
@@ -204,9 +178,9 @@ async def test_the_hub_is_asked_for_the_device_itself_before_it_is_revoked() -> 
 
 async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() -> None:
     harness = Harness()
-    devices = await fleet(harness, 5)
+    devices = await harness.make_fleet(5)
     for device in devices[:3]:
-        del harness.cloud.devices[device]
+        harness.cloud.unregister(device)
     first, again = await harness.sweep(), await harness.sweep()
     for report in (first, again):
         assert (report.revoked, set(report.held)) == (0, set(devices[:3]))
@@ -225,13 +199,13 @@ async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() 
 
 async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone() -> None:
     harness = Harness()
-    devices = await fleet(harness, 6)
+    devices = await harness.make_fleet(6)
     back, gone, *later = devices[:4]
-    kept = {device: harness.cloud.devices.pop(device) for device in (back, gone)}
+    harness.cloud.unregister(back, gone)
     await sweeper_of(harness).approve((await harness.sweep()).id)
-    harness.cloud.devices[back] = kept[back]
+    harness.cloud.register(back)
     for device in later:
-        del harness.cloud.devices[device]
+        harness.cloud.unregister(device)
     report = await harness.sweep()
     assert (report.revoked, set(report.held)) == (1, set(later))
     assert harness.cloud.record(gone).spec.revocation is not None
@@ -248,8 +222,8 @@ async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
 @pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
 async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswered: str) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
-    harness.cloud.devices.clear()
+    devices = await harness.make_fleet(3)
+    harness.cloud.unregister(*harness.cloud.devices)
     await sweeper_of(harness).approve((await harness.sweep()).id)
     with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
@@ -259,29 +233,27 @@ async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswer
 
 async def test_a_share_of_nothing_holds_every_device() -> None:
     harness = Harness()
-    (device,) = await fleet(harness, 1)
-    del harness.cloud.devices[device]
+    (device,) = await harness.make_fleet(1)
+    harness.cloud.unregister(device)
     report = await replace(sweeper_of(harness), most_revokes_percent=0).run()
     assert (report.revoked, report.held) == (0, (device,))
 
 
-type Change = Callable[[FakeCloud, str, DeviceKey], object]
+type Change = Callable[[Cloud, str, DeviceKey], object]
 
 
-def change_scope_map(cloud: FakeCloud, token: str, _: DeviceKey) -> None:
-    cloud.tokens[token].scope_map_id = REGISTRY.scope_map("other")
+def change_scope_map(cloud: Cloud, token: str, _: DeviceKey) -> None:
+    cloud.registry().update_token(token, scope_map_id=str(REGISTRY.scope_map(PULL)))
 
 
-def generate_password(cloud: FakeCloud, token: str, _: DeviceKey) -> None:
-    cloud.tokens[token].passwords[Slot.ONE] = NewPassword(
-        slot=Slot.ONE, created_at=cloud.clock.now(), expires_at=None, value=Secret("by hand")
-    )
+def generate_password(cloud: Cloud, token: str, _: DeviceKey) -> None:
+    cloud.generate(REGISTRY, token)
 
 
 CHANGES: list[tuple[Change, Difference]] = [
     (change_scope_map, Difference.OTHER_SCOPE_MAP),
     (generate_password, Difference.PASSWORD_CHANGED),
-    (lambda cloud, _, device: cloud.devices[device].desired.clear(), Difference.ENTRY_MISSING),
+    (lambda cloud, _, device: cloud.clear_twin(device), Difference.ENTRY_MISSING),
 ]
 """Beside those in `reconcile/test_checks.py`. After the last one no query lists the device."""
 
@@ -309,16 +281,16 @@ async def test_what_somebody_changed_is_reported_and_repaired(
 @pytest.mark.parametrize("text", [None, b'{"entries": '], ids=["lost", "damaged"])
 async def test_a_ledger_is_rebuilt_and_the_list_stays(text: bytes | None) -> None:
     harness = Harness()
-    devices = await fleet(harness, 4)
+    devices = await harness.make_fleet(4)
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
-    listed = set(harness.cloud.connected[PLANT_ONE].clients)
+    listed = set(harness.cloud.clients(PLANT_ONE))
     harness.must_stay_logged_in.update(devices)
     harness.cloud.ledgers = {PLANT_ONE: (text, 1)} if text else {}
     assert (await harness.sweep()).drifted == {Difference.LEDGER_ENTRY_MISSING: 4}
     await harness.run_until_quiet()
     entries = harness.cloud.ledger(PLANT_ONE).entries.values()
     assert [entry.standing for entry in entries] == [Standing.MEMBER] * 4
-    assert set(harness.cloud.connected[PLANT_ONE].clients) == listed
+    assert set(harness.cloud.clients(PLANT_ONE)) == listed
     await expect_nothing_more(harness)
 
 
@@ -347,7 +319,7 @@ async def test_a_client_that_leaves_the_ledger_stays_in_the_list() -> None:
     before = harness.cloud.writes()
     await harness.sweep()
     assert harness.cloud.ledger(PLANT_ONE).entries == {}
-    assert harness.cloud.connected[PLANT_ONE].clients == [FOREIGN]
+    assert harness.cloud.clients(PLANT_ONE) == ["foreign"]
     assert harness.cloud.writes() == before
 
 
@@ -381,12 +353,8 @@ async def test_a_scope_map_that_the_service_keeps_because_it_is_in_use_stays() -
     add_unused_map(harness)
     await harness.sweep()
     harness.clock.advance(2 * DAY)
-
-    def use(_: int, operation: str) -> None:
-        if operation == "registries.delete_scope_map":
-            harness.cloud.tokens["new"] = FakeToken(UNUSED_MAP_ID)
-
-    harness.cloud.before_call = use
+    use = partial(harness.cloud.add_token, "newcomer", scope_map=UNUSED_MAP)
+    harness.cloud.act(use, at="registries.delete_scope_map")
     assert (await harness.sweep()).scope_maps_removed == 0
     assert UNUSED_MAP in harness.cloud.scope_maps
     assert (await harness.sweep()).scope_maps_unreferenced == {}
@@ -415,7 +383,7 @@ async def test_orphans_are_reported_and_not_touched() -> None:
         assert [orphan.kind for orphan in orphans] == [Kind.SECRET, Kind.TOKEN, Kind.TWIN_ENTRY]
         assert name in {orphan.name for orphan in orphans}
         harness.clock.advance(DAY)
-    assert harness.cloud.tokens[name].enabled
+    assert harness.cloud.tokens[name].status == "enabled"
     assert set(harness.cloud.writes() - before) <= {"registries.delete_scope_map"}
 
 
@@ -432,7 +400,7 @@ SOURCES = [
 @pytest.mark.parametrize("source", SOURCES)
 async def test_a_source_that_does_not_answer_is_named_and_nothing_is_concluded(source: str) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     before, queued = harness.cloud.writes(), len(harness.cloud.queue)
     with harness.cloud.unavailable(source):
         report = await harness.sweep()
@@ -449,8 +417,8 @@ async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_g
     unanswered: str,
 ) -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
-    del harness.cloud.devices[devices[0]]
+    devices = await harness.make_fleet(3)
+    harness.cloud.unregister(devices[0])
     with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
     assert (report.revoked, report.held, len(report.unread)) == (0, (), 1)
@@ -460,7 +428,7 @@ async def test_a_hub_that_cannot_be_read_revokes_nobody_though_its_devices_are_g
 
 async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
     harness = Harness()
-    devices = await fleet(harness, 2)
+    devices = await harness.make_fleet(2)
     edit_entry(harness, devices[0])
     with harness.cloud.unavailable("registries."):
         report = await harness.sweep()
@@ -470,10 +438,10 @@ async def test_where_one_source_fails_the_sweep_uses_the_others() -> None:
 
 async def test_a_new_device_that_cannot_be_read_does_not_end_the_sweep() -> None:
     harness = Harness()
-    devices = await fleet(harness, 3)
+    devices = await harness.make_fleet(3)
     harness.opt_in(harness.register("newcomer"))
-    del harness.cloud.devices[devices[0]]
-    with harness.cloud.failing("hubs.twin", fault=UNAVAILABLE, times=1):
+    harness.cloud.unregister(devices[0])
+    with harness.cloud.failing("hubs.twin", fault=Fault.UNAVAILABLE, times=1):
         report = await harness.sweep()
     assert report.unread
     assert report.revoked == 1
@@ -495,15 +463,13 @@ async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
     device = harness.register()
     await harness.ask()
 
-    def store_twice(number: int, operation: str) -> None:
-        if operation == "hubs.patch_desired":
-            harness.cloud.before_call = None
-            harness.cloud.faults[number] = CRASH_BEFORE
-            (versions,) = harness.cloud.secrets.values()
-            again = replace(versions[0].version, version="again")
-            versions.append(FakeSecretVersion(again, versions[0].value))
+    def store_twice() -> None:
+        ((stored,),) = harness.cloud.secrets.values()
+        properties = Properties(tags=stored.tags, expires=stored.expires)
+        harness.cloud.vault.set(stored.name, stored.value, properties)
 
-    harness.cloud.before_call = store_twice
+    harness.cloud.act(store_twice, at="hubs.patch_desired")
+    harness.cloud.inject(Fault.CRASH_BEFORE, at="hubs.patch_desired")
     await harness.run_until_quiet()
     assert harness.crashes == 1
     assert harness.state(device) is State.READY
@@ -513,7 +479,7 @@ async def test_a_password_that_was_stored_twice_is_no_drift() -> None:
 
 async def test_two_sweeps_at_once_do_what_one_does() -> None:
     harness = Harness(processes=2)
-    devices = await fleet(harness, 5)
+    devices = await harness.make_fleet(5)
     change_all(harness, devices)
     await hold_room(harness, "nobody", Standing.RESERVED)
     harness.clock.advance(2 * HOUR)
@@ -525,13 +491,14 @@ async def test_two_sweeps_at_once_do_what_one_does() -> None:
     latest = await sweeper_of(harness).latest()
     assert latest is not None
     assert latest.id in {report.id for report in reports}
+    await harness.sweep()  # the warning ends
     await expect_nothing_more(harness)
 
 
 async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     harness = Harness(processes=2)
-    devices = await fleet(harness, 3)
-    harness.cloud.devices.clear()
+    devices = await harness.make_fleet(3)
+    harness.cloud.unregister(*harness.cloud.devices)
     held = await harness.sweep()
     async with harness.while_held("secrets.list_secrets", harness.sweep()):
         await sweeper_of(harness).approve(held.id)
@@ -540,18 +507,18 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
 
 def change_all(harness: Harness, devices: list[DeviceKey]) -> None:
     """Something for every step of a sweep."""
-    del harness.cloud.devices[devices[0]]
+    harness.cloud.unregister(devices[0])
     harness.opt_in(harness.register("newcomer"))
     edit_entry(harness, devices[1])
-    harness.cloud.tokens[token_of(harness, devices[2])].enabled = False
-    harness.cloud.devices[devices[3]].desired = {}
-    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
+    harness.cloud.registry().update_token(token_of(harness, devices[2]), status="disabled")
+    harness.cloud.clear_twin(devices[3])
+    harness.cloud.registry().note_connection(PLANT_ONE.name, "Offline")
 
 
 async def swept(faults: dict[int, Fault]) -> Harness:
     """A fleet with something to do for every step, after a sweep with faults and one without."""
     harness = Harness()
-    devices = await fleet(harness, 4)
+    devices = await harness.make_fleet(4)
     add_unused_map(harness)
     await harness.sweep()
     await hold_room(harness, "nobody", Standing.RESERVED)
@@ -596,5 +563,5 @@ async def test_a_fault_at_any_call_of_a_sweep_is_repaired_by_the_next(fault: Fau
 
 async def test_a_fault_at_some_calls_of_a_sweep_is_repaired_by_the_next() -> None:
     want = whole_state(await swept({}))
-    for fault, number in ((UNAVAILABLE, 9), (ANSWER_LOST, 18), (CRASH_AFTER, 22)):
+    for fault, number in ((Fault.UNAVAILABLE, 9), (Fault.ANSWER_LOST, 18), (Fault.CRASH_AFTER, 22)):
         assert await meets_fault(fault, number, want=want)

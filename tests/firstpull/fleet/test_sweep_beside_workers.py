@@ -8,11 +8,10 @@ from datetime import timedelta
 import pytest
 
 from firstpull.fleet.inventory import Inventory, InventoryReader
-from firstpull.model.azure_resources import ScopeMap
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
-from tests.firstpull.fleet.test_sweep import UNUSED, UNUSED_MAP
+from tests.firstpull.fleet.test_sweep import UNUSED_MAP, add_unused_map
 from tests.firstpull.harness import Harness
 from tests.firstpull.records import grant_of
 
@@ -78,8 +77,8 @@ async def test_drift_that_a_pass_has_repaired_by_then_is_not_noted(
 ) -> None:
     harness = Harness(processes=2)
     device = await harness.make_ready()
-    for token in harness.cloud.tokens.values():
-        token.enabled = False
+    (token,) = harness.cloud.tokens
+    harness.cloud.registry().update_token(token, status="disabled")
 
     async def revoke() -> None:
         await harness.revoke(device)
@@ -95,7 +94,7 @@ async def test_a_scope_map_that_is_wanted_since_the_inventory_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     harness = Harness(processes=2)
-    harness.cloud.scope_maps[UNUSED_MAP] = ScopeMap(name=UNUSED_MAP, actions=UNUSED)
+    add_unused_map(harness)
     await harness.sweep()
     harness.clock.advance(2 * DAY)
     device = harness.register()
@@ -114,7 +113,7 @@ async def test_a_record_that_cannot_be_read_ends_no_sweep_and_loses_nothing() ->
     text, version = harness.cloud.records[damaged]
     harness.cloud.records[damaged] = text.replace('"Ready"', '"Resting"'), version
     harness.cloud.after_write = None  # what checks the promises reads all records
-    del harness.cloud.devices[gone]
+    harness.cloud.unregister(gone)
     maps = set(harness.cloud.scope_maps)
     for _ in range(3):
         report = await harness.sweep()

@@ -28,7 +28,7 @@ async def revoked_device(harness: Harness) -> DeviceKey:
 async def test_an_old_tombstone_goes_and_the_device_may_begin_anew() -> None:
     harness = Harness()
     device = await revoked_device(harness)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     harness.clock.advance(_LONG)
     await harness.sweep()
     assert device not in harness.cloud.records
@@ -42,7 +42,7 @@ async def test_an_old_tombstone_goes_and_the_device_may_begin_anew() -> None:
 async def test_a_tombstone_stays_for_its_time() -> None:
     harness = Harness()
     device = await revoked_device(harness)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     harness.clock.advance(timedelta(days=80))
     await harness.sweep()
     assert harness.cloud.record(device).is_tombstone
@@ -63,7 +63,7 @@ async def test_the_tombstone_of_a_device_that_stayed_in_its_hub_stays(*, tagged:
 async def test_a_hub_that_does_not_answer_ends_no_tombstone() -> None:
     harness = Harness()
     device = await revoked_device(harness)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     harness.clock.advance(_LONG)
     for operation in ("hubs.list_devices", "hubs.twin"):
         with harness.cloud.unavailable(operation):
@@ -74,7 +74,7 @@ async def test_a_hub_that_does_not_answer_ends_no_tombstone() -> None:
 async def test_a_request_during_the_sweep_keeps_its_record() -> None:
     harness = Harness()
     device = await revoked_device(harness)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     harness.clock.advance(_LONG)
     async with harness.while_held("records.delete", harness.sweep()):
         await harness.ask(device.device_id)

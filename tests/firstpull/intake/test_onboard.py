@@ -13,9 +13,9 @@ from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
 from firstpull.model.ports import Query
 from firstpull.model.reasons import Reason
-from tests.firstpull.fakes import Fault, FaultKind
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.records import grant_of
+from tests.world.calls import Fault
 
 OTHER_HUB = "hub-2.azure-devices.net"
 NARROW = make_policy(
@@ -186,7 +186,7 @@ async def test_a_device_that_is_woken_during_a_pass_is_reconciled_again() -> Non
     with harness.cloud.hold_call("hubs.twin", answer=True) as held:
         reconciling = asyncio.create_task(harness.reconcile(device))
         await held.reached.wait()
-        harness.cloud.devices[device].desired.clear()
+        harness.cloud.clear_twin(device)
         await harness.processes[0].onboarding.wake(device)
         held.release.set()
         await reconciling
@@ -288,7 +288,7 @@ async def test_records_are_listed_a_page_at_a_time() -> None:
 
 async def test_a_lost_answer_to_the_write_of_the_record_makes_no_second_generation() -> None:
     harness = Harness()
-    harness.cloud.faults = {2: Fault(kind=FaultKind.TRANSIENT, after=True)}
+    harness.cloud.faults = {2: Fault.ANSWER_LOST}
     record = await harness.ask()
     assert harness.cloud.faults_met == 1
     assert record.spec.generation == 1

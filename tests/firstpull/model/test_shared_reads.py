@@ -69,9 +69,9 @@ async def test_a_caller_who_gives_up_ends_no_other_callers_read() -> None:
 
 async def test_what_does_not_exist_is_read_anew() -> None:
     harness = Harness()
-    there = harness.cloud.connected.pop(PLANT_ONE)
+    harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     assert (await shared_of(harness).look_at(PLANT_ONE)).connected_registry is None
-    harness.cloud.connected[PLANT_ONE] = there
+    harness.cloud.connect(PLANT_ONE, login_server="plantone.site.example:8000")
     assert (await shared_of(harness).look_at(PLANT_ONE)).connected_registry is not None
     assert await shared_of(harness).scope_map(REGISTRY, "none") is None
     assert await shared_of(harness).scope_map(REGISTRY, "none") is None

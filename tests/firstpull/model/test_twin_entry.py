@@ -17,9 +17,9 @@ from tests.firstpull.builders import (
     contents,
     desired,
     edited,
+    merged,
     reported,
 )
-from tests.firstpull.fakes import merged
 from tests.firstpull.harness import VALIDITY
 
 ENDS = MADE + VALIDITY
@@ -62,7 +62,7 @@ def test_a_delivered_entry_is_read_back_whole() -> None:
         {"repositories": None},
         {"insecure": True},
         {"ca": ["another"]},
-        {"added": {"deep": [1, 2.5, None]}},
+        {"added": {"deep": [1, 2.5, True]}},
         {"deliveryId": "0" * 32},
     ],
 )

@@ -10,11 +10,7 @@ import pytest
 from firstpull.model.device_record import State
 from tests.firstpull.end_state import end_state
 from tests.firstpull.harness import Harness
-
-
-async def onboarded_once() -> dict[str, object]:
-    harness = Harness()
-    return end_state(harness.cloud, await harness.make_ready())
+from tests.firstpull.scenarios import smooth_end
 
 
 @pytest.mark.parametrize("processes", [1, 4])
@@ -25,7 +21,7 @@ async def test_the_same_request_ten_times_at_once_makes_one_of_each(processes: i
     await harness.run_until_quiet()
     assert {record.spec.generation for record in records} == {1}
     assert set(harness.cloud.writes().values()) == {1}
-    assert end_state(harness.cloud, device) == await onboarded_once()
+    assert end_state(harness.cloud, device) == await smooth_end()
 
 
 async def test_the_same_request_in_other_words_is_the_same_request() -> None:
@@ -47,7 +43,7 @@ async def test_asking_again_during_a_pass_changes_nothing(operation: str) -> Non
     await harness.ask()
     async with harness.while_held(operation, harness.run_until_quiet()):
         await harness.ask()
-    assert end_state(harness.cloud, device) == await onboarded_once()
+    assert end_state(harness.cloud, device) == await smooth_end()
     assert len(harness.cloud.passwords_made) == 1
 
 
@@ -72,5 +68,5 @@ async def test_reconcile_requests_delivered_twice_change_nothing() -> None:
 
     assert await harness.run_until(is_ready_with_a_request_again, timedelta(hours=1))
     await harness.run_until_quiet()
-    assert end_state(harness.cloud, device) == await onboarded_once()
+    assert end_state(harness.cloud, device) == await smooth_end()
     assert len(harness.cloud.passwords_made) == 1

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from firstpull.model.errors import Invalid
+from local_azure.iot_hub.twins import JsonObject
 from tests.firstpull.end_state import end_state
 from tests.firstpull.harness import Harness
 
@@ -44,7 +45,7 @@ async def test_a_reconcile_request_for_an_unknown_device_harms_nobody() -> None:
     stranger = harness.register("stranger")
     await harness.processes[0].worker.reconcile(stranger)
     assert stranger not in harness.cloud.records
-    assert harness.cloud.devices[stranger].desired == {}
+    assert harness.cloud.entries(stranger) == {}
     assert end_state(harness.cloud, device) == want
 
 
@@ -59,16 +60,18 @@ async def test_a_reconcile_request_for_an_unknown_device_harms_nobody() -> None:
     ],
 )
 @pytest.mark.parametrize("properties", ["desired", "reported"])
-async def test_nonsense_in_a_twin_is_replaced(properties: str, edit: dict[str, object]) -> None:
+async def test_nonsense_in_a_twin_is_replaced(properties: str, edit: JsonObject) -> None:
     harness = Harness()
     device = await harness.make_ready()
     want = end_state(harness.cloud, device)
     harness.devices_answer = False
-    setattr(harness.cloud.devices[device], properties, edit)
-    harness.cloud.devices[device].twin_version += 1
+    if properties == "desired":
+        harness.cloud.patch_twin(device, desired=edit)
+    else:
+        harness.cloud.hub.report(device.device_id, edit)
     await harness.reconcile(device)
     assert harness.cloud.record(device).is_converged
-    harness.cloud.devices[device].reported = {}
+    harness.cloud.hub.report(device.device_id, {"firstpull": None})
     harness.devices_answer = True
     await harness.run_until_quiet()
     assert end_state(harness.cloud, device) == want

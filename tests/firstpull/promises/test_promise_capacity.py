@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
@@ -60,10 +61,10 @@ async def test_a_site_overflows_and_then_refuses() -> None:
 
 async def test_the_services_own_limit_counts_though_the_policy_has_a_higher_one() -> None:
     harness = with_three_clients()
-    harness.cloud.connected[PLANT_ONE].limit = 6
+    harness.cloud.registry().set_max_clients(PLANT_ONE.name, 6)
     await ask_for_all(harness, 5)
     assert states(harness) == [State.BLOCKED] * 2 + [State.READY] * 3
-    assert len(harness.cloud.connected[PLANT_ONE].clients) == 6
+    assert len(harness.cloud.clients(PLANT_ONE)) == 6
     before = harness.cloud.lists_refused
     await harness.run_for(timedelta(hours=6))
     assert harness.cloud.lists_refused - before < 40
@@ -73,22 +74,15 @@ async def test_room_that_becomes_free_goes_to_a_device_that_waits() -> None:
     harness = with_three_clients()
     await ask_for_all(harness, 6)
     assert states(harness).count(State.BLOCKED) == 1
-    harness.cloud.connected[PLANT_ONE].clients.pop(0)
+    harness.cloud.put_clients(PLANT_ONE, *harness.cloud.clients(PLANT_ONE)[1:])
     await harness.run_for(timedelta(hours=2))
     assert states(harness) == [State.READY] * 6
 
 
 async def test_a_foreign_client_that_joins_meanwhile_is_counted() -> None:
     harness = with_three_clients()
-    joined: list[bool] = []
-
-    def join(_: int, operation: str) -> None:
-        if operation == "locks.acquire" and not joined:
-            joined.append(True)
-            harness.cloud.add_foreign_client(PLANT_ONE, "newcomer")
-
-    harness.cloud.before_call = join
+    join = partial(harness.cloud.add_foreign_client, PLANT_ONE, "newcomer")
+    harness.cloud.act(join, at="locks.acquire")
     await ask_for_all(harness, 5)
-    assert joined
     assert states(harness) == [State.BLOCKED] + [State.READY] * 4
     assert max(harness.cloud.list_sizes) == 8

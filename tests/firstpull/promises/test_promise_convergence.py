@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.firstpull.fakes import CRASH_AFTER, FAULTS, Fault
 from tests.firstpull.scenarios import SCENARIOS, Outcome, run, storm
+from tests.world.calls import FAULTS, Fault
 
 EACH_SCENARIO = pytest.mark.parametrize("name", SCENARIOS)
 EACH_FAULT = pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_a_fault_at_any_call_ends_like_none(name: str, fault: Fault) -> No
 @pytest.mark.slow
 async def test_two_crashes_at_any_calls_end_like_none() -> None:
     runs = (
-        {first: CRASH_AFTER, second: CRASH_AFTER}
+        {first: Fault.CRASH_AFTER, second: Fault.CRASH_AFTER}
         for first in range(1, 46, 3)
         for second in range(first + 1, first + 50, 7)
     )
@@ -69,5 +69,5 @@ async def test_two_crashes_at_any_calls_end_like_none() -> None:
 @pytest.mark.parametrize("seeds", [1, pytest.param(16, marks=pytest.mark.slow)])
 @EACH_SCENARIO
 async def test_a_storm_of_faults_ends_like_none(name: str, seeds: int) -> None:
-    runs = (storm(seed, chance=0.1, calls=150) for seed in range(seeds))
+    runs = (storm(seed, chance=0.1, calls=150) for seed in range(1, seeds + 1))
     assert await faults_met(name, runs, processes=3) >= 2 * seeds

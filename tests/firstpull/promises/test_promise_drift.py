@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from firstpull.model.device_record import State
 from tests.firstpull.end_state import remains
-from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
+from tests.firstpull.harness import PLANT_ONE, Harness
 
 
 async def test_the_sweep_repairs_a_due_device_whose_passes_read_only_its_twin() -> None:
@@ -18,8 +18,8 @@ async def test_the_sweep_repairs_a_due_device_whose_passes_read_only_its_twin() 
     await harness.run_for(timedelta(seconds=20))
     assert harness.state(device) is State.DELIVERED
     before = remains(harness.cloud, device)
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-    harness.cloud.tokens.clear()
+    (token,) = harness.cloud.tokens
+    harness.cloud.delete_token(token)
     await harness.reconcile(device)
     assert not harness.cloud.tokens
     harness.make_due(device)
@@ -27,8 +27,7 @@ async def test_the_sweep_repairs_a_due_device_whose_passes_read_only_its_twin() 
     assert sum(report.drifted.values())
     await harness.play_what_is_due()
     assert remains(harness.cloud, device) == before
-    (token,) = harness.cloud.tokens
-    assert harness.cloud.connected[PLANT_ONE].clients == [REGISTRY.token(token)]
+    assert harness.cloud.clients(PLANT_ONE) == [*harness.cloud.tokens] == [token]
     password = harness.cloud.twin_entry(device, PLANT_ONE)["password"]
     assert harness.cloud.accepted(token) == {password}
     harness.devices_answer = True

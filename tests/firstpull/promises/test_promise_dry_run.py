@@ -9,8 +9,8 @@ import pytest
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.reconcile.dry_run import Proposal
-from tests.firstpull.fakes import READS
 from tests.firstpull.harness import PLANT_ONE, Harness
+from tests.world.calls import READS
 
 
 async def dry_run(harness: Harness, record: DeviceRecord) -> Proposal:
@@ -33,8 +33,8 @@ async def ready(harness: Harness) -> DeviceKey:
 
 async def changed_by_hand(harness: Harness) -> DeviceKey:
     device = await harness.make_ready()
-    harness.cloud.devices[device].desired.clear()
-    harness.cloud.connected[PLANT_ONE].clients.clear()
+    harness.cloud.clear_twin(device)
+    harness.cloud.put_clients(PLANT_ONE)
     return device
 
 
@@ -44,7 +44,7 @@ async def not_registered(harness: Harness) -> DeviceKey:
 
 async def without_connected_registry(harness: Harness) -> DeviceKey:
     device = await new(harness)
-    harness.cloud.connected.clear()
+    harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     return device
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from firstpull.model.errors import Transient
-from tests.firstpull.fakes import CRASH_AFTER, READS, Crashed
 from tests.firstpull.harness import PLANT_ONE, Harness
 from tests.firstpull.records import grant_of
+from tests.world.calls import READS, Crashed, Fault
 
 
 async def test_nothing_is_made_or_enqueued_if_the_intent_cannot_be_recorded() -> None:
@@ -49,7 +49,7 @@ async def test_wherever_a_pass_dies_a_record_names_what_is_left() -> None:
         harness = Harness()
         device = harness.register()
         await harness.ask()
-        harness.cloud.faults = {len(harness.cloud.calls) + number: CRASH_AFTER}
+        harness.cloud.faults = {len(harness.cloud.calls) + number: Fault.CRASH_AFTER}
         harness.cloud.queue.clear()
         try:
             await harness.processes[0].worker.reconcile(device)

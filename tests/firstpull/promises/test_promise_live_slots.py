@@ -8,10 +8,10 @@ import pytest
 
 from firstpull.model.azure_resources import Slot
 from firstpull.model.device_key import DeviceKey
-from tests.firstpull.fakes import CRASH_BEFORE, FAULTS, Fault
 from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
 from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import about_to_renew
+from tests.world.calls import FAULTS, Fault
 
 
 async def make_password_by_hand(harness: Harness, device: DeviceKey, slot: Slot) -> None:
@@ -54,11 +54,11 @@ async def test_a_lost_first_password_is_made_again_in_the_same_slot() -> None:
     harness = Harness()
     device = harness.register()
     await harness.ask()
-    with harness.cloud.failing("secrets.put", fault=CRASH_BEFORE, times=1):
+    with harness.cloud.failing("secrets.put", fault=Fault.CRASH_BEFORE, times=1):
         await harness.run_until_quiet()
     _, second = harness.cloud.passwords_made
     (token,) = harness.cloud.tokens.values()
-    assert set(token.passwords) == {Slot.ONE}
+    assert [password.name for password in token.passwords] == [Slot.ONE]
     assert harness.cloud.twin_entry(device, PLANT_ONE)["password"] == second
 
 
@@ -68,7 +68,7 @@ async def test_a_password_that_somebody_else_made_is_waited_out() -> None:
     device = await harness.make_ready()
     await make_password_by_hand(harness, device, Slot.TWO)
     harness.must_stay_logged_in.add(device)
-    harness.cloud.secrets.clear()
+    harness.cloud.purge_secrets()
     await harness.reconcile(device)
     await harness.run_for(timedelta(hours=1))
     assert len(harness.cloud.passwords_made) == 2

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
-from firstpull.model.device_record import State
-from tests.firstpull.fakes import OUR_PREFIX, name_in
-from tests.firstpull.harness import PLANT_ONE, REGISTRY, Harness
+from tests.firstpull.harness import OUR_PREFIX, PLANT_ONE, Harness
 from tests.firstpull.scenarios import storm
 
 FOREIGN = ["foreign0", "foreign1", "foreign2"]
@@ -22,17 +19,12 @@ def with_foreign_clients(harness: Harness) -> Harness:
 
 
 def listed(harness: Harness) -> set[str]:
-    return {name_in(token) for token in harness.cloud.connected[PLANT_ONE].clients}
+    return set(harness.cloud.clients(PLANT_ONE))
 
 
 async def onboard(harness: Harness, count: int) -> None:
     """Ask for that many devices at once, and see that all of them get ready and are listed."""
-    for n in range(count):
-        harness.register(f"press-{n}")
-    await asyncio.gather(*(harness.ask(f"press-{n}") for n in range(count)))
-    await harness.run_until_quiet()
-    states = [record.status.condition.state for record in harness.cloud.all_records()]
-    assert states == [State.READY] * count
+    await harness.make_fleet(count)
     ours = {name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX)}
     assert len(ours) == count
     assert listed(harness) >= ours | set(FOREIGN)
@@ -50,19 +42,18 @@ async def test_the_fakes_note_a_client_that_is_dropped() -> None:
 async def test_a_fleet_joins_while_somebody_else_writes_the_list_too() -> None:
     """Somebody writes the list as it was at the start, with one client more each time."""
     harness = with_foreign_clients(Harness(processes=3))
-    at_start = list(harness.cloud.connected[PLANT_ONE].clients)
+    at_start = harness.cloud.clients(PLANT_ONE)
 
     def overwrite(_: int, operation: str) -> None:
         if operation == "lease.release" and len(at_start) < 6:
-            name = f"foreign{len(at_start)}"
-            harness.cloud.add_foreign_client(PLANT_ONE, name)
-            at_start.append(REGISTRY.token(name))
-            harness.cloud.connected[PLANT_ONE].clients = list(at_start)
+            at_start.append(f"foreign{len(at_start)}")
+            harness.cloud.add_token(at_start[-1])
+            harness.cloud.put_clients(PLANT_ONE, *at_start)
 
     harness.cloud.before_call = overwrite
     await onboard(harness, 20)
     assert len(at_start) == 6
-    assert listed(harness) >= {name_in(token) for token in at_start}
+    assert listed(harness) >= set(at_start)
     assert harness.cloud.calls.count("registries.replace_client_tokens") <= 12
 
 
@@ -71,7 +62,7 @@ async def test_a_pass_over_any_device_repairs_the_whole_list() -> None:
     device = await harness.make_ready("press-0")
     await harness.make_ready("press-1")
     before = listed(harness)
-    harness.cloud.connected[PLANT_ONE].clients = [REGISTRY.token(name) for name in FOREIGN]
+    harness.cloud.put_clients(PLANT_ONE, *FOREIGN)
     await harness.reconcile(device)
     assert listed(harness) == before
 

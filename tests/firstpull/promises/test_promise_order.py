@@ -18,7 +18,7 @@ from firstpull.observability.log_events import LogEvent
 from tests.firstpull.end_state import remains
 from tests.firstpull.harness import Harness, Process, make_policy
 from tests.firstpull.hosts_apart import HostClock, host, on_hosts, whole_second
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.scenarios import make_by_hand
 from tests.firstpull.virtual_clock import VirtualClock
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -112,7 +112,7 @@ async def test_a_webhook_posted_again_after_a_lost_answer_changes_nothing(off: t
 async def test_a_webhook_that_was_refused_before_the_revoke_is_refused_after_it() -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
     device = await harness.make_ready()
-    make_by_hand(harness, "by-hand", HAND_MADE)
+    make_by_hand(harness, "by-hand")
     webhook = signed(harness, 290 * SECOND)
     with pytest.raises(Refused) as refused:
         await webhook.post(harness, adopt="by-hand")

@@ -17,16 +17,17 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import NotKnown, Refused
 from firstpull.model.reasons import Reason
 from functions.answers.devices import Operation, OperationStatus
-from tests.firstpull.fakes import CRASH_AFTER, OUR_PREFIX, name_in
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
-from tests.firstpull.two_registries import (
+from tests.firstpull.harness import (
+    OUR_PREFIX,
+    PLANT_ONE,
+    PLANT_TWO,
     PORT_ONE,
+    Harness,
     over_two_registries,
-    token_names_by_registry,  # noqa: F401 - a fixture
 )
+from tests.firstpull.scenarios import make_by_hand
+from tests.world.calls import Fault
 
-pytestmark = pytest.mark.usefixtures("token_names_by_registry")
 _SETTLED = timedelta(hours=3)
 _LOST = (Reason.TOKEN_NOT_OURS, Reason.TWIN_ENTRY_NOT_OURS)
 """Why a device is blocked whose record was lost: firstpull does not know what it has."""
@@ -55,6 +56,8 @@ class Life:
     harness: Harness
     device: DeviceKey
     expected: Expected
+    hand_made: str
+    """The password of the token that somebody made."""
 
     @property
     def passwords(self) -> set[str]:
@@ -62,13 +65,7 @@ class Life:
         made = set(self.harness.cloud.passwords_made)
         stored = self.harness.cloud.records.get(self.device)
         grants = self.harness.cloud.record(self.device).grants if stored else ()
-        return made | {HAND_MADE for grant in grants if grant.names.token == "by-hand"}  # noqa: S105
-
-    def opens(self, password: str) -> bool:
-        """Whether a password opens anything."""
-        cloud = self.harness.cloud
-        logins = {value for found in cloud.connected.values() for _, value, _ in found.logins}
-        return password in logins or any(password in cloud.accepted(t) for t in cloud.tokens)
+        return made | {self.hand_made for grant in grants if grant.names.token == "by-hand"}  # noqa: S105
 
 
 type Request = Callable[[Life], Awaitable[None]]
@@ -138,7 +135,7 @@ async def recreate(life: Life) -> None:
 
 
 async def lose_record(life: Life) -> None:
-    life.harness.cloud.records.pop(life.device, None)
+    life.harness.cloud.lose_record(life.device)
     life.expected.place, life.expected.was_lost = None, True
     life.expected.ended.clear()
     life.expected.ended_at_once.clear()
@@ -162,24 +159,21 @@ _FROM_NOTHING = ("onboard", "adopt")
 
 async def begin(first: str) -> Life:
     harness = over_two_registries()
-    harness.cloud.synced[PLANT_ONE.registry.token("plantone")] |= {
-        "repositories/plant/b/content/read"
-    }
     harness._sync_every = timedelta(seconds=6)
-    make_by_hand(harness, "by-hand", HAND_MADE)
+    password = make_by_hand(harness, "by-hand")
     if first in _FROM_NOTHING:
-        life = Life(harness, harness.register(), Expected())
+        life = Life(harness, harness.register(), Expected(), password)
     else:
         device = await harness.make_ready()
-        life = Life(harness, device, Expected(place=PLANT_ONE, repositories=("plant/app",)))
+        expected = Expected(place=PLANT_ONE, repositories=("plant/app",))
+        life = Life(harness, device, expected, password)
     checks = harness.cloud.after_write
 
     def after_write() -> None:
         """A device forgets at once what its twin has no longer."""
         found = harness.cloud.devices[life.device]
-        for ref in harness.cloud.connected:
-            if not harness.cloud.twin_entry(life.device, ref):
-                found.held.pop(ref.name, None)
+        there = harness.cloud.entries(life.device)
+        found.logins = {ref: login for ref, login in found.logins.items() if ref in there}
         if checks is not None:
             checks()
 
@@ -204,7 +198,7 @@ async def play(names: Sequence[str], calls: Sequence[int], *, crash: bool) -> Li
 
         with life.harness.at_call(call, act) as tasks:
             if crash:
-                cloud.faults[len(cloud.calls) + call] = CRASH_AFTER
+                cloud.inject(Fault.CRASH_AFTER, at=call)
             await life.harness.run_until(lambda: False, timedelta(minutes=2))
         return bool(tasks) and bool(await tasks[0])
 
@@ -215,14 +209,12 @@ async def check(life: Life) -> None:
     """Raise AssertionError where a request was neither carried out nor visibly superseded."""
     harness, cloud, expected = life.harness, life.harness.cloud, life.expected
     await harness.run_until(lambda: False, timedelta(minutes=10))
-    assert not {p for p in expected.ended_at_once if life.opens(p)}
+    assert not {p for p in expected.ended_at_once if cloud.opens(p)}
     harness.devices_answer = True
     await harness.sweep()
     await harness.run_until(lambda: False, _SETTLED)
-    if expected.was_lost:
-        cloud.violations = [v for v in cloud.violations if not v.startswith("P1")]
     harness.check_promises()
-    assert not {p for p in expected.ended if life.opens(p)}
+    assert not {p for p in expected.ended if cloud.opens(p)}
     if life.device not in cloud.records:
         assert expected.place is None
         return
@@ -241,7 +233,7 @@ async def check(life: Life) -> None:
     assert is_revoked is (expected.place is None) or expected.may_be_revoked
     if is_revoked:
         assert record.is_tombstone
-        assert not any(cloud.twin_entry(life.device, ref) for ref in cloud.connected)
+        assert not cloud.entries(life.device)
         assert expected.was_lost or not any(t.startswith(OUR_PREFIX) for t in cloud.tokens)
     else:
         check_access(life)
@@ -269,8 +261,7 @@ def check_access(life: Life) -> None:
         (),
         frozenset(),
     )
-    token = cloud.tokens[grant.names.token]
-    actions = cloud.scope_maps[name_in(token.scope_map_id)].actions
+    actions = cloud.actions(grant.names.token, registry=grant.ref.registry)
     assert actions == {f"repositories/{name}/content/read" for name in expected.repositories}
     if status.condition.reason is Reason.ADOPTED:
         assert expected.adopts

@@ -17,9 +17,9 @@ from tests.firstpull.end_state import remains
 from tests.firstpull.harness import PLANT_ONE, Harness, make_policy
 from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
-    HAND_MADE,
     Act,
     Prepare,
+    ask,
     at_each_call,
     make_by_hand,
     storm,
@@ -89,7 +89,7 @@ async def test_an_event_that_comes_late_brings_nothing_back(event: str) -> None:
     await harness.run_for(SETTLED)
     await harness.handle(device, created=event == "created", at=happened_at)
     await assert_stays_revoked(harness, device)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     await harness.handle(device, created=event == "created", at=happened_at)
     await assert_stays_revoked(harness, device)
 
@@ -116,7 +116,7 @@ async def test_a_device_created_again_is_another_one_and_gets_its_own_password(
 ) -> None:
     harness = Harness()
     device = await harness.make_ready()
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     await harness.handle(device, created=False)
     await harness.run_for(SETTLED)
     await assert_stays_revoked(harness, device)
@@ -168,14 +168,14 @@ async def test_a_device_created_again_that_nobody_asks_for_stays_revoked(recreat
 
 async def test_a_device_revoked_before_its_first_delivery_may_be_created_anew() -> None:
     harness = Harness()
-    harness.cloud.connected[PLANT_ONE].login_server = None
+    harness.cloud.set_address(PLANT_ONE, None)
     device = harness.register()
     await harness.ask()
     await harness.run_for(MINUTE)
     assert harness.reason(device) is Reason.NO_ENDPOINT
     await harness.revoke(device)
     await harness.run_for(SETTLED)
-    harness.cloud.connected[PLANT_ONE].login_server = "plantone.site.example:8000"
+    harness.cloud.set_address(PLANT_ONE, "plantone.site.example:8000")
     await assert_stays_revoked(harness, device)
     assert not harness.cloud.writes()
     harness.cloud.register(device)
@@ -216,20 +216,20 @@ async def test_reconcile_requests_after_the_revoke_do_nothing() -> None:
 
 async def test_a_tombstone_spares_a_token_that_another_device_adopted_since() -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
-    make_by_hand(harness, "by-hand", HAND_MADE)
+    make_by_hand(harness, "by-hand")
     device = harness.register()
     await harness.ask(adopt="by-hand")
     await harness.run_until_quiet()
     await harness.revoke(device)
     await harness.run_for(SETTLED)
-    make_by_hand(harness, "by-hand", "made again")
+    again = make_by_hand(harness, "by-hand")
     other = harness.register("press-2")
     await harness.ask("press-2", adopt="by-hand")
     await harness.run_until_quiet()
     assert harness.reason(other) is Reason.ADOPTED
     await harness.handle(device, created=False)
     await harness.run_for(5 * MINUTE)
-    assert harness.cloud.accepted("by-hand") == {"made again"}
+    assert harness.cloud.accepted("by-hand") == {again}
 
 
 @pytest.mark.parametrize("before", ["new", "revoked"])
@@ -275,21 +275,15 @@ async def revoking(harness: Harness) -> DeviceKey:
     return device
 
 
-async def revoke(harness: Harness, device: DeviceKey) -> None:
-    await harness.revoke(device)
-
-
-async def ask(harness: Harness, _: DeviceKey) -> None:
-    await harness.ask()
-
-
 EACH_SITUATION = pytest.mark.parametrize("prepare", [onboarding, move, rotation, re_creation])
 
 
 @EACH_OR_SOME_CALLS
 @EACH_SITUATION
 async def test_a_revoke_at_any_call_leaves_nothing(prepare: Prepare, calls: Iterable[int]) -> None:
-    async for harness, device in at_each_call(prepare, revoke, calls=calls, within=40 * SECOND):
+    async for harness, device in at_each_call(
+        prepare, Harness.revoke, calls=calls, within=40 * SECOND
+    ):
         await harness.run_for(10 * MINUTE)
         assert harness.cloud.record(device).claim is None
         await assert_stays_revoked(harness, device)
@@ -323,7 +317,7 @@ async def test_a_revoke_in_a_storm_of_faults_leaves_nothing(prepare: Prepare, se
 async def test_revokes_and_requests_at_once_end_as_the_one_that_was_recorded_last(
     seeds: int,
 ) -> None:
-    acts: list[Act] = [ask, revoke]
+    acts: list[Act] = [ask, Harness.revoke]
     ends = set()
     for seed in range(seeds):
         chance = random.Random(seed)  # noqa: S311 - chance, not secrets

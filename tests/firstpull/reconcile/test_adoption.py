@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import NewPassword, ScopeMap, Slot
+from firstpull.model.azure_resources import Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import NotAllowed, Refused
 from firstpull.model.ports import Page, Query
 from firstpull.model.reasons import Reason
-from firstpull.model.secret import Secret
 from tests.firstpull.end_state import remains
-from tests.firstpull.fakes import OUR_PREFIX, FakeRecords, FakeToken, name_in
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
+from tests.firstpull.harness import OUR_PREFIX, PLANT_ONE, PLANT_TWO, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.scenarios import make_by_hand
+from tests.world.storage import FakeRecords
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BY_HAND = "by-hand"
@@ -32,7 +30,7 @@ ONE_CLIENT = make_policy(
 def with_token(*, processes: int = 1) -> Harness:
     """A world in which somebody made a token, a client of the first connected registry."""
     harness = Harness(policy=ADOPTING, processes=processes)
-    make_by_hand(harness, BY_HAND, HAND_MADE)
+    make_by_hand(harness, BY_HAND)
     return harness
 
 
@@ -53,16 +51,14 @@ async def adopted(harness: Harness) -> DeviceKey:
     return device
 
 
-def clients(harness: Harness) -> list[str]:
-    return [name_in(token_id) for token_id in harness.cloud.connected[PLANT_ONE].clients]
+def hand_made(harness: Harness) -> set[str]:
+    """The passwords that the token has had by hand."""
+    return {*harness.cloud.passwords[REGISTRY, BY_HAND]} - {*harness.cloud.passwords_made}
 
 
 def give_second_password(harness: Harness) -> None:
     """Make another endless password by hand."""
-    made = NewPassword(
-        slot=Slot.TWO, created_at=harness.clock.now(), expires_at=None, value=Secret("the other")
-    )
-    harness.cloud.tokens[BY_HAND].passwords[Slot.TWO] = made
+    harness.cloud.generate(REGISTRY, BY_HAND, Slot.TWO)
 
 
 def assert_has_our_password_only(harness: Harness, device: DeviceKey) -> None:
@@ -85,7 +81,7 @@ async def test_an_adopted_token_keeps_its_password_for_months_and_the_twin_stays
         await harness.run_for(HOUR)
     assert harness.cloud.writes() == before
     assert harness.reason(device) is Reason.ADOPTED
-    assert harness.cloud.accepted(BY_HAND) == {HAND_MADE}
+    assert harness.cloud.accepted(BY_HAND) == hand_made(harness)
     assert harness.cloud.twin_entry(device, PLANT_ONE) == {}
     assert harness.cloud.secrets == {}
     assert set(harness.cloud.tokens) == {BY_HAND}
@@ -96,9 +92,7 @@ async def test_an_adopted_token_reaches_the_repositories_asked_for() -> None:
     harness.register()
     await harness.ask(adopt=BY_HAND, repositories=["plant/other"])
     await harness.run_until_quiet()
-    scope_map = name_in(harness.cloud.tokens[BY_HAND].scope_map_id)
-    actions = harness.cloud.scope_maps[scope_map].actions
-    assert actions == {"repositories/plant/other/content/read"}
+    assert harness.cloud.actions(BY_HAND) == {"repositories/plant/other/content/read"}
 
 
 @pytest.mark.parametrize(
@@ -113,22 +107,18 @@ async def test_only_a_token_that_is_not_listed_needs_room(
     listed: list[str], reason: Reason
 ) -> None:
     harness = Harness(policy=ONE_CLIENT)
-    make_by_hand(harness, BY_HAND, HAND_MADE)
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-    for name in listed:
-        if name == BY_HAND:
-            harness.cloud.connected[PLANT_ONE].clients.append(REGISTRY.token(name))
-        else:
-            harness.cloud.add_foreign_client(PLANT_ONE, name)
+    make_by_hand(harness, BY_HAND)
+    harness.cloud.add_token("foreign")
+    harness.cloud.put_clients(PLANT_ONE, *listed)
     device = await ask(harness)
     assert harness.reason(device) is reason
-    assert clients(harness) == (listed or [BY_HAND])
+    assert harness.cloud.clients(PLANT_ONE) == (listed or [BY_HAND])
     assert len(harness.cloud.list_sizes) == (not listed)
 
 
 async def test_a_token_without_any_password_gets_one_delivered() -> None:
     harness = with_token()
-    harness.cloud.tokens[BY_HAND].passwords.clear()
+    harness.cloud.registry().update_token(BY_HAND, keep_passwords=())
     device = await ask(harness)
     assert_has_our_password_only(harness, device)
 
@@ -136,8 +126,7 @@ async def test_a_token_without_any_password_gets_one_delivered() -> None:
 async def test_an_adopted_token_deleted_by_hand_is_made_anew_with_a_password() -> None:
     harness = with_token()
     device = await adopted(harness)
-    del harness.cloud.tokens[BY_HAND]
-    harness.cloud.connected[PLANT_ONE].clients.clear()
+    harness.cloud.delete_token(BY_HAND)
     await harness.reconcile(device)
     await harness.run_until_quiet()
     assert harness.reason(device) is Reason.ACKNOWLEDGED
@@ -168,7 +157,7 @@ async def test_the_hand_made_password_stays_until_the_device_has_logged_in() -> 
     delivery = harness.cloud.record(device).status.delivery
     assert delivery is not None
     assert delivery.slot is Slot.TWO
-    assert HAND_MADE in harness.cloud.accepted(BY_HAND)
+    assert hand_made(harness) <= harness.cloud.accepted(BY_HAND)
 
 
 async def test_two_endless_passwords_leave_no_slot_until_one_is_deleted() -> None:
@@ -180,8 +169,8 @@ async def test_two_endless_passwords_leave_no_slot_until_one_is_deleted() -> Non
     condition = harness.cloud.record(device).status.condition
     assert (condition.state, condition.reason) == (State.WAITING, Reason.NO_FREE_SLOT)
     assert condition.remedy
-    assert harness.cloud.accepted(BY_HAND) == {HAND_MADE, "the other"}
-    del harness.cloud.tokens[BY_HAND].passwords[Slot.ONE]
+    assert harness.cloud.accepted(BY_HAND) == hand_made(harness)
+    harness.cloud.registry().update_token(BY_HAND, keep_passwords=["password2"])
     await harness.run_for(HOUR)
     assert harness.state(device) is State.READY
     assert harness.cloud.passwords_made[0] in harness.cloud.accepted(BY_HAND)
@@ -202,7 +191,7 @@ async def test_a_token_that_does_not_exist_is_waited_for_and_not_made() -> None:
     assert harness.state(device) is State.BLOCKED
     assert harness.reason(device) is Reason.TOKEN_NOT_FOUND
     assert not harness.cloud.writes()
-    make_by_hand(harness, BY_HAND, HAND_MADE)
+    make_by_hand(harness, BY_HAND)
     await harness.run_for(2 * HOUR)
     assert harness.reason(device) is Reason.ADOPTED
 
@@ -213,10 +202,10 @@ async def test_a_token_that_another_device_adopted_is_free_after_its_revoke() ->
     second = await ask(harness, device_id="press-2")
     assert harness.state(second) is State.BLOCKED
     assert harness.reason(second) is Reason.TOKEN_NOT_OURS
-    assert harness.cloud.accepted(BY_HAND) == {HAND_MADE}
+    assert harness.cloud.accepted(BY_HAND) == hand_made(harness)
     await harness.revoke(first)
     await harness.run_for(30 * MINUTE)
-    make_by_hand(harness, BY_HAND, "made again")
+    make_by_hand(harness, BY_HAND)
     await harness.run_for(2 * HOUR)
     assert harness.reason(second) is Reason.ADOPTED
 
@@ -252,8 +241,6 @@ async def test_the_token_of_another_device_is_not_taken(monkeypatch: pytest.Monk
 
 async def test_a_connected_registrys_own_token_is_not_taken() -> None:
     harness = with_token()
-    harness.cloud.scope_maps["plantone"] = ScopeMap(name="plantone", actions=frozenset())
-    harness.cloud.tokens["planttwo"] = FakeToken(REGISTRY.scope_map("plantone"))
     device = await ask(harness, "planttwo")
     assert harness.state(device) is State.BLOCKED
     assert harness.reason(device) is Reason.TOKEN_NOT_OURS
@@ -279,11 +266,12 @@ async def test_a_request_for_a_token_that_the_policy_does_not_list_is_refused(to
     assert harness.cloud.calls == []
 
 
-async def test_a_device_with_a_token_of_its_own_cannot_adopt_one() -> None:
+@pytest.mark.parametrize("target", ["plantone", "planttwo"])
+async def test_a_device_with_a_token_of_its_own_cannot_adopt_one(target: str) -> None:
     harness = with_token()
     await harness.make_ready()
     with pytest.raises(Refused) as refused:
-        await harness.ask(adopt=BY_HAND)
+        await harness.ask(adopt=BY_HAND, connectedRegistry=target)
     assert refused.value.reason is Reason.DEVICE_HAS_TOKEN
 
 
@@ -303,7 +291,7 @@ async def test_a_device_whose_token_exists_already_may_adopt_it() -> None:
     harness, other = with_token(), Harness()
     await other.make_ready()
     (made,) = other.cloud.tokens
-    harness.cloud.tokens[made] = harness.cloud.tokens[BY_HAND]
+    make_by_hand(harness, made)
     device = harness.register()
     await harness.ask()
     await harness.run_for(MINUTE)
@@ -332,12 +320,12 @@ async def test_a_revoke_deletes_the_token_and_spares_one_that_is_made_later(
     await harness.run_for(later)
     assert harness.cloud.record(device).is_tombstone
     assert set(harness.cloud.tokens) == remains(harness.cloud, device) == set()
-    make_by_hand(harness, BY_HAND, "made again")
+    again = make_by_hand(harness, BY_HAND)
     await harness.run_for(HOUR)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     await harness.handle(device, created=False)
     await harness.run_for(HOUR)
-    assert harness.cloud.accepted(BY_HAND) == {"made again"}
+    assert harness.cloud.accepted(BY_HAND) == {again}
 
 
 async def test_a_move_with_the_adopted_token_delivers_a_password() -> None:
@@ -348,7 +336,7 @@ async def test_a_move_with_the_adopted_token_delivers_a_password() -> None:
     assert_has_our_password_only(harness, device)
     assert grant_of(harness.cloud.record(device)).names.token == BY_HAND
     assert harness.cloud.twin_entry(device, PLANT_TWO)["username"] == BY_HAND
-    assert clients(harness) == []
+    assert harness.cloud.clients(PLANT_ONE) == []
 
 
 async def test_a_move_without_the_adopted_token_gives_the_device_a_token_of_its_own() -> None:
@@ -358,7 +346,7 @@ async def test_a_move_without_the_adopted_token_gives_the_device_a_token_of_its_
     await harness.run_until_quiet()
     assert harness.reason(device) is Reason.ACKNOWLEDGED
     assert BY_HAND not in harness.cloud.tokens
-    assert clients(harness) == []
+    assert harness.cloud.clients(PLANT_ONE) == []
     assert harness.cloud.record(device).status.retiring == ()
 
 
@@ -373,10 +361,9 @@ async def test_there_and_back_without_the_adopted_token_does_not_forget_it() -> 
 
 
 async def test_the_end_of_a_hand_made_password_is_warned_of_and_then_another_is_delivered() -> None:
-    harness = with_token()
+    harness = Harness(policy=ADOPTING)
     end = harness.clock.now() + 4 * DAY
-    token = harness.cloud.tokens[BY_HAND]
-    token.passwords = {s: replace(p, expires_at=end) for s, p in token.passwords.items()}
+    make_by_hand(harness, BY_HAND, expires_at=end)
     device = await adopted(harness)
     await harness.run_for(2 * DAY)
     await harness.sweep()

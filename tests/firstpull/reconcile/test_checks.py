@@ -21,6 +21,7 @@ from firstpull.reconcile.checks import (
 )
 from firstpull.reconcile.plan import snapshot_of
 from firstpull.reconcile.preconditions import Blocker, check_preconditions
+from local_azure.key_vault.models import Properties
 from tests.firstpull.builders import (
     GRANT,
     MADE,
@@ -38,8 +39,8 @@ from tests.firstpull.builders import (
     record,
     token,
 )
-from tests.firstpull.fakes import FakeCloud
-from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, Harness
+from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness
+from tests.world.cloud import PULL, Cloud
 
 
 def snapshot(world: World = READY, **parts: Any) -> Snapshot:  # noqa: ANN401 - fields of a snapshot
@@ -145,62 +146,62 @@ def test_differences_come_in_the_order_of_the_checks() -> None:
     )
 
 
-type Change = Callable[[FakeCloud, DeviceKey], object]
+type Change = Callable[[Cloud, DeviceKey], object]
 
 
-def change_scope_map(cloud: FakeCloud, _: DeviceKey) -> None:
+def change_scope_map(cloud: Cloud, _: DeviceKey) -> None:
     for name in cloud.scope_maps:
-        cloud.scope_maps[name] = ScopeMap(name=name, actions=frozenset())
+        cloud.registry().update_scope_map(name, actions=["repositories/theirs/content/read"])
 
 
-def disable_token(cloud: FakeCloud, _: DeviceKey) -> None:
-    for found in cloud.tokens.values():
-        found.enabled = False
+def delete_scope_map(cloud: Cloud, _: DeviceKey) -> None:
+    """The service keeps one that a token has."""
+    for name in cloud.tokens:
+        cloud.registry().update_token(name, scope_map_id=str(REGISTRY.scope_map(PULL)))
+    for name in cloud.scope_maps:
+        cloud.registry().delete_scope_map(name)
 
 
-def disable_secret(cloud: FakeCloud, _: DeviceKey) -> None:
-    for versions in cloud.secrets.values():
-        for stored in versions:
-            stored.version = replace(stored.version, enabled=False)
+def disable_token(cloud: Cloud, _: DeviceKey) -> None:
+    for name in cloud.tokens:
+        cloud.registry().update_token(name, status="disabled")
 
 
-def edit_twin(cloud: FakeCloud, device: DeviceKey) -> None:
-    entry = cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
-    entry["address"] = "elsewhere:8000"
-    cloud.devices[device].twin_version += 1
+def disable_secret(cloud: Cloud, _: DeviceKey) -> None:
+    for name in cloud.secrets:
+        cloud.vault.update(name, None, Properties(enabled=False))
 
 
-def delete_passwords(cloud: FakeCloud, _: DeviceKey) -> None:
-    for found in cloud.tokens.values():
-        found.passwords.clear()
+def edit_twin(cloud: Cloud, device: DeviceKey) -> None:
+    cloud.edit_entry(device, PLANT_ONE, {"address": "elsewhere:8000"})
 
 
-def clear_list(cloud: FakeCloud, _: DeviceKey) -> None:
-    cloud.connected[PLANT_ONE].clients.clear()
+def delete_passwords(cloud: Cloud, _: DeviceKey) -> None:
+    for name in cloud.tokens:
+        cloud.registry().update_token(name, keep_passwords=())
 
 
-def clear_twin(cloud: FakeCloud, device: DeviceKey) -> None:
-    cloud.devices[device].desired.clear()
-    cloud.devices[device].twin_version += 1
+def clear_list(cloud: Cloud, _: DeviceKey) -> None:
+    cloud.put_clients(PLANT_ONE)
 
 
-def delete_token(cloud: FakeCloud, device: DeviceKey) -> None:
-    clear_list(cloud, device)
-    cloud.tokens.clear()
+def delete_token(cloud: Cloud, _: DeviceKey) -> None:
+    for name in cloud.tokens:
+        cloud.delete_token(name)
 
 
 CHANGES: dict[str, Change] = {
     "ledger lost": lambda cloud, _: cloud.ledgers.clear(),
-    "scope map deleted": lambda cloud, _: cloud.scope_maps.clear(),
+    "scope map deleted": delete_scope_map,
     "scope map changed": change_scope_map,
     "token deleted": delete_token,
     "token disabled": disable_token,
     "passwords deleted": delete_passwords,
-    "secret deleted": lambda cloud, _: cloud.secrets.clear(),
+    "secret deleted": lambda cloud, _: cloud.purge_secrets(),
     "secret disabled": disable_secret,
     "off the list": clear_list,
     "identity changed": lambda cloud, device: cloud.change_identity(device, enabled=True),
-    "twin cleared": clear_twin,
+    "twin cleared": lambda cloud, device: cloud.clear_twin(device),
     "twin edited": edit_twin,
 }
 

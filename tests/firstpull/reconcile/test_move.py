@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.azure_resources import ConnectedRegistryRef, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import RetiringGrant, State, TokenSlot
-from firstpull.model.errors import Refused
 from firstpull.model.ledger import Ledger
 from firstpull.model.naming import names_for
 from firstpull.model.reasons import Reason
@@ -19,6 +19,7 @@ from firstpull.model.transitions import new_record, torn_down, with_intent
 from firstpull.reconcile.actions import DisableSecretVersion
 from firstpull.reconcile.observe import GrantView
 from firstpull.reconcile.plan import make_plan
+from local_azure.container_registry.backends import ConnectedRegistrySnapshot
 from tests.firstpull.builders import (
     DEVICE,
     INTENT,
@@ -31,41 +32,36 @@ from tests.firstpull.builders import (
     token,
 )
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import OUR_PREFIX, name_in
 from tests.firstpull.harness import (
+    OTHER_REGISTRY,
+    OUR_PREFIX,
     PLANT_ONE,
     PLANT_TWO,
     REGISTRY,
     VALIDITY,
     Harness,
-    connect,
     make_policy,
 )
 from tests.firstpull.records import grant_of, provision
-from tests.firstpull.scenarios import EACH_OR_SOME_CALLS, at_each_call, ready_for_good
+from tests.firstpull.scenarios import EACH_OR_SOME_CALLS, ask, at_each_call, ready_for_good
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PLANT_THREE = ConnectedRegistryRef(registry=REGISTRY, name="plantthree")
-OTHER_REGISTRY = RegistryId(f"{REGISTRY}2")
 ELSEWHERE = ConnectedRegistryRef(registry=OTHER_REGISTRY, name="plantone")
 SECOND_TAKES_ONE = make_policy(
     connectedRegistries=[{"name": "plantone"}, {"name": "planttwo", "capacity": 1}]
 )
 
 
-def clients(harness: Harness, ref: ConnectedRegistryRef) -> list[str]:
-    return [name_in(token_id) for token_id in harness.cloud.connected[ref].clients]
-
-
 def allowed(harness: Harness) -> set[str]:
     """The repositories that the only token of ours reaches."""
-    (found,) = (t for name, t in harness.cloud.tokens.items() if name.startswith(OUR_PREFIX))
-    actions = harness.cloud.scope_maps[name_in(found.scope_map_id)].actions
+    (found,) = (name for name in harness.cloud.tokens if name.startswith(OUR_PREFIX))
+    actions = harness.cloud.actions(found)
     return {action.removeprefix("repositories/").rsplit("/", 2)[0] for action in actions}
 
 
 def assert_nothing_at(harness: Harness, device: DeviceKey, ref: ConnectedRegistryRef) -> None:
-    assert clients(harness, ref) == []
+    assert harness.cloud.clients(ref) == []
     assert not harness.cloud.twin_entry(device, ref)
     assert not harness.cloud.ledger(ref).entries
     assert harness.cloud.record(device).status.retiring == ()
@@ -96,7 +92,7 @@ async def test_both_connected_registries_are_usable_until_the_device_has_logged_
     found = harness.cloud.record(device)
     assert [grant.ref for grant in found.grants] == [PLANT_TWO, PLANT_ONE]
     assert found.status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
-    assert clients(harness, PLANT_ONE) == clients(harness, PLANT_TWO) != []
+    assert harness.cloud.clients(PLANT_ONE) == harness.cloud.clients(PLANT_TWO) != []
     assert set(harness.cloud.devices[device].held) == {"plantone"}
     harness.cloud.sync(PLANT_TWO)
     await harness.run_for(2 * HOUR)
@@ -115,7 +111,7 @@ async def test_a_full_target_blocks_and_the_old_connected_registry_stays() -> No
     assert found.status.condition.reason is Reason.CONNECTED_REGISTRY_FULL
     assert [grant.ref for grant in found.grants] == [PLANT_ONE]
     assert harness.cloud.twin_entry(device, PLANT_ONE)
-    harness.cloud.connected[PLANT_TWO].clients.clear()
+    harness.cloud.put_clients(PLANT_TWO)
     await harness.run_for(3 * HOUR)
     assert harness.state(device) is State.READY
     assert_nothing_at(harness, device, PLANT_ONE)
@@ -137,20 +133,18 @@ async def test_a_blocked_move_ends_with_a_request_for_the_old_connected_registry
 async def test_a_target_that_does_not_exist_leaves_the_device_where_it_is() -> None:
     harness = Harness()
     device = await ready_for_good(harness)
-    del harness.cloud.connected[PLANT_TWO]
+    harness.cloud.registry().delete_connected_registry(PLANT_TWO.name)
     await move(harness, play=HOUR)
     assert harness.reason(device) is Reason.CONNECTED_REGISTRY_NOT_FOUND
-    assert len(clients(harness, PLANT_ONE)) == 1
+    assert len(harness.cloud.clients(PLANT_ONE)) == 1
 
 
 async def test_a_device_moves_away_from_a_connected_registry_that_was_deleted() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    deleted = harness.cloud.connected.pop(PLANT_ONE)
+    harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     await move(harness, play=HOUR)
     assert harness.state(device) is State.READY
-    deleted.clients.clear()
-    harness.cloud.connected[PLANT_ONE] = deleted
     assert_nothing_at(harness, device, PLANT_ONE)
 
 
@@ -161,17 +155,13 @@ async def test_a_device_stays_in_its_connected_registry_though_an_earlier_one_ge
     harness = Harness(policy=policy)
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     device = await harness.make_ready(connectedRegistry=None, site="plant")
-    harness.cloud.connected[PLANT_ONE].clients.clear()
+    harness.cloud.put_clients(PLANT_ONE)
     harness.cloud.ledgers.clear()
     await harness.reconcile(device)
     await harness.ask(connectedRegistry=None, site="plant", repositories=["plant/other"])
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
-    assert clients(harness, PLANT_ONE) == []
-
-
-async def back(harness: Harness, _: DeviceKey) -> None:
-    await harness.ask()
+    assert harness.cloud.clients(PLANT_ONE) == []
 
 
 async def assert_back(harness: Harness, device: DeviceKey) -> None:
@@ -202,7 +192,7 @@ async def moving(harness: Harness) -> DeviceKey:
 @EACH_OR_SOME_CALLS
 async def test_back_at_any_call_never_locks_the_device_out(calls: Iterable[int]) -> None:
     within = timedelta(seconds=20)
-    async for harness, device in at_each_call(moving, back, calls=calls, within=within):
+    async for harness, device in at_each_call(moving, ask, calls=calls, within=within):
         await assert_back(harness, device)
 
 
@@ -217,7 +207,7 @@ def with_three() -> Harness:
         sites=[{"name": "new", "connectedRegistries": ["planttwo", "plantthree"]}],
     )
     harness = Harness(policy=policy)
-    connect(harness.cloud, PLANT_THREE, login_server="plantthree.site.example:8000")
+    harness.cloud.connect(PLANT_THREE, login_server="plantthree.site.example:8000")
     return harness
 
 
@@ -240,15 +230,10 @@ async def test_a_device_goes_to_a_third_connected_registry_before_it_reached_the
 async def test_the_next_of_a_site_is_taken_if_the_first_fills_up_meanwhile() -> None:
     harness = with_three()
     device = await ready_for_good(harness)
-
-    def fill_up(_: int, operation: str) -> None:
-        wants_site = harness.cloud.record(device).spec.intent.site is not None
-        if operation == "records.replace" and wants_site and not clients(harness, PLANT_TWO):
-            harness.cloud.add_foreign_client(PLANT_TWO, "foreign1")
-            harness.cloud.add_foreign_client(PLANT_TWO, "foreign2")
-
-    harness.cloud.before_call = fill_up
     await harness.ask(connectedRegistry=None, site="new")
+    for name in ("foreign1", "foreign2"):
+        fill_up = partial(harness.cloud.add_foreign_client, PLANT_TWO, name)
+        harness.cloud.act(fill_up, at="records.replace")
     await harness.run_for(HOUR)
     assert grant_of(harness.cloud.record(device)).ref == PLANT_THREE
     assert harness.state(device) is State.READY
@@ -308,7 +293,8 @@ async def test_a_scope_map_that_another_device_shares_is_not_narrowed() -> None:
 async def test_a_device_that_cannot_log_in_anew_retains_the_old_repositories() -> None:
     harness = Harness(sync_every=None)
     device = await harness.make_ready()
-    harness.cloud.connected[PLANT_ONE].logins = frozenset()
+    site, now = harness.cloud.sites[PLANT_ONE], harness.clock.now()
+    site.snapshot = ConnectedRegistrySnapshot(now, {}, {})
     await harness.ask(repositories=["plant/other"])
     await harness.run_for(6 * HOUR)
     assert harness.reason(device) is Reason.DEVICE_REPORTS_FAILURE
@@ -333,7 +319,7 @@ async def test_other_actions_need_no_answer_because_the_twin_has_none() -> None:
         connectedRegistries=[{"name": "plantone", "actions": actions}, {"name": "planttwo"}]
     )
     harness = Harness(policy=policy)
-    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/plant/*/metadata/read"}
+    harness.cloud.let_sync(PLANT_ONE, "repositories/plant/*/metadata/read")
     device = await ready_for_good(harness)
     delivered = harness.cloud.record(device).status.delivery
     harness.devices_answer = False
@@ -356,14 +342,6 @@ async def test_a_scope_map_never_gets_more_actions_than_it_takes() -> None:
     assert harness.state(device) is State.DELIVERED
     assert {len(m.actions) for m in harness.cloud.scope_maps.values()} == {300}
     assert allowed(harness) == {f"plant/b{n}" for n in range(100)}
-
-
-async def test_a_device_that_moves_cannot_adopt_another_token() -> None:
-    harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
-    await harness.make_ready()
-    with pytest.raises(Refused) as refused:
-        await harness.ask(connectedRegistry="planttwo", adopt="by-hand")
-    assert refused.value.reason is Reason.DEVICE_HAS_TOKEN
 
 
 async def test_a_renewal_waits_until_a_move_is_over() -> None:
@@ -454,7 +432,7 @@ async def test_a_site_over_two_container_registries_uses_the_one_asked_for() -> 
     harness = Harness(policy=policy)
     for name in ("plantone", "planttwo"):
         ref = ConnectedRegistryRef(registry=OTHER_REGISTRY, name=name)
-        connect(harness.cloud, ref, login_server=f"{name}.other.example:8000")
+        harness.cloud.connect(ref, login_server=f"{name}.other.example:8000")
     for number in range(2):
         device = await harness.make_ready(
             f"press-{number}", connectedRegistry=None, site="plant", containerRegistry=other

@@ -12,9 +12,17 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown, Transient
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.dry_run import Proposal
-from tests.firstpull.fakes import FakeContainerRegistries, FakeHubs
-from tests.firstpull.harness import HUB, PLANT_ONE, REGISTRY, Harness, make_policy, make_process
-from tests.firstpull.refusals import DENIED, NO_ANSWER, OTHER_REGISTRY, refuse
+from tests.firstpull.harness import (
+    HUB,
+    OTHER_REGISTRY,
+    PLANT_ONE,
+    REGISTRY,
+    Harness,
+    make_policy,
+    make_process,
+)
+from tests.firstpull.refusals import DENIED, NO_ANSWER, refuse
+from tests.world.ports import FakeContainerRegistries, FakeHubs
 
 HOUR = timedelta(hours=1)
 OTHER_HUB = "hub-2.azure-devices.net"

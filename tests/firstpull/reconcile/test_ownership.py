@@ -24,7 +24,7 @@ from tests.firstpull.harness import (
     make_policy,
 )
 from tests.firstpull.records import changed, grant_of
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.scenarios import make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 BY_HAND = "by-hand"
@@ -35,7 +35,7 @@ ARM = "registries."
 def with_token() -> Harness:
     """A world in which somebody made a token, a client of the first connected registry."""
     harness = Harness(policy=ADOPTING)
-    make_by_hand(harness, BY_HAND, HAND_MADE)
+    make_by_hand(harness, BY_HAND)
     return harness
 
 
@@ -74,6 +74,7 @@ async def test_a_token_that_a_device_is_leaving_cannot_be_adopted_elsewhere() ->
 
 async def test_a_revoked_password_ends_though_another_device_asks_for_the_token() -> None:
     harness = with_token()
+    (password,) = harness.cloud.accepted(BY_HAND)
     await adopt(harness, "press-1")
     with harness.cloud.unavailable(ARM):
         await harness.revoke(DeviceKey(hub=HUB, device_id="press-1"))
@@ -83,7 +84,7 @@ async def test_a_revoked_password_ends_though_another_device_asks_for_the_token(
     for _ in range(3):
         await harness.sweep()
         await harness.run_for(HOUR)
-    assert HAND_MADE not in harness.cloud.accepted(BY_HAND)
+    assert password not in harness.cloud.accepted(BY_HAND)
     assert harness.reason(second) in {Reason.TOKEN_NOT_OURS, Reason.TOKEN_NOT_FOUND}
 
 
@@ -127,11 +128,9 @@ async def test_the_secret_of_a_token_of_its_own_outlives_the_adopted_token() -> 
 
 
 def lose_record(harness: Harness, device: DeviceKey) -> None:
-    """Delete the record, as the runbook says for one that cannot be read."""
-    del harness.cloud.records[device]
+    """Lose the record, and the messages about it."""
+    harness.cloud.lose_record(device)
     harness.cloud.queue.clear()
-    harness.cloud.violations.clear()
-    harness.cloud.after_write = None  # P1 cannot hold until the device is asked for again
 
 
 async def test_asking_again_takes_a_lost_device_back_and_it_keeps_its_password() -> None:
@@ -162,7 +161,7 @@ async def test_a_password_whose_revoke_had_begun_does_not_come_back() -> None:
     harness = Harness()
     device = await harness.make_ready()
     (token,) = harness.cloud.tokens
-    harness.cloud.tokens[token].enabled = False  # the first step of a teardown
+    harness.cloud.registry().update_token(token, status="disabled")  # the first step of a teardown
     lose_record(harness, device)
     await harness.ask()
     await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
@@ -209,11 +208,11 @@ async def test_a_revoke_names_the_token_that_it_leaves_alone() -> None:
     harness = with_token()
     device = harness.register()
     own = names_for(device, deployment=DEPLOYMENT, registry=REGISTRY).token
-    make_by_hand(harness, own, "somebody's")
+    password = make_by_hand(harness, own)
     await harness.revoke(device)
     await harness.run_until(lambda: harness.cloud.record(device).is_tombstone, HOUR)
     assert own in harness.cloud.record(device).status.condition.message
-    assert harness.cloud.accepted(own) == {"somebody's"}
+    assert harness.cloud.accepted(own) == {password}
 
 
 async def test_a_revoke_of_a_device_of_which_nothing_exists_is_refused() -> None:

@@ -24,11 +24,11 @@ from tests.firstpull.builders import (
     TOKEN_ID,
     desired,
     edited,
+    merged,
     password,
     secret_version,
     token,
 )
-from tests.firstpull.fakes import merged
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY
 
 WHY = "it has to go"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -8,40 +7,28 @@ from typing import Any
 import pytest
 
 from firstpull.membership import REQUEST_DEADLINE
-from firstpull.model.azure_resources import ScopeMapId, Slot
+from firstpull.model.azure_resources import Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Claim, State
 from firstpull.model.errors import Conflict
 from firstpull.model.reasons import Reason
 from firstpull.model.record_codec import to_json
 from tests.firstpull.end_state import end_state
-from tests.firstpull.fakes import (
-    ANSWER_LOST,
-    CRASH_AFTER,
-    CRASH_BEFORE,
-    FakeContainerRegistries,
-    FakeToken,
-    Fault,
-    name_in,
-)
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness, make_policy
+from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, VALIDITY, Harness, make_policy
 from tests.firstpull.records import changed, grant_of
 from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
     at_each_call,
     ready_for_good,
+    smooth_end,
 )
+from tests.world.calls import Fault
+from tests.world.ports import FakeContainerRegistries
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 FIRST_TAKES_ONE = make_policy(
     connectedRegistries=[{"name": "plantone", "capacity": 1}, {"name": "planttwo"}]
 )
-
-
-async def smooth_end() -> dict[str, Any]:
-    """The end state of a device that was onboarded without any fault."""
-    harness = Harness()
-    return end_state(harness.cloud, await harness.make_ready())
 
 
 async def test_a_registered_device_becomes_ready() -> None:
@@ -57,7 +44,7 @@ async def test_a_registered_device_becomes_ready() -> None:
     assert entry["repositories"] == ["plant/app"]
     assert harness.cloud.accepted(grant_of(record).names.token) == {entry["password"]}
     (scope_map,) = harness.cloud.scope_maps.values()
-    assert scope_map.actions == {"repositories/plant/app/content/read"}
+    assert scope_map.actions == ("repositories/plant/app/content/read",)
 
 
 async def test_a_device_that_cannot_log_in_reports_so_until_it_can() -> None:
@@ -75,12 +62,8 @@ async def test_a_device_that_cannot_log_in_reports_so_until_it_can() -> None:
 
 async def test_devices_with_the_same_repositories_share_a_scope_map() -> None:
     harness = Harness(processes=2)
-    names = [f"press-{n}" for n in range(3)]
-    devices = [harness.register(name) for name in names]
-    await asyncio.gather(*(harness.ask(name) for name in names))
-    await harness.run_until_quiet()
+    await harness.make_fleet(3)
     assert (len(harness.cloud.scope_maps), len(harness.cloud.tokens)) == (1, 3)
-    assert {harness.state(device) for device in devices} == {State.READY}
 
 
 async def test_a_device_that_is_not_registered_yet_is_waited_for() -> None:
@@ -102,7 +85,7 @@ async def test_repositories_that_are_not_synced_block_the_device_until_they_are(
     await harness.run_for(5 * MINUTE)
     assert harness.reason(device) is Reason.REPOSITORIES_NOT_SYNCED
     assert not harness.cloud.writes()
-    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/other/app/content/read"}
+    harness.cloud.let_sync(PLANT_ONE, "repositories/other/app/content/read")
     await harness.run_for(HOUR)
     assert harness.state(device) is State.READY
 
@@ -111,14 +94,14 @@ async def test_a_token_that_no_record_names_is_left_alone() -> None:
     harness, other = Harness(), Harness()
     device = await harness.make_ready()
     (token,) = harness.cloud.tokens
-    other.cloud.tokens[token] = FakeToken(ScopeMapId("someone's"))
+    other.cloud.add_token(token)
     other.register()
     await other.ask()
     await other.run_for(HOUR)
     assert other.state(device) is State.BLOCKED
     assert other.reason(device) is Reason.TOKEN_NOT_OURS
     assert not other.cloud.writes()
-    del other.cloud.tokens[token]
+    other.cloud.delete_token(token)
     await other.run_for(2 * HOUR)
     assert other.state(device) is State.READY
 
@@ -129,10 +112,10 @@ async def test_room_that_a_crashed_worker_reserved_is_used() -> None:
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     device = harness.register()
     await harness.ask(connectedRegistry=None, site="plant")
-    with harness.cloud.failing("registries.create_token", fault=CRASH_BEFORE):
+    with harness.cloud.failing("registries.create_token", fault=Fault.CRASH_BEFORE):
         await harness.play_what_is_due()
     assert harness.crashes == 1
-    harness.cloud.connected[PLANT_ONE].clients.clear()
+    harness.cloud.put_clients(PLANT_ONE)
     await harness.run_until_quiet()
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert not harness.cloud.ledger(PLANT_ONE).entries
@@ -187,9 +170,8 @@ async def test_an_intent_that_changes_during_a_pass_is_kept_and_reconciled(opera
     assert record.status.condition.state is State.READY
     entry = harness.cloud.twin_entry(device, PLANT_ONE)
     assert entry["repositories"] == ["plant/app", "plant/tool"]
-    (token,) = harness.cloud.tokens.values()
-    actions = harness.cloud.scope_maps[name_in(token.scope_map_id)].actions
-    assert "repositories/plant/tool/content/read" in actions
+    (token,) = harness.cloud.tokens
+    assert "repositories/plant/tool/content/read" in harness.cloud.actions(token)
 
 
 @pytest.mark.parametrize(("operation", "answer"), [("hubs.twin", True), ("ledgers.put", True)])
@@ -205,10 +187,10 @@ async def test_a_device_sent_elsewhere_during_a_pass_leaves_nothing_behind(
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert harness.cloud.record(device).status.retiring == ()
     assert not harness.cloud.ledger(PLANT_ONE).entries
-    assert not harness.cloud.connected[PLANT_ONE].clients
+    assert not harness.cloud.clients(PLANT_ONE)
 
 
-@pytest.mark.parametrize("fault", [ANSWER_LOST, CRASH_AFTER], ids=repr)
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.CRASH_AFTER], ids=repr)
 async def test_an_entry_whose_answer_was_lost_is_not_written_again(fault: Fault) -> None:
     harness = Harness()
     device = harness.register()
@@ -253,9 +235,7 @@ async def test_a_claim_that_ran_out_is_respected_for_one_requests_time() -> None
 async def about_to_deliver(harness: Harness) -> DeviceKey:
     """A device whose twin was edited, so that the next pass delivers again."""
     device = await harness.make_ready()
-    entry = harness.cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
-    entry["address"] = "elsewhere"
-    harness.cloud.devices[device].twin_version += 1
+    harness.cloud.edit_entry(device, PLANT_ONE, {"address": "elsewhere"})
     harness.make_due(device)
     await harness.processes[0].application.ports.queue.put(device)
     return device
@@ -293,7 +273,7 @@ async def test_renewal_goes_on_for_years_without_downtime() -> None:
         assert held == harness.cloud.passwords_made[number]
         assert harness.cloud.accepted(next(iter(harness.cloud.tokens))) == {held}
     (versions,) = harness.cloud.secrets.values()
-    assert sum(stored.version.enabled for stored in versions) == 1
+    assert sum(stored.enabled for stored in versions) == 1
 
 
 async def test_a_device_that_was_away_too_long_finds_a_valid_password_in_its_twin() -> None:
@@ -367,13 +347,8 @@ async def test_a_device_deleted_between_two_reads_is_revoked_and_not_taken_for_a
     device = await harness.make_ready()
     harness.cloud.change_identity(device, enabled=True)
 
-    def delete(_: int, operation: str) -> None:
-        if operation == "hubs.generation_id":
-            harness.cloud.devices.pop(device, None)
-
-    harness.cloud.before_call = delete
+    harness.cloud.act(lambda: harness.cloud.unregister(device), at="hubs.generation_id")
     await harness.reconcile(device)
-    harness.cloud.before_call = None
     await harness.run_for(HOUR)
     assert harness.cloud.record(device).status.hub_generation_id is not None
     await harness.sweep()

@@ -11,39 +11,22 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from functions.answers.devices import Device, Operation, OperationStatus
-from tests.firstpull.fakes import ANSWER_LOST
 from tests.firstpull.harness import (
     PLANT_ONE,
     PLANT_TWO,
-    REGISTRY,
+    PORT_ONE,
     Harness,
+    over_two_registries,
 )
 from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import ready_for_good
-from tests.firstpull.two_registries import (
-    PORT_ONE,
-    over_two_registries,
-    token_names_by_registry,  # noqa: F401 - a fixture
-)
+from tests.world.calls import Fault
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-pytestmark = pytest.mark.usefixtures("token_names_by_registry")
 
 
 def status_of(harness: Harness, device: DeviceKey, generation: int) -> OperationStatus:
     return Operation.of(harness.cloud.record(device), generation=generation).status
-
-
-def opens(harness: Harness, password: str) -> bool:
-    """Whether a password opens any token, at the container registry or at a site."""
-    at_a_site = (
-        value == password
-        for found in harness.cloud.connected.values()
-        for _, value, _ in found.logins
-    )
-    return any(at_a_site) or any(
-        password in harness.cloud.accepted(t) for t in harness.cloud.tokens
-    )
 
 
 MOVES: dict[str, dict[str, Any]] = {
@@ -63,9 +46,9 @@ async def test_a_leaked_password_ends_though_the_device_moves_at_once(move: str)
     await harness.ask(**MOVES[move])
     harness.devices_answer = False
     await harness.run_for(2 * MINUTE)
-    assert not opens(harness, leaked)
+    assert not harness.cloud.opens(leaked)
     assert leaked not in {
-        e.value for v in harness.cloud.secrets.values() for e in v if e.version.enabled
+        v.value.get_secret_value() for vs in harness.cloud.secrets.values() for v in vs if v.enabled
     }
     harness.devices_answer = True
     await harness.run_until_quiet()
@@ -86,7 +69,7 @@ async def test_a_rotation_is_carried_out_though_the_device_moves_at_once(move: s
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
     assert harness.cloud.record(device).spec.rotation is None
-    assert not opens(harness, before)
+    assert not harness.cloud.opens(before)
 
 
 async def test_a_rotation_at_once_reaches_a_token_that_the_device_is_about_to_leave() -> None:
@@ -99,7 +82,7 @@ async def test_a_rotation_at_once_reaches_a_token_that_the_device_is_about_to_le
     assert len(before) == 2
     await harness.rotate(device, immediately=True)
     await harness.run_for(2 * MINUTE)
-    assert not any(opens(harness, password) for password in before)
+    assert not any(harness.cloud.opens(password) for password in before)
     harness.devices_answer = True
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
@@ -115,7 +98,7 @@ async def test_a_blocked_move_does_not_hold_up_a_rotation() -> None:
     await harness.rotate(device, immediately=True)
     await harness.run_for(5 * MINUTE)
     assert harness.reason(device) is Reason.CONNECTED_REGISTRY_FULL
-    assert not opens(harness, leaked)
+    assert not harness.cloud.opens(leaked)
     assert harness.cloud.devices[device].held == {"plantone": harness.cloud.passwords_made[1]}
     assert status_of(harness, device, 3) is OperationStatus.SUCCEEDED
     assert status_of(harness, device, 2) is OperationStatus.FAILED
@@ -129,7 +112,7 @@ async def test_a_blocked_move_does_not_hold_up_a_rotation() -> None:
 async def test_a_slot_with_a_lost_password_is_filled_again_after_a_move(move: str) -> None:
     harness = over_two_registries()
     device = harness.register()
-    with harness.cloud.failing("registries.generate_password", fault=ANSWER_LOST, times=1):
+    with harness.cloud.failing("registries.generate_password", fault=Fault.ANSWER_LOST, times=1):
         await harness.ask()
         await harness.run_until(lambda: bool(harness.cloud.passwords_made), MINUTE)
     await harness.ask(**MOVES[move])
@@ -145,7 +128,7 @@ async def test_a_slot_with_a_lost_password_is_filled_again_after_a_move(move: st
 async def test_a_slot_of_a_lost_renewal_is_filled_again_after_a_move() -> None:
     harness = over_two_registries()
     device = await ready_for_good(harness)
-    with harness.cloud.failing("registries.generate_password", fault=ANSWER_LOST, times=1):
+    with harness.cloud.failing("registries.generate_password", fault=Fault.ANSWER_LOST, times=1):
         await harness.rotate(device)
         await harness.run_until(lambda: len(harness.cloud.passwords_made) == 2, MINUTE)
     await harness.ask(connectedRegistry="planttwo")
@@ -199,13 +182,12 @@ async def test_a_blocked_device_is_repaired_and_warned_of(name: str) -> None:
     harness, device = await with_blocked_change(name)
     harness.must_stay_logged_in.clear()
     token = next(t for t in harness.cloud.tokens if t.startswith("fp-"))
-    harness.cloud.connected[PLANT_ONE].clients.clear()
-    harness.cloud.connected[PLANT_ONE].connection_state = "Offline"
-    entry = harness.cloud.devices[device].desired["firstpull"]["registryCredentials"]["plantone"]
-    entry["address"] = "elsewhere:8000"
+    harness.cloud.put_clients(PLANT_ONE)
+    harness.cloud.sites[PLANT_ONE].go_offline()
+    harness.cloud.edit_entry(device, PLANT_ONE, {"address": "elsewhere:8000"})
     await harness.run_for(2 * HOUR)
     assert harness.reason(device) is BLOCKED[name][1]
-    assert harness.cloud.connected[PLANT_ONE].clients == [REGISTRY.token(token)]
+    assert harness.cloud.clients(PLANT_ONE) == [token]
     assert harness.cloud.twin_entry(device, PLANT_ONE)["address"] == "plantone.site.example:8000"
     found = harness.cloud.record(device).status.warnings
     assert [w.reason for w in found] == [Reason.CONNECTED_REGISTRY_OFFLINE]
@@ -230,8 +212,8 @@ async def test_a_blocked_change_is_carried_out_when_nothing_blocks_it(name: str)
     harness.clock.advance(40 * DAY)
     await harness.run_for(3 * HOUR)
     for ref in (PLANT_TWO, PORT_ONE):
-        harness.cloud.connected[ref].clients.clear()
-    harness.cloud.synced[REGISTRY.token("plantone")] |= {"repositories/press/*/content/read"}
+        harness.cloud.put_clients(ref)
+    harness.cloud.let_sync(PLANT_ONE, "repositories/press/*/content/read")
     await harness.run_for(4 * HOUR)
     record = harness.cloud.record(device)
     assert record.status.condition.state is State.READY
@@ -331,7 +313,7 @@ async def test_a_device_created_again_has_nothing_until_somebody_asks_for_it(fou
     assert record.is_tombstone
     assert record.spec.revocation is not None
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
-    assert not opens(harness, old)
+    assert not harness.cloud.opens(old)
     harness.opt_in(device)
     assert (await harness.sweep()).onboarded == 1
     await harness.run_until_quiet()
@@ -348,14 +330,14 @@ async def test_a_request_for_a_device_created_again_is_for_the_new_one() -> None
     await harness.ask()
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY
-    assert not opens(harness, old)
+    assert not harness.cloud.opens(old)
 
 
 async def test_a_device_created_again_during_its_revoke_opts_in_by_its_tag() -> None:
     harness = Harness()
     device = await harness.make_ready()
     await harness.run_for(HOUR)
-    del harness.cloud.devices[device]
+    harness.cloud.unregister(device)
     await harness.handle(device, created=False)
     harness.cloud.register(device)
     harness.opt_in(device)

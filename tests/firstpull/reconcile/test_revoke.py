@@ -13,8 +13,8 @@ from firstpull.model.errors import NotKnown
 from firstpull.model.ledger import Entry, Standing
 from firstpull.model.reasons import Reason
 from firstpull.model.schedule import NEVER
+from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import remains
-from tests.firstpull.fakes import READS, FakeToken
 from tests.firstpull.harness import (
     HUB,
     PLANT_ONE,
@@ -26,6 +26,7 @@ from tests.firstpull.harness import (
 )
 from tests.firstpull.records import changed, grant_of
 from tests.firstpull.virtual_clock import VirtualClock
+from tests.world.calls import READS
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SETTLED = timedelta(minutes=20)
@@ -143,16 +144,14 @@ async def test_the_second_pass_takes_away_what_a_late_writer_left() -> None:
     assert harness.cloud.record(device).status.warnings == ()
     cloud, names = harness.cloud, grant_of(record).names
     token_id = REGISTRY.token(names.token)
-    cloud.tokens[names.token] = FakeToken(REGISTRY.scope_map("late"))
-    cloud.connected[PLANT_ONE].clients.append(token_id)
-    stored = cloud.secrets[names.secret][0]
-    stored.version = replace(stored.version, enabled=True)
+    cloud.add_foreign_client(PLANT_ONE, names.token)
+    cloud.vault.update(names.secret, None, Properties(enabled=True))
     ledgers = harness.processes[0].membership.ledgers
     ledger = await ledgers.get(PLANT_ONE)
     assert ledger is not None
     late = Entry(token_id=token_id, standing=Standing.RESERVED, since=harness.clock.now())
     await ledgers.put(PLANT_ONE, ledger.value.with_entry(late), etag=ledger.etag)
-    await harness.run_for(9 * MINUTE)
+    await harness.run_until(lambda: False, 9 * MINUTE)
     assert remains(cloud, device) == {"token", "client", "ledger", "secret"}
     await harness.run_for(3 * MINUTE)
     assert_revoked(harness, device)
@@ -204,7 +203,7 @@ async def test_a_device_whose_connected_registry_is_gone_is_revoked(gone_from: s
     harness = Harness()
     device = await harness.make_ready()
     if gone_from == "Azure":
-        del harness.cloud.connected[PLANT_ONE]
+        harness.cloud.registry().delete_connected_registry(PLANT_ONE.name)
     else:
         policy = make_policy(connectedRegistries=[{"name": "planttwo"}], sites=[])
         harness.processes = [make_process(harness.cloud, policy)]
@@ -216,13 +215,13 @@ async def test_a_device_whose_connected_registry_is_gone_is_revoked(gone_from: s
 async def test_a_token_that_another_list_has_waits_for_a_person() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    harness.cloud.connected[PLANT_TWO].clients = [*harness.cloud.connected[PLANT_ONE].clients]
+    harness.cloud.put_clients(PLANT_TWO, *harness.cloud.clients(PLANT_ONE))
     await harness.revoke(device)
     await harness.run_for(5 * MINUTE)
     condition = harness.cloud.record(device).status.condition
     assert (condition.state, condition.reason) == (State.BLOCKED, Reason.TOKEN_IN_USE)
     assert condition.remedy
-    harness.cloud.connected[PLANT_TWO].clients.clear()
+    harness.cloud.put_clients(PLANT_TWO)
     await harness.run_for(2 * HOUR)
     assert_revoked(harness, device)
 
@@ -246,7 +245,7 @@ async def test_a_rotation_ends_with_the_revoke(*, begun: bool) -> None:
     if begun:
         await harness.run_for(MINUTE)
         (token,) = harness.cloud.tokens.values()
-        assert set(token.passwords) == set(Slot)
+        assert [password.name for password in token.passwords] == [*Slot]
     made = len(harness.cloud.passwords_made)
     assert (await harness.revoke(device)).spec.rotation is None
     await harness.run_for(SETTLED)
@@ -313,7 +312,7 @@ async def test_a_device_asked_for_elsewhere_during_its_revoke_loses_the_old_acce
     await harness.ask(connectedRegistry="planttwo")
     await harness.run_until_quiet()
     assert writes_since(harness, begun)[: len(STEPS)] == STEPS
-    assert not harness.cloud.connected[PLANT_ONE].clients
+    assert not harness.cloud.clients(PLANT_ONE)
     assert not harness.cloud.twin_entry(device, PLANT_ONE)
     assert grant_of(harness.cloud.record(device)).ref == PLANT_TWO
     assert harness.state(device) is State.READY
@@ -324,16 +323,13 @@ async def test_a_fleet_is_revoked_with_few_writes_of_the_list_and_others_stay_cl
     harness.cloud.add_foreign_client(PLANT_ONE, "foreign")
     other = await harness.make_ready("other")
     harness.must_stay_logged_in.add(other)
-    names = [f"press-{n}" for n in range(6)]
-    devices = [harness.register(name) for name in names]
-    await asyncio.gather(*(harness.ask(name) for name in names))
-    await harness.run_until_quiet()
+    devices = await harness.make_fleet(6)
     begun = len(harness.cloud.calls)
     await asyncio.gather(*(harness.revoke(device) for device in devices))
     await harness.run_for(SETTLED)
     assert {harness.state(device) for device in devices} == {State.REVOKED}
     assert harness.cloud.calls[begun:].count(STEPS[1]) <= 3
-    assert len(harness.cloud.connected[PLANT_ONE].clients) == len(harness.cloud.tokens) == 2
+    assert len(harness.cloud.clients(PLANT_ONE)) == len(harness.cloud.tokens) == 2
     before = harness.cloud.writes()
     await harness.reconcile(other)
     assert harness.state(other) is State.READY
@@ -352,7 +348,7 @@ async def test_a_late_worker_takes_nothing_from_a_device_that_began_anew() -> No
         await harness.ask()
         await harness.run_until_quiet()
         assert harness.state(device) is State.READY
-    assert len(harness.cloud.connected[PLANT_ONE].clients) == 1
+    assert len(harness.cloud.clients(PLANT_ONE)) == 1
 
 
 async def test_a_device_asked_for_and_revoked_again_during_a_pass_keeps_its_grant() -> None:

@@ -64,7 +64,7 @@ async def test_the_new_password_is_in_use_and_the_old_one_gone() -> None:
     assert record.status.delivery is not None
     assert (before.slot, record.status.delivery.slot) == (Slot.ONE, Slot.TWO)
     (versions,) = harness.cloud.secrets.values()
-    assert [stored.version.enabled for stored in versions] == [False, True]
+    assert [stored.enabled for stored in versions] == [False, True]
 
 
 async def test_each_step_waits_for_the_one_before() -> None:
@@ -159,7 +159,7 @@ async def test_immediately_ends_the_old_password_at_once() -> None:
     assert harness.state(device) is State.DELIVERED
     assert harness.cloud.record(device).is_converged
     (versions,) = harness.cloud.secrets.values()
-    assert [stored.version.enabled for stored in versions] == [False, True]
+    assert [stored.enabled for stored in versions] == [False, True]
     harness.devices_answer = True
     harness.cloud.sync(PLANT_ONE)
     await harness.run_for(2 * HOUR)
@@ -304,16 +304,12 @@ async def rotating(harness: Harness) -> DeviceKey:
     return device
 
 
-async def rotate(harness: Harness, device: DeviceKey) -> None:
-    await harness.rotate(device)
-
-
 @EACH_OR_SOME_CALLS
 async def test_a_rotation_at_any_call_of_another_never_locks_the_device_out(
     calls: Iterable[int],
 ) -> None:
     within = timedelta(seconds=30)
-    async for harness, device in at_each_call(rotating, rotate, calls=calls, within=within):
+    async for harness, device in at_each_call(rotating, Harness.rotate, calls=calls, within=within):
         await harness.run_until_quiet()
         last = len(harness.cloud.passwords_made) - 1
         assert last in (1, 2)

@@ -11,7 +11,9 @@ from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from tests.firstpull.harness import REGISTRY, Harness, connect, make_policy
+from tests.firstpull.harness import REGISTRY, Harness, make_policy
+from tests.firstpull.virtual_clock import VirtualClock
+from tests.world.cloud import Cloud
 
 PLACES = 5
 PLANTS = tuple(ConnectedRegistryRef(registry=REGISTRY, name=f"plant{n}") for n in range(8))
@@ -30,10 +32,9 @@ def site_of_eight(*, places: int = PLACES, processes: int = 1) -> Harness:
         connectedRegistries=[{"name": name, "capacity": places} for name in names],
         sites=[{"name": "plant", "connectedRegistries": names}],
     )
-    harness = Harness(policy=policy, processes=processes)
-    harness.cloud.connected.clear()
+    harness = Harness(policy=policy, processes=processes, cloud=Cloud(VirtualClock()))
     for ref in PLANTS:
-        connect(harness.cloud, ref, login_server=f"{ref.name}.site.example:8000")
+        harness.cloud.connect(ref, login_server=f"{ref.name}.site.example:8000")
     return harness
 
 
@@ -78,7 +79,7 @@ async def test_a_burst_by_site_reads_at_most_four_times_a_device_and_as_much_as_
     assert arm_reads(by_site) <= 4 * devices
     assert arm_reads(by_site) <= 1.1 * arm_reads(by_name)
     assert Counter(by_site)["hubs.generation_id"] <= 1.1 * devices  # nearly nobody began again
-    assert {ref.name: len(harness.cloud.connected[ref].clients) for ref in PLANTS} == {
+    assert {ref.name: len(harness.cloud.clients(ref)) for ref in PLANTS} == {
         ref.name: PLACES for ref in PLANTS
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
 from firstpull.model.device_record import (
     Claim,
     Condition,
@@ -27,9 +27,9 @@ from firstpull.reconcile.plan import BlockedPlan, Plan, ProvisionPlan, TeardownP
 from firstpull.reconcile.preconditions import Blocker
 from firstpull.reconcile.status import after_failure, after_pass, changes, condition_after
 from tests.firstpull.builders import GRANT, INTENT, MADE, NAMES, NOW, READY, World, record
-from tests.firstpull.fakes import FakeToken, Fault, FaultKind
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, VALIDITY, Harness
 from tests.firstpull.records import changed
+from tests.world.calls import Fault
 
 MINUTE = timedelta(minutes=1)
 CLAIMED = Claim(owner="me", until=NOW + MINUTE)
@@ -215,8 +215,8 @@ async def test_an_error_that_comes_back_began_when_it_first_came() -> None:
     harness = Harness()
     device = harness.register()
     await harness.ask()
-    harness.cloud.connected[PLANT_ONE].limit = 0
-    harness.cloud.tokens["foreign"] = FakeToken(ScopeMapId("someone's"))
+    harness.cloud.registry().set_max_clients(PLANT_ONE.name, 0)
+    harness.cloud.add_token("foreign")
     await harness.run_for(timedelta(hours=1))
     first = harness.cloud.record(device)
     assert first.status.condition.reason is Reason.REFUSED
@@ -232,13 +232,12 @@ async def test_a_pass_without_a_claim_does_not_overwrite_a_newer_record() -> Non
     device = await harness.make_ready()
     harness.make_due(device)
 
-    def revoke_and_fail(number: int, operation: str) -> None:
-        if operation == "hubs.twin":
-            harness.cloud.faults[number] = Fault(kind=FaultKind.TRANSIENT, after=False)
-            newer = with_revocation(harness.cloud.record(device), REVOKED)
-            harness.cloud.records[device] = to_json(newer), harness.cloud.next_number()
+    def revoke() -> None:
+        newer = with_revocation(harness.cloud.record(device), REVOKED)
+        harness.cloud.records[device] = to_json(newer), harness.cloud.next_number()
 
-    harness.cloud.before_call = revoke_and_fail
+    harness.cloud.act(revoke, at="hubs.twin")
+    harness.cloud.inject(Fault.UNAVAILABLE, at="hubs.twin")
     await harness.processes[0].worker.reconcile(device)
     found = harness.cloud.record(device)
     assert found.status.condition.state is State.REVOKING

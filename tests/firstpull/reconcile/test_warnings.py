@@ -6,16 +6,15 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistry, ScopeMap
+from firstpull.model.azure_resources import ConnectedRegistry
 from firstpull.model.device_record import DeviceRecord, DeviceWarning, State
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import awaiting_sync, warnings_for
 from tests.firstpull.builders import MADE, NOW, password, record, token
-from tests.firstpull.fakes import FakeToken
-from tests.firstpull.harness import PLANT_ONE, REGISTRY, VALIDITY, Harness, make_policy
+from tests.firstpull.harness import PLANT_ONE, VALIDITY, Harness, make_policy
 from tests.firstpull.records import changed
-from tests.firstpull.scenarios import HAND_MADE, make_by_hand
+from tests.firstpull.scenarios import make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OTHERS = frozenset({"repositories/other/*/content/read"})
@@ -148,9 +147,10 @@ async def test_a_sync_after_a_revoke_is_awaited_since_the_revoke() -> None:
 
 async def test_a_pass_finds_a_warning_and_a_sweep_ends_it() -> None:
     harness = Harness()
-    plant_one = harness.cloud.connected[PLANT_ONE]
-    plant_one.connection_state = "Offline"
+    plant_one = harness.cloud.sites[PLANT_ONE]
     device = await harness.make_ready()
+    plant_one.go_offline()
+    await harness.reconcile(device)
     (warning,) = warnings_in(harness)
     assert warning.reason is Reason.CONNECTED_REGISTRY_OFFLINE
     await harness.run_for(DAY)
@@ -159,7 +159,7 @@ async def test_a_pass_finds_a_warning_and_a_sweep_ends_it() -> None:
     harness.cloud.change_identity(device, enabled=False)
     await harness.reconcile(device)
     assert harness.state(device) is State.WAITING
-    plant_one.connection_state = "Online"
+    plant_one.go_online()
     await harness.run_for(HOUR)
     await harness.sweep()
     assert warnings_in(harness) == ()
@@ -170,7 +170,8 @@ async def test_a_sweep_warns_once_of_a_device_that_it_does_not_requeue(
 ) -> None:
     harness = Harness()
     await harness.make_ready()
-    harness.cloud.connected[PLANT_ONE].connection_state = "Unhealthy"
+    harness.cloud.sites[PLANT_ONE].problem = "DISK_ERROR"
+    harness.cloud.sync(PLANT_ONE)
     queued = len(harness.cloud.queue)
     for _ in range(2):
         await harness.sweep()
@@ -192,18 +193,14 @@ async def test_a_policy_that_lists_repositories_allows_what_is_not_synced_with_a
         ("repositories/plant/*/content/read", (warning,)),
         ("repositories/elsewhere/app/content/read", ()),
     ):
-        synced = ScopeMap(
-            name="plantone", actions=frozenset({action, "gateway/plantone/config/read"})
-        )
-        harness.cloud.scope_maps["plantone"] = synced
-        harness.cloud.tokens["plantone"] = FakeToken(REGISTRY.scope_map("plantone"))
+        harness.cloud.let_sync(PLANT_ONE, action)
         await harness.sweep()
         assert warnings_in(harness) == warnings
 
 
 async def test_the_warning_about_an_adopted_password_ends_with_its_rotation() -> None:
     harness = Harness(policy=make_policy(adoptableTokens=["by-hand"]))
-    make_by_hand(harness, "by-hand", HAND_MADE)
+    make_by_hand(harness, "by-hand")
     device = await harness.make_ready(adopt="by-hand")
     assert [warning.reason for warning in warnings_in(harness)] == [Reason.PASSWORD_NOT_OURS]
     await harness.rotate(device, immediately=True)

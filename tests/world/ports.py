@@ -38,7 +38,6 @@ from firstpull.model.secret import Secret
 from local_azure.container_registry import resources
 from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
 from local_azure.container_registry.models import Registry
-from local_azure.container_registry.passwords import PasswordName
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import Identity
 from local_azure.iot_hub.twins import Twin as HubTwin
@@ -46,25 +45,36 @@ from local_azure.iot_hub.twins import TwinPatch
 from local_azure.key_vault import models as vault_models
 from local_azure.key_vault.exceptions import KeyVaultError, SecretNotFound
 from local_azure.resource_manager.exceptions import ArmError
-from tests.lifetime.azure import Azure
-from tests.lifetime.faults import LifetimeLine
-from tests.lifetime.watch import Watch
+from tests.world.cloud import HUB, PASSWORD_NAMES, Cloud, Line
+from tests.world.watch import Watch
 
 _ACTIVATION_POLL = 0.5
-_PASSWORD_NAMES: dict[Slot, PasswordName] = {Slot.ONE: "password1", Slot.TWO: "password2"}
 
 
 @dataclass(frozen=True)
 class _Port:
     """Calls of one service."""
 
-    line: LifetimeLine
-    azure: Azure
-    watch: Watch
+    line: Line
     service: ClassVar[str]
     prefix: ClassVar[str]
 
-    async def _call[T](self, name: str, effect: Callable[[], T]) -> T:
+    @property
+    def cloud(self) -> Cloud:
+        """Where the calls go to."""
+        return self.line.cloud
+
+    @property
+    def watch(self) -> Watch:
+        """Checks what the calls do."""
+        return self.line.cloud.watch
+
+    async def _call[T](
+        self, name: str, effect: Callable[[], T], *, deadline_seconds: float = 1
+    ) -> T:
+        if deadline_seconds <= 0:
+            raise AssertionError(f"{name} needs time to answer")
+
         def refusable() -> T:
             with _refusals(self.service):
                 return effect()
@@ -73,7 +83,7 @@ class _Port:
 
 
 @dataclass(frozen=True)
-class LocalContainerRegistries(_Port):
+class FakeContainerRegistries(_Port):
     """The port `ContainerRegistries`."""
 
     service = "The container registry"
@@ -86,11 +96,12 @@ class LocalContainerRegistries(_Port):
         )
 
     async def put_scope_map(
-        self, registry: RegistryId, name: str, *, actions: frozenset[str], **_: float
+        self, registry: RegistryId, name: str, *, actions: frozenset[str], **more: float
     ) -> None:
         await self._call(
             "put_scope_map",
             lambda: self._registry(registry).put_scope_map(name, actions=sorted(actions)),
+            **more,
         )
 
     async def get_token(self, registry: RegistryId, name: str) -> Token | None:
@@ -100,42 +111,41 @@ class LocalContainerRegistries(_Port):
         )
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **_: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> Token:
-        def effect() -> None:
+        def effect() -> Token | None:
             with self.watch.over_token(registry, name):
-                self._registry(registry).put_token(name, scope_map_id=str(scope_map))
+                made = self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
+            return self._token(registry, made)
 
-        await self._call("create_token", effect)
-        while True:
+        token = await self._call("create_token", effect, **more)
+        while token is not None and not token.active:
+            await self.cloud.clock.sleep(_ACTIVATION_POLL)
             token = await self.get_token(registry, name)
-            if token is None:
-                raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token has gone.")
-            if token.active:
-                return token
-            await self.line.cloud.clock.sleep(_ACTIVATION_POLL)
+        if token is None:
+            raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token has gone.")
+        return token
 
     async def update_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **_: float
+        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> None:
         await self._change_token(
             "update_token",
             registry,
             name,
             lambda found: found.update_token(name, scope_map_id=str(scope_map), status="enabled"),
+            **more,
         )
 
     async def generate_password(
-        self, registry: RegistryId, token: str, *, slot: Slot, expires_at: datetime, **_: float
+        self, registry: RegistryId, token: str, *, slot: Slot, expires_at: datetime, **more: float
     ) -> NewPassword:
         def effect() -> NewPassword:
             with self.watch.over_token(registry, token):
-                made = self._registry(registry).generate_credentials(
-                    str(registry.token(token)), name=_PASSWORD_NAMES[slot], expiry=expires_at
-                )
-            value = made.value_of(_PASSWORD_NAMES[slot])
-            self.watch.password_was_made(registry, token, value)
+                made = self.cloud.generate(registry, token, slot, expires_at=expires_at)
+            value = made.value_of(PASSWORD_NAMES[slot])
+            self.cloud.passwords_made.append(value)
             password = next(p.password for p in made.passwords if p.value is not None)
             return NewPassword(
                 slot=slot,
@@ -144,28 +154,30 @@ class LocalContainerRegistries(_Port):
                 value=Secret(value),
             )
 
-        return await self._call("generate_password", effect)
+        return await self._call("generate_password", effect, **more)
 
     async def keep_passwords(
-        self, registry: RegistryId, token: str, *, slots: Collection[Slot], **_: float
+        self, registry: RegistryId, token: str, *, slots: Collection[Slot], **more: float
     ) -> None:
-        kept = [_PASSWORD_NAMES[slot] for slot in Slot if slot in slots]
+        kept = [PASSWORD_NAMES[slot] for slot in Slot if slot in slots]
         await self._change_token(
             "keep_passwords",
             registry,
             token,
             lambda found: found.update_token(token, keep_passwords=kept),
+            **more,
         )
 
-    async def disable_token(self, registry: RegistryId, name: str, **_: float) -> None:
+    async def disable_token(self, registry: RegistryId, name: str, **more: float) -> None:
         await self._change_token(
             "disable_token",
             registry,
             name,
             lambda found: _or_none(lambda: found.update_token(name, status="disabled")),
+            **more,
         )
 
-    async def delete_token(self, registry: RegistryId, name: str, **_: float) -> None:
+    async def delete_token(self, registry: RegistryId, name: str, **more: float) -> None:
         def delete(found: Registry) -> None:
             try:
                 if found.delete_token(name):
@@ -175,11 +187,11 @@ class LocalContainerRegistries(_Port):
                     Reason.TOKEN_IN_USE, f"The token {name} is used.", remedy="Take it off."
                 ) from None
 
-        await self._change_token("delete_token", registry, name, delete)
+        await self._change_token("delete_token", registry, name, delete, **more)
 
-    async def delete_scope_map(self, registry: RegistryId, name: str, **_: float) -> None:
+    async def delete_scope_map(self, registry: RegistryId, name: str, **more: float) -> None:
         await self._call(
-            "delete_scope_map", lambda: self._registry(registry).delete_scope_map(name)
+            "delete_scope_map", lambda: self._registry(registry).delete_scope_map(name), **more
         )
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
@@ -210,7 +222,7 @@ class LocalContainerRegistries(_Port):
         )
 
     async def replace_client_tokens(
-        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], **_: float
+        self, ref: ConnectedRegistryRef, token_ids: tuple[TokenId, ...], **more: float
     ) -> ConnectedRegistry:
         seen = self.line.lists_read.get(ref, ())
         changes = resources.ConnectedRegistryChanges(client_token_ids=tuple(map(str, token_ids)))
@@ -220,7 +232,7 @@ class LocalContainerRegistries(_Port):
                 self._registry(ref.registry).update_connected_registry(ref.name, changes)
             return self._connected_at(ref)
 
-        return await self._call("replace_client_tokens", effect)
+        return await self._call("replace_client_tokens", effect, **more)
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         def effect() -> frozenset[str]:
@@ -231,22 +243,28 @@ class LocalContainerRegistries(_Port):
         return await self._call("synced_actions", effect)
 
     async def _change_token(
-        self, call: str, registry: RegistryId, name: str, change: Callable[[Registry], object]
+        self,
+        call: str,
+        registry: RegistryId,
+        name: str,
+        change: Callable[[Registry], object],
+        **more: float,
     ) -> None:
         def effect() -> None:
             with self.watch.over_token(registry, name):
                 change(self._registry(registry))
 
-        await self._call(call, effect)
+        await self._call(call, effect, **more)
 
     def _registry(self, registry: RegistryId) -> Registry:
-        return self.azure.registry(registry)
+        return self.cloud.registry(registry)
 
     def _token(self, registry: RegistryId, token: resources.Token) -> Token:
         return Token(
             id=registry.token(token.name),
             name=token.name,
-            scope_map_id=ScopeMapId(token.scope_map_id),
+            # Azure Resource Manager may answer in another case.
+            scope_map_id=ScopeMapId(token.scope_map_id.lower()),
             enabled=token.status == "enabled",
             active=token.provisioning.has_succeeded(self._registry(registry).now()),
             passwords=tuple(
@@ -262,7 +280,8 @@ class LocalContainerRegistries(_Port):
     def _connected(
         self, registry: RegistryId, found: resources.ConnectedRegistry
     ) -> ConnectedRegistry:
-        clients = tuple(TokenId(i) for i in found.settings.client_token_ids)
+        ids = found.settings.client_token_ids
+        clients = tuple(TokenId(i.replace("/tokens/", "/Tokens/")) for i in ids)
         self.line.lists_read[ConnectedRegistryRef(registry=registry, name=found.name)] = clients
         return ConnectedRegistry(
             name=found.name,
@@ -275,7 +294,7 @@ class LocalContainerRegistries(_Port):
 
 
 @dataclass(frozen=True)
-class LocalSecrets(_Port):
+class FakeSecrets(_Port):
     """The port `Secrets`."""
 
     service = "Key Vault"
@@ -324,18 +343,23 @@ class LocalSecrets(_Port):
         return await self._call(
             "list_secrets",
             lambda: tuple(
-                StoredSecret(name=found.name, enabled=found.enabled, tags=found.tags or {})
+                StoredSecret(
+                    name=found.name,
+                    enabled=found.enabled,
+                    updated_at=datetime.fromtimestamp(found.updated, UTC),
+                    tags=found.tags or {},
+                )
                 for found in self._vault.list_secrets().values()
             ),
         )
 
     @property
     def _vault(self) -> vault_models.Vault:
-        return self.azure.vault
+        return self.cloud.vault
 
 
 @dataclass(frozen=True)
-class LocalHubs(_Port):
+class FakeHubs(_Port):
     """The port `Hubs`, for the one hub there is."""
 
     service = "IoT Hub"
@@ -343,51 +367,53 @@ class LocalHubs(_Port):
 
     async def twin(self, device: DeviceKey) -> Twin | None:
         def effect() -> Twin | None:
-            identity = self.azure.identity(device.device_id)
+            identity = self.cloud.identity(device)
             if identity is None:
                 return None
-            return _twin(identity, self.azure.hub.twin(device.device_id))
+            return _twin(identity, self.cloud.hub.twin(device.device_id))
 
         return await self._call("twin", effect)
 
     async def generation_id(self, device: DeviceKey) -> str | None:
         def effect() -> str | None:
-            identity = self.azure.identity(device.device_id)
+            identity = self.cloud.identity(device)
             return identity.generation_id if identity is not None else None
 
         return await self._call("generation_id", effect)
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, **_: float
+        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, **more: float
     ) -> None:
         def effect() -> None:
-            if self.azure.identity(device.device_id) is None:
+            if self.cloud.identity(device) is None:
                 raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
-            self.azure.hub.patch_twin(
-                device.device_id, TwinPatch(desired=_revealed(patch)), etag=etag
+            self.cloud.hub.patch_twin(
+                device.device_id, TwinPatch(desired=revealed(patch)), etag=etag
             )
             self.watch.twin_was_written(device)
 
-        await self._call("patch_desired", effect)
+        await self._call("patch_desired", effect, **more)
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
-        if not hub or not device_ids:
+        if not device_ids:
             return ()
-        return await self._listed("find_devices", lambda found: found.device_id in device_ids)
+        return await self._listed("find_devices", hub, lambda found: found.device_id in device_ids)
 
-    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:  # noqa: ARG002 - the port's
+    async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:
         return await self._listed(
             "list_devices",
+            hub,
             lambda found: "firstpull" in found.twin.tags or "firstpull" in found.twin.desired,
         )
 
     async def _listed(
-        self, name: str, is_listed: Callable[[ListedDevice], bool]
+        self, name: str, hub: str, is_listed: Callable[[ListedDevice], bool]
     ) -> tuple[ListedDevice, ...]:
         def effect() -> tuple[ListedDevice, ...]:
             devices = (
                 ListedDevice(device_id=d.identity.device_id, twin=_twin(d.identity, d.twin))
-                for d in self.azure.hub.index.devices()
+                for d in self.cloud.hub.index.devices()
+                if hub == HUB
             )
             return tuple(filter(is_listed, devices))
 
@@ -441,12 +467,12 @@ def _twin(identity: Identity, twin: HubTwin) -> Twin:
     )
 
 
-def _revealed(patch: Mapping[str, Any]) -> dict[str, Any]:
+def revealed(patch: Mapping[str, Any]) -> dict[str, Any]:
     """The patch as it goes over the wire: secrets revealed, nulls kept."""
     return {
         key: value.reveal()
         if isinstance(value, Secret)
-        else _revealed(value)
+        else revealed(value)
         if isinstance(value, Mapping)
         else value
         for key, value in patch.items()

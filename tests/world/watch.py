@@ -5,18 +5,25 @@ A broken promise is noted, not raised: raised inside a call it would look like a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
+from typing import TYPE_CHECKING
 
+from firstpull.config.policy import Policy
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, TokenId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
+from firstpull.model.errors import FirstpullError
 from firstpull.model.ledger import Standing
-from tests.firstpull.fakes import FakeCloud
-from tests.lifetime.azure import CAPACITY, REFS, Azure
-from tests.lifetime.device import Device
+from local_azure.resource_manager.exceptions import ArmError
+from tests.world.device import Device
+
+if TYPE_CHECKING:
+    from tests.world.cloud import Cloud
 
 
 @dataclass(frozen=True)
@@ -29,22 +36,57 @@ class _Ended:
     why: str
 
 
+class Messages(logging.Handler):
+    """The texts of log records and errors."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a log record."""
+        self._texts.append(self.format(record))
+
+    def add(self, error: FirstpullError) -> None:
+        """Keep the text of an answer."""
+        self._texts.append(f"{error} {getattr(error, 'errors', '')}")
+
+    def take(self) -> str:
+        """The texts since the last time."""
+        texts, self._texts = self._texts, []
+        return "\n".join(texts)
+
+
 class Watch:
     """Knows every password that was ever made, and who may lose which."""
 
-    def __init__(self, azure: Azure, cloud: FakeCloud, devices: dict[DeviceKey, Device]) -> None:
-        self.texts: list[Callable[[], tuple[str, str]]] = []
-        """Further texts that may hold no password: each gives its name and its text."""
-        self._azure = azure
+    def __init__(self, cloud: Cloud) -> None:
+        self.policy: Policy | None = None
+        """The policy of the processes, for the room at each connected registry."""
+        self.messages = Messages()
+        """Log records and errors, which may hold no password either."""
         self._cloud = cloud
-        self._devices = devices
+        self._noted: set[str] = set()
+        """Records that `after_write` has read."""
+        self._read: set[str | bytes] = set()
+        """Texts without a password: one that is made later is in none of them."""
         self._ours: set[tuple[RegistryId, str]] = set()
-        self._passwords: dict[tuple[RegistryId, str], list[str]] = {}
+        """Tokens that firstpull made or adopted."""
+        self._joined: set[tuple[ConnectedRegistryRef, str]] = set()
+        """Where it made them clients, or found them to be."""
         self._ended: dict[str, _Ended] = {}
-        self._delivered_to: dict[str, tuple[str, str]] = {}
+        self._delivered_to: dict[str, tuple[DeviceKey, str]] = {}
         self._claims_that_end: dict[str, bool] = {}
+        self._lost: set[tuple[DeviceKey, Grant]] = set()
+        """What lost records named, and no record names since: P1 cannot hold for it."""
+        self._lost_secrets: set[str] = set()
 
-    # Called by the ports
+    # Called by the ports, and where others act
+
+    def record_was_lost(self, record: DeviceRecord) -> None:
+        """P1 ends for what it named, until a record names it again."""
+        self._lost |= {(record.device, _plain(grant)) for grant in record.grants}
+        self._lost_secrets.update(record.status.retired_secrets)
 
     def token_was_made(self, registry: RegistryId, name: str) -> None:
         """P1: a record names it already."""
@@ -55,10 +97,7 @@ class Watch:
     def token_was_made_by_hand(self, registry: RegistryId, name: str) -> None:
         """It is not ours, even if a token of its name was."""
         self._ours.discard((registry, name))
-
-    def password_was_made(self, registry: RegistryId, token: str, value: str) -> None:
-        """Note whose password it is."""
-        self._passwords.setdefault((registry, token), []).append(value)
+        self._joined = {at for at in self._joined if (at[0].registry, at[1]) != (registry, name)}
 
     def token_was_deleted(self, registry: RegistryId, name: str) -> None:
         """P7: all its passwords have ended with it."""
@@ -71,12 +110,9 @@ class Watch:
 
     def twin_was_written(self, device: DeviceKey) -> None:
         """P7: no device gets a password that has ended, or that was another device's."""
-        identity = self._azure.identity(device.device_id)
-        if identity is None:
-            return
-        whose = (device.device_id, identity.generation_id)
-        known = {value for values in self._passwords.values() for value in values}
-        for _, entry in self._azure.entries(device.device_id):
+        whose = device, self._cloud.devices[device].generation_id
+        known = {value for values in self._cloud.passwords.values() for value in values}
+        for entry in self._cloud.entries(device).values():
             value = entry.get("password", "")
             if value not in known:
                 continue
@@ -93,106 +129,120 @@ class Watch:
         before = [
             (device, value)
             for device, value in self._in_use(registry, token)
-            if self._azure.accepts(registry, token, value)
+            if self._cloud.accepts(registry, token, value)
         ]
         yield
         for device, value in before:
-            ended = not self._azure.accepts(registry, token, value)
+            ended = not self._cloud.accepts(registry, token, value)
             if ended and not self._may_end(device, registry, token, value):
                 self._note(f"P2: {device.key.device_id} lost the live password of {token}")
 
     @contextmanager
     def over_list(self, ref: ConnectedRegistryRef, *, seen: tuple[TokenId, ...]) -> Iterator[None]:
         """P1, P4 and P5: around a write of a list by a process that had read `seen`."""
-        before = self._azure.clients(ref)
-        yield
-        after = self._azure.clients(ref)
+        before = self._cloud.clients(ref)
+        try:
+            yield
+        except ArmError:
+            self._cloud.lists_refused += 1
+            raise
+        after = self._cloud.clients(ref)
+        self._cloud.list_sizes.append(len(after))
         ledger = self._cloud.ledger(ref)
         standing = {e.token_id.name: e.standing for e in ledger.entries.values()}
         for name in ({*before} & {token_id.name for token_id in seen}) - {*after}:
-            if standing.get(name) is not Standing.LEAVING:
+            if standing.get(name) is not Standing.LEAVING or not self._is_ours(ref, name):
                 self._note(f"P4: {name} was dropped from {ref}")
             elif not self._may_leave(ref, name):
                 self._note(f"P4: {name} was taken off {ref}, and nobody asked for it")
         for entry in ledger.of(Standing.MEMBER):
             name = entry.token_id.name
-            if name not in after and self._azure.token(ref.registry, name) is not None:
+            if name not in after and self._cloud.token(ref.registry, name) is not None:
                 self._note(f"P4: the member {name} was left out of {ref}")
         added = {*after} - {*before}
-        if added and len(after) > CAPACITY[ref]:
+        if added and len(after) > self._capacity(ref):
             self._note(f"P5: {ref} has {len(after)} clients")
+        self._joined |= {(ref, name) for name in added if self._is_ours(ref, name)}
         self._check_clients()
 
     def after_write(self) -> None:
         """Read the records after each write, so that no state of theirs is missed."""
-        for record in self._cloud.all_records():
-            self._ours |= {(h.ref.registry, h.names.token) for h in record.grants}
+        for device, (text, _) in self._cloud.records.items():
+            if text in self._noted:
+                continue
+            self._noted.add(text)
+            record = self._cloud.record(device)
+            at = {(grant.ref, grant.names.token) for grant in record.grants}
             if record.claim is not None:
                 self._claims_that_end.setdefault(record.claim.owner, _ends_passwords(record))
             if record.is_tombstone:
-                for grant in record.grants:
-                    self._end(grant.ref.registry, grant.names.token, "its device was revoked")
+                for registry, token in self._revoked(record):
+                    self._end(registry, token, "its device was revoked")
+            elif record.claim is None or record.spec.revocation is not None:
+                # Under a claim, a token that another device adopts meanwhile is given up.
+                self._ours |= {(ref.registry, token) for ref, token in at}
+                self._joined |= at
+            if record.claim is None or record.spec.revocation is not None:
+                self._lost -= {(device, _plain(grant)) for grant in record.grants}
+
+    def check_now(self) -> None:
+        """P1 and P6, which hold after every single write, whatever failed before it."""
+        self._check_names()
+        self._check_clients()
+        self._check_texts()
 
     # Called after each step
 
     def check(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""
-        self._check_names()
-        self._check_clients()
+        self.check_now()
         self._check_tombstones()
         self._check_ended()
-        self._check_texts()
         if self._cloud.violations:
             raise AssertionError("\n".join(dict.fromkeys(self._cloud.violations)))
 
-    def passwords_of(self, registry: RegistryId, token: str) -> tuple[str, ...]:
-        """All passwords that a token ever had."""
-        return tuple(self._passwords.get((registry, token), ()))
-
     def check_replaced_devices(self) -> None:
         """P7, in the end: no site accepts a password that a deleted identity was delivered."""
-        for (registry, token), values in self._passwords.items():
+        for (registry, token), values in self._cloud.passwords.items():
             for value in values:
-                device_id, generation_id = self._delivered_to.get(value, ("", ""))
-                identity = self._azure.identity(device_id)
-                is_still_its = identity and identity.generation_id == generation_id
-                if not device_id or is_still_its:
+                if value not in self._delivered_to:
                     continue
-                sites = [
-                    site for ref, site in self._azure.sites.items() if ref.registry == registry
-                ]
-                if any(site.authenticate(token, value) is not None for site in sites):
-                    self._note(f"P7: a deleted {device_id} is let in")
+                key, generation_id = self._delivered_to[value]
+                device = self._cloud.devices.get(key)
+                if device is not None and device.generation_id == generation_id:
+                    continue
+                refs = [ref for ref in self._cloud.sites if ref.registry == registry]
+                if any(self._cloud.site_accepts(ref, token, value) for ref in refs):
+                    self._note(f"P7: a deleted {key.device_id} is let in")
 
     def _check_names(self) -> None:
         """P1: our tokens, secrets and twin entries that no record names any more."""
         grants = self._grants()
         tokens = {(h.ref.registry, h.names.token) for h in grants}
         for registry, name in self._ours - tokens:
-            if self._azure.token(registry, name) is not None:
+            if self._cloud.token(registry, name) is not None:
                 self._note(f"P1: no record names the token {name}")
         secrets = {h.names.secret for h in grants}
         retired = {
             name for record in self._cloud.all_records() for name in record.status.retired_secrets
         }
-        for name in self._azure.vault.list_secrets():
-            if name not in secrets | retired:
+        for name in self._cloud.secrets:
+            if name not in secrets | retired | self._lost_secrets:
                 self._note(f"P1: no record names the secret {name}")
             elif name not in secrets and self._enabled_versions(name):
                 self._note(f"P1: no record names the secret {name}, which can be read")
-        for key in self._devices:
-            for ref, entry in self._azure.entries(key.device_id):
+        for key in self._cloud.devices:
+            for ref, entry in self._cloud.entries(key).items():
                 ours = (ref.registry, entry.get("username", "")) in self._ours
-                if ours and not any(h.ref == ref for h in self._grants(key)):
+                if ours and not any(grant.ref == ref for grant in self._grants(key)):
                     self._note(f"P1: no record names the entry of {key.device_id} for {ref}")
 
     def _check_clients(self) -> None:
         """P1: our clients that no record has there."""
         held = {(h.ref, h.names.token) for h in self._grants()}
-        for ref in REFS:
-            for name in self._azure.clients(ref):
-                if (ref.registry, name) in self._ours and (ref, name) not in held:
-                    self._note(f"P1: no record has {name} at {ref}")
+        for ref, name in self._joined - held:
+            if name in self._cloud.clients(ref):
+                self._note(f"P1: no record has {name} at {ref}")
 
     def _check_tombstones(self) -> None:
         """P7: nothing is left of a revoked device."""
@@ -201,18 +251,16 @@ class Watch:
                 continue
             for grant in record.grants:
                 ref, names = grant.ref, grant.names
-                device_id = record.device.device_id
+                is_revoked = (ref.registry, names.token) in self._revoked(record)
+                entry = self._cloud.twin_entry(record.device, ref)
                 left = {
-                    "its token": self._azure.token(ref.registry, names.token) is not None,
-                    "its membership": names.token in self._azure.clients(ref),
-                    "its secret": bool(self._enabled_versions(names.secret)),
-                    "its delivery": any(
-                        at == ref and entry.get("username") == names.token
-                        for at, entry in self._azure.entries(device_id)
-                    ),
+                    "its token": is_revoked and self._cloud.token(ref.registry, names.token),
+                    "its membership": is_revoked and names.token in self._cloud.clients(ref),
+                    "its secret": self._enabled_versions(names.secret),
+                    "its delivery": self._has_hub(record) and entry.get("username") == names.token,
                 }
                 self._cloud.violations += [
-                    f"P7: {device_id} was revoked and has {what}"
+                    f"P7: {record.device.device_id} was revoked and has {what}"
                     for what, is_left in left.items()
                     if is_left
                 ]
@@ -221,42 +269,39 @@ class Watch:
         """P7: nothing accepts a password that has ended."""
         for value, ended in self._ended.items():
             registry, token = ended.registry, ended.token
-            if self._azure.accepts(registry, token, value):
+            if self._cloud.accepts(registry, token, value):
                 self._note(f"P7: {token} has a password although {ended.why}")
-            for ref, site in self._azure.sites.items():
+            for ref, site in self._cloud.sites.items():
                 knows = ref.registry == registry and site.snapshot.taken_at > ended.at
                 if knows and site.authenticate(token, value) is not None:
                     self._note(f"P7: {ref} lets {token} in although {ended.why}")
 
     def _check_texts(self) -> None:
         """P6: a password is in Key Vault, in the twin, and nowhere else."""
-        passwords = [value for values in self._passwords.values() for value in values]
-        if not passwords:
-            return
         cloud = self._cloud
-        texts = [
-            ("records", "".join(text for text, _ in cloud.records.values())),
-            ("ledgers", b"".join(text for text, _ in cloud.ledgers.values()).decode()),
+        texts: list[tuple[str, str | bytes]] = [
+            *(("records", text) for text, _ in cloud.records.values()),
+            *(("ledgers", text) for text, _ in cloud.ledgers.values()),
             ("queue", repr(cloud.queue)),
-            ("report", cloud.sweep[0].decode() if cloud.sweep else ""),
-            *(tell() for tell in self.texts),
+            ("report", cloud.sweep[0] if cloud.sweep else ""),
+            ("messages", self.messages.take()),
         ]
         for where, text in texts:
-            if any(value in text for value in passwords):
+            if text in self._read:
+                continue
+            self._read.add(text)
+            if cloud.shows_password(text if isinstance(text, str) else text.decode()):
                 self._note(f"P6: a password is in the {where}")
 
     # What may be lost
 
     def _in_use(self, registry: RegistryId, token: str) -> Iterator[tuple[Device, str]]:
         """The devices that use a password of a token, or have it in their twin."""
-        for device in self._devices.values():
-            identity = self._azure.identity(device.key.device_id)
-            if identity is None or identity.generation_id != device.generation_id:
-                continue
+        for device in self._cloud.devices.values():
             for ref, login in device.logins.items():
                 if (ref.registry, login.token) == (registry, token):
                     yield device, login.password
-            for ref, entry in self._azure.entries(device.key.device_id):
+            for ref, entry in self._cloud.entries(device.key).items():
                 if (ref.registry, entry.get("username")) == (registry, token):
                     yield device, str(entry.get("password"))
 
@@ -264,7 +309,7 @@ class Watch:
         """Whether somebody asked to end it, or the device has logged in with its replacement."""
         record = self._record(device.key)
         if record is None:
-            return False
+            return any(key == device.key for key, _ in self._lost)
         if _ends_passwords(record) or (
             record.claim is not None and self._claims_that_end.get(record.claim.owner, False)
         ):
@@ -283,6 +328,29 @@ class Watch:
             and (grant.ref.registry, login.token, login.password) != (registry, token, value)
         )
 
+    def _revoked(self, record: DeviceRecord) -> set[tuple[RegistryId, str]]:
+        """The tokens of a tombstone that nobody made again by hand or adopted since."""
+        tokens = {(grant.ref.registry, grant.names.token) for grant in record.grants}
+        alive = {
+            (grant.ref.registry, grant.names.token)
+            for other in self._cloud.all_records()
+            if not other.is_tombstone
+            for grant in other.grants
+        }
+        return tokens & self._ours - alive
+
+    def _capacity(self, ref: ConnectedRegistryRef) -> float:
+        """The policy's, read without firstpull's own look-up."""
+        policies = [self.policy] if self.policy is not None else []
+        known = {
+            p.ref_of(entry): entry.capacity for p in policies for entry in p.connected_registries
+        }
+        return known.get(ref, inf)
+
+    def _has_hub(self, record: DeviceRecord) -> bool:
+        """Whether firstpull may still use the device's hub."""
+        return self.policy is None or self.policy.hub(record.device.hub) is not None
+
     def _may_leave(self, ref: ConnectedRegistryRef, token: str) -> bool:
         """Whether no record has the token at the connected registry to keep it."""
         return not any(
@@ -296,29 +364,33 @@ class Watch:
 
     # Lookups
 
+    def _is_ours(self, ref: ConnectedRegistryRef, token: str) -> bool:
+        return (ref.registry, token) in self._ours
+
     def _end(self, registry: RegistryId, token: str, why: str) -> None:
         now = self._cloud.clock.now()
-        for value in self.passwords_of(registry, token):
+        for value in self._cloud.passwords[registry, token]:
             self._ended.setdefault(value, _Ended(registry, token, now, why))
 
     def _enabled_versions(self, secret: str) -> list[str]:
-        found = self._azure.vault.list_versions(secret).values()
+        found = self._cloud.vault.list_versions(secret).values()
         return [version.version for version in found if version.enabled]
 
-    def _grants(self, device: DeviceKey | None = None) -> list[Grant]:
-        """The grants of the records, of one device or of all."""
-        return [
-            grant
-            for record in self._cloud.all_records()
-            if device in (None, record.device)
-            for grant in record.grants
-        ]
+    def _grants(self, of: DeviceKey | None = None) -> list[Grant]:
+        """The grants of all records, or of one device; also of records that were lost."""
+        known = [(r.device, grant) for r in self._cloud.all_records() for grant in r.grants]
+        return [grant for device, grant in (*known, *self._lost) if of in (None, device)]
 
     def _record(self, device: DeviceKey) -> DeviceRecord | None:
         return self._cloud.record(device) if device in self._cloud.records else None
 
     def _note(self, broken: str) -> None:
         self._cloud.violations.append(broken)
+
+
+def _plain(grant: Grant) -> Grant:
+    """The grant, retiring or not."""
+    return Grant(ref=grant.ref, names=grant.names)
 
 
 def _ends_passwords(record: DeviceRecord) -> bool:

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow check format docs lock setup az clean package lifetime planted-bugs
+.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -34,6 +34,9 @@ test: check ## the checks, then all tests but the slow ones: below 6 minutes on 
 
 test-slow: setup ## every fault at every call, and long scenarios (minutes)
 	@$(BIN)/pytest -m slow $(PARALLEL)
+
+test-every-call: setup ## each request at each call of each other one (half an hour)
+	@EVERY_CALL=1 $(BIN)/pytest tests/firstpull/promises/test_promise_requests.py $(PARALLEL)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime

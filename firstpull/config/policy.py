@@ -18,16 +18,11 @@ from firstpull.model.scope_actions import DEFAULT_ACTION, covers
 DEFAULT_CAPACITY = 50
 """The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
 
-_REGISTRY_ID = re.compile(
-    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry"
-    r"/registries/[a-zA-Z0-9-]{5,50}",
-    re.IGNORECASE,
-)
 _HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 
 
 def _registry_id(value: RegistryId) -> RegistryId:
-    if not _REGISTRY_ID.fullmatch(str(value)):
+    if not value.is_complete:
         raise ValueError(
             "is not the ARM id of a container registry: /subscriptions/…/resourceGroups/…"
             "/providers/Microsoft.ContainerRegistry/registries/<name>"

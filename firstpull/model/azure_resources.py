@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,6 +13,12 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from firstpull.model.secret import Secret
+
+_REGISTRY_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ContainerRegistry"
+    r"/registries/[a-zA-Z0-9-]{5,50}",
+    re.IGNORECASE,
+)
 
 
 class ArmId:
@@ -72,6 +79,11 @@ class TokenId(_PartId):
 
 class RegistryId(ArmId):
     """The id of a container registry."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has the form of such an id; without it nobody can be asked."""
+        return _REGISTRY_ID.fullmatch(str(self)) is not None
 
     def token(self, name: str) -> TokenId:
         """The id of a token in this registry, whether the token exists or not."""

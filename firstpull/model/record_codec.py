@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, Slot
+from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -102,24 +102,28 @@ def from_json(text: str) -> DeviceRecord:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
     if stored.generation < 1 or min(stored.observed_generation, stored.attempts) < 0:
         raise ValueError("the record has an impossible number")
-    _check_times(stored)
+    _check_values(stored)
     return _record(stored)
 
 
-def _check_times(value: object) -> None:
-    """Raises ValueError for a time without a zone, or that no zone can show.
+def _check_values(value: object) -> None:
+    """Raises ValueError for an impossible time, or an id that no container registry has.
 
-    One such time would fail every comparison with the times of other records.
+    One such time would fail every comparison with the times of other records, and one such id
+    the sweep, which reads every container registry that a record names.
     """
     if isinstance(value, datetime):
         if value.tzinfo is None or not _EARLIEST <= value <= _LATEST:
             raise ValueError("the record has an impossible time")
+    elif isinstance(value, RegistryId):
+        if not value.is_complete:
+            raise ValueError("the record names no container registry")
     elif isinstance(value, tuple):
         for item in value:
-            _check_times(item)
+            _check_values(item)
     elif is_dataclass(value):
         for field in fields(value):
-            _check_times(getattr(value, field.name))
+            _check_values(getattr(value, field.name))
 
 
 def _stored(record: DeviceRecord) -> _StoredRecord:

@@ -51,6 +51,9 @@ from .whole_lifetime import storage_of
 
 _DEADLINE = 60.0
 _PLANT, _HUB = "plant19", "adapters.example"
+_REGISTRY = RegistryId(
+    "/subscriptions/any/resourceGroups/any/providers/Microsoft.ContainerRegistry/registries/anyone"
+)
 _ACTIONS = frozenset({"repositories/hello-world/content/read"})
 _NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 _NUMBERS = count()
@@ -400,7 +403,7 @@ async def records(stack: Stack, storage: StorageServices) -> AsyncIterator[Table
 def _record(device_id: str, **fields: Any) -> DeviceRecord:  # noqa: ANN401 - fields of a record
     intent = Intent(
         target=_PLANT,
-        candidates=(ConnectedRegistryRef(registry=RegistryId("/any"), name=_PLANT),),
+        candidates=(ConnectedRegistryRef(registry=_REGISTRY, name=_PLANT),),
         repositories=("hello-world",),
         actions=("content/read",),
         requested_by="a test",
@@ -411,7 +414,7 @@ def _record(device_id: str, **fields: Any) -> DeviceRecord:  # noqa: ANN401 - fi
 
 
 def _grant(token: str) -> Grant:
-    ref = ConnectedRegistryRef(registry=RegistryId("/any"), name=_PLANT)
+    ref = ConnectedRegistryRef(registry=_REGISTRY, name=_PLANT)
     return Grant(ref=ref, names=Names(token=token, secret=f"{token}-secret"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -61,6 +61,14 @@ class World(Harness):
 
     def check_promises(self) -> None:
         """The state machine checks them after each step."""
+
+    async def run_until(self, done: Callable[[], bool], limit: timedelta) -> bool:
+        """Play until `done`, or until a promise is broken, which ends the step."""
+        return await super().run_until(lambda: bool(self.cloud.violations) or done(), limit)
+
+    async def deliver(self) -> bool:
+        """Deliver what is due. No more is delivered once a promise is broken."""
+        return await super().deliver() and not self.cloud.violations
 
     def request_to(
         self, where: str, device: str, what: list[str], *, adopt: str | None = None

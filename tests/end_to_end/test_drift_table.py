@@ -143,7 +143,9 @@ async def test_somebody_deletes_the_record_of_a_device(
     assert deployment.writes() == []
     await deployment.ask(subject.device_id)
     record = await deployment.come_to_rest(subject.device_id)
-    assert record.status.condition.reason is Reason.TOKEN_NOT_OURS
+    assert record.status.grant is not None
+    assert record.status.grant.names.token == subject.token
+    await deployment.log_in(subject.device_id)
     take_off_the_list(stack, PLANT, subject.token)
     cloud_registry(stack).delete_token(subject.token)
     await deployment.come_to_rest(subject.device_id)

@@ -18,7 +18,9 @@ import azure.functions as func
 import pytest
 
 from firstpull.bootstrap import Runtime
+from firstpull.model.clock import SystemClock
 from firstpull.model.device_record import State
+from firstpull.model.errors import FirstpullError
 from firstpull.model.ports import Page, Query
 from functions.endpoints import ENDPOINTS
 
@@ -60,9 +62,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Query]:
         queries.append(query)
         return Page(records=(), next_page=None)
 
+    async def no_errors() -> list[FirstpullError]:
+        return []
+
     async def application(_: Runtime) -> SimpleNamespace:
-        onboarding = SimpleNamespace(page=page)
-        return SimpleNamespace(onboarding=onboarding, policy=None, webhook_keys=())
+        return SimpleNamespace(
+            onboarding=SimpleNamespace(page=page),
+            ports=SimpleNamespace(clock=SystemClock()),
+            readiness=SimpleNamespace(errors=no_errors),
+            policy=None,
+            webhook_keys=(),
+        )
 
     monkeypatch.setattr(Runtime, "application", application)
     return queries

@@ -180,7 +180,9 @@ async def connected(
         ports = await bootstrap.connect(settings)
     clock = MovableClock(stack.kernel.clock.now)
     try:
-        yield Firstpull(stack, settings, replace(ports, clock=clock), clock)
+        # This process runs in the local Azure's time, like its functions hosts.
+        ports = replace(ports, clock=clock, clock_offset=timedelta)
+        yield Firstpull(stack, settings, ports, clock)
     finally:
         for port in (ports.registries, ports.secrets, ports.hubs, *opened):
             await cast("_Closable", port).close()

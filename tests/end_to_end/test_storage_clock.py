@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,18 +18,19 @@ from local_azure.stack import Stack
 class WrongClock(SystemClock):
     """A host's clock that is off."""
 
+    azures_time: Callable[[], datetime]
     off: timedelta
 
     def now(self) -> datetime:
-        return super().now() + self.off
+        return self.azures_time() + self.off
 
 
 @pytest.mark.parametrize("off", [timedelta(minutes=-5), timedelta(), timedelta(minutes=5)], ids=str)
 async def test_the_time_is_that_of_the_tables_answers(stack: Stack, off: timedelta) -> None:
-    clock = ServiceClock(WrongClock(off))
+    clock = ServiceClock(WrongClock(stack.kernel.clock.now, off))
     storage = StorageServices.from_connection_string(stack.storage.connection_string, clock=clock)
     await storage.prepare()
     await TableRecords(storage).get(DeviceKey(hub="h", device_id="d"))
     assert abs(clock.offset() + off) <= timedelta(seconds=2)
-    assert abs(clock.now() - datetime.now(UTC)) <= timedelta(seconds=2)
+    assert abs(clock.now() - stack.kernel.clock.now()) <= timedelta(seconds=2)
     await storage.close()

@@ -273,6 +273,8 @@ def check_access(life: Life) -> None:
 
 
 PAIRS = list(product(REQUESTS, repeat=2))
+_EVERY_CALL = "EVERY_CALL" in os.environ
+"""Whether everything is tried, as `make test-every-call` does, and not a share of it."""
 _CHANCE = random.Random(7)  # noqa: S311 - chance, not secrets
 SOME = [(pair, (_CHANCE.randrange(1, 25),), bool(_CHANCE.getrandbits(1))) for pair in PAIRS]
 TRIPLES = [
@@ -281,7 +283,7 @@ TRIPLES = [
         (_CHANCE.randrange(1, 25), _CHANCE.randrange(1, 25)),
         bool(_CHANCE.getrandbits(1)),
     )
-    for _ in range(400)
+    for _ in range(400 if _EVERY_CALL else 100)
 ]
 
 
@@ -298,7 +300,7 @@ async def test_two_requests_are_both_kept(number: int) -> None:
         await check(life)
 
 
-@pytest.mark.parametrize("number", quick(len(TRIPLES), every=40))
+@pytest.mark.parametrize("number", quick(len(TRIPLES), every=10))
 async def test_three_requests_are_all_kept(number: int) -> None:
     names, calls, crash = TRIPLES[number]
     life = await play(names, calls, crash=crash)
@@ -309,12 +311,9 @@ async def test_three_requests_are_all_kept(number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("names", PAIRS, ids=" then ".join)
 async def test_a_request_at_each_call_of_another_keeps_both(names: tuple[str, str]) -> None:
-    """The worker goes on at every other call, and crashes after the others.
-
-    `make test-every-call` tries each call; else each pair tries some, which differ between pairs.
-    """
+    """The worker goes on at every other call, and crashes after the others."""
     number = PAIRS.index(names)
-    step = 1 if "EVERY_CALL" in os.environ else 5
+    step = 1 if _EVERY_CALL else 10
     for call in range(1 + number % step, 80, step):
         life = await play(names, (call,), crash=bool((call + number) % 2))
         if life is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -148,6 +149,7 @@ async def test_a_device_of_both_at_one_connected_registry_is_that_of_the_first(
 ) -> None:
     subject = await both.ours.ready_device("of-both")
     entry, before = entry_of(stack, "of-both", PLANT), _resources(stack, subject)
+    both.theirs.firstpull.clock.advance(timedelta(seconds=10))  # a look is shared for seconds
     await both.theirs.ask("of-both")
     record = await both.theirs.come_to_rest("of-both")
     assert record.status.condition.reason is Reason.TWIN_ENTRY_NOT_OURS

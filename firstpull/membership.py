@@ -74,9 +74,18 @@ class Membership:
     async def reserve(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
         """Reserve room for a token. Raises Blocked if there is none.
 
-        The look at the list is shared; who gets one of the last places looks again.
+        The look at the list is shared; who would take one of the last places looks again before
+        the reservation, because a crash after it leaves a place that a device goes on to use.
         """
         look, now = await self.shared.look_at(ref), self.clock.now()
+        ledger = await self._ledger(ref)
+        seen = look.with_ledger(ledger)
+        is_near = seen is not None and (
+            capacity - ledger.used(seen.client_token_ids) <= _LAST_PLACES
+        )
+        if is_near and ledger.get(token_id) is None:
+            look = Look(connected_registry=await self._registry(ref), ledger=ledger)
+            self.shared.note(ref, look)
 
         def change(ledger: Ledger) -> Ledger:
             registry = look.with_ledger(ledger)
@@ -91,15 +100,7 @@ class Membership:
                 Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
             )
 
-        ledger = await self._writer(ref).change(change)
-        seen = look.with_ledger(ledger)
-        if seen is None or capacity - ledger.used(seen.client_token_ids) >= _LAST_PLACES:
-            return
-        registry = await self._registry(ref)
-        self.shared.note(ref, Look(connected_registry=registry, ledger=ledger))
-        if not registry.lists(token_id) and ledger.used(registry.client_token_ids) > capacity:
-            await self._drop(ref, [token_id])
-            raise connected_registry_full(ref, capacity=capacity)
+        await self._writer(ref).change(change)
 
     async def join(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
         """Put an existing token into the list.

@@ -69,7 +69,7 @@ def unreferenced_scope_maps(
 def clients_of(inventory: Inventory, ref: ConnectedRegistryRef) -> frozenset[TokenId]:
     """The tokens that records name as clients of a connected registry."""
     return frozenset(
-        ref.registry.token(grant.names.token)
+        grant.token_id
         for record in inventory.records
         if not record.is_tombstone
         for grant in record.grants

@@ -134,7 +134,7 @@ class Sites:
         """The clients that a device is about to leave, after a move or a revoke."""
         return frozenset(
             [
-                (grant.ref, grant.ref.registry.token(grant.names.token))
+                (grant.ref, grant.token_id)
                 async for record in every_record(self.records, Query())
                 if not record.is_tombstone
                 for grant in (record.grants if record.spec.revocation else record.status.retiring)

@@ -172,7 +172,7 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
     grant = None
     if stored.place is not None and stored.names is not None:
         grant = Grant(ref=stored.place, names=stored.names)
-    token = grant.ref.registry.token(grant.names.token) if grant is not None else None
+    token = grant.token_id if grant is not None else None
     slots = frozenset(
         TokenSlot(token=token, slot=found) if isinstance(found, Slot) and token else found
         for found in stored.slots_requested

@@ -61,7 +61,7 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
 
 def unknown_device(device: DeviceKey, revocation: Revocation | None = None) -> DeviceRecord:
     """The record of a device that is revoked although no request for it is recorded."""
-    revocation = revocation or Revocation(requested_by="", at=datetime.min.replace(tzinfo=UTC))
+    revocation = revocation or Revocation(requested_by="", at=_EVER)
     intent = Intent(
         target="unknown",
         candidates=(),
@@ -249,7 +249,7 @@ def granted(
             retiring=tuple(
                 held
                 for held in status.retiring
-                if (held.ref, held.names.token) != (grant.ref, grant.names.token)
+                if (held.ref, held.token_id) != (grant.ref, grant.token_id)
             ),
         ),
     )
@@ -257,8 +257,7 @@ def granted(
 
 def requested(record: DeviceRecord, grant: Grant, *, slots: Collection[Slot]) -> DeviceRecord:
     """The record that names the slots in which a worker is about to make passwords."""
-    token = grant.ref.registry.token(grant.names.token)
-    more = frozenset(TokenSlot(token=token, slot=slot) for slot in slots)
+    more = frozenset(TokenSlot(token=grant.token_id, slot=slot) for slot in slots)
     status = record.status
     return replace(record, status=replace(status, slots_requested=status.slots_requested | more))
 
@@ -300,7 +299,7 @@ def torn_down(record: DeviceRecord, gone: Collection[Grant]) -> DeviceRecord:
             retired_secrets=status.retired_secrets | {g.names.secret for g in gone},
         ),
     )
-    kept = {grant.ref.registry.token(grant.names.token) for grant in record.grants}
+    kept = {grant.token_id for grant in record.grants}
     slots = frozenset(s for s in status.slots_requested if s.token in kept)
     return replace(record, status=replace(record.status, slots_requested=slots))
 
@@ -407,8 +406,7 @@ def delivered(record: DeviceRecord, delivery: Delivery) -> DeviceRecord:
     status, grant = record.status, record.status.grant
     slots = status.slots_requested
     if grant is not None:
-        token = grant.ref.registry.token(grant.names.token)
-        slots -= {TokenSlot(token=token, slot=delivery.slot)}
+        slots -= {TokenSlot(token=grant.token_id, slot=delivery.slot)}
     return replace(
         record,
         status=replace(

@@ -71,7 +71,7 @@ class Snapshot:
     @property
     def token_id(self) -> TokenId:
         """The token's id, whether the token exists or not."""
-        return self.grant.ref.registry.token(self.grant.names.token)
+        return self.grant.token_id
 
     @property
     def wanted_actions(self) -> frozenset[str]:

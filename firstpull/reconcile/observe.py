@@ -199,19 +199,16 @@ class Observer:
             unread=tuple(errors),
         )
 
-    async def is_named_elsewhere(
-        self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
-    ) -> bool:
+    async def is_named_elsewhere(self, record: DeviceRecord, token_id: TokenId) -> bool:
         """Whether the record of another device that was not revoked names this token."""
-        return bool(await self._others_that_name(record, ref, token))
+        return bool(await self._others_that_name(record, token_id))
 
     async def _others_that_name(
-        self, record: DeviceRecord, ref: ConnectedRegistryRef, token: str
+        self, record: DeviceRecord, token_id: TokenId
     ) -> list[DeviceRecord]:
-        token_id = ref.registry.token(token)
         return [
             other
-            async for other in every_record(self.records, Query(token=token))
+            async for other in every_record(self.records, Query(token=token_id.name))
             if other.device != record.device
             and not other.is_tombstone
             and token_id in (grant.token_id for grant in other.grants)
@@ -223,7 +220,7 @@ class Observer:
         It belongs to a device that was not revoked, then to one whose own grant it is. Of equals
         the first by name owns it, so exactly one of them deletes it.
         """
-        others = await self._others_that_name(record, grant.ref, grant.names.token)
+        others = await self._others_that_name(record, grant.token_id)
         ours = _claim_to(grant, record)
         return [other for other in others if _claim_to(grant, other) < ours]
 
@@ -333,7 +330,7 @@ class Observer:
         )
         return GrantView(
             grant=grant,
-            token_id=registry.token(names.token),
+            token_id=grant.token_id,
             connected_registry=connected_registry,
             capacity=self._capacity(grant.ref),
             ledger=ledger.value if ledger is not None else Ledger(),
@@ -472,7 +469,7 @@ class Observer:
         if record.status.grant is None and record.token_to_adopt is None and token is not None:
             device, ours = record.device, self.deployment
             is_made_here = any(is_made_for(v, device, deployment=ours) for v in versions)
-            is_taken = await self.is_named_elsewhere(record, view.ref, names.token)
+            is_taken = await self.is_named_elsewhere(record, view.token_id)
         return CredentialView(
             names=names,
             scope_map_name=map_name,
@@ -504,9 +501,9 @@ class Observer:
         if record.spec.intent.adopt is None or _is_done(record):
             return False
         if record.status.grant is not None:
-            return await self.is_named_elsewhere(record, view.ref, names.token)
+            return await self.is_named_elsewhere(record, view.token_id)
         is_named, connected, secrets = await asyncio.gather(
-            self.is_named_elsewhere(record, view.ref, names.token),
+            self.is_named_elsewhere(record, view.token_id),
             self.registries.list_connected_registries(view.ref.registry),
             self.secrets.list_secrets(),
         )

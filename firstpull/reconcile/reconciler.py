@@ -263,7 +263,7 @@ class Reconciler:
         grant = record.status.grant
         if grant is None:
             return False
-        return await self.observer.is_named_elsewhere(record, grant.ref, grant.names.token)
+        return await self.observer.is_named_elsewhere(record, grant.token_id)
 
     async def _give_up_token(
         self, stored: Stored[DeviceRecord], before: DeviceRecord

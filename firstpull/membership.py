@@ -36,7 +36,7 @@ from firstpull.model.errors import (
     connected_registry_not_found,
 )
 from firstpull.model.ledger import Entry, Ledger, Standing
-from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks
+from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks, read_ledger
 from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import Look, SharedReads
 from firstpull.observability.log import emit
@@ -78,7 +78,7 @@ class Membership:
         the reservation, because a crash after it leaves a place that a device goes on to use.
         """
         look, now = await self.shared.look_at(ref), self.clock.now()
-        ledger = await self._ledger(ref)
+        ledger = await read_ledger(self.ledgers, ref)
         seen = look.with_ledger(ledger)
         is_near = seen is not None and (
             capacity - ledger.used(seen.client_token_ids) <= _LAST_PLACES
@@ -120,7 +120,7 @@ class Membership:
             await self._commit_together(ref, capacity=capacity)
             if (refusal := self._refusals.pop(token_id, None)) is not None:
                 raise refusal
-            entry = (await self._ledger(ref)).get(token_id)
+            entry = (await read_ledger(self.ledgers, ref)).get(token_id)
             if entry is None:
                 raise Conflict(f"The reservation at {ref} has gone.")
             if entry.standing is Standing.MEMBER:
@@ -147,7 +147,7 @@ class Membership:
         await self._writer(ref).change(change)
         for _ in range(2):  # a commit under way may have read the ledger before our change
             await self._commit_together(ref, capacity=capacity)
-            entry = (await self._ledger(ref)).get(token_id)
+            entry = (await read_ledger(self.ledgers, ref)).get(token_id)
             if entry is None or entry.standing is not Standing.LEAVING:
                 return
         raise _pending_membership(ref)
@@ -197,7 +197,7 @@ class Membership:
                         await lease.release()
                 return
             await self.clock.sleep(_POLL)
-            if not _pending(await self._ledger(ref)):
+            if not _pending(await read_ledger(self.ledgers, ref)):
                 return
 
     async def _commit_under(
@@ -205,7 +205,7 @@ class Membership:
     ) -> None:
         if lease.predecessor_vanished:
             await self.clock.sleep(REQUEST_DEADLINE)
-        ledger = await self._ledger(ref)
+        ledger = await read_ledger(self.ledgers, ref)
         while _pending(ledger):
             registry = await self.registries.get_connected_registry(ref)
             if registry is None:
@@ -322,7 +322,7 @@ class Membership:
 
     async def _close(self, ref: ConnectedRegistryRef) -> None:
         """Settle the ledger of a connected registry that is gone: no token can join or stay."""
-        ledger = await self._ledger(ref)
+        ledger = await read_ledger(self.ledgers, ref)
         await self._drop(ref, [entry.token_id for entry in ledger.of(Standing.LEAVING)])
         joining = [entry.token_id for entry in ledger.of(Standing.JOINING)]
         await self._refuse(ref, joining, connected_registry_not_found(ref))
@@ -346,10 +346,6 @@ class Membership:
         if registry is None:
             raise connected_registry_not_found(ref)
         return registry
-
-    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
-        stored = await self.ledgers.get(ref)
-        return stored.value if stored is not None else Ledger()
 
     def _writer(self, ref: ConnectedRegistryRef) -> _LedgerWriter:
         if ref not in self._writers:

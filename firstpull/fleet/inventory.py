@@ -24,7 +24,15 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FirstpullError
 from firstpull.model.ledger import Ledger
 from firstpull.model.pagination import every_page
-from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.model.ports import (
+    ContainerRegistries,
+    Hubs,
+    Ledgers,
+    Query,
+    Records,
+    Secrets,
+    read_ledger,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,7 @@ class InventoryReader:
             asyncio.gather(*(_tried(self._registry(r), r.name, unread) for r in registries)),
             _tried(self.secrets.list_secrets(), "Key Vault", unread),
             asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
-            asyncio.gather(*(_tried(self._ledger(p), str(p), unread) for p in refs)),
+            asyncio.gather(*(_tried(read_ledger(self.ledgers, p), str(p), unread) for p in refs)),
         )
         records, unreadable = await self._all_records()
         unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
@@ -156,10 +164,6 @@ class InventoryReader:
             scope_maps={scope_map.name: scope_map for scope_map in scope_maps},
             connected_registries={c.name.casefold(): c for c in connected},
         )
-
-    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
-        stored = await self.ledgers.get(ref)
-        return stored.value if stored is not None else Ledger()
 
     async def read_again(self, registry: RegistryId, inventory: Inventory) -> Inventory:
         """The inventory of one container registry with its tokens and the records read again."""

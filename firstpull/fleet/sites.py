@@ -17,7 +17,7 @@ from firstpull.model.azure_resources import (
 from firstpull.model.errors import Blocked, FirstpullError, read_or_else
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.pagination import every_record
-from firstpull.model.ports import ContainerRegistries, Ledgers, Query, Records
+from firstpull.model.ports import ContainerRegistries, Ledgers, Query, Records, read_ledger
 
 NOT_FOUND = "NotFound"
 """The state of a connected registry that the policy lists but that does not exist."""
@@ -125,10 +125,9 @@ class Sites:
     async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger | None:
         """The ledger; None for a damaged one, without which nobody knows the room."""
         try:
-            stored = await self.ledgers.get(ref)
+            return await read_ledger(self.ledgers, ref)
         except Blocked:
             return None
-        return stored.value if stored is not None else Ledger()
 
     async def _retiring(self) -> frozenset[tuple[ConnectedRegistryRef, TokenId]]:
         """The clients that a device is about to leave, after a move or a revoke."""

@@ -310,6 +310,12 @@ class Ledgers(Protocol):
         ...
 
 
+async def read_ledger(ledgers: Ledgers, ref: ConnectedRegistryRef) -> Ledger:
+    """The ledger of a connected registry, empty before the first write."""
+    stored = await ledgers.get(ref)
+    return stored.value if stored is not None else Ledger()
+
+
 class Lease(Protocol):
     """The exclusive right to write the list of one connected registry, for a time."""
 

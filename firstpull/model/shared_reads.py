@@ -22,7 +22,7 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.clock import Clock
 from firstpull.model.ledger import Ledger
-from firstpull.model.ports import ContainerRegistries, Ledgers
+from firstpull.model.ports import ContainerRegistries, Ledgers, read_ledger
 
 FRESH = timedelta(seconds=5)
 """How long a read is shared, from its beginning."""
@@ -101,23 +101,19 @@ class SharedReads:
         )
 
     async def _look_at(self, ref: ConnectedRegistryRef) -> Look:
-        ledger = await self._ledger(ref)
+        ledger = await read_ledger(self._ledgers, ref)
         found = await self._registries.get_connected_registry(ref)
         return Look(connected_registry=found, ledger=ledger)
 
     async def _list(self, registry: RegistryId, refs: tuple[ConnectedRegistryRef, ...]) -> None:
         begun_at = self._clock.now()
-        ledgers = await asyncio.gather(*map(self._ledger, refs))
+        ledgers = await asyncio.gather(*(read_ledger(self._ledgers, ref) for ref in refs))
         listed = await self._registries.list_connected_registries(registry)
         by_name = {found.name.casefold(): found for found in listed}
         for ref, ledger in zip(refs, ledgers, strict=True):
             found = by_name.get(ref.name.casefold())
             look = Look(connected_registry=found, ledger=ledger)
             self._looks.put(ref, look, begun_at=begun_at)
-
-    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
-        stored = await self._ledgers.get(ref)
-        return stored.value if stored is not None else Ledger()
 
 
 class _Shared[V]:

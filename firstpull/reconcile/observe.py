@@ -23,7 +23,15 @@ from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
 from firstpull.model.password_slots import is_made_for
-from firstpull.model.ports import ContainerRegistries, Hubs, Ledgers, Query, Records, Secrets
+from firstpull.model.ports import (
+    ContainerRegistries,
+    Hubs,
+    Ledgers,
+    Query,
+    Records,
+    Secrets,
+    read_ledger,
+)
 from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
@@ -324,7 +332,7 @@ class Observer:
         nothing: tuple[SecretVersion, ...] = ()
         connected_registry, ledger, token, versions = await asyncio.gather(
             read_or_else(self.registries.get_connected_registry(grant.ref), None, errors),
-            read_or_else(self.ledgers.get(grant.ref), None, errors),
+            read_or_else(read_ledger(self.ledgers, grant.ref), Ledger(), errors),
             read_or_else(self.registries.get_token(registry, names.token), None, errors),
             read_or_else(self.secrets.versions(names.secret), nothing, errors),
         )
@@ -333,7 +341,7 @@ class Observer:
             token_id=grant.token_id,
             connected_registry=connected_registry,
             capacity=self._capacity(grant.ref),
-            ledger=ledger.value if ledger is not None else Ledger(),
+            ledger=ledger,
             shares_token=False,
             token=token,
             secrets=versions,
@@ -403,7 +411,7 @@ class Observer:
     async def _view(self, record: DeviceRecord, ref: ConnectedRegistryRef) -> ConnectedRegistryView:
         """A connected registry as it is now."""
         connected_registry, ledger = await asyncio.gather(
-            self.registries.get_connected_registry(ref), self._ledger(ref)
+            self.registries.get_connected_registry(ref), read_ledger(self.ledgers, ref)
         )
         return self._view_of(record, ref, connected_registry, ledger)
 
@@ -416,7 +424,7 @@ class Observer:
         not, the token has joined since.
         """
         look = await self.shared.look_at(ref)
-        ledger = await self._ledger(ref)
+        ledger = await read_ledger(self.ledgers, ref)
         view = self._view_of(record, ref, look.with_ledger(ledger), ledger)
         entry, there = ledger.get(view.token_id), view.connected_registry
         has_joined = entry is not None and entry.standing is Standing.MEMBER
@@ -438,10 +446,6 @@ class Observer:
             ledger=ledger,
             token_id=ref.registry.token(self._names(record, ref).token),
         )
-
-    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger:
-        stored = await self.ledgers.get(ref)
-        return stored.value if stored is not None else Ledger()
 
     async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
         if record.status.hub_device_etag == twin.device_etag:

@@ -47,9 +47,9 @@ class Stored[T]:
 class Query:
     """Filters of a listing: None and no states match all.
 
-    `after` continues a listing, `size` is 1 to 1000. `reason` and `tombstones` may leave a page
-    with fewer records than its size. `token` and `secret` match every grant of a record, also
-    the retiring ones of a live device.
+    `after` continues a listing, `size` is 1 to 1000. `reason`, `tombstones`, `token` and `secret`
+    may leave a page with fewer records than its size. `token` and `secret` match every grant of a
+    record, also the retiring ones of a live device.
     """
 
     hub: str | None = None
@@ -63,17 +63,19 @@ class Query:
     after: str | None = None
     size: int = 100
 
-    def matches_grants(self, record: DeviceRecord) -> bool:
-        """Whether one grant of the record has this token, and one this secret."""
-        names = [grant.names for grant in record.grants]
-        return (self.token is None or any(n.token == self.token for n in names)) and (
-            self.secret is None or any(n.secret == self.secret for n in names)
-        )
-
     def shows(self, record: DeviceRecord) -> bool:
-        """Whether a record has the reason, and is a tombstone only if those are wanted."""
-        matches = self.reason in (None, record.status.condition.reason)
-        return matches and (self.tombstones or not record.is_tombstone)
+        """Whether a record passes the filters that columns of the table cannot decide.
+
+        It has the reason, is a tombstone only if those are wanted, and one grant of it has the
+        token, one the secret.
+        """
+        names = [grant.names for grant in record.grants]
+        return (
+            self.reason in (None, record.status.condition.reason)
+            and (self.tombstones or not record.is_tombstone)
+            and (self.token is None or any(n.token == self.token for n in names))
+            and (self.secret is None or any(n.secret == self.secret for n in names))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

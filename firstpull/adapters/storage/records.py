@@ -128,12 +128,12 @@ class TableRecords:
         conditions += [
             f"({name} eq @{name} or retiring eq true)" for name in of_grants if name in wanted
         ]
-        # "PartitionKey gt ''" matches every record.
         if query.states:
             named = {f"state{n}": state.value for n, state in enumerate(sorted(query.states))}
             any_of = " or ".join(f"state eq @{name}" for name in named)
             conditions.append(f"( {any_of} )")  # the SDK replaces whole words only
             wanted |= named
+        # "PartitionKey gt ''" matches every record.
         condition = " and ".join(conditions) or "PartitionKey gt ''"
         async with _errors():
             pages = self._table.query_entities(
@@ -150,7 +150,7 @@ class TableRecords:
                 if not found and not unreadable and pages.continuation_token:  # type: ignore[attr-defined]
                     continue
                 return Page(
-                    records=tuple(filter(query.matches_grants, found)),
+                    records=tuple(found),
                     next_page=_after(pages.continuation_token),  # type: ignore[attr-defined]
                     unreadable=tuple(unreadable),
                 )

@@ -66,8 +66,10 @@ class Rotating:
         def change(record: DeviceRecord) -> DeviceRecord:
             if record.spec.revocation is not None:
                 raise Refused(MEANING[Reason.DEVICE_REVOKED], reason=Reason.DEVICE_REVOKED)
-            held = record.held_grant
-            is_adopted = record.status.adopted or bool(held and held.held and held.held.adopted)
+            is_adopted = record.status.adopted
+            if record.held_grant is not None:
+                _, held = record.held_grant
+                is_adopted = is_adopted or held.adopted
             if record.delivery is None and not is_adopted:
                 raise Refused(
                     "The device has no password yet; a worker is making one.",

@@ -330,16 +330,16 @@ class DeviceRecord:
         return (*own, *self.status.retiring)
 
     @property
-    def held_grant(self) -> RetiringGrant | None:
+    def held_grant(self) -> tuple[RetiringGrant, Held] | None:
         """The retiring grant that the device uses until its new grant has a delivery."""
-        return next((grant for grant in self.status.retiring if grant.held is not None), None)
+        return next(((g, g.held) for g in self.status.retiring if g.held is not None), None)
 
     @property
     def delivery(self) -> Delivery | None:
         """The delivery that the device uses, also while it moves."""
-        held = self.held_grant
-        if self.status.delivery is None and held is not None and held.held is not None:
-            return held.held.delivery
+        if self.status.delivery is None and self.held_grant is not None:
+            _, held = self.held_grant
+            return held.delivery
         return self.status.delivery
 
     def requested_slots(self, token: TokenId) -> frozenset[Slot]:

@@ -89,8 +89,8 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     grant, held = record.status.grant, record.held_grant
     if record.spec.revocation is not None:
         base = _started_over(record, intent)
-    elif held is not None and held.held is not None and held.ref in intent.candidates:
-        base = _stayed(record, held, held.held)
+    elif held is not None and held[0].ref in intent.candidates:
+        base = _stayed(record, *held)
     elif grant is not None and grant.ref not in intent.candidates:
         base = _moved(record, grant, intent)
     else:
@@ -485,16 +485,8 @@ def before_change(record: DeviceRecord) -> DeviceRecord | None:
     applied = status.applied
     if applied is None or spec.revocation is not None:
         return None
-    if found is not None and found.held is not None:
-        held = found.held
-        status = replace(
-            status,
-            grant=Grant(ref=found.ref, names=found.names),
-            delivery=held.delivery,
-            acknowledged_at=held.acknowledged_at,
-            adopted=held.adopted,
-            retiring=(),
-        )
+    if found is not None:
+        status = replace(_using(status, *found), retiring=())
     elif status.grant is None or applied.generation >= spec.intent_generation:
         return None
     return replace(
@@ -506,10 +498,9 @@ def before_change(record: DeviceRecord) -> DeviceRecord | None:
 
 def maintained(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
     """The record after a pass over what `before_change` gave, which ended as `before`."""
-    status, now = record.status, before.status
-    found = record.held_grant
+    now, found = before.status, record.held_grant
     status = replace(
-        status,
+        record.status,
         slots_requested=now.slots_requested,
         hub_generation_id=now.hub_generation_id,
         hub_device_etag=now.hub_device_etag,
@@ -517,11 +508,14 @@ def maintained(record: DeviceRecord, before: DeviceRecord) -> DeviceRecord:
         warnings=now.warnings,
     )
     if found is None:
-        status = replace(status, delivery=now.delivery, acknowledged_at=now.acknowledged_at)
-        status = replace(status, adopted=now.adopted)
+        status = replace(
+            status,
+            delivery=now.delivery,
+            acknowledged_at=now.acknowledged_at,
+            adopted=now.adopted,
+        )
     else:
-        held = Held(delivery=now.delivery, acknowledged_at=now.acknowledged_at, adopted=now.adopted)
-        retiring = (replace(g, held=held) if g == found else g for g in status.retiring)
+        retiring = (replace(g, held=_held(now)) if g == found[0] else g for g in status.retiring)
         status = replace(status, retiring=tuple(retiring))
     spec = replace(record.spec, rotation=before.spec.rotation)
     return _counted(replace(record, spec=spec, status=status))
@@ -603,11 +597,7 @@ def _moved(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
     status = record.status
     held = None
     if record.held_grant is None and (status.delivery is not None or status.adopted):
-        held = Held(
-            delivery=status.delivery,
-            acknowledged_at=status.acknowledged_at,
-            adopted=status.adopted,
-        )
+        held = _held(status)
     # Within a container registry the device keeps its token, and the token its two slots.
     same_token = {ref.registry for ref in intent.candidates} == {here.ref.registry}
     record = _without_credential(record)
@@ -643,15 +633,25 @@ def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held) -> DeviceRec
     others = (grant for grant in status.retiring if grant != found)
     return replace(
         record,
-        status=replace(
-            status,
-            grant=Grant(ref=found.ref, names=found.names),
-            delivery=held.delivery,
-            acknowledged_at=held.acknowledged_at,
-            adopted=held.adopted,
-            retiring=(*others, *left),
-            observed_at=None,
-        ),
+        status=replace(_using(status, found, held), retiring=(*others, *left), observed_at=None),
+    )
+
+
+def _held(status: Status) -> Held:
+    """What the device uses of its grant."""
+    return Held(
+        delivery=status.delivery, acknowledged_at=status.acknowledged_at, adopted=status.adopted
+    )
+
+
+def _using(status: Status, found: RetiringGrant, held: Held) -> Status:
+    """The status with the grant that the device still uses as its own."""
+    return replace(
+        status,
+        grant=Grant(ref=found.ref, names=found.names),
+        delivery=held.delivery,
+        acknowledged_at=held.acknowledged_at,
+        adopted=held.adopted,
     )
 
 

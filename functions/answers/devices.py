@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasPath, BeforeValidator, Field
 
 from firstpull.model.azure_resources import Slot
-from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.device_record import DeviceRecord, Held, State, Status
 from firstpull.model.ports import Page
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import NEVER
@@ -66,8 +66,9 @@ class Delivery(Answer):
         """The delivery that the device uses, if there is one."""
         if (delivery := record.delivery) is None:
             return None
-        status, grant = record.status, record.held_grant
-        held = grant.held if grant is not None and status.delivery is None else None
+        used: Status | Held = record.status
+        if record.status.delivery is None and record.held_grant is not None:
+            _, used = record.held_grant
         return cls(
             id=delivery.id,
             address=delivery.address,
@@ -75,7 +76,7 @@ class Delivery(Answer):
             secret_version=delivery.secret_version,
             expires_on=delivery.expires_at,
             delivered_at=delivery.at,
-            acknowledged_at=held.acknowledged_at if held else status.acknowledged_at,
+            acknowledged_at=used.acknowledged_at,
         )
 
 

@@ -11,15 +11,12 @@ import argparse
 import asyncio
 import json
 import math
-import os
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_azure.kernel.addresses import free_loopback_address
+from benchmarks.trust import trusted_authority
 from local_azure.kernel.certificates import CertificateAuthority
 
 if TYPE_CHECKING:
@@ -59,15 +56,9 @@ def main() -> int:
     parser.add_argument("--at-most", type=float, default=100, help="seconds for each burst")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    address = free_loopback_address()
-    authority = CertificateAuthority(addresses=(address,))
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        trusted = Path(folder, "ca.pem")
-        trusted.write_text(authority.ca_pem)
-        # HTTP clients read what they trust when they are imported, which is in `_measure`.
-        os.environ |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(trusted))
+    with trusted_authority() as (address, authority, ca_file):
         bursts = {
-            way: asyncio.run(_measure(way, arguments, address, authority, str(trusted)))
+            way: asyncio.run(_measure(way, arguments, address, authority, ca_file))
             for way in ("name", "site")
         }
     output = _json(bursts) if arguments.json else _table(bursts)
@@ -82,8 +73,8 @@ async def _measure(
     authority: CertificateAuthority,
     ca_file: str,
 ) -> Burst:
-    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see above
-    from local_azure.stack import (  # noqa: PLC0415 - see above
+    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
         ConnectedRegistryOptions,
         StackOptions,
         start_stack,
@@ -122,9 +113,9 @@ async def _burst(
     arguments: argparse.Namespace,
     target: Callable[[int], dict[str, str]],
 ) -> Burst:
-    import aiohttp  # noqa: PLC0415 - see `main`
+    import aiohttp  # noqa: PLC0415 - see `trusted_authority`
 
-    from local_azure.iot_hub.identities import DeviceSettings  # noqa: PLC0415 - see `main`
+    from local_azure.iot_hub.identities import DeviceSettings  # noqa: PLC0415 - see `trusted_authority`
 
     names = [f"device-{number:04}" for number in range(arguments.devices)]
     for name in names:

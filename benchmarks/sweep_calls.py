@@ -14,17 +14,15 @@ import math
 import os
 import re
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from local_azure.kernel.addresses import free_loopback_address
+from benchmarks.trust import trusted_authority
 from local_azure.kernel.certificates import CertificateAuthority
 
 if TYPE_CHECKING:
@@ -77,13 +75,7 @@ def main() -> int:
     parser.add_argument("--devices", type=int, default=2500)
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    address = free_loopback_address()
-    authority = CertificateAuthority(addresses=(address,))
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        trusted = Path(folder, "ca.pem")
-        trusted.write_text(authority.ca_pem)
-        # HTTP clients read what they trust when they are imported, which is in `_measure`.
-        os.environ |= dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(trusted))
+    with trusted_authority() as (address, authority, _):
         result = asyncio.run(_measure(arguments.devices, address, authority))
     output = json.dumps(asdict(result)) if arguments.json else _table(result)
     sys.stdout.write(f"{output}\n")
@@ -91,8 +83,8 @@ def main() -> int:
 
 
 async def _measure(devices: int, address: str, authority: CertificateAuthority) -> Result:
-    from benchmarks.fleet import CLIENTS  # noqa: PLC0415 - see above
-    from local_azure.stack import (  # noqa: PLC0415 - see above
+    from benchmarks.fleet import CLIENTS  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
         ConnectedRegistryOptions,
         StackOptions,
         start_stack,
@@ -112,10 +104,10 @@ async def _measure(devices: int, address: str, authority: CertificateAuthority) 
 
 
 async def _sweep(stack: Stack, devices: int) -> Result:
-    from benchmarks.fleet import Fleet  # noqa: PLC0415 - see above
-    from firstpull.bootstrap import connect, wire  # noqa: PLC0415 - see above
-    from firstpull.config.settings import read_settings  # noqa: PLC0415 - see above
-    from local_azure.commands.function_app import app_settings  # noqa: PLC0415 - see above
+    from benchmarks.fleet import Fleet  # noqa: PLC0415 - see `trusted_authority`
+    from firstpull.bootstrap import connect, wire  # noqa: PLC0415 - see `trusted_authority`
+    from firstpull.config.settings import read_settings  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.commands.function_app import app_settings  # noqa: PLC0415 - see `trusted_authority`
 
     variables = app_settings(stack)
     os.environ |= variables

@@ -39,8 +39,6 @@ from firstpull.observability.log_events import LogEvent
 
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
-_SAME_MOMENT = timedelta(seconds=1)
-"""Storage queues keep times to the second: requests within one second have no order."""
 _EVER = datetime.min.replace(tzinfo=UTC)
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
@@ -110,9 +108,12 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
 
 
 def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
-    """The record after the same request: only late messages are compared with the newer time."""
+    """The record after the same request: only late messages are compared with the newer time.
+
+    Messages have whole seconds: requests within one second have no order.
+    """
     spec = record.spec
-    if intent.at - spec.intent.at >= _SAME_MOMENT:
+    if intent.at.replace(microsecond=0) > spec.intent.at.replace(microsecond=0):
         record = replace(record, spec=replace(spec, intent=replace(spec.intent, at=intent.at)))
     is_idle = record.status.condition.state is not State.CONVERGING
     return woken(record, now) if is_idle and record.schedule.due_at > now + _SOON else record

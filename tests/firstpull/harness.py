@@ -412,6 +412,8 @@ class Harness:
             record.schedule.due_at <= soon
             or record.claim
             or record.status.condition.state in _UNFINISHED
+            # A device stays ready while a look at it fails.
+            or (record.status.condition.state is State.READY and record.schedule.attempts)
             for record in self.cloud.all_records()
         )
 

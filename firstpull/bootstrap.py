@@ -27,7 +27,7 @@ from firstpull.adapters.storage import (
 )
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.config.policy import Policy
-from firstpull.config.settings import Settings, read_settings
+from firstpull.config.settings import Settings, read_settings, unresolved_references
 from firstpull.fleet.batch import Batches
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
@@ -55,6 +55,8 @@ from firstpull.model.ports import (
 )
 from firstpull.model.secret import Secret
 from firstpull.model.shared_reads import SharedReads
+from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.choices import Choices
@@ -310,4 +312,6 @@ def start() -> Runtime:
             settings.application_insights,
             DefaultAzureCredential(managed_identity_client_id=settings.client_id),
         )
+    for name in unresolved_references():
+        emit_warning(LogEvent.SETTINGS_REFERENCE_UNRESOLVED, setting=name)
     return Runtime(settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Self
 
@@ -12,6 +14,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from firstpull.config.policy import Policy
 from firstpull.model.secret import Secret
+
+_VAULT_REFERENCE = "@Microsoft.KeyVault("
+"""How a reference to a secret begins; the value of a setting whose secret cannot be read."""
 
 
 class SettingsError(Exception):
@@ -32,6 +37,8 @@ def _keys(value: object) -> object:
     """Keys of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     if not isinstance(value, str):
         return value
+    if value.startswith(_VAULT_REFERENCE):
+        return ()  # a secret that cannot be read must not stop the other triggers
     keys = [text.strip() for text in value.split(",") if text.strip()]
     for number, key in enumerate(keys, start=1):
         try:
@@ -116,7 +123,8 @@ class Settings(StorageSettings):
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 
-    Separate several keys with commas while you replace one. Without a key, signed webhooks are off.
+    Separate several keys with commas while you replace one. Without a key, or with a secret that
+    cannot be read, signed webhooks are off.
     """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
@@ -149,6 +157,13 @@ def read_settings() -> Settings:
         lines = [f"  {name}: {problem}" for name, problem in problems.items()]
         raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
     return Settings.model_validate({})
+
+
+def unresolved_references() -> Iterator[str]:
+    """The settings of firstpull whose secret in Key Vault the platform could not read."""
+    for name, value in os.environ.items():
+        if name.startswith("FIRSTPULL_") and value.startswith(_VAULT_REFERENCE):
+            yield name
 
 
 def _problems_of(model: type[BaseSettings]) -> dict[str, str]:

@@ -120,6 +120,11 @@ class LogEvent(StrEnum):
         *_DEVICE,
         "seconds",
     )
+    SETTINGS_REFERENCE_UNRESOLVED = (
+        "settings.reference.unresolved",
+        "an app started without a secret that it cannot read; a warning",
+        "setting",
+    )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
         "an HTTP request got a 500 because of a defect; an error",

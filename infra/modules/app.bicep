@@ -1,5 +1,7 @@
 metadata description = 'The function app, its plan, its settings and its authentication.'
 
+import { connectedRegistryType, hubType, policyType, storageEndpointsType, tagsType } from '../types.bicep'
+
 @description('Name of the function app.')
 param name string
 
@@ -10,7 +12,7 @@ param planName string
 param location string
 
 @description('Tags of the app and its plan.')
-param tags object
+param tags tagsType
 
 @description('ARM id of the user-assigned identity of the app.')
 param identityId string
@@ -19,7 +21,7 @@ param identityId string
 param identityClientId string
 
 @description('Endpoints of the storage account by service.')
-param storageEndpoints object
+param storageEndpoints storageEndpointsType
 
 @description('Blob container of the deployment package.')
 param packageContainerName string
@@ -37,11 +39,11 @@ param applicationInsightsConnectionString string
 param deploymentName string
 
 @description('The policy of firstpull, without the three fields below. The app does not start if one of these is empty.')
-param policy object
+param policy policyType
 
 @description('The IoT Hubs of the policy.')
 @minLength(1)
-param hubs array
+param hubs hubType[]
 
 @description('The container registries of the policy.')
 @minLength(1)
@@ -49,7 +51,7 @@ param containerRegistries string[]
 
 @description('The connected registries of the policy.')
 @minLength(1)
-param connectedRegistries object[]
+param connectedRegistries connectedRegistryType[]
 
 @description('Days until a password expires.')
 param passwordValidityDays int
@@ -64,6 +66,7 @@ param webhookKeysSecretName string
 param entraClientId string
 
 @description('Object ids of the users and service principals that may call the HTTP API.')
+@maxLength(13)
 param entraCallers string[]
 
 @description('ARM id of the subnet for outbound traffic. Empty: the public network.')
@@ -131,7 +134,6 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
       { name: 'scm', allow: false }
     ]
     siteConfig: {
-      alwaysOn: false
       minTlsVersion: '1.2'
     }
     functionAppConfig: {

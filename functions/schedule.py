@@ -11,7 +11,7 @@ blueprint = func.Blueprint()
 
 
 @blueprint.function_name("requeue_overdue")
-@blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
+@blueprint.timer_trigger(schedule="*/30 * * * * *", arg_name="timer", run_on_startup=False)
 async def requeue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Send a reconcile request for every overdue device."""
     with timer_run("requeue_overdue"):

@@ -14,6 +14,7 @@ from itertools import batched
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.exceptions import AzureError
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import QueryResult, QuerySpecification, TwinProperties
 from azure.iot.hub.models import Twin as TwinResource
@@ -213,7 +214,7 @@ class IotHubAdapter:
             if error.response is not None and error.response.status_code == 404:
                 return None
             raise _translated(error) from None
-        except ClientException as error:
+        except (ClientException, AzureError) as error:  # the second without a bearer token
             raise _unavailable(type(error).__name__) from None
 
     def _line(self, hub: str) -> _Line:

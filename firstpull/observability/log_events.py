@@ -156,6 +156,12 @@ class LogEvent(StrEnum):
         "orphans",
         "unread",
     )
+    SWEEP_CUT_SHORT = (
+        "sweep.cut.short",
+        "the sweep's time was over; the next sweep continues in this step, after this device",
+        "step",
+        "after",
+    )
     SWEEP_STEP_CRASHED = (
         "sweep.step.crashed",
         "a defect in the sweep's step for one device or resource; an error",

@@ -27,7 +27,7 @@ CLAIM = timedelta(seconds=30)
 """How long a claim lasts unless it is renewed: how long a dead worker keeps its device."""
 LONGEST_HELD = CLAIM + timedelta(seconds=REQUEST_DEADLINE)
 """How long a device waits for a worker that died right after its claim."""
-PASS = timedelta(seconds=120)
+PASS = timedelta(seconds=90)
 """How long a worker may write to one device in one pass; its claim is not renewed beyond."""
 _RENEWAL_SECONDS = 8.0
 """Between renewals. One may fail, and the next still comes before the writes have to stop."""
@@ -58,6 +58,11 @@ class HeldClaim:
         self._is_lost = False
         self._records = records
         self._clock = clock
+
+    @property
+    def owner(self) -> str:
+        """The id of the claim."""
+        return self._claim.owner
 
     def check(self) -> None:
         """Raise Transient if a write that begins now could end after the claim, or pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ class Reconciler:
     clock: Clock
     clock_offset: Callable[[], timedelta]
     new_id: Callable[[], str]
+    most_seconds: float = 150.0
+    """For one pass, until it writes the record: no device may occupy a worker for longer."""
 
     @property
     def observer(self) -> Observer:
@@ -135,36 +138,41 @@ class Reconciler:
             await self._run(stored)
 
     async def _run(self, stored: Stored[DeviceRecord]) -> None:
-        device, turn = stored.value.device, _Pass(stored, self.clock)
+        turn, failure = _Pass(stored, self.clock), None
         try:
-            if await self._is_still_unacknowledged(stored.value):
-                await self._conclude(turn, self._postponed)
-                return
-            prepared = await self.preparation.prepare(stored.value)
-            work, delivery = prepared.work, None
-            if work is not None:
-                before = turn.stored.value
-                await self._claim(turn, work)
-                if _takes_token(before, work.observed) and await self._is_contested(
-                    turn.stored.value
-                ):
-                    await self._give_up_token(turn, before)
-                    contested = Conflict("Another device is taking the same token.")
-                    await self._conclude(turn, self._failed(contested))
-                    return
-                delivery = await self._apply(work.plan, turn)
-        except Blocked as refusal:
-            await self._conclude(turn, await self._refused(turn, refusal))
+            async with asyncio.timeout(self.most_seconds):
+                outcome = await self._work(turn)
         except FirstpullError as error:
-            await self._conclude(turn, self._failed(error), failure=error)
+            outcome, failure = self._failed(error), error
+        except TimeoutError:
+            outcome = self._cut_off(turn)
         except Exception as error:
+            device = stored.value.device
             emit_crash(
                 LogEvent.DEVICE_RECONCILE_CRASHED, error, hub=device.hub, device_id=device.device_id
             )
             defect = Transient(Reason.INTERNAL_ERROR, MEANING[Reason.INTERNAL_ERROR])
-            await self._conclude(turn, self._failed(defect))
-        else:
-            await self._conclude(turn, self._outcome(prepared, delivery))
+            outcome = self._failed(defect)
+        await self._conclude(turn, outcome, failure=failure)
+
+    async def _work(self, turn: _Pass) -> Outcome:
+        """The record after observing the device and carrying out what it needs."""
+        before = turn.stored.value
+        try:
+            if await self._is_still_unacknowledged(before):
+                return self._postponed
+            prepared = await self.preparation.prepare(before)
+            work, delivery = prepared.work, None
+            if work is not None:
+                await self._claim(turn, work)
+                record = turn.stored.value
+                if _takes_token(before, work.observed) and await self._is_contested(record):
+                    await self._give_up_token(turn, before)
+                    return self._failed(Conflict("Another device is taking the same token."))
+                delivery = await self._apply(work.plan, turn)
+        except Blocked as refusal:
+            return await self._refused(turn, refusal)
+        return self._outcome(prepared, delivery)
 
     async def _refused(self, turn: _Pass, refusal: Blocked) -> Outcome:
         """The outcome of a pass that a service refused: what the device has is maintained."""
@@ -209,6 +217,26 @@ class Reconciler:
         if observed.unread and isinstance(plan, ProvisionPlan) and plan.retire is not None:
             failed = self._failed(observed.unread[0])
             return lambda record: failed(outcome(record))
+        return outcome
+
+    def _cut_off(self, turn: _Pass) -> Outcome:
+        """The record after a pass that took too long: retried later each time.
+
+        Its last write may still be under way, so that its claim counts until now.
+        """
+        failed = self._failed(
+            Transient(Reason.OUT_OF_TIME, f"The pass took longer than {self.most_seconds:g} s.")
+        )
+        if turn.claim is None:
+            return failed
+        owner, now = turn.claim.owner, self.clock.now()
+        claim = Claim(owner=owner, until=now)
+
+        def outcome(record: DeviceRecord) -> DeviceRecord:
+            record = failed(record)
+            due_at = max(record.schedule.due_at, comes_back_at(claim))
+            return transitions.renewed(record, claim, due_at=due_at)
+
         return outcome
 
     def _failed(self, error: FirstpullError) -> Outcome:

@@ -15,6 +15,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.timeouts import SOCKET
 from firstpull.intake.poison_queue import QUEUES
 from firstpull.model.clock import ServiceClock
 
@@ -29,8 +30,8 @@ _SENT_AT = "firstpull_sent_at"
 _AUDIENCE = "https://storage.azure.com"
 
 # The SDKs' own first pause is 15 s; the record's schedule makes long pauses.
-_TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
-_RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
+_TABLE_OPTIONS: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, **SOCKET}
+_OPTIONS: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, **SOCKET}
 
 
 class StorageServices:
@@ -48,10 +49,10 @@ class StorageServices:
         """The services, with the account's key. The answers of the table set the clock."""
         return cls(
             tables=TableServiceClient.from_connection_string(
-                text, **_TABLE_RETRY, **_setting(clock)
+                text, **_TABLE_OPTIONS, **_setting(clock)
             ),
-            queues=QueueServiceClient.from_connection_string(text, **_RETRY),
-            blobs=BlobServiceClient.from_connection_string(text, **_RETRY),
+            queues=QueueServiceClient.from_connection_string(text, **_OPTIONS),
+            blobs=BlobServiceClient.from_connection_string(text, **_OPTIONS),
         )
 
     @classmethod
@@ -70,11 +71,11 @@ class StorageServices:
                 table_url,
                 credential=credential,
                 audience=_AUDIENCE,
-                **_TABLE_RETRY,
+                **_TABLE_OPTIONS,
                 **_setting(clock),
             ),
-            queues=QueueServiceClient(queue_url, credential, **_RETRY),
-            blobs=BlobServiceClient(blob_url, credential, **_RETRY),
+            queues=QueueServiceClient(queue_url, credential, **_OPTIONS),
+            blobs=BlobServiceClient(blob_url, credential, **_OPTIONS),
         )
 
     async def prepare(self) -> None:

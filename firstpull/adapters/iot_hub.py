@@ -75,7 +75,9 @@ class _Line:
 
     def manager(self, deadline_seconds: float) -> IoTHubRegistryManager:
         """The hub's manager, for a thread: making one may take a request for a bearer token."""
-        with self._making:
+        if not self._making.acquire(timeout=deadline_seconds):  # whoever waits has given up by now
+            raise TimeoutError
+        try:
             if self._manager is None:
                 self._manager = IoTHubRegistryManager.from_token_credential(
                     self._hub, self._credential
@@ -84,6 +86,8 @@ class _Line:
                 self._manager.protocol.config.retry_policy.retries = 0
             self._manager.protocol.config.connection.timeout = deadline_seconds
             return self._manager
+        finally:
+            self._making.release()
 
     @contextmanager
     def call(self, deadline_seconds: float) -> Iterator[None]:

@@ -33,7 +33,7 @@ from functions.timers import timer_run
     ],
     ids=["failed", "crashed"],
 )
-def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
+async def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
     spans: InMemorySpanExporter,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
@@ -41,7 +41,8 @@ def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
     level: int,
     fields: dict[str, str],
 ) -> None:
-    with pytest.raises(type(error)), timer_run("a timer"):
+    with pytest.raises(type(error)):
+        async with timer_run("a timer"):
         raise error
     (logged,) = caplog.records
     name, text = logged.getMessage().split(" ", 1)

@@ -30,8 +30,8 @@ _SENT_AT = "firstpull_sent_at"
 _AUDIENCE = "https://storage.azure.com"
 
 # The SDKs' own first pause is 15 s; the record's schedule makes long pauses.
-_TABLE_OPTIONS: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2, **SOCKET}
-_OPTIONS: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1, **SOCKET}
+_TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
+_RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
 
 
 class StorageServices:
@@ -49,10 +49,10 @@ class StorageServices:
         """The services, with the account's key. The answers of the table set the clock."""
         return cls(
             tables=TableServiceClient.from_connection_string(
-                text, **_TABLE_OPTIONS, **_setting(clock)
+                text, **_TABLE_RETRY, **SOCKET, **_setting(clock)
             ),
-            queues=QueueServiceClient.from_connection_string(text, **_OPTIONS),
-            blobs=BlobServiceClient.from_connection_string(text, **_OPTIONS),
+            queues=QueueServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
+            blobs=BlobServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
         )
 
     @classmethod
@@ -71,11 +71,12 @@ class StorageServices:
                 table_url,
                 credential=credential,
                 audience=_AUDIENCE,
-                **_TABLE_OPTIONS,
+                **_TABLE_RETRY,
+                **SOCKET,
                 **_setting(clock),
             ),
-            queues=QueueServiceClient(queue_url, credential, **_OPTIONS),
-            blobs=BlobServiceClient(blob_url, credential, **_OPTIONS),
+            queues=QueueServiceClient(queue_url, credential, **_RETRY, **SOCKET),
+            blobs=BlobServiceClient(blob_url, credential, **_RETRY, **SOCKET),
         )
 
     async def prepare(self) -> None:

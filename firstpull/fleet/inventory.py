@@ -92,7 +92,7 @@ class InventoryReader:
     ledgers: Ledgers
     records: Records
     clock: Clock
-    most_seconds: float = 200.0
+    most_seconds: float = 245.0
     """For one source; the sweep goes on without those that take longer."""
 
     async def take(self) -> Inventory:

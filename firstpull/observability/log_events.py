@@ -158,7 +158,7 @@ class LogEvent(StrEnum):
     )
     SWEEP_CUT_SHORT = (
         "sweep.cut.short",
-        "the sweep's time was over; the next sweep continues in this step, after this device",
+        "a sweep's time was over; the next one continues in this step, after this item",
         "step",
         "after",
     )

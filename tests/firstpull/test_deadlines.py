@@ -15,6 +15,7 @@ from typing import Any
 import azure.functions as func
 import pytest
 
+from firstpull import bootstrap
 from firstpull.bootstrap import Application, wire
 from firstpull.intake.poison_queue import StoredMessage
 from firstpull.model.errors import FirstpullError, Transient
@@ -253,3 +254,28 @@ def _request(name: str, *, at: datetime) -> func.HttpRequest:
         },
         body=text,
     )
+
+
+async def test_calls_that_come_while_storage_is_silent_wait_for_one_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_answer, connections = asyncio.Event(), list[None]()
+
+    async def connect(_: object) -> object:
+        connections.append(None)
+        await may_answer.wait()
+        raise Transient(Reason.SERVICE_UNAVAILABLE, "Storage did not answer.")
+
+    monkeypatch.setattr(bootstrap, "connect", connect)
+    runtime = bootstrap.Runtime(_settings())
+    calls = [asyncio.create_task(runtime.application()) for _ in range(8)]
+    await asyncio.sleep(0)
+    impatient, *patient = calls
+    impatient.cancel()
+    may_answer.set()
+    ends = await asyncio.gather(*patient, return_exceptions=True)
+    assert all(isinstance(end, Transient) for end in ends)
+    assert len(connections) == 1
+    with pytest.raises(Transient):
+        await runtime.application()
+    assert len(connections) == 2

@@ -26,6 +26,7 @@ from firstpull.adapters.storage import (
     TableRecords,
 )
 from firstpull.adapters.telemetry import export_telemetry
+from firstpull.adapters.timeouts import IDENTITY
 from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings, unresolved_references
 from firstpull.fleet.batch import Batches
@@ -240,7 +241,9 @@ def _new_id() -> str:
 
 async def connect(settings: Settings) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers."""
-    credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
+    credential = AsyncDefaultAzureCredential(
+        managed_identity_client_id=settings.client_id, **IDENTITY
+    )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
     await storage.prepare()
@@ -253,7 +256,7 @@ async def connect(settings: Settings) -> Ports:
         secrets=KeyVaultAdapter(settings.key_vault_url, credential),
         hubs=IotHubAdapter(
             FixedAudience(
-                DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+                DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
                 settings.iot_hub_audience,
             ),
             clock,
@@ -288,15 +291,24 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = asyncio.Lock()
-        self._application: Application | None = None
+        self._connecting: asyncio.Task[Application] | None = None
 
     async def application(self) -> Application:
-        """The application. Raises what connecting raises; the next call tries again."""
-        async with self._lock:
-            if self._application is None:
-                self._application = wire(self._settings, await connect(self._settings))
-            return self._application
+        """The application. Raises what connecting raises; the next call tries again.
+
+        Concurrent calls wait for the same connection, not one after the other.
+        """
+        connecting = self._connecting
+        if connecting is None or (connecting.done() and _has_failed(connecting)):
+            connecting = self._connecting = asyncio.create_task(self._connect())
+        return await asyncio.shield(connecting)
+
+    async def _connect(self) -> Application:
+        return wire(self._settings, await connect(self._settings))
+
+
+def _has_failed(task: asyncio.Task[Application]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 def start() -> Runtime:
@@ -310,7 +322,7 @@ def start() -> Runtime:
     if settings.application_insights is not None:
         export_telemetry(
             settings.application_insights,
-            DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
         )
     for name in unresolved_references():
         emit_warning(LogEvent.SETTINGS_REFERENCE_UNRESOLVED, setting=name)

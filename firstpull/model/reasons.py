@@ -77,6 +77,7 @@ class Reason(StrEnum):
     SERVICE_UNAVAILABLE = "ServiceUnavailable"
     CHANGED_MEANWHILE = "ChangedMeanwhile"
     OUT_OF_TIME = "OutOfTime"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 MEANING: dict[Reason, str] = {
@@ -132,4 +133,5 @@ MEANING: dict[Reason, str] = {
     Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with an error of its own.",
     Reason.CHANGED_MEANWHILE: "Another writer made a change first.",
     Reason.OUT_OF_TIME: "The worker's time for one pass ran out.",
+    Reason.DEADLINE_EXCEEDED: "The function's time ran out before it had a result.",
 }

@@ -230,6 +230,11 @@ def claimed(
     )
 
 
+def renewed(record: DeviceRecord, claim: Claim, *, due_at: datetime) -> DeviceRecord:
+    """The record whose claim lasts longer."""
+    return replace(record, claim=claim, schedule=replace(record.schedule, due_at=due_at))
+
+
 def granted(
     record: DeviceRecord, grant: Grant, *, slots: Collection[Slot], hub_generation_id: str | None
 ) -> DeviceRecord:

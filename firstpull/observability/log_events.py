@@ -161,6 +161,12 @@ class LogEvent(StrEnum):
         "orphans",
         "unread",
     )
+    SWEEP_CUT_SHORT = (
+        "sweep.cut.short",
+        "a sweep's time was over; the next one continues in this step, after this item",
+        "step",
+        "after",
+    )
     SWEEP_STEP_CRASHED = (
         "sweep.step.crashed",
         "a defect in the sweep's step for one device or resource; an error",

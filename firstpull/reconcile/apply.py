@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
@@ -13,7 +13,7 @@ from firstpull.model.azure_resources import NewPassword
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
-from firstpull.model.errors import Blocked, Conflict, Transient
+from firstpull.model.errors import Blocked, Conflict
 from firstpull.model.history import Journal
 from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential, owner_tags, tags_for
@@ -34,21 +34,7 @@ from firstpull.reconcile.actions import (
     SideBySide,
     UpdateToken,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guard:
-    """A worker's claim, checked before each write: no write may outlast it."""
-
-    until: datetime
-    clock: Clock
-
-    def check(self) -> None:
-        """Raise Transient if a write that begins now could end after the claim."""
-        if self.clock.now() + timedelta(seconds=REQUEST_DEADLINE) >= self.until:
-            raise Transient(
-                Reason.OUT_OF_TIME, "The time for one pass is over; the next pass continues."
-            )
+from firstpull.reconcile.claim import Guard
 
 
 @dataclass(frozen=True, kw_only=True)

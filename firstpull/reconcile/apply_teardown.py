@@ -21,7 +21,7 @@ from firstpull.reconcile.actions import (
     RemoveFromTwin,
     TeardownAction,
 )
-from firstpull.reconcile.apply import Guard
+from firstpull.reconcile.claim import Guard
 
 
 @dataclass(frozen=True, kw_only=True)

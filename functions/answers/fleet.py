@@ -12,7 +12,7 @@ from firstpull.fleet.summary import FleetSummary
 from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from firstpull.model.sweep_report import Kind
+from firstpull.model.sweep_report import Kind, Step
 from functions.answers.base import (
     Answer,
     ConnectedRegistryName,
@@ -141,6 +141,13 @@ def _listed(since: Mapping[ScopeMapId, datetime]) -> tuple[UnreferencedScopeMap,
     return tuple(UnreferencedScopeMap(id=str(id_), since=at) for id_, at in since.items())
 
 
+class SweepPosition(Answer):
+    """Where a sweep stopped, whose time was over."""
+
+    step: Step
+    after: str
+
+
 class Sweep(Answer):
     """The report of a sweep."""
 
@@ -158,4 +165,5 @@ class Sweep(Answer):
     scope_maps_removed: Count
     scope_maps_unreferenced: Annotated[tuple[UnreferencedScopeMap, ...], BeforeValidator(_listed)]
     unread: tuple[str, ...]
+    continues: SweepPosition | None
     complete_at: Time | None

@@ -55,7 +55,7 @@ VALIDITY = timedelta(days=90)
 DEPLOYMENT = "test"
 OUR_PREFIX = "fp-"
 
-_TIMER = timedelta(minutes=1)
+_TIMER = timedelta(seconds=30)
 _REDELIVERY = timedelta(seconds=30)
 _POISON_AFTER = 5
 _QUIET = timedelta(minutes=3)

@@ -19,7 +19,7 @@ from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import SweepReport
 from tests.world.cloud import Line, LockHold, ReconcileRequest, parsed
 
-_LEASE_TIME = timedelta(seconds=60)
+_LEASE_TIME = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _stored_ledger(text: bytes, version: int) -> Stored[Ledger]:
 
 
 class FakeLease:
-    """A lease of 60 seconds. Its holder knows only when it took or renewed it."""
+    """A lease of 30 seconds. Its holder knows only when it took or renewed it."""
 
     def __init__(
         self, line: Line, ref: ConnectedRegistryRef, *, owner: int, vanished: bool

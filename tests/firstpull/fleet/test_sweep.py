@@ -18,13 +18,13 @@ from firstpull.model.errors import NotKnown, Transient
 from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.naming import scope_map_name
 from firstpull.model.reasons import Reason
-from firstpull.model.sweep_report import Kind
+from firstpull.model.sweep_report import Kind, Step
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.checks import Difference
 from local_azure.iot_hub.twins import Json
 from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import end_state
-from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness, make_policy
+from tests.firstpull.harness import DEPLOYMENT, HUB, PLANT_ONE, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import make_by_hand
 from tests.world.calls import FAULTS, READS, Crashed, Fault
@@ -565,3 +565,67 @@ async def test_a_fault_at_some_calls_of_a_sweep_is_repaired_by_the_next() -> Non
     want = whole_state(await swept({}))
     for fault, number in ((Fault.UNAVAILABLE, 9), (Fault.ANSWER_LOST, 18), (Fault.CRASH_AFTER, 22)):
         assert await meets_fault(fault, number, want=want)
+
+
+async def test_a_sweep_whose_time_is_over_says_so_and_the_next_ones_go_on_there() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(8)
+    complete_before = (await harness.sweep()).complete_at
+    for device in devices:
+        edit_entry(harness, device)
+    short = replace(
+        sweeper_of(harness), most_time=timedelta(), least_time=timedelta(milliseconds=20)
+    )
+    reports = [await short.run()]
+    while reports[-1].continues is not None:
+        assert reports[-1].complete_at == complete_before
+        reports.append(await short.run())
+    found = [sum(report.drifted.values()) for report in reports]
+    assert len(reports) > 2
+    assert sum(found) == len(devices)
+    first = reports[0].continues
+    assert first is not None
+    assert (first.step, first.after) == (Step.DRIFT, f"{HUB}/press-{found[0] - 1}")
+    assert reports[-1].complete_at == reports[-1].finished_at
+    await harness.run_until_quiet()
+    await expect_nothing_more(harness)
+
+
+async def test_a_sweep_without_time_to_ask_for_all_that_seem_gone_revokes_none() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(8)
+    for device in devices[:5]:
+        harness.cloud.unregister(device)
+    short = replace(
+        sweeper_of(harness), most_time=timedelta(), least_time=timedelta(milliseconds=12)
+    )
+    report = await short.run()
+    assert report.continues is not None
+    assert (report.continues.step, report.revoked) == (Step.GONE, 0)
+    assert 0 < len(report.held) < 5
+    approved = await short.approve(report.id)
+    report = await sweeper_of(harness).run()
+    assert (report.revoked, report.continues) == (len(approved.approved), None)
+
+
+async def test_of_a_hub_that_does_not_answer_a_sweep_asks_for_one_device_alone() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(6)
+    for device in devices:
+        harness.cloud.unregister(device)
+    begun = len(harness.cloud.calls)
+    with harness.cloud.unavailable("hubs.twin"):
+        report = await harness.sweep()
+    assert harness.cloud.calls[begun:].count("hubs.twin") == 1
+    assert (report.revoked, report.held, len(report.unread)) == (0, (), 1)
+
+
+async def test_a_source_that_takes_too_long_is_left_out_of_a_sweep() -> None:
+    harness = Harness()
+    await harness.make_fleet(2)
+    sweeper = sweeper_of(harness)
+    reader = replace(sweeper.inventory_reader, most_seconds=0.05)
+    harness.cloud.silent = ("secrets.list_secrets",)
+    report = await replace(sweeper, inventory_reader=reader).run()
+    assert report.devices == 2
+    assert report.unread == ("Key Vault: it was not read within 0.05 s.",)

@@ -19,6 +19,7 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
+    BlobRevokeCounts,
     BlobSweeps,
     PoisonStorage,
     QueueWork,
@@ -41,6 +42,7 @@ from firstpull.intake.event_handler import EventHandler
 from firstpull.intake.onboard import Onboarding
 from firstpull.intake.poison_queue import Poison, PoisonQueues
 from firstpull.intake.revoke import Revoking
+from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
@@ -50,6 +52,7 @@ from firstpull.model.ports import (
     Ledgers,
     Locks,
     Records,
+    RevokeCounts,
     Secrets,
     Sweeps,
     WorkQueue,
@@ -80,6 +83,7 @@ class Ports:
     ledgers: Ledgers
     locks: Locks
     sweeps: Sweeps
+    revoke_counts: RevokeCounts
     poison: PoisonQueues
     clock: Clock
     clock_offset: Callable[[], timedelta] = timedelta
@@ -148,6 +152,11 @@ def wire(settings: Settings, ports: Ports) -> Application:
         hubs=ports.hubs,
         clock=ports.clock,
         has_remains=observer.has_remains,
+        limit=RevokeLimit(
+            most_per_hour=settings.revokes_per_hour,
+            counts=ports.revoke_counts,
+            clock=ports.clock,
+        ),
     )
     sites = Sites(
         policy=settings.policy,
@@ -266,6 +275,7 @@ async def connect(settings: Settings) -> Ports:
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
         sweeps=BlobSweeps(storage),
+        revoke_counts=BlobRevokeCounts(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,

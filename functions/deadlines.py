@@ -32,6 +32,8 @@ DEADLINES: dict[str, float] = {
     "list_sites": 120,
     "get_sweep": 30,
     "approve_sweep": 30,
+    "get_revokes": 30,
+    "approve_revokes": 30,
     "list_poison": 60,
     "resend_poison": 60,
     "discard_poison": 60,

@@ -14,6 +14,7 @@ from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash
 from firstpull.observability.log_events import LogEvent
 from functions.answers.messages import Problem
+from functions.callers import check_role
 from functions.deadlines import within_deadline
 from functions.endpoints import ENDPOINTS, Access
 from functions.http_answers import error_answer, problem_answer
@@ -40,6 +41,7 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
             try:
                 check_length(req, endpoint)
                 check_parameters(req, endpoint)
+                check_role(req, endpoint)
                 async with within_deadline(name):
                     return await handler(req)
             except FirstpullError as error:

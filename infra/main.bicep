@@ -2,7 +2,7 @@ targetScope = 'subscription'
 
 metadata description = 'firstpull for one azd environment: its resource group, and access to existing registries and hubs.'
 
-import { connectedRegistryType, policyType, siteType } from 'types.bicep'
+import { connectedRegistryType, namedKeyType, policyType, siteType } from 'types.bicep'
 
 @description('Name of the azd environment. Each stage has its own.')
 @minLength(1)
@@ -48,6 +48,17 @@ param passwordValidityDays int = 90
 @minValue(0)
 @maxValue(100)
 param sweepRevokesPercent int = 10
+
+@description('Devices that callers of the HTTP API may revoke within an hour without approval.')
+@minValue(0)
+@maxValue(100000)
+param revokesPerHour int = 50
+
+@description('Function keys that have a name and roles, by the hash of their value.')
+param namedKeys namedKeyType[] = []
+
+@description('Whether callers without a role are refused.')
+param rolesRequired bool = false
 
 @description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string = ''
@@ -355,6 +366,9 @@ module app 'modules/app.bicep' = {
     connectedRegistries: wholePolicy.connectedRegistries
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
+    revokesPerHour: revokesPerHour
+    namedKeys: namedKeys
+    rolesRequired: rolesRequired
     webhookKeysSecretName: webhookKeysSecretName
     entraClientId: entraClientId == 'function-keys' ? '' : entraClientId
     entraCallers: entraCallers

@@ -126,3 +126,22 @@ type storageEndpointsType = {
   @description('Of its tables.')
   table: string
 }
+
+@export()
+@sealed()
+@description('A function key that has a name and roles.')
+type namedKeyType = {
+  @description('Its name in the audit.')
+  @minLength(1)
+  @maxLength(64)
+  name: string
+
+  @description('SHA-256 of its value, as 64 hexadecimal digits in lower case.')
+  @minLength(64)
+  @maxLength(64)
+  sha256: string
+
+  @description('What its holders may do.')
+  @minLength(1)
+  roles: ('Reader' | 'Operator' | 'MassRevokeApprover')[]
+}

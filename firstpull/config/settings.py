@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from firstpull.config.policy import Policy
+from firstpull.config.roles import NamedKey
 from firstpull.model.secret import Secret
 
 _VAULT_REFERENCE = "@Microsoft.KeyVault("
@@ -50,12 +53,14 @@ def _keys(value: object) -> object:
     return tuple(Secret(key) for key in keys)
 
 
+def _named_keys(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) and value.strip() else value or ()
+
+
 HttpsUrl = Annotated[str, AfterValidator(_https)]
 
 
-class StorageSettings(BaseSettings):
-    """The app's storage account: a connection string, or three addresses and the app's identity."""
-
+class _Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FIRSTPULL_",
         frozen=True,
@@ -63,6 +68,23 @@ class StorageSettings(BaseSettings):
         arbitrary_types_allowed=True,
         use_attribute_docstrings=True,  # `make docs` writes them into docs/settings.md
     )
+
+
+class CallerSettings(_Settings):
+    """Who may do what over the HTTP API."""
+
+    named_keys: Annotated[tuple[NamedKey, ...], NoDecode, BeforeValidator(_named_keys)] = ()
+    """Function keys that have a name and roles, as JSON: `name`, `sha256` and `roles` of each.
+
+    `sha256` is that of the key's value. `roles` are `Reader`, `Operator`, `MassRevokeApprover`.
+    """
+
+    roles_required: bool = False
+    """Whether callers without a role are refused; otherwise they may do everything."""
+
+
+class StorageSettings(_Settings):
+    """The app's storage account: a connection string, or three addresses and the app's identity."""
 
     storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
     """Connection string of the app's storage account. Set either this or the next three."""
@@ -90,7 +112,7 @@ class StorageSettings(BaseSettings):
         return self
 
 
-class Settings(StorageSettings):
+class Settings(CallerSettings, StorageSettings):
     """One attribute per setting, named like its environment variable."""
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
@@ -111,6 +133,12 @@ class Settings(StorageSettings):
 
     The sweep revokes devices that their hub no longer has. If there are more than this share, it
     revokes none until a person approves. Above 0, it may always revoke one device.
+    """
+
+    revokes_per_hour: Annotated[int, Field(ge=0, le=100_000)] = 50
+    """Devices that callers of the HTTP API may revoke within an hour without approval.
+
+    What events and the sweep revoke does not count.
     """
 
     tombstone_days: Annotated[int, Field(ge=30, le=3650)] = 90
@@ -157,6 +185,12 @@ def read_settings() -> Settings:
         lines = [f"  {name}: {problem}" for name, problem in problems.items()]
         raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
     return Settings.model_validate({})
+
+
+@cache
+def read_caller_settings() -> CallerSettings:
+    """The settings about callers, which `read_settings` has validated at the start."""
+    return CallerSettings()
 
 
 def unresolved_references() -> Iterator[str]:

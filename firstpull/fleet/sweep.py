@@ -133,12 +133,16 @@ class Sweeper:
         stored = await self.sweeps.get()
         return stored.value if stored is not None else None
 
-    async def approve(self, report_id: str) -> SweepReport:
+    async def approve(self, report_id: str, *, approved_by: str) -> SweepReport:
         """Approve the revokes that the last sweep held, for the next sweep. Raises NotKnown."""
         stored = await self._held(report_id)
         approved = replace(stored.value, approved=stored.value.held)
         await self.sweeps.put(approved, etag=stored.etag)
-        emit(LogEvent.SWEEP_REVOKES_APPROVED, devices=len(approved.approved))
+        emit(
+            LogEvent.SWEEP_REVOKES_APPROVED,
+            devices=len(approved.approved),
+            approved_by=approved_by,
+        )
         return approved
 
     async def propose_approval(self, report_id: str) -> SweepReport:

@@ -16,6 +16,8 @@ class Reason(StrEnum):
     INVALID_REQUEST = "InvalidRequest"
     LENGTH_REQUIRED = "LengthRequired"
     NOT_ALLOWED = "NotAllowed"
+    ROLE_MISSING = "RoleMissing"
+    TOO_MANY_REVOKES = "TooManyRevokes"
     DEVICE_NOT_KNOWN = "DeviceNotKnown"
     OPERATION_NOT_KNOWN = "OperationNotKnown"
     DEVICE_HAS_TOKEN = "DeviceHasToken"  # noqa: S105 - a reason, not a password
@@ -84,6 +86,8 @@ MEANING: dict[Reason, str] = {
     Reason.INVALID_REQUEST: "The request is not well formed. Nothing was changed.",
     Reason.LENGTH_REQUIRED: "The body was sent without Content-Length, and did not arrive.",
     Reason.NOT_ALLOWED: "The policy in the settings does not allow the request.",
+    Reason.ROLE_MISSING: "The caller's roles do not include this.",
+    Reason.TOO_MANY_REVOKES: "The API revoked as many devices as an hour allows.",
     Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
     Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
     Reason.DEVICE_HAS_TOKEN: "The device has a token already; another cannot be adopted.",

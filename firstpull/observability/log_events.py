@@ -181,7 +181,23 @@ class LogEvent(StrEnum):
         "fleet",
         "most",
     )
-    SWEEP_REVOKES_APPROVED = "sweep.revokes.approved", "a person approved held revokes", "devices"
+    SWEEP_REVOKES_APPROVED = (
+        "sweep.revokes.approved",
+        "a person approved held revokes",
+        "devices",
+        "approved_by",
+    )
+    REVOKES_HELD = (
+        "revokes.held",
+        "the API refused a revoke: it reached the limit of an hour; a warning",
+        "most",
+    )
+    REVOKES_APPROVED = (
+        "revokes.approved",
+        "a person approved revokes beyond the limit of an hour",
+        "revokes",
+        "approved_by",
+    )
     SWEEP_ORPHAN_FOUND = (
         "sweep.orphan.found",
         "one warning for each thing of this deployment that no record names",

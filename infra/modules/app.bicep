@@ -1,6 +1,6 @@
 metadata description = 'The function app, its plan, its settings and its authentication.'
 
-import { connectedRegistryType, hubType, policyType, storageEndpointsType, tagsType } from '../types.bicep'
+import { connectedRegistryType, hubType, namedKeyType, policyType, storageEndpointsType, tagsType } from '../types.bicep'
 
 @description('Name of the function app.')
 param name string
@@ -58,6 +58,15 @@ param passwordValidityDays int
 
 @description('Percentage of the fleet that a sweep may revoke without approval.')
 param sweepRevokesPercent int
+
+@description('Devices that callers of the HTTP API may revoke within an hour without approval.')
+param revokesPerHour int
+
+@description('Function keys that have a name and roles, by the hash of their value.')
+param namedKeys namedKeyType[]
+
+@description('Whether callers without a role are refused.')
+param rolesRequired bool
 
 @description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string
@@ -179,8 +188,11 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           AzureWebJobsStorage__tableServiceUri: storageEndpoints.table
           FIRSTPULL_DEPLOYMENT: deploymentName
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
+          FIRSTPULL_NAMED_KEYS: string(namedKeys)
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
           FIRSTPULL_POLICY: string(union(policy, served))
+          FIRSTPULL_REVOKES_PER_HOUR: string(revokesPerHour)
+          FIRSTPULL_ROLES_REQUIRED: string(rolesRequired)
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)
           PYTHON_ENABLE_OPENTELEMETRY: 'true'
         })

@@ -37,6 +37,7 @@ from tests.world.storage import (
     FakeLedgers,
     FakeLocks,
     FakeRecords,
+    FakeRevokeCounts,
     FakeSweeps,
     FakeWorkQueue,
     NoPoison,
@@ -118,6 +119,7 @@ def make_process(cloud: Cloud, policy: Policy) -> Process:
         ledgers=FakeLedgers(line),
         locks=FakeLocks(line),
         sweeps=FakeSweeps(line),
+        revoke_counts=FakeRevokeCounts(line),
         poison=NoPoison(),
         clock=cloud.clock,
     )

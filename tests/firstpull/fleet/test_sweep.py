@@ -185,9 +185,9 @@ async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() 
     for report in (first, again):
         assert (report.revoked, set(report.held)) == (0, set(devices[:3]))
     with pytest.raises(NotKnown) as unknown:
-        await sweeper_of(harness).approve(first.id)
+        await sweeper_of(harness).approve(first.id, approved_by="a test")
     assert unknown.value.reason is Reason.SWEEP_NOT_KNOWN
-    approved = await sweeper_of(harness).approve(again.id)
+    approved = await sweeper_of(harness).approve(again.id, approved_by="a test")
     assert set(approved.approved) == set(devices[:3])
     assert harness.state(devices[0]) is State.READY
     report = await harness.sweep()
@@ -202,7 +202,7 @@ async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone(
     devices = await harness.make_fleet(6)
     back, gone, *later = devices[:4]
     harness.cloud.unregister(back, gone)
-    await sweeper_of(harness).approve((await harness.sweep()).id)
+    await sweeper_of(harness).approve((await harness.sweep()).id, approved_by="a test")
     harness.cloud.register(back)
     for device in later:
         harness.cloud.unregister(device)
@@ -216,7 +216,7 @@ async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
     harness = Harness()
     for report_id in ("unknown", (await harness.sweep()).id):
         with pytest.raises(NotKnown):
-            await sweeper_of(harness).approve(report_id)
+            await sweeper_of(harness).approve(report_id, approved_by="a test")
 
 
 @pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
@@ -224,7 +224,7 @@ async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswer
     harness = Harness()
     devices = await harness.make_fleet(3)
     harness.cloud.unregister(*harness.cloud.devices)
-    await sweeper_of(harness).approve((await harness.sweep()).id)
+    await sweeper_of(harness).approve((await harness.sweep()).id, approved_by="a test")
     with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
     assert (report.revoked, set(report.approved)) == (0, set(devices))
@@ -501,7 +501,7 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     harness.cloud.unregister(*harness.cloud.devices)
     held = await harness.sweep()
     async with harness.while_held("secrets.list_secrets", harness.sweep()):
-        await sweeper_of(harness).approve(held.id)
+        await sweeper_of(harness).approve(held.id, approved_by="a test")
     assert (await harness.sweep()).revoked == len(devices)
 
 

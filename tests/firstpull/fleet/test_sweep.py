@@ -603,7 +603,7 @@ async def test_a_sweep_without_time_to_ask_for_all_that_seem_gone_revokes_none()
     assert report.continues is not None
     assert (report.continues.step, report.revoked) == (Step.GONE, 0)
     assert 0 < len(report.held) < 5
-    approved = await short.approve(report.id)
+    approved = await short.approve(report.id, approved_by="a test")
     report = await sweeper_of(harness).run()
     assert (report.revoked, report.continues) == (len(approved.approved), None)
 

@@ -230,8 +230,8 @@ class FakeSweeps:
 
     line: Line
 
-    async def get(self) -> Stored[SweepReport] | None:
-        def effect() -> Stored[SweepReport] | None:
+    async def get(self) -> Stored[SweepReport | None] | None:
+        def effect() -> Stored[SweepReport | None] | None:
             found = self.line.cloud.sweep
             return None if found is None else _stored_report(*found)
 
@@ -244,12 +244,12 @@ class FakeSweeps:
             if current != etag:
                 raise Conflict("The report has changed.")
             self.line.cloud.sweep = sweep_report.to_json(report), self.line.cloud.next_number()
-            return _stored_report(*self.line.cloud.sweep)
+            return Stored(value=report, etag=_stored_report(*self.line.cloud.sweep).etag)
 
         return await self.line.call("sweeps.put", effect)
 
 
-def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:
+def _stored_report(text: bytes, version: int) -> Stored[SweepReport | None]:
     return Stored(value=sweep_report.from_json(text), etag=f"s{version}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from firstpull.intake.poison_queue import StoredMessage
+from firstpull.intake.poison_queue import Front
 from firstpull.model import ledger as ledgers
 from firstpull.model import record_codec, sweep_report
 from firstpull.model.azure_resources import ConnectedRegistryRef
@@ -259,11 +259,14 @@ class NoPoison:
     async def keep(self, queue: str, text: str) -> None:
         raise AssertionError(f"{queue} took no message {text}")
 
-    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:  # noqa: ARG002 - the port's
-        return ()
+    async def peek(self, queue: str) -> Front:  # noqa: ARG002 - the port's
+        return Front(messages=())
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:  # noqa: ARG002 - the port's
         return False
 
     async def discard(self, queue: str, message_ids: Collection[str]) -> int:  # noqa: ARG002 - the port's
+        return 0
+
+    async def clear(self, queue: str) -> int:  # noqa: ARG002 - the port's
         return 0

@@ -15,6 +15,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.xml_text import escape_what_xml_has_not
 from firstpull.intake.poison_queue import QUEUES
 from firstpull.model.clock import ServiceClock
 
@@ -31,6 +32,7 @@ _AUDIENCE = "https://storage.azure.com"
 # The SDKs' own first pause is 15 s; the record's schedule makes long pauses.
 _TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
+_QUEUE: dict[str, Any] = {**_RETRY, "raw_response_hook": escape_what_xml_has_not}
 
 
 class StorageServices:
@@ -50,7 +52,7 @@ class StorageServices:
             tables=TableServiceClient.from_connection_string(
                 text, **_TABLE_RETRY, **_setting(clock)
             ),
-            queues=QueueServiceClient.from_connection_string(text, **_RETRY),
+            queues=QueueServiceClient.from_connection_string(text, **_QUEUE),
             blobs=BlobServiceClient.from_connection_string(text, **_RETRY),
         )
 
@@ -73,7 +75,7 @@ class StorageServices:
                 **_TABLE_RETRY,
                 **_setting(clock),
             ),
-            queues=QueueServiceClient(queue_url, credential, **_RETRY),
+            queues=QueueServiceClient(queue_url, credential, **_QUEUE),
             blobs=BlobServiceClient(blob_url, credential, **_RETRY),
         )
 

@@ -196,8 +196,8 @@ class Poison:
     async def discard_all(self, queue: str, *, reason: Reason | None) -> int:
         """Delete the rejected messages of a queue that have a reason; None is any.
 
-        None deletes those that storage cannot deliver, too. A reason's are deleted until none of the
-        oldest has it. Returns how many were deleted.
+        None deletes those that storage cannot deliver, too; a reason those until none of the oldest
+        has it. Returns how many were deleted.
         """
         (name,) = _named(queue)
         if reason is None:

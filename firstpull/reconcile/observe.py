@@ -420,11 +420,14 @@ class Observer:
     ) -> ConnectedRegistryView:
         """A connected registry as another device in flight may have seen it.
 
-        The ledger is read now. If the ledger has the token in the list and the shared look has
-        not, the token has joined since.
+        The ledger, which a candidate's reservation checks again, is read now for a grant only. If
+        it has the token in the list and the shared look has not, the token has joined since.
         """
         look = await self.shared.look_at(ref)
-        ledger = await read_ledger(self.ledgers, ref)
+        if record.status.grant is None:
+            ledger = await self.shared.ledger(ref)
+        else:
+            ledger = await read_ledger(self.ledgers, ref)
         view = self._view_of(record, ref, look.with_ledger(ledger), ledger)
         entry, there = ledger.get(view.token_id), view.connected_registry
         has_joined = entry is not None and entry.standing is Standing.MEMBER

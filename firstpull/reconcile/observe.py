@@ -389,10 +389,11 @@ class Observer:
         if record.status.grant is not None:
             view = await (self._view if _is_done(record) else self._shared_view)(record, refs[0])
             return (view,), view
-        if record.status.condition.reason is Reason.SITE_FULL:  # probably all are needed
-            await self.shared.look_at_all(refs)
         views: list[ConnectedRegistryView] = []
+        was_full = record.status.condition.reason is Reason.SITE_FULL
         for ref in refs:
+            if len(views) == (0 if was_full else 1):  # one listing, not look after look
+                await self.shared.look_at_all(refs)
             view = await self._shared_view(record, ref)
             views.append(view)
             if view.takes_device and not self._is_about_to_fill(view):

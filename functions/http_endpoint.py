@@ -16,7 +16,7 @@ from firstpull.observability.log_events import LogEvent
 from functions.answers.messages import Problem
 from functions.endpoints import ENDPOINTS, Access
 from functions.http_answers import error_answer, problem_answer
-from functions.http_requests import check_length, check_parameters
+from functions.http_requests import check_address, check_length, check_parameters
 
 HttpHandler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
@@ -38,6 +38,7 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
         with nullcontext() if is_open else telemetry.span(name, after=req.headers):
             try:
                 check_length(req, endpoint)
+                check_address(req)
                 check_parameters(req, endpoint)
                 return await handler(req)
             except FirstpullError as error:

@@ -214,7 +214,7 @@ class LogEvent(StrEnum):
     )
     SWEEP_REPORT_UNREADABLE = (
         "sweep.report.unreadable",
-        "the report of the sweep before was damaged: its approvals are void; a warning",
+        "the last report was damaged, its approvals are void; a warning",
     )
     SCHEDULE_OVERDUE_REQUEUED = (
         "schedule.overdue.requeued",

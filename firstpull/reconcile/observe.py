@@ -421,11 +421,11 @@ class Observer:
     ) -> ConnectedRegistryView:
         """A connected registry as another device in flight may have seen it.
 
-        The ledger, which a candidate's reservation checks again, is read now for a grant only. If
-        it has the token in the list and the shared look has not, the token has joined since.
+        A candidate's ledger is shared, too, because its reservation checks it again. If a ledger
+        has the token in the list and the shared look has not, the token has joined since.
         """
         look = await self.shared.look_at(ref)
-        if record.status.grant is None:
+        if record.status.grant is None and record.token_to_adopt is None:
             ledger = await self.shared.ledger(ref)
         else:
             ledger = await read_ledger(self.ledgers, ref)

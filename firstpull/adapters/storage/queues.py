@@ -56,7 +56,11 @@ class PoisonStorage:
                 await poison.send_message(text, time_to_live=-1)
 
     async def peek(self, queue: str) -> Front:
-        """The oldest messages, at most 32; the queue keeps them unchanged."""
+        """The oldest messages, at most 32; the queue keeps them unchanged.
+
+        A message that storage fails to deliver fails the whole answer. Those before it are asked
+        for alone; one that is the oldest is set behind the others.
+        """
         poison = self._queue(f"{queue}{_POISON}")
         async with azure_errors(SERVICE):
             try:

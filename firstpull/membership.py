@@ -78,29 +78,29 @@ class Membership:
         the reservation, because a crash after it leaves a place that a device goes on to use.
         """
         look, now = await self.shared.look_at(ref), self.clock.now()
-        ledger = await read_ledger(self.ledgers, ref)
-        seen = look.with_ledger(ledger)
-        is_near = seen is not None and (
-            capacity - ledger.used(seen.client_token_ids) <= _LAST_PLACES
-        )
-        if is_near and ledger.get(token_id) is None:
-            look = Look(connected_registry=await self._registry(ref), ledger=ledger)
-            self.shared.note(ref, look)
+        may_be_old, seen_near = True, now
 
         def change(ledger: Ledger) -> Ledger:
+            nonlocal seen_near
             registry = look.with_ledger(ledger)
             if registry is None:
                 raise connected_registry_not_found(ref)
             if ledger.get(token_id) is not None:
                 return ledger
-            listed = registry.client_token_ids
-            if not registry.lists(token_id) and ledger.used(listed) >= capacity:
+            free = capacity - ledger.used(registry.client_token_ids)
+            if may_be_old and free <= _LAST_PLACES:
+                seen_near = self.clock.now()
+                return ledger
+            if not registry.lists(token_id) and free <= 0:
                 raise connected_registry_full(ref, capacity=capacity)
             return ledger.with_entry(
                 Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
             )
 
-        await self._writer(ref).change(change)
+        ledger = await self._writer(ref).change(change)
+        if ledger.get(token_id) is None:
+            look, may_be_old = await self.shared.look_at(ref, since=seen_near), False
+            await self._writer(ref).change(change)
 
     async def join(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
         """Put an existing token into the list.
@@ -349,16 +349,17 @@ class Membership:
 
     def _writer(self, ref: ConnectedRegistryRef) -> _LedgerWriter:
         if ref not in self._writers:
-            self._writers[ref] = _LedgerWriter(ref, self.ledgers)
+            self._writers[ref] = _LedgerWriter(ref, self.ledgers, self.shared)
         return self._writers[ref]
 
 
 class _LedgerWriter:
     """Changes one ledger. Changes that arrive during a write share the next one."""
 
-    def __init__(self, ref: ConnectedRegistryRef, ledgers: Ledgers) -> None:
+    def __init__(self, ref: ConnectedRegistryRef, ledgers: Ledgers, shared: SharedReads) -> None:
         self._ref = ref
         self._ledgers = ledgers
+        self._shared = shared
         self._waiting: list[tuple[Change, asyncio.Future[Ledger]]] = []
         self._lock = asyncio.Lock()
 
@@ -411,6 +412,7 @@ class _LedgerWriter:
                 await self._ledgers.put(self._ref, after, etag=etag)
             except Conflict:
                 return False
+        self._shared.note_ledger(self._ref, after)
         for number, (_, done) in enumerate(batch):
             if number in refused:
                 done.set_exception(refused[number])

@@ -26,6 +26,7 @@ DEADLINES: dict[str, float] = {
     "allocate_device": 30,
     "get_device": 30,
     "get_operation": 30,
+    "get_operation_by_parameter": 30,
     "list_devices": 120,
     "create_devices": 200,
     "get_fleet": 120,

@@ -14,7 +14,7 @@ from functions.answers.dry_runs import Plan
 from functions.answers.messages import Problem
 from functions.endpoints import ROUTE_PREFIX
 from functions.http_answers import json_answer, problem_answer
-from functions.http_requests import is_dry_run, seconds_to_wait
+from functions.http_requests import fits_in_path, is_dry_run, seconds_to_wait
 from functions.runtime import runtime
 
 _RETRY_SOON, _RETRY_LATER = "2", "60"
@@ -56,14 +56,11 @@ async def answer_recorded(
         application = await runtime.application()
         headers["Preference-Applied"] = f"wait={wait:.0f}"
         record = await application.onboarding.wait(record, generation=generation, seconds=wait)
-    device = quote(record.device.device_id, safe="")
-    headers["Location"] = _address(req, record, f"devices/{device}")
+    headers["Location"] = _address(req, record)
     if record.has_finished(generation):
         return json_answer(200, Device.of(record), headers=headers)
     operation = Operation.of(record, generation=generation)
-    headers["Operation-Location"] = _address(
-        req, record, f"devices/{device}/operations/{generation}"
-    )
+    headers["Operation-Location"] = _address(req, record, generation=generation)
     headers["Retry-After"] = retry_after(operation) or _RETRY_LATER
     condition = record.status.condition
     if wait is not None and condition.state is State.BLOCKED:
@@ -83,8 +80,16 @@ def retry_after(operation: Operation) -> str | None:
     return _RETRY_SOON if operation.is_under_way else None
 
 
-def _address(req: func.HttpRequest, record: DeviceRecord, path: str) -> str:
-    """The address of a path, on the host that was asked."""
+def _address(req: func.HttpRequest, record: DeviceRecord, *, generation: int | None = None) -> str:
+    """The address of a device or of its operation, on the host that was asked."""
+    device_id, parameters = record.device.device_id, {"hub": record.device.hub}
+    if fits_in_path(device_id):
+        operation = "" if generation is None else f"/operations/{generation}"
+        path = f"devices/{quote(device_id, safe='')}{operation}"
+    else:
+        path = "devices" if generation is None else "devices:operation"
+        number = {} if generation is None else {"generation": str(generation)}
+        parameters = {"deviceId": device_id, **number, **parameters}
     parts = urlsplit(req.url)
-    hub = urlencode({"hub": record.device.hub})
-    return f"{parts.scheme}://{parts.netloc}{ROUTE_PREFIX}/{path}?{hub}"
+    query = urlencode(parameters)
+    return f"{parts.scheme}://{parts.netloc}{ROUTE_PREFIX}/{path}?{query}"

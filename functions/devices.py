@@ -137,8 +137,19 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
 @http_endpoint
 async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/devices/{deviceId}/operations/{generation}: one request's progress."""
+    return await _operation(req, req.route_params["generation"])
+
+
+@blueprint.function_name("get_operation_by_parameter")
+@blueprint.route("devices:operation", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def get_operation_by_parameter(req: func.HttpRequest) -> func.HttpResponse:
+    """GET /api/devices:operation?deviceId=&generation=: likewise."""
+    return await _operation(req, parameters(req)["generation"])
+
+
+async def _operation(req: func.HttpRequest, text: str) -> func.HttpResponse:
     record = await _find(req)
-    text = req.route_params["generation"]
     generation = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0
     if not 1 <= generation <= record.spec.generation:
         raise NotKnown(

@@ -207,6 +207,12 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         answers={200: Answered("How far this request is.", (Operation,))},
         problems=(404, 503),
     ),
+    "get_operation_by_parameter": Endpoint(
+        "GET /devices:operation",
+        query=(_DEVICE_ID, Parameter("generation", required=True), _HUB),
+        answers={200: Answered("How far this request is.", (Operation,))},
+        problems=(404, 503),
+    ),
     "receive_webhook": Endpoint(
         "POST /webhooks/devices",
         access=Access.SIGNATURE,

@@ -18,7 +18,7 @@ from functions.callers import check_role
 from functions.deadlines import within_deadline
 from functions.endpoints import ENDPOINTS, Access
 from functions.http_answers import error_answer, problem_answer
-from functions.http_requests import check_length, check_parameters
+from functions.http_requests import check_address, check_length, check_parameters
 
 HttpHandler = Callable[[func.HttpRequest], Awaitable[func.HttpResponse]]
 
@@ -40,6 +40,7 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
         with nullcontext() if is_open else telemetry.span(name, after=req.headers):
             try:
                 check_length(req, endpoint)
+                check_address(req)
                 check_parameters(req, endpoint)
                 check_role(req, endpoint)
                 async with within_deadline(name):

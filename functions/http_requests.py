@@ -44,6 +44,31 @@ def check_length(req: func.HttpRequest, endpoint: Endpoint) -> None:
         raise LengthRequired
 
 
+def check_address(req: func.HttpRequest) -> None:
+    """Raises Invalid for an address that may have named something else before the host read it.
+
+    The host passes `%2F` and `%252F` on as the same text, leaves what is no UTF-8 encoded, and
+    resolves a last part of dots alone, or an empty one, to the address of the list above it.
+    """
+    if not fits_in_path(req.route_params.get("deviceId", "")):
+        problem = FieldError("deviceId", "is not safe in a path; use the parameter `deviceId`")
+    elif req.url.partition("?")[0].endswith("/"):
+        problem = FieldError("", "ends with a slash, so its last part is missing")
+    else:
+        return
+    raise Invalid(
+        "The address does not carry every id as it is. Name the device by a parameter: GET, PUT or "
+        "DELETE /api/devices?deviceId=, POST /api/devices:rotate?deviceId=, GET "
+        "/api/devices:operation?deviceId=.",
+        errors=(problem,),
+    )
+
+
+def fits_in_path(device_id: str) -> bool:
+    """Whether every host and proxy on the way passes this id on as it is."""
+    return not {"%", "/"} & set(device_id)
+
+
 def check_parameters(req: func.HttpRequest, endpoint: Endpoint) -> None:
     """Raises Invalid for every parameter that is not as the endpoint describes it.
 

@@ -22,7 +22,13 @@ async def list_poison(req: func.HttpRequest) -> func.HttpResponse:
     """GET /api/poison: the oldest 32 messages of each poison queue, with their reasons."""
     application = await runtime.application()
     found = await application.poison.list(parameters(req).get("queue"))
-    return json_answer(200, PoisonList(messages=tuple(PoisonMessage.read(kept) for kept in found)))
+    return json_answer(
+        200,
+        PoisonList(
+            messages=tuple(PoisonMessage.read(kept) for kept in found.messages),
+            unreadable=found.unreadable or None,
+        ),
+    )
 
 
 @blueprint.function_name("resend_poison")

@@ -54,7 +54,8 @@ class Gauges:
 
     async def _measure_sweep(self) -> None:
         stored = await self.sweeps.get()
-        at = stored.value.complete_at if stored is not None else None
+        last = stored.value if stored is not None else None
+        at = last.complete_at if last is not None else None
         if at is not None:
             telemetry.SWEEP_AGE.set(self._seconds_since(at))
 

@@ -123,7 +123,7 @@ class Sites:
         )
 
     async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger | None:
-        """The ledger; None for a damaged one, without which nobody knows the room."""
+        """The ledger; None where it may not be read, without which nobody knows the room."""
         try:
             return await read_ledger(self.ledgers, ref)
         except Blocked:

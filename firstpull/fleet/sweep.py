@@ -92,6 +92,8 @@ class Sweeper:
         started_at = self.clock.now()
         before = await self.sweeps.get()
         last = before.value if before is not None else None
+        if before is not None and last is None:
+            emit_warning(LogEvent.SWEEP_REPORT_UNREADABLE)
         inventory = await self.inventory_reader.take()
         progress = Progress(
             clock=self.clock,
@@ -129,9 +131,9 @@ class Sweeper:
         await steps[step](run)
 
     async def latest(self) -> SweepReport | None:
-        """The report of the last sweep, None before the first."""
+        """The report of the last sweep, None before the first. Raises NotKnown if it is damaged."""
         stored = await self.sweeps.get()
-        return stored.value if stored is not None else None
+        return _sound(stored).value if stored is not None else None
 
     async def approve(self, report_id: str, *, approved_by: str) -> SweepReport:
         """Approve the revokes that the last sweep held, for the next sweep. Raises NotKnown."""
@@ -150,7 +152,8 @@ class Sweeper:
         return (await self._held(report_id)).value
 
     async def _held(self, report_id: str) -> Stored[SweepReport]:
-        stored = await self.sweeps.get()
+        found = await self.sweeps.get()
+        stored = _sound(found) if found is not None else None
         if stored is None or stored.value.id != report_id or not stored.value.held:
             raise NotKnown(
                 "The last sweep has another id, or holds no devices.",
@@ -352,7 +355,7 @@ class Sweeper:
         emit(LogEvent.SWEEP_SCOPE_MAP_REMOVED, name=name, registry=registry.name)
         return True
 
-    async def _store(self, report: SweepReport, before: Stored[SweepReport] | None) -> None:
+    async def _store(self, report: SweepReport, before: Stored[SweepReport | None] | None) -> None:
         try:
             await self.sweeps.put(report, etag=before.etag if before is not None else None)
         except Conflict:
@@ -400,6 +403,15 @@ class _Attempts:
             emit_crash(LogEvent.SWEEP_STEP_CRASHED, error, subject=_name(subject))
         self.failures.append(f"{_name(subject)}: {message}")
         return default
+
+
+def _sound(stored: Stored[SweepReport | None]) -> Stored[SweepReport]:
+    if stored.value is None:
+        raise NotKnown(
+            "The stored report of the last sweep is damaged; the next sweep writes a new one.",
+            reason=Reason.SWEEP_NOT_KNOWN,
+        )
+    return Stored(value=stored.value, etag=stored.etag)
 
 
 def _name(subject: DeviceKey | ConnectedRegistryRef | str) -> str:

@@ -37,7 +37,7 @@ _LONGEST_MESSAGE = 64 * 1024
 """Bytes that a storage queue takes in one message."""
 _BEGINNING = 8_000
 """Characters, none of which takes more than six bytes."""
-_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+_NOT_IN_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML, and so a queue, has not. JSON has them in strings alone."""
 
 
@@ -50,6 +50,14 @@ class StoredMessage:
     inserted_at: datetime | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """The oldest messages of a poison queue; `is_whole` unless storage fails at the next one."""
+
+    messages: tuple[StoredMessage, ...]
+    is_whole: bool = True
+
+
 class PoisonQueues(Protocol):
     """The port to the poison queues. `queue` is always the name without `-poison`."""
 
@@ -57,7 +65,7 @@ class PoisonQueues(Protocol):
         """Put a message into the poison queue, without expiry."""
         ...
 
-    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+    async def peek(self, queue: str) -> Front:
         """The oldest messages, at most 32; the queue keeps them unchanged."""
         ...
 
@@ -67,6 +75,10 @@ class PoisonQueues(Protocol):
 
     async def discard(self, queue: str, message_ids: Collection[str]) -> int:
         """Remove these messages, of the oldest 32, from the poison queue. Returns how many."""
+        ...
+
+    async def clear(self, queue: str) -> int:
+        """Remove all messages from the poison queue. Returns about how many."""
         ...
 
 
@@ -95,6 +107,14 @@ class PoisonMessage:
     errors: tuple[tuple[str, str], ...]
     kept_at: datetime | None
     message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonListing:
+    """Rejected messages. Storage cannot deliver what follows them in the `unreadable` queues."""
+
+    messages: tuple[PoisonMessage, ...]
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,22 +147,27 @@ class Poison:
                 "message": text[:_BEGINNING],
             }
         )
-        candidates = map(_storable, (_json(envelope), text, _json(beginning)))
+        candidates = map(storable, (_json(envelope), text, _json(beginning)))
         fitting = (one for one in candidates if len(one.encode()) <= _LONGEST_MESSAGE)
         await self.queues.keep(queue, next(fitting))
         emit_warning(LogEvent.MESSAGE_REJECTED, queue=queue, reason=refusal.reason.value)
         await self._note_on_record(text.encode(), refusal)
 
-    async def list(self, queue: str | None) -> tuple[PoisonMessage, ...]:
+    async def list(self, queue: str | None) -> PoisonListing:
         """The rejected messages of a queue, None for all. Raises Invalid for an unknown queue."""
-        found = []
-        for name in _named(queue):
-            found += [_opened(name, message) for message in await self.queues.peek(name)]
-        return tuple(found)
+        fronts = {name: await self.queues.peek(name) for name in _named(queue)}
+        return PoisonListing(
+            messages=tuple(
+                _opened(name, message)
+                for name, front in fronts.items()
+                for message in front.messages
+            ),
+            unreadable=tuple(name for name, front in fronts.items() if not front.is_whole),
+        )
 
     async def find(self, queue: str, message_id: str) -> PoisonMessage:
         """One rejected message. Raises NotKnown."""
-        for message in await self.list(queue):
+        for message in (await self.list(queue)).messages:
             if message.id == message_id:
                 return message
         raise _gone(queue)
@@ -158,7 +183,7 @@ class Poison:
         if corrected is not None:
             (read_request if queue == _ONBOARDING else read_json)(corrected)
             message = replace(message, message=corrected.decode())
-        if not await self.queues.resend(queue, message_id, message.message):
+        if not await self.queues.resend(queue, message_id, storable(message.message)):
             raise _gone(queue)
         return message
 
@@ -171,11 +196,15 @@ class Poison:
     async def discard_all(self, queue: str, *, reason: Reason | None) -> int:
         """Delete the rejected messages of a queue that have a reason; None is any.
 
-        Goes on until none of the oldest has the reason. Returns how many were deleted.
+        None deletes those that storage cannot deliver, too; a reason those until none of the oldest
+        has it. Returns how many were deleted.
         """
+        (name,) = _named(queue)
+        if reason is None:
+            return await self.queues.clear(name)
         discarded = 0
-        while found := await self.matching(queue, reason=reason):
-            gone = await self.queues.discard(queue, {message.id for message in found})
+        while found := await self.matching(name, reason=reason):
+            gone = await self.queues.discard(name, {message.id for message in found})
             if not gone:
                 break
             discarded += gone
@@ -183,7 +212,8 @@ class Poison:
 
     async def matching(self, queue: str, *, reason: Reason | None) -> tuple[PoisonMessage, ...]:
         """Those of a queue's oldest rejected messages that have a reason; None is any."""
-        return tuple(m for m in await self.list(queue) if reason in (None, m.reason))
+        listing = await self.list(queue)
+        return tuple(m for m in listing.messages if reason in (None, m.reason))
 
     async def _note_on_record(self, body: bytes, refusal: Invalid) -> None:
         device = self._device_in(body)
@@ -213,7 +243,7 @@ def _json(envelope: _Envelope) -> str:
     return envelope.model_dump_json(by_alias=True)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """The text with JSON's escapes for the characters that a queue cannot hold."""
     return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

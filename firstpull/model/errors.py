@@ -110,15 +110,6 @@ def record_not_readable(device: DeviceKey) -> Blocked:
     )
 
 
-def ledger_not_readable(ref: ConnectedRegistryRef) -> Blocked:
-    """The error for a ledger that is damaged or that a later version wrote."""
-    return Blocked(
-        Reason.RECORD_NOT_READABLE,
-        f"The ledger of {ref} cannot be read.",
-        remedy="Deploy the version that wrote it, or restore its blob from a backup.",
-    )
-
-
 def record_too_large(device: DeviceKey) -> Blocked:
     """The error for a record that storage cannot hold."""
     return Blocked(

@@ -10,6 +10,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from firstpull.model.azure_resources import TokenId
+from firstpull.model.record_codec import check_stored_values
 
 
 class Standing(StrEnum):
@@ -98,6 +99,7 @@ def from_json(text: bytes) -> Ledger:
     """
     try:
         stored = _ADAPTER.validate_json(text)
+        check_stored_values(stored)
     except ValueError:
         return Ledger()
     return Ledger({entry.token_id: entry for entry in stored.get("entries", {}).values()})

@@ -282,8 +282,8 @@ class Records(Protocol):
 class Sweeps(Protocol):
     """The report of the last sweep."""
 
-    async def get(self) -> Stored[SweepReport] | None:
-        """The report, None before the first sweep."""
+    async def get(self) -> Stored[SweepReport | None] | None:
+        """The report, None before the first sweep; the value is None where it is damaged."""
         ...
 
     async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:

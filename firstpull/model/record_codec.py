@@ -6,6 +6,7 @@ writing them back would lose the fields that it does not know.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 
@@ -102,11 +103,11 @@ def from_json(text: str) -> DeviceRecord:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
     if stored.generation < 1 or min(stored.observed_generation, stored.attempts) < 0:
         raise ValueError("the record has an impossible number")
-    _check_values(stored)
+    check_stored_values(stored)
     return _record(stored)
 
 
-def _check_values(value: object) -> None:
+def check_stored_values(value: object) -> None:
     """Raises ValueError for an impossible time, or an id that no container registry has.
 
     One such time would fail every comparison with the times of other records, and one such id
@@ -120,10 +121,12 @@ def _check_values(value: object) -> None:
             raise ValueError("the record names no container registry")
     elif isinstance(value, tuple):
         for item in value:
-            _check_values(item)
+            check_stored_values(item)
+    elif isinstance(value, Mapping):
+        check_stored_values(tuple(value.values()))
     elif is_dataclass(value):
         for field in fields(value):
-            _check_values(getattr(value, field.name))
+            check_stored_values(getattr(value, field.name))
 
 
 def _stored(record: DeviceRecord) -> _StoredRecord:

@@ -26,6 +26,8 @@ from firstpull.model.ports import ContainerRegistries, Ledgers, read_ledger
 
 FRESH = timedelta(seconds=5)
 """How long a read is shared, from its beginning."""
+_LEDGER_FRESH = timedelta(seconds=1)
+"""A ledger changes with each device of a burst, also by other processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,14 @@ class SharedReads:
         self._ledgers = ledgers
         self._clock = clock
         self._looks = _Shared[Look](clock)
+        self._known_ledgers = _Shared[Ledger](clock, fresh=_LEDGER_FRESH)
         self._listings = _Shared[None](clock)
         self._scope_maps = _Shared[ScopeMap | None](clock)
         self._synced = _Shared[frozenset[str]](clock)
 
-    async def look_at(self, ref: ConnectedRegistryRef) -> Look:
-        """A look at a connected registry."""
-        look = await self._looks.get(ref, partial(self._look_at, ref))
+    async def look_at(self, ref: ConnectedRegistryRef, *, since: datetime | None = None) -> Look:
+        """A look at a connected registry, which began at `since` or later."""
+        look = await self._looks.get(ref, partial(self._look_at, ref), since=since)
         if look.connected_registry is None:
             self.forget(ref)
         return look
@@ -75,6 +78,14 @@ class SharedReads:
         for registry in dict.fromkeys(ref.registry for ref in refs):
             here = tuple(ref for ref in refs if ref.registry == registry)
             await self._listings.get(here, partial(self._list, registry, here))
+
+    async def ledger(self, ref: ConnectedRegistryRef) -> Ledger:
+        """A ledger as this process wrote it last, else as it was at most a second ago."""
+        return await self._known_ledgers.get(ref, partial(read_ledger, self._ledgers, ref))
+
+    def note_ledger(self, ref: ConnectedRegistryRef, ledger: Ledger) -> None:
+        """Share a ledger that was just read or written."""
+        self._known_ledgers.put(ref, ledger, begun_at=self._clock.now())
 
     def note(self, ref: ConnectedRegistryRef, look: Look) -> None:
         """Share what a write of the list, or the read before it, has shown."""
@@ -119,17 +130,24 @@ class SharedReads:
 class _Shared[V]:
     """Reads by key, each shared from its beginning until it is no longer fresh."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, fresh: timedelta = FRESH) -> None:
         self._clock = clock
+        self._fresh = fresh
         self._reads: dict[Hashable, tuple[datetime, asyncio.Future[V]]] = {}
         self._dropped: dict[Hashable, datetime] = {}
 
-    async def get(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, V]]) -> V:
+    async def get(
+        self,
+        key: Hashable,
+        read: Callable[[], Coroutine[Any, Any, V]],
+        *,
+        since: datetime | None = None,
+    ) -> V:
         """The fresh read of this key, else a new one. Only its waiters share a failure."""
         now = self._clock.now()
-        shared = self._reads.get(key)
-        if shared is None or now - shared[0] > FRESH:
-            self._reads = {k: r for k, r in self._reads.items() if now - r[0] <= FRESH}
+        shared, oldest = self._reads.get(key), max(now - self._fresh, since or now - self._fresh)
+        if shared is None or shared[0] < oldest:
+            self._reads = {k: r for k, r in self._reads.items() if now - r[0] <= self._fresh}
             shared = self._reads[key] = now, asyncio.create_task(read())
         try:
             return await asyncio.shield(shared[1])

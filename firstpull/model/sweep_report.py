@@ -12,6 +12,9 @@ from pydantic import AliasChoices, Field, TypeAdapter
 
 from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.record_codec import check_stored_values
+
+Count = Annotated[int, Field(ge=0)]
 
 
 class Kind(StrEnum):
@@ -63,18 +66,18 @@ class SweepReport:
     id: str
     started_at: datetime
     finished_at: datetime
-    devices: int
-    drifted: Mapping[str, int] = field(default_factory=dict)
+    devices: Count
+    drifted: Mapping[str, Count] = field(default_factory=dict)
     """How many devices the sweep requeued, by the difference that it found."""
-    onboarded: int = 0
-    revoked: int = 0
+    onboarded: Count = 0
+    revoked: Count = 0
     held: tuple[DeviceKey, ...] = ()
     approved: tuple[DeviceKey, ...] = ()
     orphans: Annotated[
         tuple[Orphan, ...], Field(validation_alias=AliasChoices("orphans", "unexplained"))
     ] = ()
-    ledger_entries_removed: int = 0
-    scope_maps_removed: int = 0
+    ledger_entries_removed: Count = 0
+    scope_maps_removed: Count = 0
     scope_maps_unreferenced: Mapping[ScopeMapId, datetime] = field(default_factory=dict)
     """Since when nothing refers to a scope map of this deployment, by its ARM id."""
     unread: tuple[str, ...] = ()
@@ -91,6 +94,11 @@ def to_json(report: SweepReport) -> bytes:
     return _ADAPTER.dump_json(report)
 
 
-def from_json(text: bytes) -> SweepReport:
-    """The report in JSON that `to_json` made. Raises ValueError for anything else."""
-    return _ADAPTER.validate_json(text)
+def from_json(text: bytes) -> SweepReport | None:
+    """The report in JSON that `to_json` made, None for anything else."""
+    try:
+        report = _ADAPTER.validate_json(text)
+        check_stored_values(report)
+    except ValueError:
+        return None
+    return report

@@ -239,6 +239,10 @@ class LogEvent(StrEnum):
         "two sweeps ran at once and the other one's report is kept; a warning",
         "report",
     )
+    SWEEP_REPORT_UNREADABLE = (
+        "sweep.report.unreadable",
+        "the last report was damaged, its approvals are void; a warning",
+    )
     SCHEDULE_OVERDUE_REQUEUED = (
         "schedule.overdue.requeued",
         "the timer requeued overdue devices; a warning",

@@ -389,10 +389,11 @@ class Observer:
         if record.status.grant is not None:
             view = await (self._view if _is_done(record) else self._shared_view)(record, refs[0])
             return (view,), view
-        if record.status.condition.reason is Reason.SITE_FULL:  # probably all are needed
-            await self.shared.look_at_all(refs)
         views: list[ConnectedRegistryView] = []
+        was_full = record.status.condition.reason is Reason.SITE_FULL
         for ref in refs:
+            if len(views) == (0 if was_full else 1):  # one listing, not look after look
+                await self.shared.look_at_all(refs)
             view = await self._shared_view(record, ref)
             views.append(view)
             if view.takes_device and not self._is_about_to_fill(view):
@@ -420,11 +421,14 @@ class Observer:
     ) -> ConnectedRegistryView:
         """A connected registry as another device in flight may have seen it.
 
-        The ledger is read now. If the ledger has the token in the list and the shared look has
-        not, the token has joined since.
+        A candidate's ledger is shared, too, because its reservation checks it again. If a ledger
+        has the token in the list and the shared look has not, the token has joined since.
         """
         look = await self.shared.look_at(ref)
-        ledger = await read_ledger(self.ledgers, ref)
+        if record.status.grant is None and record.token_to_adopt is None:
+            ledger = await self.shared.ledger(ref)
+        else:
+            ledger = await read_ledger(self.ledgers, ref)
         view = self._view_of(record, ref, look.with_ledger(ledger), ledger)
         entry, there = ledger.get(view.token_id), view.connected_registry
         has_joined = entry is not None and entry.standing is Standing.MEMBER

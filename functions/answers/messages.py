@@ -68,9 +68,10 @@ class PoisonMessage(Answer):
 
 
 class PoisonList(Answer):
-    """The oldest kept messages of each queue."""
+    """The oldest kept messages of each queue, and the queues where storage fails at the next."""
 
     messages: tuple[PoisonMessage, ...]
+    unreadable: tuple[str, ...] | None
 
 
 class Discarded(Answer):

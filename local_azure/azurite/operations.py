@@ -41,12 +41,14 @@ _BLOB_OPERATIONS: _Operations = {
 }
 _QUEUE_OPERATIONS: _Operations = {
     ("queue", "PUT", ""): action(f"{_QUEUES}/write"),
+    ("queue", "GET", "metadata"): action(f"{_QUEUES}/read"),
     ("messages", "POST", ""): (*_all_of(f"{_MESSAGES}/write"), *_all_of(f"{_MESSAGES}/add/action")),
     ("messages", "GET", ""): (
         *_all_of(f"{_MESSAGES}/process/action"),
         *_all_of(f"{_MESSAGES}/delete", f"{_MESSAGES}/read"),
     ),
     ("messages", "GET", "peek"): data_action(f"{_MESSAGES}/read"),
+    ("messages", "DELETE", ""): data_action(f"{_MESSAGES}/delete"),
     ("message", "PUT", ""): data_action(f"{_MESSAGES}/write"),
     ("message", "DELETE", ""): (
         *_all_of(f"{_MESSAGES}/process/action"),

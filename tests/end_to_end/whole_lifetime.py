@@ -109,7 +109,8 @@ class Lifetime:
         texts = f"{self.device_id}: again", f"{self.device_id}: away"
         for text in texts:
             await poison.keep(_QUEUE, text, Invalid("The test refuses it."))
-        kept = {message.message: message.id for message in await poison.list(_QUEUE)}
+        listing = await poison.list(_QUEUE)
+        kept = {message.message: message.id for message in listing.messages}
         await poison.resend(_QUEUE, kept[texts[0]])
         await poison.discard(_QUEUE, kept[texts[1]])
 

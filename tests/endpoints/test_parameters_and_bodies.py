@@ -217,7 +217,37 @@ async def test_a_device_that_neither_path_nor_parameter_names_is_asked_for(
 ) -> None:
     method, path = ENDPOINTS[name].route.split()
     request = func.HttpRequest(method, f"http://127.0.0.1:7071/api{path}", body=b"")
-    assert _refused(await functions[name](request)) == ["deviceId"]
+    required = [known.name for known in ENDPOINTS[name].query if known.required]
+    assert _refused(await functions[name](request)) == required
+    assert required[0] == "deviceId"
+
+
+@pytest.mark.parametrize("name", [name for name, e in ENDPOINTS.items() if "{deviceId}" in e.route])
+@pytest.mark.parametrize("device_id", ["a%2Fb", "a%2fb", "a/b", "%FF", "%", "a%b", "a%41", "%2E"])
+async def test_an_id_that_a_path_does_not_carry_is_refused_there(
+    functions: dict[str, Function], name: str, device_id: str
+) -> None:
+    method, path = ENDPOINTS[name].route.split()
+    route = {"deviceId": device_id, "generation": "1"}
+    url = f"http://127.0.0.1:7071/api{path.format(**route)}"
+    request = func.HttpRequest(method, url, route_params=route, body=b"")
+    answer = await functions[name](request)
+    assert _refused(answer) == ["deviceId"]
+    assert "/api/devices?deviceId=" in json.loads(answer.get_body())["detail"]
+
+
+@_ALL
+@pytest.mark.parametrize("query", ["", "?dryRun=true", "?deviceId=d"])
+async def test_an_address_whose_last_part_is_lost_is_not_the_one_above(
+    functions: dict[str, Function], asked: list[Query], name: str, query: str
+) -> None:
+    """The host resolves `devices/.` to `devices/`, and serves it like `devices`."""
+    method, path = ENDPOINTS[name].route.split()
+    route = {part: _IN_PATH[part] for part in re.findall(r"{(\w+)}", path)}
+    url = f"http://127.0.0.1:7071/api{path.format(**route)}/{query}"
+    request = func.HttpRequest(method, url, route_params=route, body=b"")
+    assert _refused(await functions[name](request)) == [""]
+    assert asked == []
 
 
 @_ALL

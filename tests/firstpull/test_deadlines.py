@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 
 from firstpull import bootstrap
 from firstpull.bootstrap import Application, wire
-from firstpull.intake.poison_queue import StoredMessage
+from firstpull.intake.poison_queue import Front, StoredMessage
 from firstpull.model.errors import FirstpullError, Transient
 from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
@@ -100,9 +100,9 @@ class PoisonInQueues:
     async def keep(self, queue: str, text: str) -> None:
         await self._line.call("poison.keep", lambda: (queue, text))
 
-    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+    async def peek(self, queue: str) -> Front:
         message = StoredMessage(id="m-1", text=queue, inserted_at=datetime.now(UTC))
-        return await self._line.call("poison.peek", lambda: (message,))
+        return await self._line.call("poison.peek", lambda: Front(messages=(message,)))
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:
         return await self._line.call("poison.resend", lambda: bool(queue and message_id and text))
@@ -111,19 +111,24 @@ class PoisonInQueues:
         del queue, message_ids
         return await self._line.call("poison.discard", lambda: 0)
 
+    async def clear(self, queue: str) -> int:
+        del queue
+        return await self._line.call("poison.clear", lambda: 0)
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[func.FunctionApp]:
+
+@pytest.fixture(scope="session")
+def app() -> func.FunctionApp:
     """The function app, loaded with settings that nothing is connected by."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
-        yield importlib.import_module("function_app").app
+        loaded: func.FunctionApp = importlib.import_module("function_app").app
+        return loaded
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def functions(app: func.FunctionApp) -> Mapping[str, Callable[..., Awaitable[Any]]]:
-    """What the app runs, by name."""
+    """What the app runs, by name. An app lists its functions once."""
     return {str(f.get_function_name()): f.get_user_function() for f in app.get_functions()}
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from firstpull.intake.poison_queue import StoredMessage
+from firstpull.intake.poison_queue import Front
 from firstpull.model import ledger as ledgers
 from firstpull.model import record_codec, revoke_count, sweep_report
 from firstpull.model.azure_resources import ConnectedRegistryRef
@@ -231,8 +231,8 @@ class FakeSweeps:
 
     line: Line
 
-    async def get(self) -> Stored[SweepReport] | None:
-        def effect() -> Stored[SweepReport] | None:
+    async def get(self) -> Stored[SweepReport | None] | None:
+        def effect() -> Stored[SweepReport | None] | None:
             found = self.line.cloud.sweep
             return None if found is None else _stored_report(*found)
 
@@ -245,7 +245,7 @@ class FakeSweeps:
             if current != etag:
                 raise Conflict("The report has changed.")
             self.line.cloud.sweep = sweep_report.to_json(report), self.line.cloud.next_number()
-            return _stored_report(*self.line.cloud.sweep)
+            return Stored(value=report, etag=_stored_report(*self.line.cloud.sweep).etag)
 
         return await self.line.call("sweeps.put", effect)
 
@@ -279,7 +279,7 @@ def _stored_count(text: bytes, version: int) -> Stored[RevokeCount]:
     return Stored(value=revoke_count.from_json(text), etag=f"r{version}")
 
 
-def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:
+def _stored_report(text: bytes, version: int) -> Stored[SweepReport | None]:
     return Stored(value=sweep_report.from_json(text), etag=f"s{version}")
 
 
@@ -289,11 +289,14 @@ class NoPoison:
     async def keep(self, queue: str, text: str) -> None:
         raise AssertionError(f"{queue} took no message {text}")
 
-    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:  # noqa: ARG002 - the port's
-        return ()
+    async def peek(self, queue: str) -> Front:  # noqa: ARG002 - the port's
+        return Front(messages=())
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:  # noqa: ARG002 - the port's
         return False
 
     async def discard(self, queue: str, message_ids: Collection[str]) -> int:  # noqa: ARG002 - the port's
+        return 0
+
+    async def clear(self, queue: str) -> int:  # noqa: ARG002 - the port's
         return 0

@@ -15,6 +15,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.xml_text import escape_what_xml_has_not
 from firstpull.adapters.timeouts import SOCKET
 from firstpull.intake.poison_queue import QUEUES
 from firstpull.model.clock import ServiceClock
@@ -32,6 +33,7 @@ _AUDIENCE = "https://storage.azure.com"
 # The SDKs' own first pause is 15 s; the record's schedule makes long pauses.
 _TABLE_RETRY: dict[str, Any] = {"retry_total": 2, "retry_backoff_factor": 0.2}
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
+_QUEUE: dict[str, Any] = {**_RETRY, "raw_response_hook": escape_what_xml_has_not}
 
 
 class StorageServices:
@@ -51,7 +53,7 @@ class StorageServices:
             tables=TableServiceClient.from_connection_string(
                 text, **_TABLE_RETRY, **SOCKET, **_setting(clock)
             ),
-            queues=QueueServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
+            queues=QueueServiceClient.from_connection_string(text, **_QUEUE, **SOCKET),
             blobs=BlobServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
         )
 
@@ -75,7 +77,7 @@ class StorageServices:
                 **SOCKET,
                 **_setting(clock),
             ),
-            queues=QueueServiceClient(queue_url, credential, **_RETRY, **SOCKET),
+            queues=QueueServiceClient(queue_url, credential, **_QUEUE, **SOCKET),
             blobs=BlobServiceClient(blob_url, credential, **_RETRY, **SOCKET),
         )
 

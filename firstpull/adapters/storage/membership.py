@@ -18,7 +18,6 @@ from firstpull.adapters.storage.documents import read_document, write_document
 from firstpull.model import ledger as ledgers
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.clock import Clock
-from firstpull.model.errors import ledger_not_readable
 from firstpull.model.ledger import Ledger
 from firstpull.model.ports import Lease, Stored
 
@@ -37,10 +36,7 @@ class BlobLedgers:
         found = await read_document(self._container, _document_name(ref))
         if found is None:
             return None
-        try:
-            return Stored(value=ledgers.from_json(found.value), etag=found.etag)
-        except ValueError:
-            raise ledger_not_readable(ref) from None
+        return Stored(value=ledgers.from_json(found.value), etag=found.etag)
 
     async def put(
         self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None

@@ -19,8 +19,8 @@ class BlobSweeps:
     def __init__(self, services: StorageServices) -> None:
         self._container: ContainerClient = services.blobs.get_container_client(SWEEPS_CONTAINER)
 
-    async def get(self) -> Stored[SweepReport] | None:
-        """The report, None before the first sweep."""
+    async def get(self) -> Stored[SweepReport | None] | None:
+        """The report, None before the first sweep; the value is None where it is damaged."""
         found = await read_document(self._container, _LATEST)
         if found is None:
             return None

@@ -89,7 +89,10 @@ async def test_a_dry_run_of_many_rows_reads_the_room_once() -> None:
     harness = small_site()
     batches = harness.processes[0].application.batches
     begun = len(harness.cloud.calls)
-    await batches.propose(rows(*(f"press-{n}" for n in range(300))), requested_by="a test")
+    planned, _ = await batches.propose(
+        rows(*(f"press-{n}" for n in range(1000))), requested_by="a test"
+    )
+    assert len(planned) == 1000
     reads = [call for call in harness.cloud.calls[begun:] if call.startswith("registries.")]
     assert reads == ["registries.list_connected_registries"]
 
@@ -162,6 +165,9 @@ async def test_an_ordered_listing_shows_each_device_once_page_by_page(order: Ord
         assert shown == sorted(shown)
     if order is Order.EXPIRES_ON:
         assert shown[0] == "press-1"
+    if order is Order.SINCE:
+        records = {r.device.device_id: r for r in harness.cloud.all_records()}
+        assert shown == sorted(shown, key=lambda name: records[name].status.condition.since)
 
 
 @pytest.mark.parametrize("after", ["x", "W10=", "\udcff", "eyJ4IjogMX0="])

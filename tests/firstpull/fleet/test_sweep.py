@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -88,6 +89,45 @@ async def test_where_all_is_in_order_a_sweep_writes_its_report_alone() -> None:
     assert report is not None
     assert report.devices == 3
     assert report.finished_at > report.started_at
+
+
+def damaged_reports(sound: bytes) -> Iterator[bytes]:
+    """Stored reports: no JSON, other types, another schema, impossible values."""
+    yield from (b"", b"\xff", b"null", b"[]", b"{}", b'{"id": "1"}', b"[" * 100_000)
+    yield sound[: len(sound) // 2]
+    document = json.loads(sound)
+    for name in document:
+        if name not in ("id", "unread"):
+            yield json.dumps({**document, name: "yesterday"}).encode()
+        yield json.dumps({**document, name: {"a": "x"}}).encode()
+    for at in ("2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        yield json.dumps({**document, "complete_at": at}).encode()
+        yield json.dumps({**document, "scope_maps_unreferenced": {"a": at}}).encode()
+
+
+async def test_a_damaged_report_is_told_and_the_next_sweep_replaces_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    harness = Harness()
+    await harness.make_fleet(3)
+    await harness.sweep()
+    application = harness.processes[0].application
+    assert harness.cloud.sweep is not None
+    sound, _ = harness.cloud.sweep
+    for damaged in damaged_reports(sound):
+        caplog.clear()
+        harness.cloud.sweep = damaged, harness.cloud.next_number()
+        with pytest.raises(NotKnown, match="damaged"):
+            await application.sweeper.latest()
+        with pytest.raises(NotKnown, match="damaged"):
+            await application.sweeper.approve("1", approved_by="a test")
+        with pytest.raises(NotKnown, match="damaged"):
+            await application.sweeper.propose_approval("1")
+        await application.gauges.measure()
+        report = await harness.sweep()
+        assert (report.devices, report.unread) == (3, ())
+        assert await application.sweeper.latest() == report
+        assert any(line.startswith("sweep.report.unreadable") for line in caplog.messages)
 
 
 @pytest.mark.parametrize("is_adopted", [False, True], ids=["own", "adopted"])

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from firstpull.intake.poison_queue import Poison, PoisonMessage, StoredMessage
+from firstpull.intake.poison_queue import Front, Poison, PoisonMessage, StoredMessage
 from firstpull.model.errors import FieldError, Invalid
 from firstpull.model.reasons import Reason
 from tests.firstpull.harness import Harness
@@ -30,28 +30,48 @@ class XmlQueues:
         assert parsed == text
         self.kept.setdefault(queue, []).append(parsed)
 
-    async def peek(self, queue: str) -> tuple[StoredMessage, ...]:
+    async def peek(self, queue: str) -> Front:
         texts = self.kept.get(queue, [])
-        return tuple(
-            StoredMessage(id=f"{n}", text=t, inserted_at=None) for n, t in enumerate(texts)
+        return Front(
+            messages=tuple(
+                StoredMessage(id=f"{n}", text=t, inserted_at=None) for n, t in enumerate(texts)
+            )
         )
 
     async def resend(self, queue: str, message_id: str, text: str) -> bool:
-        del queue, message_id, text
-        return False
+        del self.kept[queue][int(message_id)]
+        await self.keep(f"{queue} again", text)
+        return True
 
     async def discard(self, queue: str, message_ids: Collection[str]) -> int:
         del queue, message_ids
         return 0
 
+    async def clear(self, queue: str) -> int:
+        return len(self.kept.pop(queue))
 
-async def kept(text: str, refusal: Invalid) -> PoisonMessage:
+
+def poison_of(queues: XmlQueues) -> Poison:
     harness = Harness()
     records = harness.processes[0].application.ports.records
-    poison = Poison(queues=XmlQueues(), records=records, policy=harness.policy, clock=harness.clock)
+    return Poison(queues=queues, records=records, policy=harness.policy, clock=harness.clock)
+
+
+async def kept(text: str, refusal: Invalid) -> PoisonMessage:
+    poison = poison_of(XmlQueues())
     await poison.keep("device-events", text, refusal)
-    (message,) = await poison.list("device-events")
+    (message,) = (await poison.list("device-events")).messages
     return message
+
+
+async def test_a_corrected_message_is_sent_again_whatever_is_in_it() -> None:
+    queues = XmlQueues()
+    poison = poison_of(queues)
+    await poison.keep("device-events", "[]", Invalid("no"))
+    corrected = '{"a": "\uffff"}'
+    await poison.resend("device-events", "0", corrected=corrected.encode())
+    (sent,) = queues.kept["device-events again"]
+    assert json.loads(sent) == json.loads(corrected)
 
 
 REFUSALS = [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -67,5 +68,11 @@ def test_a_ledger_survives_being_stored() -> None:
     assert from_json(to_json(found)) == found
 
 
-def test_a_ledger_that_cannot_be_read_is_empty() -> None:
+@pytest.mark.parametrize("since", ["2026-01-01T00:00:00", "0001-01-01T00:00:00+14:00", "today"])
+def test_a_ledger_that_cannot_be_read_is_empty(since: str) -> None:
+    """A time without a zone could be compared with no other."""
     assert from_json(b'{"entries": 7}') == Ledger()
+    text = to_json(ledger(a=MEMBER)).decode()
+    at = json.loads(text)["entries"].popitem()[1]["since"]
+    assert from_json(text.encode()) == ledger(a=MEMBER)
+    assert from_json(text.replace(at, since).encode()) == Ledger()

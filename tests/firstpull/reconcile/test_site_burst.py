@@ -70,7 +70,7 @@ async def deliver_to_many(*, by_site: bool, processes: int = 1) -> tuple[Harness
     return harness, harness.cloud.calls[begun:]
 
 
-async def test_a_burst_by_site_reads_at_most_four_times_a_device_and_as_much_as_by_name() -> None:
+async def test_a_burst_by_site_costs_as_much_as_by_name_and_reads_four_times_a_device() -> None:
     (_, by_name), (harness, by_site) = (
         await deliver_to_many(by_site=False),
         await deliver_to_many(by_site=True),
@@ -78,6 +78,7 @@ async def test_a_burst_by_site_reads_at_most_four_times_a_device_and_as_much_as_
     devices = len(harness.cloud.records)
     assert arm_reads(by_site) <= 4 * devices
     assert arm_reads(by_site) <= 1.1 * arm_reads(by_name)
+    assert len(by_site) <= 1.1 * len(by_name)  # a ledger of the site is not read by each device
     assert Counter(by_site)["hubs.generation_id"] <= 1.1 * devices  # nearly nobody began again
     assert {ref.name: len(harness.cloud.clients(ref)) for ref in PLANTS} == {
         ref.name: PLACES for ref in PLANTS
@@ -155,6 +156,20 @@ async def test_a_foreign_client_that_came_since_the_shared_look_takes_its_place(
     grant = harness.cloud.record(device).status.grant
     assert grant is not None
     assert grant.ref == PLANTS[1]
+
+
+async def test_a_burst_takes_no_place_that_a_foreign_client_took_since_the_shared_look() -> None:
+    harness = site_of_eight(places=4)
+    (process,) = harness.processes
+    await process.application.worker.observer.shared.look_at(PLANTS[0])
+    harness.cloud.add_foreign_client(PLANTS[0], "foreign")
+    reserved: list[int] = []
+    harness.cloud.after_write = lambda: reserved.append(
+        len(harness.cloud.ledger(PLANTS[0]).entries)
+    )
+    await ask_for_many(harness, 4, by_site=False)
+    await harness.run_for(timedelta(seconds=30))
+    assert max(reserved) == 3
 
 
 async def test_a_dry_run_keeps_nobody_from_a_place() -> None:

@@ -200,7 +200,9 @@ class Onboarding:
             return None, _remembering(new_record(device, intent), message)
         if message in stored.value.spec.messages:
             return stored, _repeated(stored.value, intent)
-        if not arrives_now:
+        if arrives_now:  # later than what the record has, whichever host wrote that
+            intent = replace(intent, at=max(intent.at, stored.value.requested_at))
+        else:
             _check_order(stored.value, intent)
         return stored, _remembering(_wanted_record(stored.value, intent, now=now), message)
 

@@ -291,6 +291,18 @@ class DeviceRecord:
         )
 
     @property
+    def has_nothing(self) -> bool:
+        """Whether the record names nothing of the device, which may have something all the same."""
+        status = self.status
+        return self.spec.revocation is None and not self.grants and status.applied is None
+
+    @property
+    def requested_at(self) -> datetime:
+        """The time of the latest request that the record knows of."""
+        revocation, asked_at = self.spec.revocation, self.spec.intent.at
+        return asked_at if revocation is None else max(asked_at, revocation.at)
+
+    @property
     def pending(self) -> frozenset[int]:
         """The generations that are neither done nor superseded."""
         spec, status = self.spec, self.status

@@ -52,7 +52,7 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
         device=device,
         spec=Spec(intent=intent, generation=1, intent_generation=1),
         status=Status(
-            condition=_accepted(intent.at), awaits_first_pull_since=_first_asked_at(intent)
+            condition=accepted(intent.at), awaits_first_pull_since=_first_asked_at(intent)
         ),
         schedule=Schedule(due_at=intent.at),
         history=(_recorded(intent),),
@@ -77,6 +77,34 @@ def with_found_grants(record: DeviceRecord, found: Iterable[Grant]) -> DeviceRec
     """The record that names grants of its device which it did not name; they end at once."""
     retiring = (*record.status.retiring, *(_retiring(grant, at_once=True) for grant in found))
     return replace(record, status=replace(record.status, retiring=retiring))
+
+
+def in_place_of(before: DeviceRecord | None, record: DeviceRecord, now: datetime) -> DeviceRecord:
+    """A rebuilt record in the place of one that is out of date or lost; generations go on."""
+    spec, status = record.spec, record.status
+    messages, history = spec.messages, record.history
+    generation, retired_secrets = spec.generation, status.retired_secrets
+    if before is not None:
+        messages, history = before.spec.messages, before.history
+        generation = max(generation, before.spec.generation + 1)
+        retired_secrets |= before.status.retired_secrets
+    ahead, applied = generation - spec.generation, status.applied
+    return replace(
+        record,
+        spec=replace(
+            spec,
+            generation=generation,
+            intent_generation=spec.intent_generation + ahead,
+            messages=messages,
+        ),
+        status=replace(
+            status,
+            observed_generation=status.observed_generation + ahead,
+            applied=replace(applied, generation=applied.generation + ahead) if applied else None,
+            retired_secrets=retired_secrets,
+        ),
+        history=extended(history, [entry(LogEvent.DEVICE_RECORD_REBUILT, at=now)]),
+    )
 
 
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
@@ -104,9 +132,16 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
         replace(base, status=status),
         replace(base.spec, intent=intent, intent_generation=record.spec.generation + 1),
         supersedes=record.pending & {record.spec.intent_generation},
-        condition=_accepted(intent.at),
+        condition=accepted(intent.at),
         entry=_recorded(intent),
     )
+
+
+def asked_for(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The record of a device that is not revoked, after the first request or another one."""
+    if record.spec.intent.asks_the_same(intent):
+        return replace(record, spec=replace(record.spec, intent=intent))
+    return with_intent(record, intent)
 
 
 def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
@@ -167,7 +202,7 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
         record,
         replace(record.spec, rotation=rotation),
         supersedes=frozenset({before.generation} if before is not None else ()),
-        condition=_accepted(rotation.at),
+        condition=accepted(rotation.at),
         entry=entry(
             LogEvent.DEVICE_ROTATION_RECORDED,
             at=rotation.at,
@@ -563,7 +598,8 @@ def _counted(record: DeviceRecord) -> DeviceRecord:
     return replace(record, status=replace(status, observed_generation=done))
 
 
-def _accepted(at: datetime) -> Condition:
+def accepted(at: datetime) -> Condition:
+    """The condition of a device for which no worker has begun."""
     return Condition(
         state=State.PENDING, reason=Reason.ACCEPTED, message="Recorded; work begins.", since=at
     )

@@ -19,6 +19,7 @@ from firstpull.model.azure_resources import (
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
+from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
@@ -36,6 +37,7 @@ from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
 from firstpull.reconcile.choices import Choices
+from firstpull.reconcile.traces import TraceReader
 from firstpull.reconcile.unnamed import Found, Unnamed
 
 
@@ -154,6 +156,19 @@ class Observed:
     """What the record did not name before; `record` does."""
 
     @property
+    def last_request(self) -> LastRequest | None:
+        """The last request in the tags of the secrets that were read."""
+        read = (*self.retiring, *((self.credential,) if self.credential is not None else ()))
+        found = last_request(
+            version
+            for view in read
+            for version in view.secrets
+            if is_made_for(version, self.record.device, deployment=self.deployment)
+        )
+        both = [r for r in (found, self.found.last_request) if r is not None]
+        return max(both, key=lambda request: request.at, default=None)
+
+    @property
     def is_another_device(self) -> bool:
         """Whether the hub's device with this id is not the one that the record is about."""
         recorded = self.record.status.hub_generation_id
@@ -257,6 +272,8 @@ class Observer:
         found = Found()
         if record.spec.revocation is not None:
             found = await self._unnamed.find(record, twin, errors)
+            if not record.grants and not found.grants:
+                found = replace(found, grants=(self._place_of_note(record),))
             record = with_found_grants(record, found.grants)
         views = await asyncio.gather(
             *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
@@ -280,6 +297,19 @@ class Observer:
             found=found,
         )
 
+    def _place_of_note(self, record: DeviceRecord) -> Grant:
+        """A grant of which nothing exists: in its secret a revoke is noted.
+
+        By that note a record from a backup, in which the device was not revoked, is recognised.
+        """
+        refs = (
+            *record.spec.intent.candidates,
+            self.policy.ref_of(self.policy.connected_registries[0]),
+        )
+        ref = refs[0]
+        own = names_for(record.device, deployment=self.deployment, registry=ref.registry)
+        return Grant(ref=ref, names=own)
+
     async def has_remains(self, device: DeviceKey) -> bool:
         """Whether anything exists under the names that follow from a device without a record.
 
@@ -294,11 +324,17 @@ class Observer:
 
     @property
     def _unnamed(self) -> Unnamed:
-        return Unnamed(
+        return Unnamed(policy=self.policy, reader=self.traces)
+
+    @property
+    def traces(self) -> TraceReader:
+        """Reads what exists under the names of a device."""
+        return TraceReader(
             deployment=self.deployment,
             policy=self.policy,
             registries=self.registries,
             secrets=self.secrets,
+            hubs=self.hubs,
         )
 
     async def _ending_grant(

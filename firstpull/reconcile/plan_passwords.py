@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import Slot
 from firstpull.model.device_record import DeviceRecord
+from firstpull.model.last_request import merged, request_tags
 from firstpull.model.password_slots import (
     SYNC_MARGIN,
     Credential,
@@ -73,7 +74,13 @@ class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
     def __init__(
-        self, record: DeviceRecord, target: Target, *, now: datetime, validity: timedelta
+        self,
+        record: DeviceRecord,
+        target: Target,
+        *,
+        identity: str | None,
+        now: datetime,
+        validity: timedelta,
     ) -> None:
         self._record = record
         self._status = record.status
@@ -81,6 +88,7 @@ class Passwords:
         self._registry = target.view.ref.registry
         self._found = target.credential
         self._view = target.view
+        self._identity = identity
         self._now = now
         self._validity = validity
         key = target.view.ref.name
@@ -231,12 +239,14 @@ class Passwords:
             why = "the password is past half its life"
         else:
             why = "no stored password of the token is valid"
+        tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
         return (
             GeneratePassword(
                 registry=self._registry,
                 names=self._found.names,
                 slot=slot,
                 expires_at=(self._now + self._validity).replace(microsecond=0),
+                request=merged({}, tags),
                 why=why,
             ),
         )

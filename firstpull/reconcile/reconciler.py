@@ -122,6 +122,7 @@ class Reconciler:
             if await self._is_still_unacknowledged(stored.value):
                 await self._conclude(stored, self._postponed, journal)
                 return
+            stored = await self._take_back(stored)
             prepared = await self.preparation.prepare(stored.value)
             work, delivery = prepared.work, None
             if work is not None:
@@ -148,11 +149,30 @@ class Reconciler:
         else:
             await self._conclude(stored, self._outcome(prepared, delivery), journal)
 
+    async def _take_back(self, stored: Stored[DeviceRecord]) -> Stored[DeviceRecord]:
+        """The record of a device that keeps what it had when an earlier record was lost."""
+        before, record = stored.value, await self.preparation.taken_back(stored.value)
+        if record == before:
+            return stored
+        stored = await self.records.replace(record, etag=stored.etag)
+        if await self._is_contested(record):
+            return await self.records.replace(before, etag=stored.etag)
+        device = record.device
+        emit_warning(
+            LogEvent.DEVICE_RECORD_REBUILT,
+            hub=device.hub,
+            device_id=device.device_id,
+            generation=record.spec.generation,
+        )
+        return stored
+
     async def _refused(
         self, stored: Stored[DeviceRecord], refusal: Blocked, journal: Journal
     ) -> tuple[Stored[DeviceRecord], Outcome]:
         """The record after a pass that a service refused: what the device has is maintained."""
         failed = self._failed(refusal)
+        if refusal.reason is Reason.RECORD_OUT_OF_DATE:
+            return stored, failed
         try:
             upkeep, delivery = await self.preparation.upkeep(stored.value), None
             if upkeep is None:

@@ -78,13 +78,13 @@ def request_tags(
     spec = record.spec
     if spec.revocation is not None:
         return {_REVOKED: stamp(spec.revocation.at)}
-    intent = spec.intent
+    intent, is_adopted = spec.intent, record.status.adopted or record.token_to_adopt is not None
     tags = {
         _ASKED: stamp(intent.at),
         _GENERATION: f"{spec.intent_generation}",
         _PLACE: str(ref) if ref is not None else None,
         _SITE: intent.site,
-        _ADOPTED: "true" if intent.adopt is not None else None,
+        _ADOPTED: "true" if is_adopted else None,
         _REPOSITORIES: _digest(intent.scope_actions),
         _IDENTITY: identity,
     }

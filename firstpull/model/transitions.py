@@ -107,6 +107,13 @@ def in_place_of(before: DeviceRecord | None, record: DeviceRecord, now: datetime
     )
 
 
+def with_noted_secrets(record: DeviceRecord, secrets: Collection[str]) -> DeviceRecord:
+    """The record that names secrets of which no version has a password."""
+    named = {grant.names.secret for grant in record.grants}
+    retired = record.status.retired_secrets | (frozenset(secrets) - named)
+    return replace(record, status=replace(record.status, retired_secrets=retired))
+
+
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     """The record after a request for something else.
 

@@ -23,7 +23,7 @@ from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
-from firstpull.model.password_slots import is_made_for
+from firstpull.model.password_slots import is_made_for, token_of
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -272,8 +272,6 @@ class Observer:
         found = Found()
         if record.spec.revocation is not None:
             found = await self._unnamed.find(record, twin, errors)
-            if not record.grants and not found.grants:
-                found = replace(found, grants=(self._place_of_note(record),))
             record = with_found_grants(record, found.grants)
         views = await asyncio.gather(
             *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
@@ -296,19 +294,6 @@ class Observer:
             unread=tuple(errors),
             found=found,
         )
-
-    def _place_of_note(self, record: DeviceRecord) -> Grant:
-        """A grant of which nothing exists: in its secret a revoke is noted.
-
-        By that note a record from a backup, in which the device was not revoked, is recognised.
-        """
-        refs = (
-            *record.spec.intent.candidates,
-            self.policy.ref_of(self.policy.connected_registries[0]),
-        )
-        ref = refs[0]
-        own = names_for(record.device, deployment=self.deployment, registry=ref.registry)
-        return Grant(ref=ref, names=own)
 
     async def has_remains(self, device: DeviceKey) -> bool:
         """Whether anything exists under the names that follow from a device without a record.
@@ -508,7 +493,10 @@ class Observer:
         is_made_here = False
         if record.status.grant is None and record.token_to_adopt is None and token is not None:
             device, ours = record.device, self.deployment
-            is_made_here = any(is_made_for(v, device, deployment=ours) for v in versions)
+            is_made_here = any(
+                is_made_for(v, device, deployment=ours) and token_of(v) == token.name
+                for v in versions
+            )
             is_taken = await self.is_named_elsewhere(record, view.token_id)
         return CredentialView(
             names=names,

@@ -7,6 +7,7 @@ again (firstpull/model/last_request.py).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion
 from firstpull.model.device_record import Grant
@@ -17,6 +18,7 @@ from firstpull.model.last_request import (
     says_the_same,
     version_to_tag,
 )
+from firstpull.model.naming import Names
 from firstpull.model.password_slots import is_made_for, owner_tags
 from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.observe import GrantView, Observed
@@ -40,32 +42,37 @@ def tags_of_change(
     if observed.record.status.observed_generation == observed.record.spec.generation:
         return
     if not fills_own:
-        yield from _tagged(observed, here, versions, ref=here.ref, adds=is_adopted)
+        yield from _tagged(observed, here.names, versions, ref=here.ref, adds=is_adopted)
     for view in observed.retiring:
         if view.grant.names.secret != here.names.secret:
-            yield from _tagged(observed, view.grant, view.secrets, ref=here.ref, adds=False)
+            yield from _tagged(observed, view.grant.names, view.secrets, ref=here.ref, adds=False)
 
 
 def tags_of_teardown(observed: Observed, ending: Collection[GrantView]) -> Iterator[TagSecret]:
     """The secrets of grants that end at once; after a revoke at least one says so."""
     record, own = observed.record, observed.record.status.grant
-    views = {view.grant.names.secret: view for view in reversed(tuple(ending))}
-    if record.spec.revocation is None:
-        for view in views.values():
-            last = last_request(_made(observed, view.secrets))
-            is_old = last is not None and last.at < record.requested_at
-            if is_old and (own is None or own.names.secret != view.grant.names.secret):
-                yield from _tagged(observed, view.grant, view.secrets, ref=None, adds=False)
+    found = {view.grant.names.secret: (view.grant.names, view.secrets) for view in ending}
+    if record.spec.revocation is not None:
+        parts = observed.found.traces
+        if not found:  # nothing was made yet, or an earlier revoke has ended all of it
+            stored = [part for part in parts if part.versions] or parts[:1]
+            found = {p.names.secret: (replace(p.names, token=""), p.versions) for p in stored}
+        is_none = not any(_made(observed, versions) for _, versions in found.values())
+        adds = is_none and not observed.unread
+        for names, versions in found.values():
+            yield from _tagged(observed, names, versions, ref=None, adds=adds)
+            adds = False
         return
-    adds = not any(_made(observed, view.secrets) for view in views.values())
-    for view in views.values():
-        yield from _tagged(observed, view.grant, view.secrets, ref=None, adds=adds)
-        adds = False
+    for names, versions in found.values():
+        last = last_request(_made(observed, versions))
+        is_old = last is not None and last.at < record.requested_at
+        if is_old and (own is None or own.names.secret != names.secret):
+            yield from _tagged(observed, names, versions, ref=None, adds=False)
 
 
 def _tagged(
     observed: Observed,
-    grant: Grant,
+    names: Names,
     versions: Collection[SecretVersion],
     *,
     ref: ConnectedRegistryRef | None,
@@ -77,9 +84,9 @@ def _tagged(
     version = version_to_tag(made)
     if says_the_same(made, tags) or (version is None and not adds):
         return
-    owner = owner_tags(record.device, deployment=observed.deployment, token=grant.names.token)
+    owner = owner_tags(record.device, deployment=observed.deployment, token=names.token)
     yield TagSecret(
-        secret=grant.names.secret,
+        secret=names.secret,
         version=version.version if version is not None else None,
         tags=merged(version.tags if version is not None else owner, tags),
         why=_WHY,

@@ -30,7 +30,7 @@ def plan_teardown(
     twin: Twin | None,
     *,
     in_use: Collection[str],
-    tags: Iterable[TagSecret],
+    tags: Iterable[TagSecret] = (),
     why: str,
 ) -> tuple[TeardownAction, ...]:
     """The actions, none twice.

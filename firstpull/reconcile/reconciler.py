@@ -20,6 +20,7 @@ from firstpull.model.schedule import next_check
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.apply import Applier, Guard
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.observe import Observed, Observer
@@ -265,6 +266,8 @@ class Reconciler:
                 record = transitions.granted(
                     record, grant, slots=slots, hub_generation_id=observed.hub_generation_id
                 )
+        noted = {a.secret for a in plan.actions if isinstance(a, TagSecret)}
+        record = transitions.with_noted_secrets(record, noted)
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(
             record,

@@ -51,6 +51,10 @@ class RegistryTraces:
         """The device's own token first, then those that the tags name."""
         return tuple(dict.fromkeys((self.names.token, *filter(None, map(token_of, self.versions)))))
 
+    def proves(self, token: str) -> bool:
+        """Whether a tag shows that firstpull made this token, or adopted it."""
+        return any(token_of(version) == token for version in self.versions)
+
     def clients_of(self, token: str) -> tuple[ConnectedRegistryRef, ...]:
         """The connected registries that list a token."""
         token_id = self.registry.token(token)

@@ -9,7 +9,6 @@ from firstpull.config.policy import Policy
 from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
     RegistryId,
-    SecretVersion,
     TokenId,
     Twin,
 )
@@ -28,8 +27,13 @@ class Found:
     grants: tuple[Grant, ...] = ()
     unproven: tuple[TokenId, ...] = ()
     """Tokens with the device's name of which nothing shows that firstpull made them."""
-    last_request: LastRequest | None = None
-    """The last request in the tags of the device's secrets."""
+    traces: tuple[RegistryTraces, ...] = ()
+    """What was read, where that could be read."""
+
+    @property
+    def last_request(self) -> LastRequest | None:
+        """The last request in the tags of the device's secrets."""
+        return last_request(version for part in self.traces for version in part.versions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +49,17 @@ class Unnamed:
         """What exists. A container registry that cannot be read adds its error to `errors`."""
         grants: list[Grant] = []
         unproven: list[TokenId] = []
-        versions: list[SecretVersion] = []
+        traces: list[RegistryTraces] = []
         known = {grant.token_id for grant in record.grants}
         for registry in self.policy.container_registries:
             reading = self.reader.read_in(registry, record.device, known=known)
             part = await read_or_else(reading, None, errors)
             if part is None:
                 continue
-            versions += part.versions
-            if part.tokens and not part.versions:
-                unproven += [registry.token(name) for name in part.tokens]
-            else:
-                grants += self._grants_in(part, record, twin)
-        return Found(
-            grants=tuple(grants), unproven=tuple(unproven), last_request=last_request(versions)
-        )
+            traces.append(part)
+            unproven += [registry.token(name) for name in part.tokens if not part.proves(name)]
+            grants += self._grants_in(part, record, twin)
+        return Found(grants=tuple(grants), unproven=tuple(unproven), traces=tuple(traces))
 
     def _grants_in(
         self, part: RegistryTraces, record: DeviceRecord, twin: Twin | None
@@ -76,6 +76,8 @@ def unnamed_grants(
     """The grants of a device by its traces: by lists, by its twin, and by its enabled secrets."""
     grants: list[Grant] = []
     for name in part.token_names:
+        if name in part.tokens and not part.proves(name):
+            continue
         if part.registry.token(name) in known:
             refs = _delivered_to(part.registry, name, twin, policy)
         else:

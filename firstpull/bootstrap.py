@@ -33,6 +33,7 @@ from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
 from firstpull.fleet.listing import Listing
 from firstpull.fleet.readiness import Readiness
+from firstpull.fleet.rebuild import Rebuilding
 from firstpull.fleet.sites import Sites
 from firstpull.fleet.summary import Summaries
 from firstpull.fleet.sweep import Sweeper
@@ -100,6 +101,7 @@ class Application:
     summaries: Summaries
     gauges: Gauges
     sweeper: Sweeper
+    rebuilding: Rebuilding
     poison: Poison
     worker: Reconciler
     readiness: Readiness
@@ -160,6 +162,15 @@ def wire(settings: Settings, ports: Ports) -> Application:
         revoking=revoking,
         vault_host=urlsplit(settings.key_vault_url).netloc,
     )
+    inventory_reader = InventoryReader(
+        policy=settings.policy,
+        registries=ports.registries,
+        secrets=ports.secrets,
+        hubs=ports.hubs,
+        ledgers=ports.ledgers,
+        records=ports.records,
+        clock=ports.clock,
+    )
     return Application(
         policy=settings.policy,
         webhook_keys=settings.webhook_keys,
@@ -177,15 +188,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
             tombstone_age=timedelta(days=settings.tombstone_days),
-            inventory_reader=InventoryReader(
-                policy=settings.policy,
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                ledgers=ports.ledgers,
-                records=ports.records,
-                clock=ports.clock,
-            ),
+            inventory_reader=inventory_reader,
             registries=ports.registries,
             hubs=ports.hubs,
             records=ports.records,
@@ -196,6 +199,15 @@ def wire(settings: Settings, ports: Ports) -> Application:
             revoking=revoking,
             clock=ports.clock,
             new_id=_new_id,
+        ),
+        rebuilding=Rebuilding(
+            deployment=settings.deployment,
+            policy=settings.policy,
+            inventory_reader=inventory_reader,
+            observer=observer,
+            records=ports.records,
+            queue=ports.queue,
+            clock=ports.clock,
         ),
         poison=Poison(
             queues=ports.poison,

@@ -20,7 +20,7 @@ from functions.answers.base import Answer
 from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
 from functions.answers.dry_runs import Intended, Plan
-from functions.answers.fleet import Fleet, Sites, Sweep
+from functions.answers.fleet import Fleet, Rebuild, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
 from functions.answers.service import Health, OpenApiDocument
 
@@ -120,6 +120,18 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             200: Answered("Every row is taken; or, of a dry run, the plan.", (Batch, BatchPlan)),
             207: Answered("Some rows are refused.", (Batch,)),
         },
+    ),
+    "rebuild_devices": Endpoint(
+        "POST /devices:rebuild",
+        query=(
+            Parameter("deviceId"),
+            _HUB,
+            Parameter("after"),
+            Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
+            _DRY_RUN,
+        ),
+        answers={200: Answered("Which records were, or would be, made again.", (Rebuild,))},
+        problems=(404, 503),
     ),
     "get_fleet": Endpoint(
         "GET /fleet.json", answers={200: Answered("The fleet in figures.", (Fleet,))}

@@ -52,6 +52,15 @@ def owner_tags(device: DeviceKey, *, deployment: str, token: str) -> dict[str, s
     }
 
 
+def owner_of(secret: StoredSecret, *, deployment: str) -> DeviceKey | None:
+    """The device for which this deployment stored a secret, by its tags."""
+    hub, device_id = secret.tags.get("hub"), secret.tags.get("deviceId")
+    if hub is None or device_id is None:
+        return None
+    device = DeviceKey(hub=hub, device_id=device_id)
+    return device if is_made_for(secret, device, deployment=deployment) else None
+
+
 def is_made_for(
     version: SecretVersion | StoredSecret, device: DeviceKey, *, deployment: str
 ) -> bool:

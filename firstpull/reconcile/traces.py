@@ -27,7 +27,7 @@ from firstpull.model.naming import Names, names_for
 from firstpull.model.password_slots import is_made_for, token_of
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 
-type Stored = Mapping[RegistryId, tuple[SecretVersion, ...]]
+type VersionsByRegistry = Mapping[RegistryId, tuple[SecretVersion, ...]]
 """The versions that this deployment stored for a device, by container registry."""
 
 
@@ -89,13 +89,13 @@ class TraceReader:
     secrets: Secrets
     hubs: Hubs
 
-    async def stored(self, device: DeviceKey) -> Stored:
+    async def stored(self, device: DeviceKey) -> VersionsByRegistry:
         """The versions that this deployment stored for a device. Raises what the port raises."""
         registries = self.policy.container_registries
         found = await asyncio.gather(*(self._versions(r, device) for r in registries))
         return dict(zip(registries, found, strict=True))
 
-    async def read(self, device: DeviceKey, stored: Stored) -> Traces:
+    async def read(self, device: DeviceKey, stored: VersionsByRegistry) -> Traces:
         """The traces of a device for which versions are stored. Raises what the ports raise."""
         reading = (self._traces_in(r, device, versions) for r, versions in stored.items())
         twin, parts = await asyncio.gather(self.hubs.twin(device), asyncio.gather(*reading))

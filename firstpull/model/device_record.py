@@ -57,7 +57,8 @@ class Intent:
     """What a caller asked for. `candidates` are the possible connected registries, best first.
 
     `site` is set where the caller named a site: while the device has no grant, the candidates
-    are read from the policy again. `adopt` is an existing token to take over.
+    are read from the policy again. `adopt` is an existing token to take over. With `implicit` no
+    caller asked: the device appeared, registered, or has a tag.
     """
 
     target: str
@@ -68,10 +69,12 @@ class Intent:
     at: datetime
     site: str | None = None
     adopt: str | None = None
+    implicit: bool = False
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both ask for the same, regardless of requester and time."""
-        return self == replace(other, requested_by=self.requested_by, at=self.at)
+        alike = replace(other, requested_by=self.requested_by, implicit=self.implicit)
+        return self == replace(alike, at=self.at)
 
     @property
     def scope_actions(self) -> frozenset[str]:

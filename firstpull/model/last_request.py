@@ -2,7 +2,7 @@
 
 A record that is older than its tags was restored from a backup, and a lost record is made again
 from them. A version has at most 15 tags, with names and values of at most 256 characters
-(about-keys-secrets-certificates); firstpull uses up to 14 of them.
+(about-keys-secrets-certificates); firstpull uses all of them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion, StoredSecret
-from firstpull.model.device_record import DeviceRecord
+from firstpull.model.device_record import DeviceRecord, Rotation
 from firstpull.model.password_slots import made_at, read_stamp, stamp
 
 type Tags = tuple[tuple[str, str], ...]
@@ -27,6 +27,7 @@ _SITE = "site"
 _ADOPTED = "adopted"
 _REPOSITORIES = "repositories"
 _IDENTITY = "generationId"
+_ROTATED = "rotatedAt"
 _OF_REQUEST = (_ASKED, _GENERATION, _PLACE, _SITE, _ADOPTED, _REPOSITORIES, _IDENTITY)
 _SAME_MOMENT = timedelta(seconds=1)
 """Times of requests may run back by less than this, because messages have whole seconds."""
@@ -37,7 +38,7 @@ class LastRequest:
     """What was requested last, and when. `at` is the time of the request, not of its tags.
 
     A connected registry is named `<container registry>/<name>`. `identity` is the generationId of
-    the hub's identity for which the request was carried out.
+    the hub's identity that the request is about, where it is known.
     """
 
     at: datetime
@@ -77,7 +78,8 @@ def request_tags(
     """
     spec = record.spec
     if spec.revocation is not None:
-        return {_REVOKED: stamp(spec.revocation.at)}
+        revoked_at = {_REVOKED: stamp(spec.revocation.at)}
+        return revoked_at if identity is None else revoked_at | {_IDENTITY: identity}
     intent, is_adopted = spec.intent, record.status.adopted or record.token_to_adopt is not None
     tags = {
         _ASKED: stamp(intent.at),
@@ -89,6 +91,17 @@ def request_tags(
         _IDENTITY: identity,
     }
     return {name: value for name, value in tags.items() if value is not None}
+
+
+def rotation_tags(record: DeviceRecord) -> dict[str, str]:
+    """The tags of a new password that say which rotation made it."""
+    rotation = record.spec.rotation
+    return {_ROTATED: stamp(rotation.at)} if rotation is not None else {}
+
+
+def is_of_rotation(version: SecretVersion, rotation: Rotation) -> bool:
+    """Whether the password in a version was made for this rotation."""
+    return version.tags.get(_ROTATED) == stamp(rotation.at)
 
 
 def says_the_same(versions: Iterable[SecretVersion], tags: Mapping[str, str]) -> bool:
@@ -121,7 +134,7 @@ def _requests_in(tags: Mapping[str, str]) -> Iterable[LastRequest]:
     revoked, asked = read_stamp(tags.get(_REVOKED)), read_stamp(tags.get(_ASKED))
     generation = tags.get(_GENERATION, "")
     if revoked is not None:
-        yield LastRequest(at=revoked, is_revoke=True)
+        yield LastRequest(at=revoked, is_revoke=True, identity=tags.get(_IDENTITY))
     if asked is not None:
         yield LastRequest(
             at=asked,

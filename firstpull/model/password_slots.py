@@ -140,6 +140,11 @@ def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozen
     )
 
 
+def passwords_in(token: Token, version: SecretVersion) -> tuple[Password, ...]:
+    """The passwords of a token that a version has: one or none."""
+    return tuple(password for password in token.passwords if _belongs(version, password))
+
+
 def superseded_versions(
     token: Token | None, versions: Collection[SecretVersion]
 ) -> tuple[str, ...]:

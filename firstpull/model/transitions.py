@@ -155,7 +155,9 @@ def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devic
     """The record after the same request: only late messages are compared with the newer time."""
     spec = record.spec
     if intent.at - spec.intent.at >= _SAME_MOMENT:
-        record = replace(record, spec=replace(spec, intent=replace(spec.intent, at=intent.at)))
+        implicit = spec.intent.implicit and intent.implicit
+        asked = replace(spec.intent, at=intent.at, implicit=implicit)
+        record = replace(record, spec=replace(spec, intent=asked))
     is_idle = record.status.condition.state is not State.CONVERGING
     return woken(record, now) if is_idle and record.schedule.due_at > now + _SOON else record
 

@@ -49,6 +49,7 @@ from firstpull.reconcile.plan_passwords import (
     Passwords,
     end_passwords,
     ends_at_once,
+    is_rotated,
 )
 from firstpull.reconcile.plan_tags import tags_of_change, tags_of_teardown
 from firstpull.reconcile.plan_teardown import plan_teardown
@@ -152,6 +153,8 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     target = check_preconditions(observed)
     if isinstance(target, Blocker):
         ends = ends_at_once(record) and record.status.grant is not None
+        if observed.twin is not None and observed.credential is not None:
+            ends = ends and not is_rotated(record, observed.twin, observed.credential)
         why = PASSWORDS_END_AT_ONCE
         return BlockedPlan(blocker=target, actions=end_passwords(observed, why=why) if ends else ())
     if _may_be_anothers_passwords(record, target):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot
+from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.last_request import merged, request_tags
+from firstpull.model.last_request import is_of_rotation, merged, request_tags, rotation_tags
 from firstpull.model.password_slots import (
     SYNC_MARGIN,
     Credential,
     current_credential,
+    passwords_in,
     renewal_time,
     slot_to_fill,
     slots_made_here,
@@ -34,7 +35,7 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     ProvisionAction,
 )
-from firstpull.reconcile.observe import Observed
+from firstpull.reconcile.observe import CredentialView, Observed
 from firstpull.reconcile.preconditions import Target
 
 PASSWORDS_END_AT_ONCE = "the passwords must end at once"
@@ -48,6 +49,21 @@ def ends_at_once(record: DeviceRecord) -> bool:
     """
     rotation = record.spec.rotation
     return rotation is not None and rotation.immediately
+
+
+def is_rotated(record: DeviceRecord, twin: Twin, found: CredentialView) -> bool:
+    """Whether the twin has a password that the rotation made, which the record does not know of."""
+    rotation, token = record.spec.rotation, found.token
+    if rotation is None or token is None:
+        return False
+    entries = entries_in(twin.desired).values()
+    delivered = {entry.expires for entry in entries if entry.intact and entry.is_for(token.name)}
+    return any(
+        password.expires_at is not None and wire_expiry(password.expires_at) in delivered
+        for version in found.secrets
+        if version.enabled and is_of_rotation(version, rotation)
+        for password in passwords_in(token, version)
+    )
 
 
 def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
@@ -96,7 +112,9 @@ class Passwords:
         self._acknowledgement = read_acknowledgement(target.twin.reported, key)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
-        self._ends_at_once = ends_at_once(record)
+        self._ends_at_once = ends_at_once(record) and not is_rotated(
+            record, target.twin, target.credential
+        )
         self._requested = record.requested_slots(target.view.token_id)
         found = self._found
         self.current: Credential | None = (
@@ -240,6 +258,7 @@ class Passwords:
         else:
             why = "no stored password of the token is valid"
         tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
+        tags |= rotation_tags(self._record)
         return (
             GeneratePassword(
                 registry=self._registry,

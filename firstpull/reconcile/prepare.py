@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import chain
 
 from firstpull.model.clock import Clock
-from firstpull.model.device_record import DeviceRecord
+from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Blocked, FirstpullError, record_out_of_date
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.reasons import Reason
@@ -20,6 +20,7 @@ from firstpull.reconcile.observe import Observed, Observer
 from firstpull.reconcile.plan import BlockedPlan, Plan, make_plan
 from firstpull.reconcile.plan_passwords import ends_at_once
 from firstpull.reconcile.rebuild import Problem, rebuilt
+from firstpull.reconcile.traces import Traces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +64,48 @@ class Preparation:
         The device keeps what it has, and then gets what the record asks for. Otherwise the record
         itself. Raises Blocked if the lost record had a later request.
         """
-        if not record.has_nothing:
+        traces = await self._traces_of_lost(record) if record.has_nothing else None
+        if traces is None:
             return record
-        stored = await self.observer.traces.stored(record.device)
-        last = last_request(chain(*stored.values()))
-        self._check_date(record, last)
-        if last is None or last.is_revoke:
-            return record
-        traces = await self.observer.traces.read(record.device, stored)
-        found = rebuilt(traces, policy=self.observer.policy, now=self.clock.now())
+        now = self.clock.now()
+        found = rebuilt(traces, policy=self.observer.policy, now=now)
         if isinstance(found, Problem):
             return record
-        grant, adopt = found.status.grant, record.spec.intent.adopt
+        if found.spec.revocation is not None:
+            return in_place_of(record, found, now)
+        if not await self._may_keep(record, found.status.grant):
+            return record
+        return asked_for(in_place_of(record, found, now), record.spec.intent)
+
+    async def _traces_of_lost(self, record: DeviceRecord) -> Traces | None:
+        """The traces of a device whose last request its record does not know, None without such."""
+        stored = await self.observer.traces.stored(record.device)
+        last = last_request(chain(*stored.values()))
+        if last is None:
+            return None
+        if not await self._stays_revoked(record, last):
+            self._check_date(record, last)
+            if last.is_revoke:
+                return None
+        return await self.observer.traces.read(record.device, stored)
+
+    async def _may_keep(self, record: DeviceRecord, grant: Grant | None) -> bool:
+        """Whether the token is the device's alone, and the one that it asks for."""
+        adopt = record.spec.intent.adopt
         if grant is None or adopt not in (None, grant.names.token):
-            return record
-        if await self.observer.is_named_elsewhere(record, grant.token_id):
-            return record
-        return asked_for(in_place_of(record, found, self.clock.now()), record.spec.intent)
+            return False
+        return not await self.observer.is_named_elsewhere(record, grant.token_id)
+
+    async def _stays_revoked(self, record: DeviceRecord, last: LastRequest) -> bool:
+        """Whether a device was revoked before its record was lost, and nobody has asked since.
+
+        With a record it would have a tombstone. Another device with the same id is not revoked.
+        """
+        is_first = record.spec.intent.implicit and record.spec.intent_generation == 1
+        if not (is_first and last.is_revoke):
+            return False
+        identity = await self.observer.hubs.generation_id(record.device)
+        return identity is not None and last.identity in (None, identity)
 
     async def prepare(self, record: DeviceRecord) -> Prepared:
         """The plans for a record. Raises what observing it raises, and Blocked if it is too old."""

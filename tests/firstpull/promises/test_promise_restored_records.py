@@ -13,6 +13,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown
 from firstpull.model.reasons import Reason
+from tests.firstpull.end_state import remains
 from tests.firstpull.harness import Harness, over_two_registries
 from tests.firstpull.scenarios import make_by_hand
 
@@ -186,6 +187,60 @@ async def test_the_tombstone_of_a_backup_takes_nothing_from_a_device_asked_for_s
         await play(harness)
         assert harness.state(device) is State.READY
         assert in_azure(harness) == before
+
+
+async def test_an_immediate_rotation_of_a_backup_is_not_repeated() -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    await harness.rotate(device, immediately=True)
+    backup = dict(harness.cloud.records)
+    await harness.run_until_quiet()
+    before = in_azure(harness)
+    restore(harness, backup)
+    await play(harness)
+    assert in_azure(harness) == before
+    assert harness.cloud.record(device).spec.rotation is None
+    assert harness.state(device) is State.READY
+
+
+@pytest.mark.parametrize("by", ["its tag", "an event", "a registration"])
+async def test_without_the_table_no_revoked_device_comes_back_by_itself(by: str) -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    harness.opt_in(device)
+    await harness.revoke(device)
+    await harness.run_for(HOUR)
+    lose_all(harness)
+    if by == "an event":
+        await harness.handle(device, created=True)
+    elif by == "a registration":
+        onboarding = harness.processes[0].application.onboarding
+        await onboarding.introduce(harness.request(), requested_by="a registration")
+    await play(harness)
+    assert harness.cloud.record(device).is_tombstone
+    assert remains(harness.cloud, device) == set()
+    harness.cloud.register(device)  # another device with the same id
+    harness.opt_in(device)
+    await play(harness)
+    assert harness.state(device) is State.READY
+
+
+async def test_a_late_message_about_a_device_revoked_since_changes_nothing() -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    at = harness.clock.now()
+    harness.clock.advance(MINUTE)
+    await harness.revoke(device)
+    await harness.run_for(HOUR)
+    lose_all(harness)
+    onboarding = harness.processes[0].application.onboarding
+    await onboarding.ask(harness.request(), requested_by="a queue", asked_at=at)
+    await play(harness)
+    assert blocked(harness) == {device}
+    assert remains(harness.cloud, device) == set()
+    await harness.ask()  # somebody wants it now
+    await harness.run_until_quiet()
+    assert harness.state(device) is State.READY
 
 
 async def test_rebuilt_records_of_a_lost_table_need_no_work() -> None:

@@ -117,6 +117,7 @@ def _version(properties: SecretProperties) -> SecretVersion:
         expires_at=properties.expires_on,
         updated_at=properties.updated_on,
         tags=properties.tags or {},
+        created_at=properties.created_on,
     )
 
 

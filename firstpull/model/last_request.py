@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion, StoredSecret
@@ -29,6 +29,7 @@ _REPOSITORIES = "repositories"
 _IDENTITY = "generationId"
 _ROTATED = "rotatedAt"
 _OF_REQUEST = (_ASKED, _GENERATION, _PLACE, _SITE, _ADOPTED, _REPOSITORIES, _IDENTITY)
+_EVER = datetime.min.replace(tzinfo=UTC)
 _SAME_MOMENT = timedelta(seconds=1)
 """Times of requests may run back by less than this, because messages have whole seconds."""
 
@@ -60,13 +61,13 @@ def last_request(versions: Iterable[SecretVersion | StoredSecret]) -> LastReques
     return max(found, key=_rank, default=None)
 
 
-def version_to_tag(versions: Iterable[SecretVersion]) -> SecretVersion | None:
-    """The version with the newest password, which a listing shows; else one with tags alone."""
-    versions = tuple(versions)
-    dated = [(at, v) for v in versions if (at := made_at(v)) is not None]
-    if dated:
-        return max(dated, key=lambda found: found[0])[1]
-    return next(iter(versions), None)
+def latest(versions: Iterable[SecretVersion]) -> SecretVersion | None:
+    """The latest version, which a listing of secrets shows."""
+
+    def age(version: SecretVersion) -> tuple[datetime, datetime]:
+        return version.created_at or _EVER, made_at(version) or _EVER
+
+    return max(versions, key=age, default=None)
 
 
 def request_tags(

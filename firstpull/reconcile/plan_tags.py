@@ -13,13 +13,13 @@ from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion
 from firstpull.model.device_record import Grant
 from firstpull.model.last_request import (
     last_request,
+    latest,
     merged,
     request_tags,
     says_the_same,
-    version_to_tag,
 )
 from firstpull.model.naming import Names
-from firstpull.model.password_slots import is_made_for, owner_tags
+from firstpull.model.password_slots import is_made_for, owner_tags, token_of
 from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.observe import GrantView, Observed
 
@@ -78,10 +78,12 @@ def _tagged(
     ref: ConnectedRegistryRef | None,
     adds: bool,
 ) -> Iterator[TagSecret]:
-    """The tags of one secret; `adds` where it has no version of firstpull yet."""
+    """The tags of one secret; `adds` a version where none names the token yet."""
     record, made = observed.record, _made(observed, versions)
+    if adds:
+        made = [version for version in made if token_of(version) == names.token]
     tags = request_tags(record, ref=ref, identity=observed.hub_generation_id)
-    version = version_to_tag(made)
+    version = latest(made)
     if says_the_same(made, tags) or (version is None and not adds):
         return
     owner = owner_tags(record.device, deployment=observed.deployment, token=names.token)

@@ -25,7 +25,7 @@ from firstpull.model.device_record import (
     Spec,
     Status,
 )
-from firstpull.model.last_request import LastRequest, version_to_tag
+from firstpull.model.last_request import LastRequest, latest
 from firstpull.model.password_slots import current_credential, ended_slots, token_of
 from firstpull.model.scope_actions import pairs_in
 from firstpull.model.transitions import accepted, unknown_device, with_found_grants
@@ -121,7 +121,7 @@ class _Rebuild:
     def _own(self) -> tuple[Grant, RegistryTraces] | None:
         """The grant at the connected registry that the tags name, with the newest token there."""
         for part in self._traces.parts:
-            newest = version_to_tag(part.versions)
+            newest = latest(part.versions)
             for ref in refs_in(part.registry, self._policy):
                 if newest is not None and str(ref) == self._last.connected_registry:
                     token = token_of(newest) or part.names.token

@@ -469,6 +469,7 @@ def _version(found: vault_models.SecretVersion) -> SecretVersion:
         version=found.version,
         enabled=found.enabled,
         expires_at=datetime.fromtimestamp(expires, UTC) if expires is not None else None,
+        created_at=datetime.fromtimestamp(found.created, UTC),
         tags=found.tags or {},
     )
 

@@ -13,6 +13,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown
 from firstpull.model.reasons import Reason
+from firstpull.reconcile.checks import Difference
 from tests.firstpull.end_state import remains
 from tests.firstpull.harness import Harness, over_two_registries
 from tests.firstpull.scenarios import make_by_hand
@@ -134,6 +135,21 @@ async def test_a_record_from_a_backup_gives_nothing_and_takes_nothing(
     assert (harness.state(device), harness.state(other)) == (state, State.READY)
     if state is State.REVOKED:
         assert harness.cloud.record(device).is_tombstone
+
+
+async def test_the_sweep_reports_a_record_that_is_out_of_date() -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    backup = dict(harness.cloud.records)
+    harness.clock.advance(MINUTE)
+    await harness.ask(repositories=["plant/other"])
+    await harness.run_until_quiet()
+    restore(harness, backup)
+    assert Difference.RECORD_OUT_OF_DATE in (await harness.sweep()).drifted
+    await harness.run_for(MINUTE)
+    condition = harness.cloud.record(device).status.condition
+    assert (condition.state, condition.reason) == (State.BLOCKED, Reason.RECORD_OUT_OF_DATE)
+    assert "devices:rebuild" in (condition.remedy or "")
 
 
 async def test_a_revoked_device_stays_revoked_whatever_it_was_when_it_was_backed_up() -> None:

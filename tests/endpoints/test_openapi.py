@@ -35,6 +35,7 @@ _OPERATIONS = (
     ("DELETE", "/devices"),
     ("POST", "/devices:rotate"),
     ("POST", "/devices:batch"),
+    ("POST", "/devices:rebuild"),
     ("GET", "/fleet.json"),
     ("GET", "/devices/{deviceId}/operations/{generation}"),
     ("GET", "/sites"),
@@ -224,6 +225,10 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
         200,
     ),
     ("POST", "/devices:batch", {"body": {"devices": []}}, 400),
+    ("POST", "/devices:rebuild", {"query": {"size": 1, "dryRun": "true"}}, 200),
+    ("POST", "/devices:rebuild", {"query": {"deviceId": "described-1"}}, 200),
+    ("POST", "/devices:rebuild", {"query": {"deviceId": "described-9"}}, 404),
+    ("POST", "/devices:rebuild", {"query": {"after": "elsewhere"}}, 400),
     ("PUT", "/devices", {"query": {"deviceId": "described-1"}, "body": TARGET}, 200),
     ("PUT", "/devices", {"body": TARGET}, 400),
     (

@@ -105,15 +105,16 @@ def is_of_rotation(version: SecretVersion, rotation: Rotation) -> bool:
     return version.tags.get(_ROTATED) == stamp(rotation.at)
 
 
-def says_the_same(versions: Iterable[SecretVersion], tags: Mapping[str, str]) -> bool:
-    """Whether the latest tags say this already, regardless of when it was repeated."""
+def says_the_same(
+    versions: Iterable[SecretVersion], tags: Mapping[str, str], record: DeviceRecord
+) -> bool:
+    """Whether the latest tags say this of the record already, whenever it was repeated."""
     versions = tuple(versions)
     last = last_request(versions)
     if last is None:
         return False
-    revoked_at = read_stamp(tags.get(_REVOKED))
-    if revoked_at is not None:
-        return last.is_revoke and last.at >= revoked_at
+    if record.spec.revocation is not None:
+        return last.is_revoke and stamp(last.at) >= stamp(record.spec.intent.at)
     if last.is_revoke:
         return False
     wanted = _without_time(tags)

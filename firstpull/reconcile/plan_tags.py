@@ -84,7 +84,7 @@ def _tagged(
         made = [version for version in made if token_of(version) == names.token]
     tags = request_tags(record, ref=ref, identity=observed.hub_generation_id)
     version = latest(made)
-    if says_the_same(made, tags) or (version is None and not adds):
+    if says_the_same(made, tags, record) or (version is None and not adds):
         return
     owner = owner_tags(record.device, deployment=observed.deployment, token=names.token)
     yield TagSecret(

@@ -151,7 +151,7 @@ async def test_another_connected_registry_shows_the_first_steps_of_a_move(
     before = await each_way.record("by-post")
     elsewhere = await _ask(each_way, "put", request("by-post", connectedRegistry="doortwo"))
     assert _actions(elsewhere) == ["TakePlace", "JoinConnectedRegistry", "Deliver", "TagSecret"]
-    assert {a["connectedRegistry"] for a in elsewhere.document["actions"]} == {
+    assert {a["connectedRegistry"] for a in elsewhere.document["actions"][:-1]} == {
         f"{REGISTRY_NAME}/doortwo"
     }
     assert await each_way.record("by-post") == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.firstpull.scenarios import make_by_hand
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 DEVICES = tuple(DeviceKey(hub=HUB, device_id=name) for name in ("press-1", "press-2"))
-ASKED = {
+ASKED: dict[str, dict[str, Any]] = {
     "onboard": {},
     "by site": {"connectedRegistry": None, "site": "all"},
     "other repositories": {"repositories": ["plant/other"]},

@@ -60,7 +60,7 @@ class LogEvent(StrEnum):
     DEVICE_SECRET_TAGGED = "device.secret.tagged", "step 8 or teardown", *_DEVICE, "secret"
     DEVICE_RECORD_REBUILT = (
         "device.record.rebuilt",
-        "the record was made again from what exists; a warning",
+        "a record was made again; a warning",
         *_DEVICE,
         "generation",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -174,14 +175,14 @@ async def test_asking_again_takes_an_adopted_token_back_whatever_the_policy_allo
 
 @pytest.mark.parametrize("asked", [{"site": "all"}, {"connectedRegistry": "planttwo"}], ids=str)
 async def test_asking_again_finds_a_token_in_another_container_registry(
-    asked: dict[str, str],
+    asked: dict[str, Any],
 ) -> None:
     """By its site, the device stays where it is, though there is room before; else it moves."""
     harness = over_two_registries()
     elsewhere = {"connectedRegistry": "portone", "containerRegistry": OTHER_REGISTRY.name}
     device = await harness.make_ready(**elsewhere)
     lose_record(harness, device)
-    await harness.ask(**{"connectedRegistry": None, **asked})
+    await harness.ask("press-1", **{"connectedRegistry": None, **asked})
     await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
     await harness.run_until_quiet()
     place = "portone" if "site" in asked else "planttwo"

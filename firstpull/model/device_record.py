@@ -94,8 +94,8 @@ class Applied:
 class Revocation:
     """A request to take the device's access away.
 
-    `gone` is the generationId of an identity that had left its hub. Without it, the revoke is
-    about the identity that the hub has.
+    `gone` is the generationId of the identity that it is about, which may have left its hub.
+    Without it, the revoke is about the identity that the hub has.
     """
 
     requested_by: str

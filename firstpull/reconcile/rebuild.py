@@ -50,10 +50,9 @@ def rebuilt(traces: Traces, *, policy: Policy, now: datetime) -> DeviceRecord | 
     if last is None:
         return Problem("The tags of its secret name no request.")
     if last.is_revoke:
-        revocation = Revocation(requested_by=REBUILT, at=last.at)
-        return with_found_grants(
-            unknown_device(traces.device, revocation), _all_grants(traces, policy)
-        )
+        revocation = Revocation(requested_by=REBUILT, at=last.at, gone=last.identity)
+        record = unknown_device(traces.device, revocation)
+        return with_found_grants(record, _all_grants(traces, policy))
     return _Rebuild(traces, last, policy, now).record()
 
 

@@ -11,7 +11,7 @@ import pytest
 from firstpull.fleet.rebuild import Rebuild
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
-from firstpull.model.errors import Invalid, NotKnown
+from firstpull.model.errors import Invalid, NotKnown, Transient
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.checks import Difference
 from tests.firstpull.end_state import remains
@@ -236,6 +236,10 @@ async def test_without_the_table_no_revoked_device_comes_back_by_itself(by: str)
     assert harness.cloud.record(device).is_tombstone
     assert remains(harness.cloud, device) == set()
     harness.cloud.register(device)  # another device with the same id
+    lose_all(harness)
+    await rebuild(harness)
+    await play(harness)
+    assert harness.cloud.record(device).is_tombstone
     harness.opt_in(device)
     await play(harness)
     assert harness.state(device) is State.READY
@@ -331,6 +335,20 @@ async def test_what_cannot_be_rebuilt_is_named() -> None:
         await rebuild(harness, devices["secretless"])
     with pytest.raises(Invalid):
         await rebuild(harness, after="bm90IG91cnM=")
+
+
+async def test_what_was_not_read_is_no_reason_for_another_record() -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    lose_all(harness)
+    for operation in ("registries.list_tokens", "hubs.list_devices"):
+        with harness.cloud.unavailable(operation):
+            found = await rebuild(harness)
+        assert (found.rebuilt, [one.device for one in found.not_rebuilt]) == ((), [device])
+        assert found.unread
+    with harness.cloud.unavailable("secrets.list_secrets"), pytest.raises(Transient):
+        await rebuild(harness)
+    assert len((await rebuild(harness)).rebuilt) == 1
 
 
 async def test_a_dry_run_of_a_rebuild_writes_nothing() -> None:

@@ -95,8 +95,8 @@ class Rebuilding:
         records = by_device(inventory.records)
 
         async def one(device: DeviceKey) -> _Outcome:
-            record, last = records.get(device), devices[device]
-            if record is not None and (last is None or not last.is_later_than(record)):
+            record = records.get(device)
+            if record is not None and not _may_be_old(record, devices[device]):
                 return None
             async with slots:
                 return await self._one_of(device, inventory, owners, dry_run=dry_run)
@@ -239,15 +239,20 @@ def _summary(outcomes: list[_Outcome]) -> Rebuild:
     )
 
 
+def _may_be_old(record: DeviceRecord, last: LastRequest | None) -> bool:
+    """Whether a record misses a request, by the latest version of a secret or by its last pass."""
+    is_known = record.status.condition.reason is Reason.RECORD_OUT_OF_DATE
+    return is_known or (last is not None and last.is_later_than(record))
+
+
 def _current_owners(
     inventory: Inventory, requests: Mapping[DeviceKey, LastRequest | None]
 ) -> dict[TokenId, DeviceKey]:
     """The devices by the tokens that their records name, where those miss no request."""
     owners: dict[TokenId, DeviceKey] = {}
     for record in inventory.records:
-        last = requests.get(record.device)
-        is_current = last is None or not last.is_later_than(record)
-        if is_current and not record.is_tombstone:
+        is_old = _may_be_old(record, requests.get(record.device))
+        if not is_old and not record.is_tombstone:
             owners |= {grant.token_id: record.device for grant in record.grants}
     return owners
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from firstpull.fleet.rebuild import Rebuild
 from firstpull.model.device_key import DeviceKey
@@ -14,6 +15,7 @@ from firstpull.model.device_record import State
 from firstpull.model.errors import Invalid, NotKnown, Transient
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.checks import Difference
+from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import remains
 from tests.firstpull.harness import Harness, over_two_registries
 from tests.firstpull.scenarios import make_by_hand
@@ -150,6 +152,10 @@ async def test_the_sweep_reports_a_record_that_is_out_of_date() -> None:
     condition = harness.cloud.record(device).status.condition
     assert (condition.state, condition.reason) == (State.BLOCKED, Reason.RECORD_OUT_OF_DATE)
     assert "devices:rebuild" in (condition.remedy or "")
+    ((secret, versions),) = harness.cloud.secrets.items()
+    tags = {**(versions[-1].tags or {}), "askedAt": "2026-01-01T00:00:00+00:00"}
+    harness.cloud.vault.set(secret, SecretStr("of before"), Properties(tags=tags, enabled=False))
+    assert len((await rebuild(harness)).rebuilt) == 1  # though the latest version names no request
 
 
 async def test_a_revoked_device_stays_revoked_whatever_it_was_when_it_was_backed_up() -> None:

@@ -207,8 +207,8 @@ class Onboarding:
             return None, _remembering(new_record(device, intent), message)
         if message in stored.value.spec.messages:
             return stored, _repeated(stored.value, intent)
-        if arrives_now:  # later than what the record has, whichever host wrote that
-            intent = replace(intent, at=max(intent.at, stored.value.requested_at))
+        if arrives_now:
+            intent = replace(intent, at=max(intent.at, _next_time(stored.value)))
         else:
             _check_order(stored.value, intent)
         return stored, _remembering(_wanted_record(stored.value, intent, now=now), message)
@@ -346,6 +346,15 @@ def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> De
             reason=Reason.DEVICE_HAS_TOKEN,
         )
     return with_intent(record, intent)
+
+
+def _next_time(record: DeviceRecord) -> datetime:
+    """The earliest time of a request that arrives now, whichever host wrote the record.
+
+    Tags have milliseconds: a request after a revoke has to be later by one.
+    """
+    is_revoked = record.spec.revocation is not None
+    return record.requested_at + timedelta(milliseconds=1 if is_revoked else 0)
 
 
 def _is_held_up(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:

@@ -79,8 +79,7 @@ class Revoking:
     ) -> Callable[[DeviceRecord], DeviceRecord]:
         def change(record: DeviceRecord) -> DeviceRecord:
             # The time after the read: the storage stamped every message of before earlier.
-            at = max(self.clock.now(), record.requested_at)
-            revocation = Revocation(requested_by=requested_by, at=at, gone=gone)
+            revocation = Revocation(requested_by=requested_by, at=self.clock.now(), gone=gone)
             return with_revocation(record, revocation)
 
         return change

@@ -248,7 +248,7 @@ class Status:
     """Whether firstpull did not make the token's passwords, and does not touch them."""
     retiring: tuple[RetiringGrant, ...] = ()
     retired_secrets: frozenset[str] = frozenset()
-    """Secrets of torn-down grants: no version is enabled, and a vault keeps deleted names."""
+    """Secrets without an enabled version, of torn-down grants or with a note of a revoke."""
     retained_actions: frozenset[str] = frozenset()
     """Scope actions of earlier intents; the device keeps them until its next login."""
     slots_requested: frozenset[TokenSlot] = frozenset()

@@ -174,8 +174,12 @@ def with_message(record: DeviceRecord, message: Message) -> DeviceRecord:
 
 
 def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecord:
-    """The record after a revoke. A second revoke only moves the time of the first."""
+    """The record after a revoke. A second revoke only moves the time of the first.
+
+    It is later than what was requested before, whichever host's clock it has.
+    """
     before = record.spec.revocation
+    revocation = replace(revocation, at=max(revocation.at, record.requested_at))
     if before is not None:
         later = replace(before, at=max(revocation.at, before.at))
         return replace(record, spec=replace(record.spec, revocation=later))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import remains
 from tests.firstpull.harness import Harness, over_two_registries
 from tests.firstpull.scenarios import make_by_hand
+from tests.firstpull.virtual_clock import VirtualClock
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 type Change = Callable[[Harness, DeviceKey], Awaitable[object]]
@@ -248,6 +250,28 @@ async def test_without_the_table_no_revoked_device_comes_back_by_itself(by: str)
     assert harness.cloud.record(device).is_tombstone
     harness.opt_in(device)
     await play(harness)
+    assert harness.state(device) is State.READY
+
+
+async def test_no_record_is_taken_for_a_backup_because_of_a_host_whose_clock_is_behind() -> None:
+    harness = over_two_registries()
+    harness.clock.advance(HOUR)
+    device = await harness.make_ready()
+    application = harness.processes[0].application
+    revoking = replace(application.revoking, clock=VirtualClock())
+    onboarding = replace(application.onboarding, clock=VirtualClock())
+    for _ in range(2):
+        await revoking.revoke(device, requested_by="a test")
+        await harness.run_for(HOUR)
+        assert harness.cloud.record(device).is_tombstone
+        await onboarding.ask(harness.request(), requested_by="a test")
+        await harness.run_until_quiet()
+        assert harness.state(device) is State.READY
+        restore(harness, dict(harness.cloud.records))
+        assert (await rebuild(harness)).rebuilt == ()
+    lose_all(harness)
+    await rebuild(harness)
+    await harness.run_until_quiet()
     assert harness.state(device) is State.READY
 
 

@@ -6,6 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
+KUSTO := tools/check_kql/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
 # A local Azure for each worker.
 PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
@@ -44,12 +45,13 @@ lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (m
 planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
 
-check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, the tables in docs/
+check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, KQL, the tables in docs/
 	@$(BIN)/ruff check $(PYTHON_CODE)
 	@$(BIN)/ruff format --check $(PYTHON_CODE)
 	@$(BIN)/mypy $(PYTHON_CODE)
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python -m tools.check_infra
+	@$(BIN)/python -m tools.check_kql
 	@$(BIN)/python -m cogapp --check --check-fail-msg="Run: make docs" --verbosity=1 $(PAGES)
 
 format: setup ## let ruff write the code its way
@@ -65,7 +67,7 @@ lock: setup ## compile the three requirements files from the two pyproject.toml
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
 
-setup: $(VENV)/.installed $(AZURITE)
+setup: $(VENV)/.installed $(AZURITE) $(KUSTO)
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
 	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
@@ -81,6 +83,10 @@ $(AZURITE): local_azure/azurite/package-lock.json | $(VENV)/.installed
 	@cd local_azure/azurite && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
 	@touch $@
 
+$(KUSTO): tools/check_kql/package-lock.json | $(VENV)/.installed
+	@cd tools/check_kql && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@touch $@
+
 az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand.md
 	@test -x .local/azure-cli/bin/az || { echo "Installing azure-cli (a minute, once) ..." && \
 		$(BIN)/python -m venv .local/azure-cli && \
@@ -88,4 +94,4 @@ az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand
 	@.local/azure-cli/bin/az version --output table
 
 clean: ## remove what setup and runs have made
-	@rm -rf $(VENV) .local local_azure/azurite/node_modules .mypy_cache .ruff_cache .pytest_cache dist
+	@rm -rf $(VENV) .local local_azure/azurite/node_modules tools/check_kql/node_modules .mypy_cache .ruff_cache .pytest_cache dist

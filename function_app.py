@@ -13,6 +13,7 @@ from functions import (
     openapi,
     poison,
     provisioning,
+    revokes,
     schedule,
     sites,
     sweep,
@@ -31,6 +32,7 @@ app.register_functions(work.blueprint)
 app.register_functions(schedule.blueprint)
 app.register_functions(sites.blueprint)
 app.register_functions(sweep.blueprint)
+app.register_functions(revokes.blueprint)
 app.register_functions(poison.blueprint)
 app.register_functions(health.blueprint)
 app.register_functions(openapi.blueprint)

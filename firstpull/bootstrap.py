@@ -19,6 +19,7 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
+    BlobRevokeCounts,
     BlobSweeps,
     PoisonStorage,
     QueueWork,
@@ -26,8 +27,9 @@ from firstpull.adapters.storage import (
     TableRecords,
 )
 from firstpull.adapters.telemetry import export_telemetry
+from firstpull.adapters.timeouts import IDENTITY
 from firstpull.config.policy import Policy
-from firstpull.config.settings import Settings, read_settings
+from firstpull.config.settings import Settings, read_settings, unresolved_references
 from firstpull.fleet.batch import Batches
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
@@ -41,6 +43,7 @@ from firstpull.intake.event_handler import EventHandler
 from firstpull.intake.onboard import Onboarding
 from firstpull.intake.poison_queue import Poison, PoisonQueues
 from firstpull.intake.revoke import Revoking
+from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
@@ -50,12 +53,15 @@ from firstpull.model.ports import (
     Ledgers,
     Locks,
     Records,
+    RevokeCounts,
     Secrets,
     Sweeps,
     WorkQueue,
 )
 from firstpull.model.secret import Secret
 from firstpull.model.shared_reads import SharedReads
+from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.choices import Choices
@@ -78,6 +84,7 @@ class Ports:
     ledgers: Ledgers
     locks: Locks
     sweeps: Sweeps
+    revoke_counts: RevokeCounts
     poison: PoisonQueues
     clock: Clock
     clock_offset: Callable[[], timedelta] = timedelta
@@ -147,6 +154,11 @@ def wire(settings: Settings, ports: Ports) -> Application:
         hubs=ports.hubs,
         clock=ports.clock,
         has_remains=observer.has_remains,
+        limit=RevokeLimit(
+            most_per_hour=settings.revokes_per_hour,
+            counts=ports.revoke_counts,
+            clock=ports.clock,
+        ),
     )
     sites = Sites(
         policy=settings.policy,
@@ -250,7 +262,9 @@ def _new_id() -> str:
 
 async def connect(settings: Settings) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers."""
-    credential = AsyncDefaultAzureCredential(managed_identity_client_id=settings.client_id)
+    credential = AsyncDefaultAzureCredential(
+        managed_identity_client_id=settings.client_id, **IDENTITY
+    )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
     await storage.prepare()
@@ -263,7 +277,7 @@ async def connect(settings: Settings) -> Ports:
         secrets=KeyVaultAdapter(settings.key_vault_url, credential),
         hubs=IotHubAdapter(
             FixedAudience(
-                DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+                DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
                 settings.iot_hub_audience,
             ),
             clock,
@@ -273,6 +287,7 @@ async def connect(settings: Settings) -> Ports:
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
         sweeps=BlobSweeps(storage),
+        revoke_counts=BlobRevokeCounts(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,
@@ -298,15 +313,24 @@ class Runtime:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = asyncio.Lock()
-        self._application: Application | None = None
+        self._connecting: asyncio.Task[Application] | None = None
 
     async def application(self) -> Application:
-        """The application. Raises what connecting raises; the next call tries again."""
-        async with self._lock:
-            if self._application is None:
-                self._application = wire(self._settings, await connect(self._settings))
-            return self._application
+        """The application. Raises what connecting raises; the next call tries again.
+
+        Concurrent calls wait for the same connection, not one after the other.
+        """
+        connecting = self._connecting
+        if connecting is None or (connecting.done() and _has_failed(connecting)):
+            connecting = self._connecting = asyncio.create_task(self._connect())
+        return await asyncio.shield(connecting)
+
+    async def _connect(self) -> Application:
+        return wire(self._settings, await connect(self._settings))
+
+
+def _has_failed(task: asyncio.Task[Application]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 def start() -> Runtime:
@@ -320,6 +344,8 @@ def start() -> Runtime:
     if settings.application_insights is not None:
         export_telemetry(
             settings.application_insights,
-            DefaultAzureCredential(managed_identity_client_id=settings.client_id),
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
         )
+    for name in unresolved_references():
+        emit_warning(LogEvent.SETTINGS_REFERENCE_UNRESOLVED, setting=name)
     return Runtime(settings)

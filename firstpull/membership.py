@@ -377,11 +377,21 @@ class _LedgerWriter:
             for _ in range(_ATTEMPTS):
                 if await self._try(batch):
                     return
-            error: BaseException = Transient(
-                Reason.CHANGED_MEANWHILE, f"The ledger of {self._ref} is busy.", retry_after=1
-            )
+            error: BaseException = self._is_busy()
+        except asyncio.CancelledError:  # of this caller; the others try again
+            self._fail(batch, self._is_busy())
+            raise
         except BaseException as raised:
             error = raised
+        self._fail(batch, error)
+
+    def _is_busy(self) -> Transient:
+        return Transient(
+            Reason.CHANGED_MEANWHILE, f"The ledger of {self._ref} is busy.", retry_after=1
+        )
+
+    @staticmethod
+    def _fail(batch: list[tuple[Change, asyncio.Future[Ledger]]], error: BaseException) -> None:
         for _, done in batch:
             done.set_exception(error)
             done.exception()  # else asyncio logs it if the waiter was cancelled

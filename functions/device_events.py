@@ -14,6 +14,7 @@ from firstpull.intake.event_grid import read_event
 from firstpull.intake.json_input import MAX_BODY, read_json, read_message
 from firstpull.model.errors import Invalid
 from firstpull.observability import telemetry
+from functions.deadlines import within_deadline
 from functions.messages import text_of
 from functions.runtime import runtime
 
@@ -27,7 +28,8 @@ blueprint = func.Blueprint()
 async def handle_events(message: func.QueueMessage) -> None:
     """Handle the event, or the array of events, in a message."""
     with telemetry.span("handle_events"):
-        await _handle(text_of(message))
+        async with within_deadline("handle_events"):
+            await _handle(text_of(message))
 
 
 @blueprint.function_name("handle_event_grid")
@@ -42,7 +44,8 @@ async def handle_event_grid(event: func.EventGridEvent) -> None:
         kind, at, data = event.event_type, event.event_time, event.get_json()
     document = {"eventType": kind, "eventTime": at.isoformat() if at else None, "data": data}
     with telemetry.span("handle_event_grid"):
-        await _handle(json.dumps(document))
+        async with within_deadline("handle_event_grid"):
+            await _handle(json.dumps(document))
 
 
 async def _handle(text: str) -> None:

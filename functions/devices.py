@@ -15,10 +15,11 @@ from firstpull.model.errors import NotKnown
 from firstpull.model.ports import Query
 from firstpull.model.reasons import Reason
 from functions.answers.devices import Device, DeviceList, Operation
+from functions.callers import caller_name
 from functions.device_requests import answer_plan, answer_recorded, answer_request, retry_after
 from functions.http_answers import json_answer
 from functions.http_endpoint import http_endpoint
-from functions.http_requests import caller, check_no_body, is_dry_run, parameters
+from functions.http_requests import check_no_body, is_dry_run, parameters
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -67,12 +68,12 @@ async def revoke_device_by_parameter(req: func.HttpRequest) -> func.HttpResponse
 async def _revoke(req: func.HttpRequest) -> func.HttpResponse:
     check_no_body(req)
     application, device = await runtime.application(), await _device(req)
-    requested_by = caller(req.headers)
+    requested_by = caller_name(req)
     if is_dry_run(req):
         return await answer_plan(
-            await application.revoking.propose(device, requested_by=requested_by)
+            await application.revoking.propose_within_limit(device, requested_by=requested_by)
         )
-    record = await application.revoking.revoke(device, requested_by=requested_by)
+    record = await application.revoking.revoke_within_limit(device, requested_by=requested_by)
     return await answer_recorded(req, record, generation=record.spec.intent_generation)
 
 
@@ -96,7 +97,7 @@ async def _rotate(req: func.HttpRequest) -> func.HttpResponse:
     rotating, device = (await runtime.application()).rotating, await _device(req)
     how, dry_run = read_rotation(req.get_body()), is_dry_run(req)
     ask = rotating.propose if dry_run else rotating.rotate
-    record = await ask(device, immediately=how.immediately, requested_by=caller(req.headers))
+    record = await ask(device, immediately=how.immediately, requested_by=caller_name(req))
     if dry_run:
         return await answer_plan(record)
     rotation = record.spec.rotation
@@ -151,7 +152,7 @@ async def get_operation(req: func.HttpRequest) -> func.HttpResponse:
 
 async def _ask(req: func.HttpRequest, *, device_id: str | None) -> func.HttpResponse:
     request = read_request(req.get_body(), device_id=device_id)
-    return await answer_request(req, request, requested_by=caller(req.headers))
+    return await answer_request(req, request, requested_by=caller_name(req))
 
 
 async def _device(req: func.HttpRequest) -> DeviceKey:

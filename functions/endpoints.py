@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from firstpull.config.roles import Role
 from firstpull.fleet.listing import Order
 from firstpull.intake.json_input import MAX_BODY
 from firstpull.intake.requests import LONGEST_BATCH
@@ -20,7 +21,7 @@ from functions.answers.base import Answer
 from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
 from functions.answers.dry_runs import Intended, Plan
-from functions.answers.fleet import Fleet, Rebuild, Sites, Sweep
+from functions.answers.fleet import Fleet, Rebuild, Revokes, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
 from functions.answers.service import Health, OpenApiDocument
 
@@ -58,9 +59,10 @@ class Answered:
 class Endpoint:
     """A method and a path, such as `GET /devices`.
 
-    `body` names a schema of the OpenAPI document; a body has at most `most_bytes`. `problems` are
-    the statuses beyond those that every endpoint may answer. `takes_other_parameters` lets
-    parameters through that have a meaning for the caller only.
+    A caller with a key needs `role`; for a dry run, Reader. `body` names a schema of the OpenAPI
+    document; a body has at most `most_bytes`. `problems` are the statuses beyond those that every
+    endpoint may answer. `takes_other_parameters` lets parameters through that have a meaning for
+    the caller only.
     """
 
     route: str
@@ -68,6 +70,7 @@ class Endpoint:
     answers: Mapping[int, Answered]
     problems: tuple[int, ...] = (503,)
     access: Access = Access.KEY
+    role: Role = Role.OPERATOR
     query: tuple[Parameter, ...] = ()
     headers: tuple[Parameter, ...] = ()
     takes_other_parameters: bool = False
@@ -123,6 +126,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "rebuild_devices": Endpoint(
         "POST /devices:rebuild",
+        role=Role.MASS_REVOKE_APPROVER,
         query=(
             Parameter("deviceId"),
             _HUB,
@@ -134,10 +138,13 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         problems=(404, 503),
     ),
     "get_fleet": Endpoint(
-        "GET /fleet.json", answers={200: Answered("The fleet in figures.", (Fleet,))}
+        "GET /fleet.json",
+        role=Role.READER,
+        answers={200: Answered("The fleet in figures.", (Fleet,))},
     ),
     "list_devices": Endpoint(
         "GET /devices",
+        role=Role.READER,
         query=(
             _HUB,
             Parameter("deviceId"),
@@ -169,6 +176,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "get_device": Endpoint(
         "GET /devices/{deviceId}",
+        role=Role.READER,
         query=(_HUB,),
         answers={200: Answered("The device.", (Device,))},
         problems=(404, 503),
@@ -178,14 +186,14 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         query=(_HUB, _DRY_RUN),
         headers=(_WAIT,),
         answers=_TAKEN_AWAY,
-        problems=(404, 424, 503),
+        problems=(404, 409, 424, 503),
     ),
     "revoke_device_by_parameter": Endpoint(
         "DELETE /devices",
         query=(_DEVICE_ID, _HUB, _DRY_RUN),
         headers=(_WAIT,),
         answers=_TAKEN_AWAY,
-        problems=(404, 424, 503),
+        problems=(404, 409, 424, 503),
     ),
     "rotate_device": Endpoint(
         "POST /devices/{deviceId}/rotate",
@@ -207,6 +215,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "get_operation": Endpoint(
         "GET /devices/{deviceId}/operations/{generation}",
+        role=Role.READER,
         query=(_HUB,),
         answers={200: Answered("How far this request is.", (Operation,))},
         problems=(404, 503),
@@ -231,15 +240,18 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "list_sites": Endpoint(
         "GET /sites",
+        role=Role.READER,
         answers={200: Answered("How full the sites are.", (Sites,))},
     ),
     "get_sweep": Endpoint(
         "GET /sweep",
+        role=Role.READER,
         answers={200: Answered("What the last sweep found.", (Sweep,))},
         problems=(404, 503),
     ),
     "approve_sweep": Endpoint(
         "POST /sweep/approve",
+        role=Role.MASS_REVOKE_APPROVER,
         query=(_DRY_RUN,),
         body="SweepApproval",
         answers={
@@ -247,8 +259,23 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         },
         problems=(404, 503),
     ),
+    "get_revokes": Endpoint(
+        "GET /revokes",
+        role=Role.READER,
+        answers={200: Answered("How many more devices the API may revoke.", (Revokes,))},
+    ),
+    "approve_revokes": Endpoint(
+        "POST /revokes/approve",
+        role=Role.MASS_REVOKE_APPROVER,
+        query=(_DRY_RUN,),
+        body="RevokesApproval",
+        answers={
+            200: Answered("Approved; or, of a dry run, what would be done.", (Revokes, Intended))
+        },
+    ),
     "list_poison": Endpoint(
         "GET /poison",
+        role=Role.READER,
         query=(Parameter("queue"),),
         answers={200: Answered("The oldest kept messages.", (PoisonList,))},
     ),

@@ -8,9 +8,10 @@ from firstpull.fleet.batch import Row
 from firstpull.intake.requests import read_batch
 from functions.answers.batches import Batch, BatchPlan, RowAnswer
 from functions.answers.fleet import Fleet, Rebuild
+from functions.callers import caller_name
 from functions.http_answers import json_answer, problem_of
 from functions.http_endpoint import http_endpoint
-from functions.http_requests import caller, check_no_body, is_dry_run, parameters
+from functions.http_requests import check_no_body, is_dry_run, parameters
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -25,7 +26,8 @@ _REBUILT_AT_ONCE = 200
 async def create_devices(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/devices:batch: onboard up to 1,000 devices, each row by itself."""
     batches = (await runtime.application()).batches
-    documents, requested_by = read_batch(req.get_body()).devices, caller(req.headers)
+    documents = read_batch(req.get_body()).devices
+    requested_by = caller_name(req)
     if is_dry_run(req):
         planned, room = await batches.propose(documents, requested_by=requested_by)
         return json_answer(200, BatchPlan.of(_answers(planned, dry_run=True), room))

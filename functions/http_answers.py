@@ -20,12 +20,14 @@ from firstpull.observability.log import emit_warning
 from firstpull.observability.log_events import LogEvent
 from functions.answers.base import Answer
 from functions.answers.messages import FieldError, Problem
+from functions.callers import RoleMissing
 from functions.http_requests import LengthRequired
 
 _STATUS: tuple[tuple[type[FirstpullError], int], ...] = (
     (LengthRequired, 411),
     (SignatureNotValid, 401),
     (NotAllowed, 403),
+    (RoleMissing, 403),
     (NotKnown, 404),
     (Refused, 409),
     (Invalid, 400),

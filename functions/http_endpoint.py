@@ -14,6 +14,8 @@ from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash
 from firstpull.observability.log_events import LogEvent
 from functions.answers.messages import Problem
+from functions.callers import check_role
+from functions.deadlines import within_deadline
 from functions.endpoints import ENDPOINTS, Access
 from functions.http_answers import error_answer, problem_answer
 from functions.http_requests import check_length, check_parameters
@@ -39,7 +41,9 @@ def http_endpoint(handler: HttpHandler) -> HttpHandler:
             try:
                 check_length(req, endpoint)
                 check_parameters(req, endpoint)
-                return await handler(req)
+                check_role(req, endpoint)
+                async with within_deadline(name):
+                    return await handler(req)
             except FirstpullError as error:
                 return error_answer(error)
             except Exception as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from firstpull.model.reasons import Reason
 from functions.endpoints import Endpoint
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
-_KEY = "code"
+KEY_PARAMETER = "code"
 """The query parameter that the host takes a function key from, in any case."""
 
 
@@ -77,13 +76,6 @@ def check_no_body(req: func.HttpRequest) -> None:
         raise Invalid("This request takes no body; parameters are in the address.")
 
 
-def caller(headers: Mapping[str, str]) -> str:
-    """Who asks. The platform sets the name only where it authenticates; elsewhere anyone could."""
-    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true":
-        return headers.get("x-ms-client-principal-name", "") or "unknown principal"
-    return "function key"
-
-
 def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
     """`Prefer: wait=N` (RFC 7240), at most the longest wait there is."""
     found = _WAIT.search(headers.get("prefer", ""))
@@ -93,7 +85,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
 def _pairs(req: func.HttpRequest) -> list[tuple[str, str]]:
     """The parameters in the address: the host leaves those without a value out of `req.params`."""
     pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
-    return [(name, value) for name, value in pairs if name.lower() != _KEY]
+    return [(name, value) for name, value in pairs if name.lower() != KEY_PARAMETER]
 
 
 def _problem(name: str, values: Sequence[str], endpoint: Endpoint) -> str | None:

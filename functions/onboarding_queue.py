@@ -8,6 +8,7 @@ from firstpull.intake.json_input import read_message
 from firstpull.intake.requests import read_request
 from firstpull.model.errors import Invalid
 from firstpull.observability import telemetry
+from functions.deadlines import within_deadline
 from functions.messages import inserted_at, text_of
 from functions.runtime import runtime
 
@@ -21,7 +22,8 @@ blueprint = func.Blueprint()
 async def onboard_from_queue(message: func.QueueMessage) -> None:
     """Onboard the device that a message names; keep a message that is refused."""
     with telemetry.span("onboard_from_queue"):
-        await _onboard(message)
+        async with within_deadline("onboard_from_queue"):
+            await _onboard(message)
 
 
 async def _onboard(message: func.QueueMessage) -> None:

@@ -16,10 +16,12 @@ from pydantic.json_schema import (
 )
 from pydantic_core import core_schema
 
+from firstpull.config.roles import Role
 from firstpull.fleet.batch import MOST_ROWS
 from firstpull.intake.requests import (
     OnboardingBatch,
     OnboardingRequest,
+    RevokesApproval,
     RotationRequest,
     SweepApproval,
 )
@@ -30,11 +32,12 @@ from functions.http_endpoint import http_endpoint
 blueprint = func.Blueprint()
 
 VERSION = "0.1.0"
+_DRY_RUN = "dryRun"
 _REF = "#/components/schemas/{model}"
 _PROBLEMS = {
     400: "The request is not valid; `errors` says where.",
     401: "The signature is not valid.",
-    403: "The policy does not allow it.",
+    403: "The policy does not allow it, or the caller lacks the role.",
     404: "There is no such thing.",
     409: "It contradicts what was asked for later, or what the device has.",
     411: "The body was sent in chunks and did not arrive; send it with Content-Length.",
@@ -84,7 +87,9 @@ def _paths() -> dict[str, Any]:
 
 def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", endpoint.route)
-    problems = (400, 411, *endpoint.problems)
+    problems = {400, 411, *endpoint.problems}
+    if endpoint.access is Access.KEY:
+        problems.add(403)
     operation: dict[str, Any] = {
         "operationId": function,
         "parameters": [
@@ -93,12 +98,15 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
             *(_parameter(parameter, "header") for parameter in endpoint.headers),
         ],
         "responses": {
-            **{str(status): _problem(status) for status in problems},
+            **{str(status): _problem(status) for status in sorted(problems)},
             **{str(status): _answer(answered) for status, answered in endpoint.answers.items()},
         },
     }
     if endpoint.access is Access.KEY:
         operation["responses"]["401"] = {"description": "The key is missing or wrong."}
+        operation["description"] = f"Needs the role {endpoint.role}."
+        if _DRY_RUN in (parameter.name for parameter in endpoint.query):
+            operation["description"] += f" A dry run needs {Role.READER}."
     else:
         operation["security"] = []
     if endpoint.body is not None:
@@ -176,7 +184,8 @@ class _SchemaGenerator(GenerateJsonSchema):
 def _schemas() -> dict[str, Any]:
     answered = [a for endpoint in ENDPOINTS.values() for a in endpoint.answers.values()]
     models: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
-        (OnboardingRequest, OnboardingBatch, RotationRequest, SweepApproval), "validation"
+        (OnboardingRequest, OnboardingBatch, RotationRequest, RevokesApproval, SweepApproval),
+        "validation",
     )
     models |= dict.fromkeys((Problem, *(m for a in answered for m in a.models)), "serialization")
     _, found = models_json_schema(

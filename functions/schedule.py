@@ -11,10 +11,10 @@ blueprint = func.Blueprint()
 
 
 @blueprint.function_name("requeue_overdue")
-@blueprint.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False)
+@blueprint.timer_trigger(schedule="*/30 * * * * *", arg_name="timer", run_on_startup=False)
 async def requeue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Send a reconcile request for every overdue device."""
-    with timer_run("requeue_overdue"):
+    async with timer_run("requeue_overdue"):
         application = await runtime.application()
         await application.requeue_overdue()
 
@@ -23,7 +23,7 @@ async def requeue_overdue(timer: func.TimerRequest) -> None:  # noqa: ARG001 - t
 @blueprint.timer_trigger(schedule="0 17 * * * *", arg_name="timer", run_on_startup=False)
 async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Compare everything in Azure with the records, and repair what differs."""
-    with timer_run("sweep"):
+    async with timer_run("sweep"):
         application = await runtime.application()
         await application.sweeper.run()
 
@@ -32,6 +32,6 @@ async def sweep(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding
 @blueprint.timer_trigger(schedule="0 */5 * * * *", arg_name="timer", run_on_startup=False)
 async def measure(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the binding's name
     """Set the gauges."""
-    with timer_run("measure"):
+    async with timer_run("measure"):
         application = await runtime.application()
         await application.gauges.measure()

@@ -10,6 +10,7 @@ from firstpull.model.reasons import Reason
 from functions.answers.base import DeviceName
 from functions.answers.dry_runs import Intended, IntendedAction
 from functions.answers.fleet import Sweep
+from functions.callers import caller_name
 from functions.http_answers import json_answer
 from functions.http_endpoint import http_endpoint
 from functions.http_requests import is_dry_run
@@ -38,7 +39,8 @@ async def approve_sweep(req: func.HttpRequest) -> func.HttpResponse:
     sweeper = (await runtime.application()).sweeper
     sweep = read_approval(req.get_body()).sweep
     if not is_dry_run(req):
-        return json_answer(200, Sweep.read(await sweeper.approve(sweep)))
+        approved_by = caller_name(req)
+        return json_answer(200, Sweep.read(await sweeper.approve(sweep, approved_by=approved_by)))
     report = await sweeper.propose_approval(sweep)
     held = tuple(DeviceName.read(device) for device in report.held)
     action = IntendedAction(action="ApproveRevokes", sweep=report.id, devices=held)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from firstpull.model.errors import FirstpullError
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
+from functions.deadlines import within_deadline
 
 
-@contextmanager
-def timer_run(timer: str) -> Iterator[None]:
+@asynccontextmanager
+async def timer_run(timer: str) -> AsyncIterator[None]:
     """A run of the function `timer`. An error that ends it is logged and passed to the host."""
     with telemetry.span(timer):
         try:
-            yield
+            async with within_deadline(timer):
+                yield
         except FirstpullError as error:
             reason, message = error.reason.value, error.message
             emit_warning(

@@ -8,6 +8,7 @@ import azure.functions as func
 
 from firstpull.model.device_key import DeviceKey
 from firstpull.observability import telemetry
+from functions.deadlines import within_deadline
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
@@ -21,6 +22,10 @@ async def reconcile_device(message: func.QueueMessage) -> None:
     """Reconcile the device that a request names, in the trace of whatever enqueued the request."""
     request = json.loads(message.get_body())
     with telemetry.span("reconcile_device", after=request):
-        application = await runtime.application()
-        device = DeviceKey(hub=request["hub"], device_id=request["deviceId"])
-        await application.worker.reconcile(device)
+        async with within_deadline("reconcile_device"):
+            await _reconcile(DeviceKey(hub=request["hub"], device_id=request["deviceId"]))
+
+
+async def _reconcile(device: DeviceKey) -> None:
+    application = await runtime.application()
+    await application.worker.reconcile(device)

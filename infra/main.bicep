@@ -2,6 +2,8 @@ targetScope = 'subscription'
 
 metadata description = 'firstpull for one azd environment: its resource group, and access to existing registries and hubs.'
 
+import { connectedRegistryType, namedKeyType, policyType, siteType } from 'types.bicep'
+
 @description('Name of the azd environment. Each stage has its own.')
 @minLength(1)
 @maxLength(64)
@@ -24,13 +26,13 @@ param iotHubEvents bool = true
 param containerRegistryIds string[] = []
 
 @description('Connected registries that devices may use, with the fields of the policy.')
-param connectedRegistries object[] = []
+param connectedRegistries connectedRegistryType[] = []
 
 @description('Sites: each has a name and a list of connected registries, which are filled in this order.')
-param sites object[] = []
+param sites siteType[] = []
 
 @description('More fields of the policy. They override those of the parameters above.')
-param policy object = {}
+param policy policyType = {}
 
 @description('Name of this deployment (a-z, 0-9 and -). The names of tokens depend on it.')
 @minLength(1)
@@ -47,6 +49,17 @@ param passwordValidityDays int = 90
 @maxValue(100)
 param sweepRevokesPercent int = 10
 
+@description('Devices that callers of the HTTP API may revoke within an hour without approval.')
+@minValue(0)
+@maxValue(100000)
+param revokesPerHour int = 50
+
+@description('Function keys that have a name and roles, by the hash of their value.')
+param namedKeys namedKeyType[] = []
+
+@description('Whether callers without a role are refused.')
+param rolesRequired bool = false
+
 @description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string = ''
 
@@ -54,7 +67,8 @@ param webhookKeysSecretName string = ''
 @minLength(13)
 param entraClientId string
 
-@description('Object ids of the users and service principals that may call the HTTP API. Empty: nobody may.')
+@description('Object ids of the users and service principals that may call the HTTP API, at most 13, for which the platform has room. Empty: nobody may.')
+@maxLength(13)
 param entraCallers string[] = []
 
 @description('Whether storage and Key Vault accept traffic from private endpoints only.')
@@ -119,8 +133,10 @@ var tags = { 'azd-env-name': environmentName }
 var token = uniqueString(subscription().id, environmentName, location)
 
 var resourceGroupName = 'rg-${environmentName}'
+var providers = '${subscription().id}/resourceGroups/${resourceGroupName}/providers'
 var storageName = 'stfp${token}'
 var vaultName = 'kv-fp-${token}'
+var workspaceName = 'log-firstpull-${token}'
 
 // The app creates missing queues. Event Grid needs its queue before the first start of the app.
 var eventQueueName = 'device-events'
@@ -143,9 +159,8 @@ var demoRegistryName = 'crfirstpull${token}'
 var demoHubName = 'iot-firstpull-${token}'
 var demoConnectedRegistryName = 'plantone'
 var demoRepository = 'hello-world'
-var demoProviders = '${subscription().id}/resourceGroups/${resourceGroupName}/providers'
-var demoRegistryIds = createDemo ? ['${demoProviders}/Microsoft.ContainerRegistry/registries/${demoRegistryName}'] : []
-var demoHubIds = createDemo ? ['${demoProviders}/Microsoft.Devices/IotHubs/${demoHubName}'] : []
+var demoRegistryIds = createDemo ? ['${providers}/Microsoft.ContainerRegistry/registries/${demoRegistryName}'] : []
+var demoHubIds = createDemo ? ['${providers}/Microsoft.Devices/IotHubs/${demoHubName}'] : []
 var demoConnectedRegistries = createDemo
   ? [
       {
@@ -158,23 +173,23 @@ var demoConnectedRegistries = createDemo
 
 var hubIds = concat(iotHubIds, demoHubIds)
 var registryIds = concat(containerRegistryIds, demoRegistryIds)
-var wholePolicy = union(
-  {
-    hubs: map(hubIds, id => {
-      host: '${toLower(last(split(id, '/')))}.${iotHubSuffix}'
-      name: last(split(id, '/'))
-    })
-    containerRegistries: registryIds
-    connectedRegistries: concat(connectedRegistries, demoConnectedRegistries)
-    sites: sites
-  },
-  policy
-)
+var hubsOfIds = map(hubIds, id => {
+  host: '${toLower(last(split(id, '/')))}.${iotHubSuffix}'
+  name: last(split(id, '/'))
+})
+var wholePolicy = {
+  hubs: policy.?hubs ?? hubsOfIds
+  containerRegistries: policy.?containerRegistries ?? registryIds
+  connectedRegistries: policy.?connectedRegistries ?? concat(connectedRegistries, demoConnectedRegistries)
+  sites: policy.?sites ?? sites
+  defaultOnboarding: policy.?defaultOnboarding
+  adoptableTokens: policy.?adoptableTokens ?? []
+  enrollments: policy.?enrollments ?? {}
+}
 
 var privateStorage = privateNetworking ? ['blob', 'queue', 'table'] : []
-var privateVault = privateNetworking ? ['vault'] : []
 
-resource group 'Microsoft.Resources/resourceGroups@2024-11-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: resourceGroupName
   location: location
   tags: tags
@@ -195,7 +210,7 @@ module logs 'br/public:avm/res/operational-insights/workspace:0.16.1' = {
   name: 'logs'
   scope: group
   params: {
-    name: 'log-firstpull-${token}'
+    name: workspaceName
     location: location
     tags: tags
     enableTelemetry: false
@@ -216,6 +231,7 @@ module applicationInsights 'br/public:avm/res/insights/component:0.8.0' = {
     enableTelemetry: false
     workspaceResourceId: logs.outputs.resourceId
     disableLocalAuth: true
+    disableIpMasking: false
     roleAssignments: [
       {
         roleDefinitionIdOrName: roles.monitoringMetricsPublisher.id
@@ -298,46 +314,18 @@ module storage 'br/public:avm/res/storage/storage-account:0.33.0' = {
   }
 }
 
-module vault 'br/public:avm/res/key-vault/vault:0.14.0' = {
+module vault 'modules/key-vault.bicep' = {
   name: 'vault'
   scope: group
   params: {
     name: vaultName
     location: location
     tags: tags
-    enableTelemetry: false
-    sku: 'standard'
-    createMode: recoverVault ? 'recover' : 'default'
-    enableRbacAuthorization: true
-    enableSoftDelete: true
-    enablePurgeProtection: true
-    softDeleteRetentionInDays: 90
-    enableVaultForDeployment: false
-    enableVaultForDiskEncryption: false
-    enableVaultForTemplateDeployment: false
-    publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'
-    networkAcls: {
-      defaultAction: privateNetworking ? 'Deny' : 'Allow'
-      bypass: 'None'
-    }
-    privateEndpoints: [
-      for service in privateVault: {
-        service: service
-        subnetResourceId: network!.outputs.endpointSubnetId
-        privateDnsZoneGroup: {
-          privateDnsZoneGroupConfigs: [
-            { privateDnsZoneResourceId: network!.outputs.zoneIds[service] }
-          ]
-        }
-      }
-    ]
-    diagnosticSettings: [
-      {
-        workspaceResourceId: logs.outputs.resourceId
-        logCategoriesAndGroups: [{ categoryGroup: 'audit' }]
-        metricCategories: []
-      }
-    ]
+    recover: recoverVault
+    workspaceId: logs.outputs.resourceId
+    privateNetworking: privateNetworking
+    endpointSubnetId: privateNetworking ? network!.outputs.endpointSubnetId : ''
+    zoneId: privateNetworking ? network!.outputs.zoneIds.vault : ''
   }
 }
 
@@ -362,10 +350,14 @@ module app 'modules/app.bicep' = {
     tags: tags
     identityId: identity.outputs.resourceId
     identityClientId: identity.outputs.clientId
-    storageEndpoints: storage.outputs.serviceEndpoints
+    storageEndpoints: {
+      blob: storage.outputs.serviceEndpoints.blob
+      queue: storage.outputs.serviceEndpoints.queue
+      table: storage.outputs.serviceEndpoints.table
+    }
     packageContainerName: packageContainerName
     vaultUrl: vault.outputs.uri
-    vaultName: vault.outputs.name
+    vaultName: vaultName
     applicationInsightsConnectionString: applicationInsights.outputs.connectionString
     deploymentName: deploymentName
     policy: wholePolicy
@@ -374,6 +366,9 @@ module app 'modules/app.bicep' = {
     connectedRegistries: wholePolicy.connectedRegistries
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
+    revokesPerHour: revokesPerHour
+    namedKeys: namedKeys
+    rolesRequired: rolesRequired
     webhookKeysSecretName: webhookKeysSecretName
     entraClientId: entraClientId == 'function-keys' ? '' : entraClientId
     entraCallers: entraCallers
@@ -391,13 +386,15 @@ module monitoring 'modules/monitoring.bicep' = {
     namePrefix: 'firstpull-${token}'
     location: location
     tags: tags
-    workspaceId: logs.outputs.resourceId
+    workspaceName: workspaceName
+    telemetryDays: telemetryDays
     actionGroupId: actionGroupId
     runbookUrl: runbookUrl
     unansweredHours: alertUnansweredHours
     freePercent: alertFreePercent
     throttledLooks: alertThrottledLooks
   }
+  dependsOn: [applicationInsights]
 }
 
 module demo 'modules/demo.bicep' = if (createDemo) {
@@ -456,12 +453,13 @@ module hubEvents 'modules/events.bicep' = [
         'Microsoft.Devices.DeviceCreated'
         'Microsoft.Devices.DeviceDeleted'
       ]
-      storageAccountName: storage.outputs.name
+      storageAccountName: storageName
       queueName: eventQueueName
       deadLetterContainerName: deadLetterContainerName
       actionGroupId: actionGroupId
       runbookUrl: runbookUrl
     }
+    dependsOn: [storage]
   }
 ]
 
@@ -472,19 +470,20 @@ module vaultEvents 'modules/events.bicep' = {
     name: 'evgt-vault-${token}'
     location: location
     tags: tags
-    sourceId: vault.outputs.resourceId
+    sourceId: '${providers}/Microsoft.KeyVault/vaults/${vaultName}'
     topicType: 'Microsoft.KeyVault.vaults'
     eventTypes: [
       'Microsoft.KeyVault.SecretNewVersionCreated'
       'Microsoft.KeyVault.SecretNearExpiry'
       'Microsoft.KeyVault.SecretExpired'
     ]
-    storageAccountName: storage.outputs.name
+    storageAccountName: storageName
     queueName: eventQueueName
     deadLetterContainerName: deadLetterContainerName
     actionGroupId: actionGroupId
     runbookUrl: runbookUrl
   }
+  dependsOn: [storage, vault]
 }
 
 output AZURE_LOCATION string = location
@@ -492,8 +491,8 @@ output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_TENANT_ID string = tenant().tenantId
 output FIRSTPULL_APP_NAME string = app.outputs.name
 output FIRSTPULL_URL string = app.outputs.url
-output FIRSTPULL_STORAGE_ACCOUNT string = storage.outputs.name
-output FIRSTPULL_KEY_VAULT string = vault.outputs.name
+output FIRSTPULL_STORAGE_ACCOUNT string = storageName
+output FIRSTPULL_KEY_VAULT string = vaultName
 output FIRSTPULL_PRINCIPAL_ID string = identity.outputs.principalId
 output FIRSTPULL_DEMO_HUB string = createDemo ? demoHubName : ''
 output FIRSTPULL_DEMO_REGISTRY string = createDemo ? demoRegistryName : ''

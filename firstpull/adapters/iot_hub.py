@@ -14,6 +14,7 @@ from itertools import batched
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.exceptions import AzureError
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import QueryResult, QuerySpecification, TwinProperties
 from azure.iot.hub.models import Twin as TwinResource
@@ -74,7 +75,9 @@ class _Line:
 
     def manager(self, deadline_seconds: float) -> IoTHubRegistryManager:
         """The hub's manager, for a thread: making one may take a request for a bearer token."""
-        with self._making:
+        if not self._making.acquire(timeout=deadline_seconds):  # whoever waits has given up by now
+            raise TimeoutError
+        try:
             if self._manager is None:
                 self._manager = IoTHubRegistryManager.from_token_credential(
                     self._hub, self._credential
@@ -83,6 +86,8 @@ class _Line:
                 self._manager.protocol.config.retry_policy.retries = 0
             self._manager.protocol.config.connection.timeout = deadline_seconds
             return self._manager
+        finally:
+            self._making.release()
 
     @contextmanager
     def call(self, deadline_seconds: float) -> Iterator[None]:
@@ -213,7 +218,7 @@ class IotHubAdapter:
             if error.response is not None and error.response.status_code == 404:
                 return None
             raise _translated(error) from None
-        except ClientException as error:
+        except (ClientException, AzureError) as error:  # the second without a bearer token
             raise _unavailable(type(error).__name__) from None
 
     def _line(self, hub: str) -> _Line:

@@ -11,6 +11,7 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import SecretVersion, StoredSecret
 from firstpull.model.errors import Transient
 from firstpull.model.reasons import Reason
@@ -28,7 +29,9 @@ class KeyVaultAdapter:
     """Implements `Secrets`. It may repeat a write: a later pass disables a surplus version."""
 
     def __init__(self, vault_url: str, credential: AsyncTokenCredential) -> None:
-        self._client = SecretClient(vault_url, credential, retry_total=2, retry_backoff_factor=0.2)
+        self._client = SecretClient(
+            vault_url, credential, retry_total=2, retry_backoff_factor=0.2, **SOCKET
+        )
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
         """All versions, without values; none for a secret that does not exist."""

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import os
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from firstpull.config.policy import Policy
+from firstpull.config.roles import NamedKey
 from firstpull.model.secret import Secret
+
+_VAULT_REFERENCE = "@Microsoft.KeyVault("
+"""How a reference to a secret begins; the value of a setting whose secret cannot be read."""
 
 
 class SettingsError(Exception):
@@ -32,6 +40,8 @@ def _keys(value: object) -> object:
     """Keys of Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64."""
     if not isinstance(value, str):
         return value
+    if value.startswith(_VAULT_REFERENCE):
+        return ()  # a secret that cannot be read must not stop the other triggers
     keys = [text.strip() for text in value.split(",") if text.strip()]
     for number, key in enumerate(keys, start=1):
         try:
@@ -43,12 +53,14 @@ def _keys(value: object) -> object:
     return tuple(Secret(key) for key in keys)
 
 
+def _named_keys(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) and value.strip() else value or ()
+
+
 HttpsUrl = Annotated[str, AfterValidator(_https)]
 
 
-class StorageSettings(BaseSettings):
-    """The app's storage account: a connection string, or three addresses and the app's identity."""
-
+class _Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FIRSTPULL_",
         frozen=True,
@@ -56,6 +68,23 @@ class StorageSettings(BaseSettings):
         arbitrary_types_allowed=True,
         use_attribute_docstrings=True,  # `make docs` writes them into docs/settings.md
     )
+
+
+class CallerSettings(_Settings):
+    """Who may do what over the HTTP API."""
+
+    named_keys: Annotated[tuple[NamedKey, ...], NoDecode, BeforeValidator(_named_keys)] = ()
+    """Function keys that have a name and roles, as JSON: `name`, `sha256` and `roles` of each.
+
+    `sha256` is that of the key's value. `roles` are `Reader`, `Operator`, `MassRevokeApprover`.
+    """
+
+    roles_required: bool = False
+    """Whether callers without a role are refused; otherwise they may do everything."""
+
+
+class StorageSettings(_Settings):
+    """The app's storage account: a connection string, or three addresses and the app's identity."""
 
     storage: Annotated[str | None, Field(validation_alias="AzureWebJobsStorage")] = None
     """Connection string of the app's storage account. Set either this or the next three."""
@@ -83,7 +112,7 @@ class StorageSettings(BaseSettings):
         return self
 
 
-class Settings(StorageSettings):
+class Settings(CallerSettings, StorageSettings):
     """One attribute per setting, named like its environment variable."""
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
@@ -106,6 +135,12 @@ class Settings(StorageSettings):
     revokes none until a person approves. Above 0, it may always revoke one device.
     """
 
+    revokes_per_hour: Annotated[int, Field(ge=0, le=100_000)] = 50
+    """Devices that callers of the HTTP API may revoke within an hour without approval.
+
+    What events and the sweep revoke does not count.
+    """
+
     tombstone_days: Annotated[int, Field(ge=30, le=3650)] = 90
     """Days, 30 to 3650, that the sweep keeps the record of a revoked device.
 
@@ -116,7 +151,8 @@ class Settings(StorageSettings):
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 
-    Separate several keys with commas while you replace one. Without a key, signed webhooks are off.
+    Separate several keys with commas while you replace one. Without a key, or with a secret that
+    cannot be read, signed webhooks are off.
     """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
@@ -149,6 +185,19 @@ def read_settings() -> Settings:
         lines = [f"  {name}: {problem}" for name, problem in problems.items()]
         raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
     return Settings.model_validate({})
+
+
+@cache
+def read_caller_settings() -> CallerSettings:
+    """The settings about callers, which `read_settings` has validated at the start."""
+    return CallerSettings()
+
+
+def unresolved_references() -> Iterator[str]:
+    """The settings of firstpull whose secret in Key Vault the platform could not read."""
+    for name, value in os.environ.items():
+        if name.startswith("FIRSTPULL_") and value.startswith(_VAULT_REFERENCE):
+            yield name
 
 
 def _problems_of(model: type[BaseSettings]) -> dict[str, str]:

@@ -92,6 +92,8 @@ class InventoryReader:
     ledgers: Ledgers
     records: Records
     clock: Clock
+    most_seconds: float = 245.0
+    """For one source; the sweep goes on without those that take longer."""
 
     async def take(self) -> Inventory:
         """A new inventory. Raises only what reading the records raises."""
@@ -105,10 +107,12 @@ class InventoryReader:
         refs = {self.policy.ref_of(e): None for e in self.policy.connected_registries}
         refs |= {h.ref: None for r in live for h in r.grants}
         found, secrets, listed, ledgers = await asyncio.gather(
-            asyncio.gather(*(_tried(self._registry(r), r.name, unread) for r in registries)),
-            _tried(self.secrets.list_secrets(), "Key Vault", unread),
-            asyncio.gather(*(_tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
-            asyncio.gather(*(_tried(read_ledger(self.ledgers, p), str(p), unread) for p in refs)),
+            asyncio.gather(*(self._tried(self._registry(r), r.name, unread) for r in registries)),
+            self._tried(self.secrets.list_secrets(), "Key Vault", unread),
+            asyncio.gather(*(self._tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
+            asyncio.gather(
+                *(self._tried(read_ledger(self.ledgers, p), str(p), unread) for p in refs)
+            ),
         )
         records, unreadable = await self._all_records()
         unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
@@ -145,7 +149,7 @@ class InventoryReader:
             if hub in known and device_id not in known[hub] and record.was_in_hub:
                 missing[hub].append(device_id)
         found = await asyncio.gather(
-            *(_tried(self.hubs.find_devices(h, ids), h, unread) for h, ids in missing.items())
+            *(self._tried(self.hubs.find_devices(h, ids), h, unread) for h, ids in missing.items())
         )
         return {
             hub: known[hub] | {device.device_id: device.twin for device in more}
@@ -177,20 +181,22 @@ class InventoryReader:
             knows_all_records=not unreadable,
         )
 
+    async def _tried[T](self, reading: Awaitable[T], source: str, unread: list[str]) -> T | None:
+        """The result of a read, or None after an error, which is added to `unread`."""
+        try:
+            async with asyncio.timeout(self.most_seconds):
+                return await reading
+        except FirstpullError as error:
+            unread.append(f"{source}: {error.message}")
+        except TimeoutError:
+            unread.append(f"{source}: it was not read within {self.most_seconds:g} s.")
+        return None
+
     async def _all_records(self) -> tuple[tuple[DeviceRecord, ...], tuple[DeviceKey, ...]]:
         """The records, and the devices whose record cannot be read."""
         pages = [page async for page in every_page(self.records, Query())]
         found = tuple(record for page in pages for record in page.records)
         return found, tuple(device for page in pages for device in page.unreadable)
-
-
-async def _tried[T](reading: Awaitable[T], source: str, unread: list[str]) -> T | None:
-    """The result of a read, or None after an error, which is added to `unread`."""
-    try:
-        return await reading
-    except FirstpullError as error:
-        unread.append(f"{source}: {error.message}")
-        return None
 
 
 def by_device(records: Iterable[DeviceRecord]) -> dict[DeviceKey, DeviceRecord]:

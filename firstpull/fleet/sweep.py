@@ -8,15 +8,16 @@
 5. Drop ledger entries that no record names, and remove scope maps that nothing has referred to
    for 24 hours. Report the other orphans.
 6. Delete old tombstones.
-7. Store the report. After a crash before this, the next sweep does the rest: only the times of
-   unreferenced scope maps and the approvals carry over, from the report before.
+7. Store the report. A sweep whose time is over stops before this, says where, and the next one
+   begins there. After a crash the next sweep does the rest, in the order of the one before: only
+   the times of unreferenced scope maps, the approvals and the place carry over, from its report.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -34,6 +35,7 @@ from firstpull.fleet.orphans import (
     orphans,
     unreferenced_scope_maps,
 )
+from firstpull.fleet.sweep_progress import Progress
 from firstpull.fleet.tombstones import expired_tombstones
 from firstpull.intake.event_handler import OPT_IN_TAG, EventHandler
 from firstpull.intake.revoke import Revoking
@@ -42,12 +44,12 @@ from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Sc
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown
+from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown, Transient
 from firstpull.model.history import entry
 from firstpull.model.ports import ContainerRegistries, Hubs, Records, Stored, Sweeps, WorkQueue
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.record_update import update_record
-from firstpull.model.sweep_report import SweepReport
+from firstpull.model.sweep_report import Step, SweepReport
 from firstpull.model.transitions import with_drift, with_warnings
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
@@ -77,56 +79,70 @@ class Sweeper:
     revoking: Revoking
     clock: Clock
     new_id: Callable[[], str]
+    most_time: timedelta = timedelta(minutes=8)
+    """From the beginning to the last step; less than the function may take."""
+    least_time: timedelta = timedelta(minutes=1)
+    """For the steps, however long the inventory took."""
 
     async def run(self) -> SweepReport:
-        """Run one sweep. Raises what reading the records or writing the report raises."""
+        """Run one sweep, from where the last one stopped, for as long as it may take.
+
+        Raises what reading the records or writing the report raises.
+        """
         started_at = self.clock.now()
         before = await self.sweeps.get()
         last = before.value if before is not None else None
         inventory = await self.inventory_reader.take()
-        attempts = _Attempts([*inventory.unread])
-        drifted = await self._requeue_drifted(inventory, attempts)
-        onboarded = await self._onboard_opted_in(inventory, attempts)
-        revoked, held, unsettled = await self._revoke_gone(inventory, last, attempts)
-        dropped = await self._drop_ledger_entries(inventory, attempts)
-        unreferenced = unreferenced_scope_maps(
-            inventory,
-            deployment=self.deployment,
-            before=last.scope_maps_unreferenced if last is not None else {},
+        progress = Progress(
+            clock=self.clock,
+            give_up=max(started_at + self.most_time, self.clock.now() + self.least_time),
+            begins_at=last.continues if last is not None else None,
         )
-        await self._drop_tombstones(inventory, attempts)
-        removed = await self._remove_scope_maps(inventory, unreferenced, attempts)
-        report = SweepReport(
-            id=self.new_id(),
-            started_at=started_at,
-            finished_at=self.clock.now(),
-            devices=len(inventory.records),
-            drifted=dict(drifted),
-            onboarded=onboarded,
-            revoked=revoked,
-            held=held,
-            approved=_still_approved(inventory, last, unsettled),
-            orphans=orphans(inventory, deployment=self.deployment),
-            ledger_entries_removed=dropped,
-            scope_maps_removed=len(removed),
-            scope_maps_unreferenced={k: v for k, v in unreferenced.items() if k not in removed},
-            unread=tuple(attempts.failures),
-            complete_at=_complete_at(attempts, last, now=self.clock.now()),
+        run = _Run(
+            inventory=inventory,
+            last=last,
+            progress=progress,
+            attempts=_Attempts([*inventory.unread]),
+            unreferenced=unreferenced_scope_maps(
+                inventory,
+                deployment=self.deployment,
+                before=last.scope_maps_unreferenced if last is not None else {},
+            ),
+            held=last.held if last is not None else (),
         )
+        for step in progress.steps():
+            await self._do(step, run)
+        report = run.report(self.new_id(), started_at, self.clock.now(), self.deployment)
         await self._store(report, before)
         return report
+
+    async def _do(self, step: Step, run: _Run) -> None:
+        steps = {
+            Step.DRIFT: self._requeue_drifted,
+            Step.OPT_IN: self._onboard_opted_in,
+            Step.GONE: self._revoke_gone,
+            Step.LEDGERS: self._drop_ledger_entries,
+            Step.TOMBSTONES: self._drop_tombstones,
+            Step.SCOPE_MAPS: self._remove_scope_maps,
+        }
+        run.begun.add(step)
+        await steps[step](run)
 
     async def latest(self) -> SweepReport | None:
         """The report of the last sweep, None before the first."""
         stored = await self.sweeps.get()
         return stored.value if stored is not None else None
 
-    async def approve(self, report_id: str) -> SweepReport:
+    async def approve(self, report_id: str, *, approved_by: str) -> SweepReport:
         """Approve the revokes that the last sweep held, for the next sweep. Raises NotKnown."""
         stored = await self._held(report_id)
         approved = replace(stored.value, approved=stored.value.held)
         await self.sweeps.put(approved, etag=stored.etag)
-        emit(LogEvent.SWEEP_REVOKES_APPROVED, devices=len(approved.approved))
+        emit(
+            LogEvent.SWEEP_REVOKES_APPROVED,
+            devices=len(approved.approved),
+            approved_by=approved_by,
+        )
         return approved
 
     async def propose_approval(self, report_id: str) -> SweepReport:
@@ -142,13 +158,11 @@ class Sweeper:
             )
         return stored
 
-    async def _requeue_drifted(self, inventory: Inventory, attempts: _Attempts) -> Counter[str]:
-        """Step 2; counts the devices by difference."""
-        found: Counter[str] = Counter()
-        for record in inventory.records:
-            comparing = self._compare(record, inventory, found)
-            await attempts.attempt(record.device, comparing, None)
-        return found
+    async def _requeue_drifted(self, run: _Run) -> None:
+        """Step 2."""
+        for record in run.progress.each(Step.DRIFT, run.inventory.records, _name_of_record):
+            comparing = self._compare(record, run.inventory, run.drifted)
+            await run.attempts.attempt(record.device, comparing, None)
 
     async def _compare(
         self, record: DeviceRecord, inventory: Inventory, found: Counter[str]
@@ -184,12 +198,11 @@ class Sweeper:
             return
         log_new_warnings(*await update_record(self.records, record.device, change))
 
-    async def _onboard_opted_in(self, inventory: Inventory, attempts: _Attempts) -> int:
-        """Step 3; counts the devices."""
-        onboarded = 0
-        for device in opted_in_devices(inventory, tag=OPT_IN_TAG):
-            onboarded += await attempts.attempt(device, self._onboard(device), False)  # noqa: FBT003 - the default
-        return onboarded
+    async def _onboard_opted_in(self, run: _Run) -> None:
+        """Step 3."""
+        found = opted_in_devices(run.inventory, tag=OPT_IN_TAG)
+        for device in run.progress.each(Step.OPT_IN, found, _name_of_device):
+            run.onboarded += await run.attempts.attempt(device, self._onboard(device), False)  # noqa: FBT003 - the default
 
     async def _onboard(self, device: DeviceKey) -> bool:
         """Whether the device was onboarded; an invalid or forbidden tag logs a warning."""
@@ -206,70 +219,93 @@ class Sweeper:
             )
             return False
 
-    async def _revoke_gone(
-        self,
-        inventory: Inventory,
-        last: SweepReport | None,
-        attempts: _Attempts,
-    ) -> tuple[int, tuple[DeviceKey, ...], frozenset[DeviceKey]]:
-        """Step 4: the number of revoked devices, the held devices, and those with an error."""
-        approved = set(last.approved) if last is not None else set()
-        gone, unsettled = [], set[DeviceKey]()
-        for device in gone_devices(inventory):
-            is_gone = await attempts.attempt(device, self._is_gone(device), None)
-            if is_gone is None:
-                unsettled.add(device)
-            elif is_gone:
-                gone.append(device)
-        unapproved = [device for device in gone if device not in approved]
-        fleet = sum(record.was_in_hub for record in inventory.records)
+    async def _revoke_gone(self, run: _Run) -> None:
+        """Step 4. Devices that seem gone count as gone until their hub was asked for them."""
+        approved = set(run.last.approved) if run.last is not None else set()
+        candidates = gone_devices(run.inventory)
+        fleet = sum(record.was_in_hub for record in run.inventory.records)
         share = fleet * self.most_revokes_percent // 100
         most = max(1, share) if self.most_revokes_percent else 0  # a small fleet may lose one
-        held = tuple(unapproved) if len(unapproved) > most else ()
-        if held:
-            emit_warning(LogEvent.SWEEP_REVOKES_HELD, devices=len(held), fleet=fleet, most=most)
-        revoked = 0
+        are_few = len(set(candidates) - approved) <= most
+        run.unsettled |= set(candidates)
+        unapproved, silent = list[DeviceKey](), set[str]()
+        for device in run.progress.each(Step.GONE, candidates, _name_of_device):
+            is_gone = None
+            if device.hub not in silent:
+                is_gone = await run.attempts.attempt(device, self._is_gone(device, silent), None)
+            if is_gone is False:
+                run.unsettled.discard(device)
+            elif is_gone and (are_few or device in approved):
+                await self._revoke(device, run)
+            elif is_gone:
+                unapproved.append(device)
+        await self._revoke_or_hold(unapproved, run, fleet=fleet, most=most)
+
+    async def _revoke_or_hold(
+        self, gone: list[DeviceKey], run: _Run, *, fleet: int, most: int
+    ) -> None:
+        """Hold devices that are too many, or that may be: there was no time to ask for others."""
+        was_cut = run.progress.stopped_at is not None
+        run.held = tuple(gone) if was_cut or len(gone) > most else ()
+        if run.held:
+            emit_warning(LogEvent.SWEEP_REVOKES_HELD, devices=len(run.held), fleet=fleet, most=most)
+            return
         for device in gone:
-            if device not in held:
-                revoking = self.revoking.revoke_if_gone(device, requested_by="sweep")
-                done = await attempts.attempt(device, revoking, None)
-                if done is None:
-                    unsettled.add(device)
-                revoked += bool(done)
-        return revoked, held, frozenset(unsettled)
+            if run.progress.is_out_of_time:
+                run.progress.stop(Step.GONE)
+                return
+            await self._revoke(device, run)
 
-    async def _is_gone(self, device: DeviceKey) -> bool:
-        """Whether the hub no longer has the device, read directly because its queries lag."""
-        return await self.hubs.twin(device) is None
+    async def _revoke(self, device: DeviceKey, run: _Run) -> None:
+        revoking = self.revoking.revoke_if_gone(device, requested_by="sweep")
+        done = await run.attempts.attempt(device, revoking, None)
+        if done is not None:
+            run.unsettled.discard(device)
+        run.revoked += bool(done)
 
-    async def _drop_ledger_entries(self, inventory: Inventory, attempts: _Attempts) -> int:
-        """Step 5; counts the entries."""
+    async def _is_gone(self, device: DeviceKey, silent: set[str]) -> bool:
+        """Whether the hub no longer has the device, read directly because its queries lag.
+
+        Adds the hub to `silent` if it does not answer: to ask it for each device takes hours.
+        """
+        try:
+            return await self.hubs.twin(device) is None
+        except Transient as error:
+            if error.reason is Reason.SERVICE_UNAVAILABLE:
+                silent.add(device.hub)
+            raise
+
+    async def _drop_ledger_entries(self, run: _Run) -> None:
+        """Step 5."""
+        inventory = run.inventory
         if not inventory.knows_all_records:
-            return 0
+            return
         before = inventory.at - _ENTRY_AGE
-        dropped = 0
-        for ref, ledger in inventory.ledgers.items():
-            clients = clients_of(inventory, ref)
+        for ref in run.progress.each(Step.LEDGERS, tuple(inventory.ledgers), str):
+            ledger, clients = inventory.ledgers[ref], clients_of(inventory, ref)
             if all(e.since >= before or key in clients for key, e in ledger.entries.items()):
                 continue
             forgetting = self.membership.forget(ref, unless=clients, before=before)
-            entries = await attempts.attempt(ref, forgetting, 0)
+            entries = await run.attempts.attempt(ref, forgetting, 0)
             emit_warning(
                 LogEvent.SWEEP_LEDGER_REPAIRED, connected_registry=str(ref), entries=entries
             )
-            dropped += entries
-        return dropped
+            run.ledger_entries += entries
 
-    async def _drop_tombstones(self, inventory: Inventory, attempts: _Attempts) -> None:
+    async def _drop_tombstones(self, run: _Run) -> None:
         """Step 6, some at each sweep: each costs a read of the hub."""
-        expired = expired_tombstones(inventory, before=inventory.at - self.tombstone_age)
-        for record in islice(expired, _MOST_TOMBSTONES):
-            await attempts.attempt(record.device, self._drop_tombstone(record), None)
+        expired = expired_tombstones(run.inventory, before=run.inventory.at - self.tombstone_age)
+        some = tuple(islice(expired, _MOST_TOMBSTONES))
+        silent = set[str]()
+        for record in run.progress.each(Step.TOMBSTONES, some, _name_of_record):
+            if record.device.hub not in silent:
+                dropping = self._drop_tombstone(record, silent)
+                await run.attempts.attempt(record.device, dropping, None)
 
-    async def _drop_tombstone(self, record: DeviceRecord) -> None:
+    async def _drop_tombstone(self, record: DeviceRecord, silent: set[str]) -> None:
         """Delete a tombstone, unless its device is in the hub or somebody asked meanwhile."""
         device = record.device
-        if not await self._is_gone(device):
+        if not await self._is_gone(device, silent):
             return
         stored = await self.records.get(device)
         if stored is None or stored.value.spec != record.spec or not stored.value.is_tombstone:
@@ -277,25 +313,23 @@ class Sweeper:
         await self.records.delete(device, etag=stored.etag)
         emit(LogEvent.SWEEP_TOMBSTONE_DROPPED, hub=device.hub, device_id=device.device_id)
 
-    async def _remove_scope_maps(
-        self,
-        inventory: Inventory,
-        unreferenced: Mapping[ScopeMapId, datetime],
-        attempts: _Attempts,
-    ) -> set[ScopeMapId]:
-        """Step 5: the scope maps that it removed, each unreferenced in a second read too."""
+    async def _remove_scope_maps(self, run: _Run) -> None:
+        """Step 5: removes the scope maps that a second read, too, finds unreferenced."""
+        inventory = run.inventory
         expired = {
             scope_map
-            for scope_map, since in unreferenced.items()
+            for scope_map, since in run.unreferenced.items()
             if scope_map.registry in inventory.registries and inventory.at - since >= SCOPE_MAP_REST
         }
-        removed: set[ScopeMapId] = set()
-        for registry in {scope_map.registry for scope_map in expired}:
-            unused = await self._unreferenced_now(registry, inventory, attempts)
+        registries = tuple({scope_map.registry for scope_map in expired})
+        for registry in run.progress.each(Step.SCOPE_MAPS, registries, str):
+            unused = await self._unreferenced_now(registry, inventory, run.attempts)
             for scope_map in sorted(expired & unused):
+                if run.progress.is_out_of_time:
+                    run.progress.stop(Step.SCOPE_MAPS)
+                    return
                 if await self._remove_scope_map(registry, scope_map.name):
-                    removed.add(scope_map)
-        return removed
+                    run.scope_maps.add(scope_map)
 
     async def _unreferenced_now(
         self, registry: RegistryId, inventory: Inventory, attempts: _Attempts
@@ -323,6 +357,9 @@ class Sweeper:
             await self.sweeps.put(report, etag=before.etag if before is not None else None)
         except Conflict:
             emit_warning(LogEvent.SWEEP_REPORT_SUPERSEDED, report=report.id)
+        if report.continues is not None:
+            place = report.continues
+            emit_warning(LogEvent.SWEEP_CUT_SHORT, step=place.step.value, after=place.after)
         for source in report.unread:
             emit_warning(LogEvent.SWEEP_SOURCE_UNREAD, source=source)
         for orphan in report.orphans:
@@ -369,17 +406,68 @@ def _name(subject: DeviceKey | ConnectedRegistryRef | str) -> str:
     return subject.device_id if isinstance(subject, DeviceKey) else str(subject)
 
 
-def _complete_at(
-    attempts: _Attempts, last: SweepReport | None, *, now: datetime
-) -> datetime | None:
-    if not attempts.failures:
-        return now
-    return last.complete_at if last is not None else None
+@dataclass(kw_only=True)
+class _Run:
+    """One run of the sweep: what it goes by, and what it has done so far."""
+
+    inventory: Inventory
+    last: SweepReport | None
+    progress: Progress
+    attempts: _Attempts
+    unreferenced: Mapping[ScopeMapId, datetime]
+    held: tuple[DeviceKey, ...]
+    """As the last sweep left them, until this one comes to them."""
+    begun: set[Step] = field(default_factory=set)
+    drifted: Counter[str] = field(default_factory=Counter)
+    onboarded: int = 0
+    revoked: int = 0
+    unsettled: set[DeviceKey] = field(default_factory=set)
+    """Devices that seem gone and were neither kept nor revoked."""
+    ledger_entries: int = 0
+    scope_maps: set[ScopeMapId] = field(default_factory=set)
+
+    def report(
+        self, report_id: str, started_at: datetime, now: datetime, deployment: str
+    ) -> SweepReport:
+        """The report of the run."""
+        return SweepReport(
+            id=report_id,
+            started_at=started_at,
+            finished_at=now,
+            devices=len(self.inventory.records),
+            drifted=dict(self.drifted),
+            onboarded=self.onboarded,
+            revoked=self.revoked,
+            held=self.held,
+            approved=self._still_approved(),
+            orphans=orphans(self.inventory, deployment=deployment),
+            ledger_entries_removed=self.ledger_entries,
+            scope_maps_removed=len(self.scope_maps),
+            scope_maps_unreferenced={
+                k: v for k, v in self.unreferenced.items() if k not in self.scope_maps
+            },
+            unread=tuple(self.attempts.failures),
+            continues=self.progress.stopped_at,
+            complete_at=self._complete_at(now),
+        )
+
+    def _complete_at(self, now: datetime) -> datetime | None:
+        if not self.attempts.failures and self.progress.stopped_at is None:
+            return now
+        return self.last.complete_at if self.last is not None else None
+
+    def _still_approved(self) -> tuple[DeviceKey, ...]:
+        """The approved devices that this sweep could not read or revoke."""
+        approved = self.last.approved if self.last is not None else ()
+        if Step.GONE not in self.begun:
+            return approved
+        twins = self.inventory.twins
+        return tuple(d for d in approved if d.hub not in twins or d in self.unsettled)
 
 
-def _still_approved(
-    inventory: Inventory, last: SweepReport | None, unsettled: frozenset[DeviceKey]
-) -> tuple[DeviceKey, ...]:
-    """The approved devices that this sweep could not read or revoke."""
-    approved = last.approved if last is not None else ()
-    return tuple(d for d in approved if d.hub not in inventory.twins or d in unsettled)
+def _name_of_device(device: DeviceKey) -> str:
+    return f"{device.hub}/{device.device_id}"
+
+
+def _name_of_record(record: DeviceRecord) -> str:
+    return _name_of_device(record.device)

@@ -62,6 +62,13 @@ class SweepApproval(StrictModel):
     """The id of the sweep that holds devices."""
 
 
+class RevokesApproval(StrictModel):
+    """The body of `POST /api/revokes/approve`."""
+
+    revokes: Annotated[int, Field(ge=1, le=100_000)]
+    """How many devices the API may revoke beyond its limit, within the hour."""
+
+
 def read_request(body: bytes, *, device_id: str | None = None) -> OnboardingRequest:
     """The request in a JSON body. `device_id` is the one in the address, if there is one.
 
@@ -87,6 +94,11 @@ def read_batch(body: bytes) -> OnboardingBatch:
 def read_approval(body: bytes) -> SweepApproval:
     """The approval in a JSON body. Raises Invalid."""
     return checked(SweepApproval, read_object(body))
+
+
+def read_revokes_approval(body: bytes) -> RevokesApproval:
+    """The approval in a JSON body. Raises Invalid."""
+    return checked(RevokesApproval, read_object(body))
 
 
 def request_for(target: OnboardingTarget, *, device_id: str, hub: str) -> OnboardingRequest:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Revocation
@@ -27,6 +28,27 @@ class Revoking:
     clock: Clock
     has_remains: Callable[[DeviceKey], Awaitable[bool]]
     """Whether anything exists under the names of a device that has no record."""
+    limit: RevokeLimit
+    """How many devices a caller may revoke. What events and the sweep revoke does not count."""
+
+    async def revoke_within_limit(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
+        """`revoke`, counted unless the device is revoked already. Raises Refused at the limit."""
+        if not await self._is_revoked(device):
+            await self.limit.take()
+        return await self.revoke(device, requested_by=requested_by)
+
+    async def propose_within_limit(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
+        """The record that `revoke_within_limit` would write. Writes nothing; raises the same."""
+        if not await self._is_revoked(device):
+            await self.limit.check()
+        return await self.propose(device, requested_by=requested_by)
+
+    async def _is_revoked(self, device: DeviceKey) -> bool:
+        """Whether a revoke is recorded. Raises NotKnown if there is nothing to revoke."""
+        stored = await self.records.get(device)
+        if stored is None and not await self.has_remains(device):
+            raise device_not_known(device)
+        return stored is not None and stored.value.spec.revocation is not None
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """Record that a device is revoked. Raises NotKnown.

@@ -31,6 +31,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.ledger import Ledger
 from firstpull.model.reasons import Reason
+from firstpull.model.revoke_count import RevokeCount
 from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import SweepReport
 
@@ -297,6 +298,18 @@ class Sweeps(Protocol):
 
     async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
         """Replace the report that has this ETag; None stores the first. Raises Conflict."""
+        ...
+
+
+class RevokeCounts(Protocol):
+    """How many devices the API revoked lately."""
+
+    async def get(self) -> Stored[RevokeCount] | None:
+        """The count, None before the first revoke."""
+        ...
+
+    async def put(self, count: RevokeCount, *, etag: str | None) -> Stored[RevokeCount]:
+        """Replace the count that has this ETag; None stores the first. Raises Conflict."""
         ...
 
 

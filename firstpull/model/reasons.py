@@ -16,6 +16,8 @@ class Reason(StrEnum):
     INVALID_REQUEST = "InvalidRequest"
     LENGTH_REQUIRED = "LengthRequired"
     NOT_ALLOWED = "NotAllowed"
+    ROLE_MISSING = "RoleMissing"
+    TOO_MANY_REVOKES = "TooManyRevokes"
     DEVICE_NOT_KNOWN = "DeviceNotKnown"
     OPERATION_NOT_KNOWN = "OperationNotKnown"
     DEVICE_HAS_TOKEN = "DeviceHasToken"  # noqa: S105 - a reason, not a password
@@ -78,12 +80,15 @@ class Reason(StrEnum):
     SERVICE_UNAVAILABLE = "ServiceUnavailable"
     CHANGED_MEANWHILE = "ChangedMeanwhile"
     OUT_OF_TIME = "OutOfTime"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 MEANING: dict[Reason, str] = {
     Reason.INVALID_REQUEST: "The request is not well formed. Nothing was changed.",
     Reason.LENGTH_REQUIRED: "The body was sent without Content-Length, and did not arrive.",
     Reason.NOT_ALLOWED: "The policy in the settings does not allow the request.",
+    Reason.ROLE_MISSING: "The caller's roles do not include this.",
+    Reason.TOO_MANY_REVOKES: "The API revoked as many devices as an hour allows.",
     Reason.DEVICE_NOT_KNOWN: "No request has named this device on this hub.",
     Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
     Reason.DEVICE_HAS_TOKEN: "The device has a token already; another cannot be adopted.",
@@ -134,4 +139,5 @@ MEANING: dict[Reason, str] = {
     Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with an error of its own.",
     Reason.CHANGED_MEANWHILE: "Another writer made a change first.",
     Reason.OUT_OF_TIME: "The worker's time for one pass ran out.",
+    Reason.DEADLINE_EXCEEDED: "The function's time ran out before it had a result.",
 }

@@ -31,6 +31,25 @@ class Orphan:
     where: str
 
 
+class Step(StrEnum):
+    """A step of a sweep, in their order."""
+
+    DRIFT = "drift"
+    OPT_IN = "opt in"
+    GONE = "gone"
+    LEDGERS = "ledgers"
+    TOMBSTONES = "tombstones"
+    SCOPE_MAPS = "scope maps"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPosition:
+    """Where a sweep stopped: in this step, after this device or connected registry."""
+
+    step: Step
+    after: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepReport:
     """One sweep.
@@ -38,6 +57,7 @@ class SweepReport:
     `held` are devices that are gone from their hub but too many to revoke without approval.
     `approved` are held devices whose revoke a person approved; the next sweep revokes them.
     `unread` are the sources that the sweep could not read and therefore did not check.
+    `continues` is where the next sweep goes on, if the time of this one was over.
     """
 
     id: str
@@ -58,6 +78,7 @@ class SweepReport:
     scope_maps_unreferenced: Mapping[ScopeMapId, datetime] = field(default_factory=dict)
     """Since when nothing refers to a scope map of this deployment, by its ARM id."""
     unread: tuple[str, ...] = ()
+    continues: SweepPosition | None = None
     complete_at: datetime | None = None
     """When the last sweep that could read everything ended: this sweep, or an earlier one."""
 

@@ -39,8 +39,6 @@ from firstpull.observability.log_events import LogEvent
 
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
-_SAME_MOMENT = timedelta(seconds=1)
-"""Storage queues keep times to the second: requests within one second have no order."""
 _EVER = datetime.min.replace(tzinfo=UTC)
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
@@ -152,9 +150,12 @@ def asked_for(record: DeviceRecord, intent: Intent) -> DeviceRecord:
 
 
 def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
-    """The record after the same request: only late messages are compared with the newer time."""
+    """The record after the same request: only late messages are compared with the newer time.
+
+    Messages have whole seconds: requests within one second have no order.
+    """
     spec = record.spec
-    if intent.at - spec.intent.at >= _SAME_MOMENT:
+    if intent.at.replace(microsecond=0) > spec.intent.at.replace(microsecond=0):
         implicit = spec.intent.implicit and intent.implicit
         asked = replace(spec.intent, at=intent.at, implicit=implicit)
         record = replace(record, spec=replace(spec, intent=asked))
@@ -275,6 +276,11 @@ def claimed(
         status=replace(record.status, condition=condition),
         schedule=replace(record.schedule, due_at=due_at),
     )
+
+
+def renewed(record: DeviceRecord, claim: Claim, *, due_at: datetime) -> DeviceRecord:
+    """The record whose claim lasts longer."""
+    return replace(record, claim=claim, schedule=replace(record.schedule, due_at=due_at))
 
 
 def granted(

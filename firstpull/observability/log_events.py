@@ -127,6 +127,11 @@ class LogEvent(StrEnum):
         *_DEVICE,
         "seconds",
     )
+    SETTINGS_REFERENCE_UNRESOLVED = (
+        "settings.reference.unresolved",
+        "an app started without a secret that it cannot read; a warning",
+        "setting",
+    )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
         "an HTTP request got a 500 because of a defect; an error",
@@ -163,6 +168,12 @@ class LogEvent(StrEnum):
         "orphans",
         "unread",
     )
+    SWEEP_CUT_SHORT = (
+        "sweep.cut.short",
+        "a sweep's time was over; the next one continues in this step, after this item",
+        "step",
+        "after",
+    )
     SWEEP_STEP_CRASHED = (
         "sweep.step.crashed",
         "a defect in the sweep's step for one device or resource; an error",
@@ -177,7 +188,23 @@ class LogEvent(StrEnum):
         "fleet",
         "most",
     )
-    SWEEP_REVOKES_APPROVED = "sweep.revokes.approved", "a person approved held revokes", "devices"
+    SWEEP_REVOKES_APPROVED = (
+        "sweep.revokes.approved",
+        "a person approved held revokes",
+        "devices",
+        "approved_by",
+    )
+    REVOKES_HELD = (
+        "revokes.held",
+        "the API refused a revoke: it reached the limit of an hour; a warning",
+        "most",
+    )
+    REVOKES_APPROVED = (
+        "revokes.approved",
+        "a person approved revokes beyond the limit of an hour",
+        "revokes",
+        "approved_by",
+    )
     SWEEP_ORPHAN_FOUND = (
         "sweep.orphan.found",
         "one warning for each thing of this deployment that no record names",

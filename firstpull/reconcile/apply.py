@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
@@ -13,7 +12,7 @@ from firstpull.model.azure_resources import NewPassword
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
-from firstpull.model.errors import Blocked, Conflict, Transient
+from firstpull.model.errors import Blocked, Conflict
 from firstpull.model.history import Journal
 from firstpull.model.password_slots import Credential, owner_tags, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
@@ -34,23 +33,9 @@ from firstpull.reconcile.actions import (
     TagSecret,
     UpdateToken,
 )
+from firstpull.reconcile.claim import Guard
 
 _NO_PASSWORD = Secret("This version has tags alone.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guard:
-    """A worker's claim, checked before each write: no write may outlast it."""
-
-    until: datetime
-    clock: Clock
-
-    def check(self) -> None:
-        """Raise Transient if a write that begins now could end after the claim."""
-        if self.clock.now() + timedelta(seconds=REQUEST_DEADLINE) >= self.until:
-            raise Transient(
-                Reason.OUT_OF_TIME, "The time for one pass is over; the next pass continues."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ from firstpull.reconcile.actions import (
     TagSecret,
     TeardownAction,
 )
-from firstpull.reconcile.apply import Guard, tag_secret
+from firstpull.reconcile.apply import tag_secret
+from firstpull.reconcile.claim import Guard
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from firstpull.membership import REQUEST_DEADLINE
 from firstpull.model import transitions
 from firstpull.model.clock import MOST_OFF, Clock
 from firstpull.model.device_key import DeviceKey
@@ -21,8 +22,9 @@ from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import TagSecret
-from firstpull.reconcile.apply import Applier, Guard
+from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
+from firstpull.reconcile.claim import CLAIM, LONGEST_HELD, HeldClaim, comes_back_at, is_woken
 from firstpull.reconcile.observe import Observed, Observer
 from firstpull.reconcile.plan import (
     Plan,
@@ -41,8 +43,6 @@ from firstpull.reconcile.status import (
 )
 from firstpull.reconcile.warnings import log_new_warnings
 
-CLAIM = timedelta(seconds=120)
-"""How long a worker may write to one device."""
 _QUEUE_LIMIT = timedelta(minutes=10)
 """The timer requeues a device whose next pass is later than this."""
 _TWIN_ONLY = timedelta(minutes=2)
@@ -68,6 +68,26 @@ _ENDED = {
 type Outcome = Callable[[DeviceRecord], DeviceRecord]
 
 
+class _Pass:
+    """One pass over a device: its record as the pass knows it, its claim, and its history."""
+
+    def __init__(self, stored: Stored[DeviceRecord], clock: Clock) -> None:
+        self.begun = stored.value
+        """The record as the pass found it, or as its claim left it."""
+        self.claim: HeldClaim | None = None
+        self.journal = Journal(device=stored.value.device, clock=clock)
+        self._stored = stored
+
+    @property
+    def stored(self) -> Stored[DeviceRecord]:
+        """The record, with the renewals of the claim."""
+        return self.claim.stored if self.claim is not None else self._stored
+
+    def wrote(self, stored: Stored[DeviceRecord], claim: HeldClaim | None) -> None:
+        """Note a write of the record."""
+        self._stored, self.claim, self.begun = stored, claim, stored.value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconciler:
     """Reconciles devices, one call each."""
@@ -80,6 +100,8 @@ class Reconciler:
     clock: Clock
     clock_offset: Callable[[], timedelta]
     new_id: Callable[[], str]
+    most_seconds: float = 150.0
+    """For one pass, until it writes the record: no device may occupy a worker for longer."""
 
     @property
     def observer(self) -> Observer:
@@ -101,7 +123,7 @@ class Reconciler:
                 LogEvent.DEVICE_RECORD_UNREADABLE, hub=device.hub, device_id=device.device_id
             )
             return
-        if stored is None or not self._is_free(stored.value):
+        if stored is None or not await self._is_free(stored.value):
             return
         if abs(offset := self.clock_offset()) > MOST_OFF:
             # Other clocks decide on what this host does: when a password ends, when a site synced.
@@ -117,47 +139,32 @@ class Reconciler:
             await self._run(stored)
 
     async def _run(self, stored: Stored[DeviceRecord]) -> None:
-        device = stored.value.device
-        journal = Journal(device=device, clock=self.clock)
+        turn, failure = _Pass(stored, self.clock), None
         try:
-            if await self._is_still_unacknowledged(stored.value):
-                await self._conclude(stored, self._postponed, journal)
-                return
-            stored = await self._take_back(stored)
-            prepared = await self.preparation.prepare(stored.value)
-            work, delivery = prepared.work, None
-            if work is not None:
-                before = stored.value
-                stored, claim = await self._claim(stored, work)
-                if _takes_token(before, work.observed) and await self._is_contested(stored.value):
-                    stored = await self._give_up_token(stored, before)
-                    contested = Conflict("Another device is taking the same token.")
-                    await self._conclude(stored, self._failed(contested), journal)
-                    return
-                guard = Guard(until=claim.until, clock=self.clock)
-                delivery = await self._apply(work.plan, guard, journal)
-        except Blocked as refusal:
-            stored, outcome = await self._refused(stored, refusal, journal)
-            await self._conclude(stored, outcome, journal)
+            async with asyncio.timeout(self.most_seconds):
+                outcome = await self._work(turn)
         except FirstpullError as error:
-            await self._conclude(stored, self._failed(error), journal, failure=error)
+            outcome, failure = self._failed(error), error
+        except TimeoutError:
+            outcome = self._cut_off(turn)
         except Exception as error:
+            device = stored.value.device
             emit_crash(
                 LogEvent.DEVICE_RECONCILE_CRASHED, error, hub=device.hub, device_id=device.device_id
             )
             defect = Transient(Reason.INTERNAL_ERROR, MEANING[Reason.INTERNAL_ERROR])
-            await self._conclude(stored, self._failed(defect), journal)
-        else:
-            await self._conclude(stored, self._outcome(prepared, delivery), journal)
+            outcome = self._failed(defect)
+        await self._conclude(turn, outcome, failure=failure)
 
-    async def _take_back(self, stored: Stored[DeviceRecord]) -> Stored[DeviceRecord]:
-        """The record of a device that keeps what it had when an earlier record was lost."""
-        before, record = stored.value, await self.preparation.taken_back(stored.value)
+    async def _take_back(self, turn: _Pass) -> None:
+        """Let a device keep what it had when an earlier record was lost."""
+        before, record = turn.stored.value, await self.preparation.taken_back(turn.stored.value)
         if record == before:
-            return stored
-        stored = await self.records.replace(record, etag=stored.etag)
+            return
+        turn.wrote(await self.records.replace(record, etag=turn.stored.etag), None)
         if await self._is_contested(record):
-            return await self.records.replace(before, etag=stored.etag)
+            turn.wrote(await self.records.replace(before, etag=turn.stored.etag), None)
+            return
         device = record.device
         emit_warning(
             LogEvent.DEVICE_RECORD_REBUILT,
@@ -165,26 +172,43 @@ class Reconciler:
             device_id=device.device_id,
             generation=record.spec.generation,
         )
-        return stored
 
-    async def _refused(
-        self, stored: Stored[DeviceRecord], refusal: Blocked, journal: Journal
-    ) -> tuple[Stored[DeviceRecord], Outcome]:
-        """The record after a pass that a service refused: what the device has is maintained."""
+    async def _work(self, turn: _Pass) -> Outcome:
+        """The record after observing the device and carrying out what it needs."""
+        before = turn.stored.value
+        try:
+            if await self._is_still_unacknowledged(before):
+                return self._postponed
+            await self._take_back(turn)
+            before = turn.stored.value
+            prepared = await self.preparation.prepare(before)
+            work, delivery = prepared.work, None
+            if work is not None:
+                await self._claim(turn, work)
+                record = turn.stored.value
+                if _takes_token(before, work.observed) and await self._is_contested(record):
+                    await self._give_up_token(turn, before)
+                    return self._failed(Conflict("Another device is taking the same token."))
+                delivery = await self._apply(work.plan, turn)
+        except Blocked as refusal:
+            return await self._refused(turn, refusal)
+        return self._outcome(prepared, delivery)
+
+    async def _refused(self, turn: _Pass, refusal: Blocked) -> Outcome:
+        """The outcome of a pass that a service refused: what the device has is maintained."""
         failed = self._failed(refusal)
         if refusal.reason is Reason.RECORD_OUT_OF_DATE:
-            return stored, failed
+            return failed
         try:
-            upkeep, delivery = await self.preparation.upkeep(stored.value), None
+            upkeep, delivery = await self.preparation.upkeep(turn.stored.value), None
             if upkeep is None:
-                return stored, failed
+                return failed
             if upkeep.plan.actions:
-                stored, claim = await self._claim(stored, upkeep)
-                guard = Guard(until=claim.until, clock=self.clock)
-                delivery = await self._apply(upkeep.plan, guard, journal)
+                await self._claim(turn, upkeep)
+                delivery = await self._apply(upkeep.plan, turn)
         except FirstpullError:
-            return stored, failed
-        return stored, self._outcome(Prepared(refusal=refusal, upkeep=upkeep), delivery)
+            return failed
+        return self._outcome(Prepared(refusal=refusal, upkeep=upkeep), delivery)
 
     def _outcome(self, prepared: Prepared, delivery: Delivery | None) -> Outcome:
         """The record after the pass, with what it did for the change and for what there is."""
@@ -217,18 +241,48 @@ class Reconciler:
             return lambda record: failed(outcome(record))
         return outcome
 
+    def _cut_off(self, turn: _Pass) -> Outcome:
+        """The record after a pass that took too long: retried later each time.
+
+        Its last write may still be under way, so that its claim counts until now.
+        """
+        failed = self._failed(
+            Transient(Reason.OUT_OF_TIME, f"The pass took longer than {self.most_seconds:g} s.")
+        )
+        if turn.claim is None:
+            return failed
+        owner, now = turn.claim.owner, self.clock.now()
+        claim = Claim(owner=owner, until=now)
+
+        def outcome(record: DeviceRecord) -> DeviceRecord:
+            record = failed(record)
+            due_at = max(record.schedule.due_at, comes_back_at(claim))
+            return transitions.renewed(record, claim, due_at=due_at)
+
+        return outcome
+
     def _failed(self, error: FirstpullError) -> Outcome:
         return partial(after_failure, error=error, now=self.clock.now())
 
-    def _is_free(self, record: DeviceRecord) -> bool:
+    async def _is_free(self, record: DeviceRecord) -> bool:
         """Whether the device is due and no worker has claimed it.
 
         An expired claim counts for the time of one more request: its holder may still be writing.
+        The reconcile request of a claimed device comes back then, because its holder may be dead.
         """
-        now = self.clock.now()
-        claim = record.claim
-        held = claim is not None and now < claim.until + timedelta(seconds=REQUEST_DEADLINE)
-        return record.schedule.due_at <= now + _EARLY and not held
+        now, claim = self.clock.now(), record.claim
+        if claim is not None and now < comes_back_at(claim):
+            await self._request_later(record.device, comes_back_at(claim) - now)
+            return False
+        return record.schedule.due_at <= now + _EARLY
+
+    async def _request_later(self, device: DeviceKey, wait: timedelta) -> None:
+        """Send a reconcile request for the end of a claim, whose holder may be dead by then.
+
+        A failure is no error: a timer requeues the device, only later.
+        """
+        with suppress(FirstpullError):
+            await self.queue.put(device, delay_seconds=wait.total_seconds())
 
     async def _is_still_unacknowledged(self, record: DeviceRecord) -> bool:
         """Whether one read of the twin shows that nothing happened since the last whole pass.
@@ -250,12 +304,11 @@ class Reconciler:
         due_at = next_check(condition, now=self.clock.now(), renew_at=None)
         return transitions.woken(record, due_at)
 
-    async def _claim(
-        self, stored: Stored[DeviceRecord], work: Planned
-    ) -> tuple[Stored[DeviceRecord], Claim]:
+    async def _claim(self, turn: _Pass, work: Planned) -> None:
         """Write the claim, and the names of everything that the plan will make."""
         observed, plan = work.observed, work.plan
         view, credential = observed.chosen, observed.credential
+        stored = turn.stored
         record = transitions.with_found_grants(stored.value, observed.found.grants)
         if view is not None and credential is not None:
             grant = Grant(ref=view.ref, names=credential.names)
@@ -268,14 +321,16 @@ class Reconciler:
                 )
         noted = {a.secret for a in plan.actions if isinstance(a, TagSecret)}
         record = transitions.with_noted_secrets(record, noted)
+        await self._request_later(record.device, LONGEST_HELD)  # first: the worker may die here
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(
             record,
             claim,
             condition=self._condition_while_claimed(record, plan),
-            due_at=claim.until + timedelta(seconds=REQUEST_DEADLINE),
+            due_at=comes_back_at(claim),
         )
-        return await self.records.replace(record, etag=stored.etag), claim
+        stored = await self.records.replace(record, etag=stored.etag)
+        turn.wrote(stored, HeldClaim(stored, records=self.records, clock=self.clock))
 
     async def _is_contested(self, record: DeviceRecord) -> bool:
         """Whether another record names the token that this record is about to take.
@@ -288,11 +343,10 @@ class Reconciler:
             return False
         return await self.observer.is_named_elsewhere(record, grant.token_id)
 
-    async def _give_up_token(
-        self, stored: Stored[DeviceRecord], before: DeviceRecord
-    ) -> Stored[DeviceRecord]:
-        given_up = transitions.without_contested_token(stored.value, before)
-        return await self.records.replace(given_up, etag=stored.etag)
+    async def _give_up_token(self, turn: _Pass, before: DeviceRecord) -> None:
+        given_up = transitions.without_contested_token(turn.stored.value, before)
+        stored = await self.records.replace(given_up, etag=turn.stored.etag)
+        turn.wrote(stored, HeldClaim(stored, records=self.records, clock=self.clock))
 
     def _condition_while_claimed(self, record: DeviceRecord, plan: Plan) -> Condition:
         """A device stays blocked, or failing, until a pass has succeeded."""
@@ -307,7 +361,7 @@ class Reconciler:
             now=self.clock.now(),
         )
 
-    async def _apply(self, plan: Plan, guard: Guard, journal: Journal) -> Delivery | None:
+    async def _apply(self, plan: Plan, turn: _Pass) -> Delivery | None:
         teardown = plan if isinstance(plan, TeardownPlan) else None
         if isinstance(plan, ProvisionPlan):
             teardown = plan.retire
@@ -316,35 +370,34 @@ class Reconciler:
             steps = plan.actions
         else:
             steps = ()
-        delivery = await self.applier.apply(steps, guard=guard, journal=journal)
-        if teardown is not None:
-            await self.teardown_applier.apply(teardown.actions, guard=guard, journal=journal)
+        claim, journal = turn.claim, turn.journal
+        if claim is None:
+            raise ValueError("nothing is written without a claim")
+        async with claim.renewing():
+            delivery = await self.applier.apply(steps, guard=claim, journal=journal)
+            if teardown is not None:
+                await self.teardown_applier.apply(teardown.actions, guard=claim, journal=journal)
         return delivery
 
     async def _conclude(
-        self,
-        stored: Stored[DeviceRecord],
-        outcome: Outcome,
-        journal: Journal,
-        *,
-        failure: FirstpullError | None = None,
+        self, turn: _Pass, outcome: Outcome, *, failure: FirstpullError | None = None
     ) -> None:
         """Write the outcome and release the claim. A request made meanwhile is due at once.
 
         A pass without a claim has changed nothing. If another writer changed the record
         meanwhile, the pass drops its outdated outcome: that writer has scheduled the next pass.
         """
-        begun = stored.value
+        begun, stored, claim = turn.begun, turn.stored, turn.claim
         for _ in range(_ATTEMPTS):
             record = outcome(stored.value)
             if stored.value.spec.generation != begun.spec.generation:
                 record = transitions.interrupted(record, stored.value, now=self.clock.now())
-            elif stored.value.schedule.due_at != begun.schedule.due_at:  # woken meanwhile
+            elif claim is not None and is_woken(stored.value):
                 due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
                 record = transitions.woken(record, due_at)
             found = list(changes(stored.value, record))
             noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
-            record = transitions.with_history(record, [*journal.entries, *noted])
+            record = transitions.with_history(record, [*turn.journal.entries, *noted])
             has_failed = record.schedule.attempts > stored.value.schedule.attempts
             if has_failed and LogEvent.DEVICE_RECONCILE_BLOCKED not in dict(found):
                 is_repeated = stored.value.schedule.attempts > 0
@@ -356,7 +409,7 @@ class Reconciler:
                 break
             except Conflict:
                 again = await self.records.get(begun.device)
-                if again is None or begun.claim is None or again.value.claim != begun.claim:
+                if again is None or claim is None or not claim.is_of(again.value):
                     return
                 stored = again
         else:

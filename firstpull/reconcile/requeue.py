@@ -9,7 +9,7 @@ from firstpull.model.ports import Records, WorkQueue
 from firstpull.observability.log import emit_warning
 from firstpull.observability.log_events import LogEvent
 
-GRACE = timedelta(seconds=30)
+GRACE = timedelta(seconds=10)
 """A reconcile request that is this late may be lost; a younger one may still arrive."""
 _AT_ONCE = 1000
 """Devices in one run of the timer; the next runs requeue the others."""

@@ -101,11 +101,12 @@ class Plan(DeviceName):
 
 
 class IntendedAction(Answer):
-    """An action on devices that a sweep holds, or on a kept message."""
+    """An approval of revokes, or an action on a kept message."""
 
     action: Literal["ApproveRevokes", "Resend", "Discard"]
     sweep: str | None = None
     devices: tuple[DeviceName, ...] | None = None
+    revokes: int | None = None
     message: PoisonMessage | None = None
 
 

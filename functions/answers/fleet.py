@@ -10,10 +10,12 @@ from pydantic import BeforeValidator, Field
 
 from firstpull.fleet.rebuild import Rebuild as RebuildReport
 from firstpull.fleet.summary import FleetSummary
+from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
-from firstpull.model.sweep_report import Kind
+from firstpull.model.revoke_count import RevokeCount
+from firstpull.model.sweep_report import Kind, Step
 from functions.answers.base import (
     Answer,
     ConnectedRegistryName,
@@ -193,6 +195,37 @@ def _listed(since: Mapping[ScopeMapId, datetime]) -> tuple[UnreferencedScopeMap,
     return tuple(UnreferencedScopeMap(id=str(id_), since=at) for id_, at in since.items())
 
 
+class SweepPosition(Answer):
+    """Where a sweep stopped, whose time was over."""
+
+    step: Step
+    after: str
+
+
+class Revokes(Answer):
+    """How many devices the API revoked within an hour, and how many more it may."""
+
+    limit: Count
+    revoked: Count
+    approved: Count
+    approved_until: Time | None
+    approved_by: str | None
+    room: Count
+
+    @classmethod
+    def of(cls, limit: RevokeLimit, count: RevokeCount) -> Self:
+        """The answer for what counts now."""
+        approval = count.approval
+        return cls(
+            limit=limit.most_per_hour,
+            revoked=len(count.revoked_at),
+            approved=approval.revokes if approval is not None else 0,
+            approved_until=approval.until if approval is not None else None,
+            approved_by=approval.approved_by if approval is not None else None,
+            room=limit.room(count),
+        )
+
+
 class Sweep(Answer):
     """The report of a sweep."""
 
@@ -210,4 +243,5 @@ class Sweep(Answer):
     scope_maps_removed: Count
     scope_maps_unreferenced: Annotated[tuple[UnreferencedScopeMap, ...], BeforeValidator(_listed)]
     unread: tuple[str, ...]
+    continues: SweepPosition | None
     complete_at: Time | None

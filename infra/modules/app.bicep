@@ -1,5 +1,7 @@
 metadata description = 'The function app, its plan, its settings and its authentication.'
 
+import { connectedRegistryType, hubType, namedKeyType, policyType, storageEndpointsType, tagsType } from '../types.bicep'
+
 @description('Name of the function app.')
 param name string
 
@@ -10,7 +12,7 @@ param planName string
 param location string
 
 @description('Tags of the app and its plan.')
-param tags object
+param tags tagsType
 
 @description('ARM id of the user-assigned identity of the app.')
 param identityId string
@@ -19,7 +21,7 @@ param identityId string
 param identityClientId string
 
 @description('Endpoints of the storage account by service.')
-param storageEndpoints object
+param storageEndpoints storageEndpointsType
 
 @description('Blob container of the deployment package.')
 param packageContainerName string
@@ -37,11 +39,11 @@ param applicationInsightsConnectionString string
 param deploymentName string
 
 @description('The policy of firstpull, without the three fields below. The app does not start if one of these is empty.')
-param policy object
+param policy policyType
 
 @description('The IoT Hubs of the policy.')
 @minLength(1)
-param hubs array
+param hubs hubType[]
 
 @description('The container registries of the policy.')
 @minLength(1)
@@ -49,13 +51,22 @@ param containerRegistries string[]
 
 @description('The connected registries of the policy.')
 @minLength(1)
-param connectedRegistries object[]
+param connectedRegistries connectedRegistryType[]
 
 @description('Days until a password expires.')
 param passwordValidityDays int
 
 @description('Percentage of the fleet that a sweep may revoke without approval.')
 param sweepRevokesPercent int
+
+@description('Devices that callers of the HTTP API may revoke within an hour without approval.')
+param revokesPerHour int
+
+@description('Function keys that have a name and roles, by the hash of their value.')
+param namedKeys namedKeyType[]
+
+@description('Whether callers without a role are refused.')
+param rolesRequired bool
 
 @description('Name of the secret with the keys of signed webhooks. Empty: no signed webhooks.')
 param webhookKeysSecretName string
@@ -64,6 +75,7 @@ param webhookKeysSecretName string
 param entraClientId string
 
 @description('Object ids of the users and service principals that may call the HTTP API.')
+@maxLength(13)
 param entraCallers string[]
 
 @description('ARM id of the subnet for outbound traffic. Empty: the public network.')
@@ -131,7 +143,6 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
       { name: 'scm', allow: false }
     ]
     siteConfig: {
-      alwaysOn: false
       minTlsVersion: '1.2'
     }
     functionAppConfig: {
@@ -177,8 +188,11 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           AzureWebJobsStorage__tableServiceUri: storageEndpoints.table
           FIRSTPULL_DEPLOYMENT: deploymentName
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
+          FIRSTPULL_NAMED_KEYS: string(namedKeys)
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
           FIRSTPULL_POLICY: string(union(policy, served))
+          FIRSTPULL_REVOKES_PER_HOUR: string(revokesPerHour)
+          FIRSTPULL_ROLES_REQUIRED: string(rolesRequired)
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)
           PYTHON_ENABLE_OPENTELEMETRY: 'true'
         })

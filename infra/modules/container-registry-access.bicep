@@ -26,6 +26,7 @@ resource containerRegistryRole 'Microsoft.Authorization/roleDefinitions@2022-04-
     permissions: [
       {
         actions: role.Actions
+        dataActions: role.DataActions
       }
     ]
     assignableScopes: [group]

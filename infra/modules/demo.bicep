@@ -1,5 +1,7 @@
 metadata description = 'A container registry with a connected registry, and an IoT Hub, for a trial.'
 
+import { tagsType } from '../types.bicep'
+
 @description('Name of the container registry.')
 param registryName string
 
@@ -13,7 +15,7 @@ param connectedRegistryName string
 param location string
 
 @description('Tags of these resources.')
-param tags object
+param tags tagsType
 
 @description('Repository that the connected registry syncs.')
 param repository string

@@ -25,6 +25,7 @@ resource iotHubRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     type: 'CustomRole'
     permissions: [
       {
+        actions: role.Actions
         dataActions: role.DataActions
       }
     ]

@@ -12,7 +12,7 @@ param environmentName string
 var role = loadJsonContent('../vault-role.json')
 var group = resourceGroup().id
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: vaultName
 }
 
@@ -25,6 +25,7 @@ resource vaultRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
     type: 'CustomRole'
     permissions: [
       {
+        actions: role.Actions
         dataActions: role.DataActions
       }
     ]

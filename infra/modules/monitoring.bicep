@@ -1,5 +1,7 @@
 metadata description = 'A workbook on the state of the devices, and alert rules with links to the runbook.'
 
+import { tagsType } from '../types.bicep'
+
 @description('Prefix of the names of the alert rules.')
 @minLength(1)
 @maxLength(60)
@@ -9,10 +11,15 @@ param namePrefix string
 param location string
 
 @description('Tags of these resources.')
-param tags object
+param tags tagsType
 
-@description('ARM id of the Log Analytics workspace of the Application Insights component.')
-param workspaceId string
+@description('Name of the Log Analytics workspace of the Application Insights component.')
+param workspaceName string
+
+@description('Retention of telemetry in days.')
+@minValue(30)
+@maxValue(730)
+param telemetryDays int
 
 @description('ARM id of the action group of the alerts. Empty: alerts are shown in the portal only.')
 param actionGroupId string = ''
@@ -38,18 +45,47 @@ param throttledLooks int = 50
 var alerts = loadJsonContent('../monitoring/alerts.json')
 var workbookData = loadTextContent('../monitoring/workbook.json')
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+var telemetryTables = [
+  'AppTraces'
+  'AppMetrics'
+  'AppRequests'
+  'AppDependencies'
+  'AppExceptions'
+  'AppPerformanceCounters'
+]
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' existing = {
+  name: workspaceName
+}
+
+// Otherwise a table exists from its first row on, which queries fail without, and keeps 90 days.
+@batchSize(1)
+resource tables 'Microsoft.OperationalInsights/workspaces/tables@2025-07-01' = [
+  for table in telemetryTables: {
+    parent: workspace
+    name: table
+    properties: {
+      plan: 'Analytics'
+      retentionInDays: telemetryDays
+      totalRetentionInDays: telemetryDays
+    }
+  }
+]
+
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
   for alert in alerts: {
     name: '${namePrefix}-${alert.name}'
     location: location
     tags: tags
     kind: 'LogAlert'
     properties: {
-      displayName: 'firstpull: ${alert.title}'
+      displayName: 'firstpull - ${alert.title}'
       description: 'What to do: ${runbookUrl}#${alert.name}'
       severity: alert.severity
       enabled: true
-      scopes: [workspaceId]
+      scopes: [workspace.id]
+      // Azure would validate the query while the new tables do not resolve everywhere yet.
+      skipQueryValidation: true
       evaluationFrequency: alert.every
       windowSize: alert.window
       autoMitigate: true
@@ -89,6 +125,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
         }
       }
     }
+    dependsOn: [tables]
   }
 ]
 
@@ -100,8 +137,8 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
   properties: {
     displayName: 'firstpull'
     category: 'workbook'
-    sourceId: workspaceId
-    serializedData: replace(workbookData, 'WORKSPACE_ID', workspaceId)
+    sourceId: workspace.id
+    serializedData: replace(workbookData, 'WORKSPACE_ID', workspace.id)
     version: '1.0'
   }
 }

@@ -1,5 +1,13 @@
 metadata description = 'A virtual network with subnets for the app and for private endpoints, and the DNS zones.'
 
+import { tagsType } from '../types.bicep'
+
+@description('ARM ids by service.')
+type zoneIdsType = {
+  @description('ARM id of the DNS zone of this service.')
+  *: string
+}
+
 @description('Name of the virtual network.')
 param name string
 
@@ -7,7 +15,7 @@ param name string
 param location string
 
 @description('Tags of the network and its zones.')
-param tags object
+param tags tagsType
 
 @description('Address range of the network. The app\'s subnet is the first half.')
 param addressPrefix string
@@ -50,6 +58,7 @@ module zones 'br/public:avm/res/network/private-dns-zone:0.8.1' = [
     name: 'zone-${zone.key}'
     params: {
       name: zone.value
+      location: 'global'
       tags: tags
       enableTelemetry: false
       virtualNetworkLinks: [
@@ -68,7 +77,7 @@ output appSubnetId string = network.outputs.subnetResourceIds[0]
 output endpointSubnetId string = network.outputs.subnetResourceIds[1]
 
 @description('ARM ids of the DNS zones by service.')
-output zoneIds object = toObject(
+output zoneIds zoneIdsType = toObject(
   items(privateZones),
   zone => zone.key,
   zone => resourceId('Microsoft.Network/privateDnsZones', zone.value)

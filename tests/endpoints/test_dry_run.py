@@ -148,13 +148,13 @@ async def test_what_stands_in_the_way_is_said(
 async def test_another_connected_registry_shows_the_first_steps_of_a_move(
     each_way: Endpoints,
 ) -> None:
-    before = await each_way.record("by-post")
+    before = await _stored(each_way)
     elsewhere = await _ask(each_way, "put", request("by-post", connectedRegistry="doortwo"))
     assert _actions(elsewhere) == ["TakePlace", "JoinConnectedRegistry", "Deliver", "TagSecret"]
     assert {a["connectedRegistry"] for a in elsewhere.document["actions"][:-1]} == {
         f"{REGISTRY_NAME}/doortwo"
     }
-    assert await each_way.record("by-post") == before
+    assert await _stored(each_way) == before
 
 
 async def test_what_would_be_refused_is_refused(each_way: Endpoints) -> None:

@@ -41,6 +41,8 @@ _OPERATIONS = (
     ("GET", "/sites"),
     ("GET", "/sweep"),
     ("POST", "/sweep/approve"),
+    ("GET", "/revokes"),
+    ("POST", "/revokes/approve"),
     ("POST", "/webhooks/devices"),
     ("POST", "/provisioning"),
     ("GET", "/poison"),

@@ -37,6 +37,7 @@ from tests.world.storage import (
     FakeLedgers,
     FakeLocks,
     FakeRecords,
+    FakeRevokeCounts,
     FakeSweeps,
     FakeWorkQueue,
     NoPoison,
@@ -55,7 +56,7 @@ VALIDITY = timedelta(days=90)
 DEPLOYMENT = "test"
 OUR_PREFIX = "fp-"
 
-_TIMER = timedelta(minutes=1)
+_TIMER = timedelta(seconds=30)
 _REDELIVERY = timedelta(seconds=30)
 _POISON_AFTER = 5
 _QUIET = timedelta(minutes=3)
@@ -118,6 +119,7 @@ def make_process(cloud: Cloud, policy: Policy) -> Process:
         ledgers=FakeLedgers(line),
         locks=FakeLocks(line),
         sweeps=FakeSweeps(line),
+        revoke_counts=FakeRevokeCounts(line),
         poison=NoPoison(),
         clock=cloud.clock,
     )
@@ -412,6 +414,8 @@ class Harness:
             record.schedule.due_at <= soon
             or record.claim
             or record.status.condition.state in _UNFINISHED
+            # A device stays ready while a look at it fails.
+            or (record.status.condition.state is State.READY and record.schedule.attempts)
             for record in self.cloud.all_records()
         )
 

@@ -339,3 +339,31 @@ async def test_who_leaves_goes_with_the_next_write(
     assert listed(cloud) == ["fp-02"]
     assert set(cloud.ledger(PLANT_ONE).entries) == {token_id(2)}
     assert cloud.calls.count(WRITE) == before + (2 if meanwhile else 1)
+
+
+async def test_a_caller_whose_time_is_over_takes_none_that_wait_for_its_write_along(
+    cloud: Cloud, process: Process
+) -> None:
+    with cloud.hold_call("ledgers.put") as first_write:
+        first = asyncio.create_task(reserve(process, 1))
+        await first_write.reached.wait()
+        writer, waiting = (asyncio.create_task(reserve(process, number)) for number in (2, 3))
+        changes = process.membership._writers[PLANT_ONE]._waiting
+        while len(changes) < 2:  # noqa: ASYNC110 - both wait for the first write
+            await asyncio.sleep(0)
+        with cloud.hold_call("ledgers.put") as second_write:
+            first_write.release.set()
+            await second_write.reached.wait()
+            writer.cancel()
+            ends = await asyncio.gather(first, writer, waiting, return_exceptions=True)
+    assert ends[0] is None
+    assert isinstance(ends[1], asyncio.CancelledError)
+    assert isinstance(ends[2], Transient)  # its pass tries again
+    for number in (1, 2, 3):
+        await join_reserved(process, number)
+    assert listed(cloud) == names([1, 2, 3])
+
+
+async def join_reserved(process: Process, number: int) -> None:
+    await reserve(process, number)
+    await join(process, number)

@@ -13,6 +13,11 @@ from tools.check_infra.__main__ import REPOSITORY, check_folder
 MAIN = "main.bicep"
 APP = "modules/app.bicep"
 EVENTS = "modules/events.bicep"
+DELIVERY = "modules/event-delivery.bicep"
+SUBSCRIPTION = "modules/event-subscription.bicep"
+TOPIC = "existing-system-topic.bicep"
+TYPES = "types.bicep"
+KEY_VAULT = "modules/key-vault.bicep"
 DEMO = "modules/demo.bicep"
 REGISTRY = "modules/container-registry-access.bicep"
 HUB = "modules/iot-hub-access.bicep"
@@ -25,7 +30,7 @@ WORKBOOK = "monitoring/workbook.json"
 # File, what is there, what is written instead, a part of the finding.
 MISTAKES = {
     "syntax": [
-        (MAIN, "param location string", "param location", "main.bicep:12: this is not Bicep"),
+        (MAIN, "param location string", "param location", "main.bicep:14: this is not Bicep"),
         (APP, "  name: 'plan'\n", "  name 'plan'\n", "this is not Bicep"),
     ],
     "parameters": [
@@ -40,15 +45,23 @@ MISTAKES = {
         (APP, "'managedidentity'", "'managedidentities'", "__credential is not 'managed"),
         (APP, "Uri: storageEndpoints.queue", "Uri: storageEndpoints.table", "queueServiceUri"),
         (APP, "CLIENT_ID: identityClientId", "CLIENT_ID: identityId", "AZURE_CLIENT_ID is not"),
-        (APP, "alwaysOn: false\n", "appSettings: []\n", "not in exactly one place"),
+        (APP, "minTlsVersion: '1.2'\n", "appSettings: []\n", "not in exactly one place"),
         (APP, "name: 'appsettings'", "name: 'settings'", "not in exactly one place"),
         (APP, "webhookSettings, {", "empty(subnetId) ? {} : {", "POLICY is not always set"),
         (APP, "'@Microsoft.KeyVault(", "'whsec_(", "is not a reference to the vault"),
     ],
     "policy": [
-        (MAIN, "    sites: sites\n", "    places: sites\n", "the policy has no field places"),
-        (MAIN, "      host: '${", "      hostname: '${", "the policy has no field hostname"),
+        (MAIN, "  sites: policy", "  places: policy", "the policy has no field places"),
+        (MAIN, "  host: '${", "  hostname: '${", "the policy has no field hostname"),
         (MAIN, "repositories: [demo", "images: [demo", "the policy has no field images"),
+        (
+            TYPES,
+            "  endpoint: string?",
+            "  address: string?",
+            "only the policy has the field endpoint",
+        ),
+        (TYPES, "  endpoint: string?", "  address: string?", "only connectedRegistryType has the"),
+        (TYPES, "type siteType", "type placeType", "there is no siteType"),
         (APP, "@minLength(1)\nparam hubs", "param hubs", "the app's hubs may be empty"),
     ],
     "shared names": [
@@ -59,6 +72,8 @@ MISTAKES = {
         (MAIN, "Devices.DeviceDeleted'", "Devices.DeviceGone'", "DeviceGone is only subscribed"),
         (MAIN, "Devices.DeviceDeleted'", "Devices.DeviceGone'", "DeviceDeleted is only handled"),
         (MAIN, "queueName: eventQueueName", "queueName: 'device-work'", "which has no trigger"),
+        (TOPIC, "'device-events'", "'device-event'", "only the code has device-events in eventQ"),
+        (TOPIC, "Devices.DeviceDeleted'", "Devices.DeviceGone'", "DeviceDeleted is only handled"),
         (APP, "'/api/healthz'", "'/api/devices'", "only the template has /api/devices in openP"),
         (APP, "'/api/healthz'", "'/api/devices'", "only the code has /api/healthz in openPaths"),
     ],
@@ -67,14 +82,16 @@ MISTAKES = {
         (MAIN, "roles.monitoringMetricsPublisher.id", "'Owner'", "does not list 'Owner' for the"),
         (VAULT, "'../vault-role.json'", "'../role.json'", "containerRegistry for the app on vault"),
         (VAULT, "dataActions: role.DataActions", "dataActions: ['*']", "does not list vaultRole"),
-        (HUB, "dataActions: role", "actions: role", "does not list iotHubRole"),
-        (REGISTRY, "actions: role", "notActions: role", "does not list containerRegistryRole"),
-        (EVENTS, "Id: topic.identity.principalId", "Id: sourceId", "for the sourceId on queue"),
-        (EVENTS, "scope: queue\n", "scope: storage\n", "for the events on storage"),
+        (HUB, "dataActions: role.DataActions", "", "does not list iotHubRole"),
+        (REGISTRY, " actions: role", " notActions: role", "does not list containerRegistryRole"),
+        (DELIVERY, "principalId: topicPrin", "principalId: other", "for the othercipalId on queue"),
+        (DELIVERY, "scope: queue\n", "scope: storage\n", "for the events on storage"),
+        (EVENTS, "topic.identity.principalId", "sourceId", "topicPrincipalId of delivery is not"),
+        (TOPIC, "topic.identity.principalId", "topicId", "topicPrincipalId of delivery is not"),
         (HUB, "scope: hub\n", "", "iotHub for the app on everything"),
         (MAIN, "for id in registryIds: {", "for id in demoRegistryIds: {", "registryAccess does"),
         (MAIN, "for id in hubIds: {", "for id in hubIds: if (createDemo) {", "hubAccess does not"),
-        (EVENTS, "Assignments@2022-04-01' = {", "Assignments@2022-04-01' = if (false) {", "does"),
+        (DELIVERY, "Assignments@2022-04-01' = {", "Assignments@2022-04-01' = if (false) {", "does"),
         (MAIN, "appPrincipalId: identity.outputs.", "appPrincipalId: demo.outputs.", "is not"),
         (
             ROLES,
@@ -85,12 +102,13 @@ MISTAKES = {
     ],
     "security": [
         (MAIN, "SharedKeyAccess: false", "SharedKeyAccess: true", "allowSharedKeyAccess: false"),
-        (MAIN, "    enablePurgeProtection: true\n", "", "enablePurgeProtection: true"),
-        (MAIN, "    disableLocalAuth: true\n    role", "    role", "disableLocalAuth: true"),
+        (KEY_VAULT, "    enablePurgeProtection: true\n", "", "enablePurgeProtection: true"),
+        (MAIN, "    disableLocalAuth: true\n    dis", "    dis", "disableLocalAuth: true"),
+        (MAIN, "    disableIpMasking: false\n", "", "disableIpMasking: false"),
         (MAIN, "param entraClientId string", "param entraClientId string = 'x'", "entraClientId"),
         (APP, "'scm', allow: false", "'scm', allow: true", "'scm', allow: false"),
         (APP, "version: '3.13'", "version: '3.11'", "version: '3.13'"),
-        (EVENTS, "deadLetterWithResourceIdentity", "deadLetter", "deadLetterWithResourceIdentity"),
+        (SUBSCRIPTION, "deadLetterWithResource", "deadLetter", "deadLetterWithResourceIdentity"),
         (DEMO, "adminUserEnabled: false", "adminUserEnabled: true", "adminUserEnabled: false"),
     ],
     "monitoring": [

@@ -56,7 +56,7 @@ def test_every_setting_of_host_json_is_documented_with_its_value() -> None:
     chosen = {
         name: value
         for name, value in leaves(host).items()
-        if name.startswith(("functionTimeout", "telemetryMode", "extensions."))
+        if name.startswith(("functionTimeout", "telemetryMode", "singleton.", "extensions."))
     }
     assert rows(LIMITS, "host.json") == chosen
 

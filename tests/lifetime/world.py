@@ -87,4 +87,5 @@ class World(Harness):
         """Sweep once; with `approve`, let the next sweep revoke the devices that this one held."""
         report = await self.attempt(lambda application: application.sweeper.run())
         if approve and isinstance(report, SweepReport) and report.held:
-            await self.attempt(lambda application: application.sweeper.approve(report.id))
+            held = report.id
+            await self.attempt(lambda app: app.sweeper.approve(held, approved_by="a person"))

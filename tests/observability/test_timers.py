@@ -33,7 +33,7 @@ from functions.timers import timer_run
     ],
     ids=["failed", "crashed"],
 )
-def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
+async def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
     spans: InMemorySpanExporter,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
@@ -41,12 +41,13 @@ def test_a_failure_is_logged_without_secrets_and_reaches_the_host(
     level: int,
     fields: dict[str, str],
 ) -> None:
-    with pytest.raises(type(error)), timer_run("a timer"):
-        raise error
+    with pytest.raises(type(error)):
+        async with timer_run("measure"):
+            raise error
     (logged,) = caplog.records
     name, text = logged.getMessage().split(" ", 1)
     assert (name, logged.levelno) == (event, level)
-    assert json.loads(text).items() >= {"timer": "a timer", **fields}.items()
+    assert json.loads(text).items() >= {"timer": "measure", **fields}.items()
     assert "=pw/" not in text
     (span,) = spans.get_finished_spans()
-    assert (span.name, span.status.status_code) == ("a timer", StatusCode.ERROR)
+    assert (span.name, span.status.status_code) == ("measure", StatusCode.ERROR)

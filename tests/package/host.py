@@ -20,6 +20,7 @@ import aiohttp
 import local_azure
 from local_azure.commands.function_app import FunctionApp, app_settings
 from local_azure.commands.processes import inherited, running
+from local_azure.kernel.clock_pipe import ClockPipe
 from local_azure.stack import Stack
 from tests.end_to_end.api import Api
 from tests.end_to_end.cloud import forget_devices
@@ -36,7 +37,11 @@ async def packaged_app(
     lines: list[str] = []
     ready = asyncio.get_running_loop().create_future()
 
+    pipe = ClockPipe()
+
     def watch(line: str) -> None:
+        if pipe.takes(line):
+            return
         lines.append(line)
         if line.startswith('{"listening"'):
             ready.set_result(json.loads(line)["listening"].rstrip("/"))
@@ -51,19 +56,22 @@ async def packaged_app(
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join((str(package / SITE_PACKAGES), str(empty))),
     }
+    # Other tests of the session have moved the stack's clock, and with it the storage's.
     async with running(
-        *(sys.executable, "-P", "-m", "local_azure.functions_host"),
+        *(sys.executable, "-P", "-m", "local_azure.functions_host", "--follow-clock"),
         *("--app-dir", str(package), "--host", stack.address, "--port", "0"),
         environment=environment,
         on_line=watch,
+        has_input=True,
     ) as process:
-        ended = asyncio.create_task(process.wait())
-        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        assert ready.done(), "\n".join(lines)
-        app = FunctionApp(
-            urls=(ready.result(),), key=key, master_key=master_key, environment=environment
-        )
-        async with aiohttp.ClientSession() as session:
-            yield Api(app, session, lines)
+        with pipe.following(stack.kernel.clock, process):
+            ended = asyncio.create_task(process.wait())
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+            assert ready.done(), "\n".join(lines)
+            app = FunctionApp(
+                urls=(ready.result(),), key=key, master_key=master_key, environment=environment
+            )
+            async with aiohttp.ClientSession() as session:
+                yield Api(app, session, lines)
     await forget_devices(stack)

@@ -119,6 +119,8 @@ class Calls:
         self.faults_met = 0
         self.before_call: Callable[[int, str], None] | None = None
         self.after_write: Callable[[], None] | None = None
+        self.silent: tuple[str, ...] = ()
+        """Calls whose names begin so never get an answer."""
         self._faults_at: dict[str, Fault] = {}
         self._acts: dict[When, list[Callable[[], object]]] = {}
         self._held: dict[str, HeldCall] = {}
@@ -200,6 +202,8 @@ class Calls:
         self.clock.advance(CALL_TIME)
         self.calls.append(operation)
         number, is_read = len(self.calls), operation in READS
+        if self.silent and operation.startswith(self.silent):
+            await asyncio.Event().wait()
         await self._hold(operation, answer=False)
         fault = self._fault_of(number, operation)
         if fault in (Fault.UNAVAILABLE, Fault.THROTTLED, Fault.CRASH_BEFORE):

@@ -105,6 +105,7 @@ class Cloud(Calls):
         self.locks: dict[ConnectedRegistryRef, LockHold] = {}
         self.queue: list[ReconcileRequest] = []
         self.sweep: tuple[bytes, int] | None = None
+        self.revokes: tuple[bytes, int] | None = None
         self.violations: list[str] = []
         self.watch = Watch(self)
         self._numbers = 0

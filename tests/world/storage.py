@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from firstpull.intake.poison_queue import StoredMessage
 from firstpull.model import ledger as ledgers
-from firstpull.model import record_codec, sweep_report
+from firstpull.model import record_codec, revoke_count, sweep_report
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
@@ -16,10 +16,11 @@ from firstpull.model.errors import Conflict, record_not_readable
 from firstpull.model.ledger import Ledger
 from firstpull.model.ports import Lease, Page, Query, Stored
 from firstpull.model.reasons import Reason
+from firstpull.model.revoke_count import RevokeCount
 from firstpull.model.sweep_report import SweepReport
 from tests.world.cloud import Line, LockHold, ReconcileRequest, parsed
 
-_LEASE_TIME = timedelta(seconds=60)
+_LEASE_TIME = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _stored_ledger(text: bytes, version: int) -> Stored[Ledger]:
 
 
 class FakeLease:
-    """A lease of 60 seconds. Its holder knows only when it took or renewed it."""
+    """A lease of 30 seconds. Its holder knows only when it took or renewed it."""
 
     def __init__(
         self, line: Line, ref: ConnectedRegistryRef, *, owner: int, vanished: bool
@@ -247,6 +248,35 @@ class FakeSweeps:
             return _stored_report(*self.line.cloud.sweep)
 
         return await self.line.call("sweeps.put", effect)
+
+
+@dataclass(frozen=True)
+class FakeRevokeCounts:
+    """How many devices the API revoked, stored as text."""
+
+    line: Line
+
+    async def get(self) -> Stored[RevokeCount] | None:
+        def effect() -> Stored[RevokeCount] | None:
+            found = self.line.cloud.revokes
+            return None if found is None else _stored_count(*found)
+
+        return await self.line.call("revokes.get", effect)
+
+    async def put(self, count: RevokeCount, *, etag: str | None) -> Stored[RevokeCount]:
+        def effect() -> Stored[RevokeCount]:
+            found = self.line.cloud.revokes
+            current = None if found is None else _stored_count(*found).etag
+            if current != etag:
+                raise Conflict("The count has changed.")
+            self.line.cloud.revokes = revoke_count.to_json(count), self.line.cloud.next_number()
+            return _stored_count(*self.line.cloud.revokes)
+
+        return await self.line.call("revokes.put", effect)
+
+
+def _stored_count(text: bytes, version: int) -> Stored[RevokeCount]:
+    return Stored(value=revoke_count.from_json(text), etag=f"r{version}")
 
 
 def _stored_report(text: bytes, version: int) -> Stored[SweepReport]:

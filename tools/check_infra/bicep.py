@@ -126,10 +126,11 @@ def literal(node: Node) -> str | None:
 
 
 def properties(node: Node) -> dict[str, Node]:
-    """The values of an object by their keys; empty for anything else."""
+    """The values of an object, or the types of a type, by their keys; empty for anything else."""
     if node.type != "object":
         return {}
-    pairs = [child.named_children for child in node.named_children if len(child.named_children) > 1]
+    found = (child for child in node.named_children if child.type == "object_property")
+    pairs = [child.named_children for child in found if len(child.named_children) > 1]
     return {literal(key) or text(key): value for key, value in pairs}
 
 

@@ -21,17 +21,18 @@ from tools.check_infra.bicep import (
 )
 
 _BUILT_IN = Path(__file__).parents[2] / "local_azure" / "roles" / "built_in.json"
-_PERMISSIONS = ("[ { actions: role.Actions } ]", "[ { dataActions: role.DataActions } ]")
+_PERMISSIONS = "[ { actions: role.Actions dataActions: role.DataActions } ]"
 _PRINCIPALS = {
     "identity.outputs.principalId": "app",
     "appPrincipalId": "app",
-    "topic.identity.principalId": "events",
+    "topicPrincipalId": "events",
     "deployerPrincipalId": "deployer",
 }
-# What main.bicep passes to the modules that give roles to a parameter.
+# What is passed to the modules that give roles to a parameter.
 _PASSED = {
     "appPrincipalId": "identity.outputs.principalId",
     "deployerPrincipalId": "principalId",
+    "topicPrincipalId": "topic.identity.principalId",
 }
 # How what gives a role begins, where it is not made exactly once.
 _BEGINNINGS = {
@@ -97,7 +98,7 @@ def _key(file: BicepFile, role: Node, keys: Mapping[str, str]) -> str:
     if definition is not None and source is not None and source.value is not None:
         permissions = text(properties(definition.body["properties"])["permissions"])
         for path in map(literal, arguments(source.value, "loadJsonContent")):
-            if permissions in _PERMISSIONS and path is not None:
+            if permissions == _PERMISSIONS and path is not None:
                 return keys.get(path.removeprefix("../"), path)
     return text(role).removeprefix("roles.").removesuffix(".id")
 

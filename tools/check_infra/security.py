@@ -12,14 +12,21 @@ _ONCE = {
         "allowBlobPublicAccess: false",
         "supportsHttpsTrafficOnly: true",
         "minimumTlsVersion: 'TLS1_2'",
-        "enableRbacAuthorization: true",
-        "enablePurgeProtection: true",
-        "softDeleteRetentionInDays: 90",
-        "logCategoriesAndGroups: [{ categoryGroup: 'audit' }]",
-        "publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'",
+        "disableIpMasking: false",
+        "defaultAction: privateNetworking ? 'Deny' : 'Allow'",
         "entraClientId: entraClientId == 'function-keys' ? '' : entraClientId",
         # Without a default, whoever deploys has to choose.
         "param entraClientId string @description",
+    ),
+    "modules/key-vault.bicep": (
+        "enableRbacAuthorization: true",
+        "enableSoftDelete: true",
+        "enablePurgeProtection: true",
+        "softDeleteRetentionInDays: 90",
+        "logs: [{ categoryGroup: 'audit', enabled: true }]",
+        "publicNetworkAccess: privateNetworking ? 'Disabled' : 'Enabled'",
+        "defaultAction: privateNetworking ? 'Deny' : 'Allow'",
+        "bypass: 'None'",
     ),
     "modules/app.bicep": (
         "httpsOnly: true",
@@ -37,16 +44,15 @@ _ONCE = {
         "identities: empty(entraCallers) ? nobody : entraCallers",
         "var nobody = ['00000000-0000-0000-0000-000000000000']",
     ),
-    "modules/events.bicep": (
+    "modules/events.bicep": ("identity: { type: 'SystemAssigned' }",),
+    "modules/event-delivery.bicep": ("dependsOn: [mayFillTheQueue, mayKeepDeadLetters]",),
+    "modules/event-subscription.bicep": (
         "deliveryWithResourceIdentity: { identity: { type: 'SystemAssigned' }",
         "deadLetterWithResourceIdentity: { identity: { type: 'SystemAssigned' }",
-        "dependsOn: [mayFillTheQueue, mayKeepDeadLetters]",
     ),
     "modules/demo.bicep": ("adminUserEnabled: false", "disableLocalAuth: true"),
 }
-_TWICE = {
-    "main.bicep": ("disableLocalAuth: true", "defaultAction: privateNetworking ? 'Deny' : 'Allow'")
-}
+_TWICE = {"main.bicep": ("disableLocalAuth: true",)}
 
 
 def check_security(files: Mapping[str, BicepFile]) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from tree_sitter import Node
 
-from firstpull.config.policy import ConnectedRegistryPolicy, HubPolicy, Policy
+from firstpull.config.fields import OnboardingTarget
+from firstpull.config.policy import ConnectedRegistryPolicy, HubPolicy, Policy, SitePolicy
 from firstpull.config.settings import Settings
 from tools.check_infra.bicep import (
     BicepFile,
@@ -39,6 +40,13 @@ _EXPRESSIONS = {
     "PYTHON_ENABLE_OPENTELEMETRY": "'true'",
 }
 _CONNECTION_STRING = "AzureWebJobsStorage"
+_TYPES: Mapping[str, type[BaseModel]] = {
+    "policyType": Policy,
+    "hubType": HubPolicy,
+    "connectedRegistryType": ConnectedRegistryPolicy,
+    "siteType": SitePolicy,
+    "targetType": OnboardingTarget,
+}
 # The same in every environment of a cloud.
 _NOT_FROM_THE_ENVIRONMENT = {"iotHubSuffix"}
 
@@ -89,16 +97,33 @@ def _parts(file: BicepFile, node: Node, *, is_always: bool = True) -> Iterator[t
 def check_policy(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
     """Compares the policy that main.bicep composes with the fields of firstpull's policy."""
     main, app = files["main.bicep"], files["modules/app.bicep"]
-    models: tuple[type[BaseModel], ...] = (Policy, HubPolicy, ConnectedRegistryPolicy)
-    known = {field.alias for model in models for field in model.model_fields.values()}
+    models = (Policy, HubPolicy, ConnectedRegistryPolicy)
+    known = {name for model in models for name in _fields(model)}
     for node in main.nodes("wholePolicy"):
         for name in properties(node).keys() - known:
             yield Finding(main.name, line_of(node), f"the policy has no field {name}")
+    yield from _types(files["types.bicep"])
     # ARM refuses a deployment that names nothing. Without this it makes an app that cannot start.
     for field in Policy.model_fields.values():
         needs_one = any(getattr(rule, "min_length", 0) for rule in field.metadata)
         if needs_one and f"@minLength(1) param {field.alias} " not in text(app.root):
             yield Finding(app.name, 1, f"the app's {field.alias} may be empty")
+
+
+def _types(file: BicepFile) -> Iterator[Finding]:
+    """Compares the types of parameters, by which ARM refuses unknown fields, with the policy's."""
+    for name, model in _TYPES.items():
+        declared = file.find("type", name)
+        if declared is None:
+            yield Finding(file.name, 1, f"there is no {name}")
+            continue
+        for field in properties(declared.node.named_children[1]).keys() ^ _fields(model):
+            where = "the policy" if field in _fields(model) else name
+            yield Finding(file.name, declared.line, f"only {where} has the field {field}")
+
+
+def _fields(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def check_parameters(files: Mapping[str, BicepFile], folder: Path) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from tools.check_infra.bicep import BicepFile, Finding, line_of, literal, text, 
 
 _EVENT_QUEUE = "device-events"
 # For the platform and for Event Grid; firstpull uses neither.
-_OTHER_CONTAINERS = {"app-package", "event-dead-letters"}
+_DEAD_LETTERS = "event-dead-letters"
+_OTHER_CONTAINERS = {"app-package", _DEAD_LETTERS}
 # Needs a function key. A provisioning service has no Entra token to send with it.
 _KEY_ONLY = {"/provisioning"}
 
@@ -23,6 +24,7 @@ _KEY_ONLY = {"/provisioning"}
 def check_shared_names(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
     """Compares each list of names in the templates with the code's."""
     main, app = files["main.bicep"], files["modules/app.bicep"]
+    topic = files["existing-system-topic.bicep"]
     containers = {account.MEMBERSHIP_CONTAINER, account.SWEEPS_CONTAINER, *_OTHER_CONTAINERS}
     yield from _compare(main, "queueNames", QUEUES)
     yield from _compare(main, "tableNames", {account.RECORDS_TABLE})
@@ -31,7 +33,10 @@ def check_shared_names(files: Mapping[str, BicepFile]) -> Iterator[Finding]:
     yield from _compare(app, "openPaths", set(_open_paths()))
     if not any(text(node) == "'${name}-poison'" for node in walk(main.root)):
         yield Finding(main.name, 1, "there are no poison queues")
-    yield from _events(main)
+    yield from _compare(topic, "eventQueueName", {_EVENT_QUEUE})
+    yield from _compare(topic, "deadLetterContainerName", {_DEAD_LETTERS})
+    yield from _events(main, "Microsoft.")
+    yield from _events(topic, "Microsoft.Devices.")
 
 
 def _compare(file: BicepFile, variable: str, expected: Collection[str]) -> Iterator[Finding]:
@@ -48,15 +53,16 @@ def _open_paths() -> Iterator[str]:
             yield f"{ROUTE_PREFIX}{path}"
 
 
-def _events(main: BicepFile) -> Iterator[Finding]:
+def _events(file: BicepFile, beginning: str) -> Iterator[Finding]:
     source = inspect.getsource(event_grid)
-    handled = set(re.findall(r'"(Microsoft\.(?:Devices|KeyVault)\.\w+)"', source))
-    given = [module for module in main.declarations if "eventTypes" in module.params]
+    known = set(re.findall(r'"(Microsoft\.(?:Devices|KeyVault)\.\w+)"', source))
+    handled = {name for name in known if name.startswith(beginning)}
+    given = [module for module in file.declarations if "eventTypes" in module.params]
     nodes = [node for module in given for node in walk(module.params["eventTypes"])]
     for name in handled ^ (set(map(literal, nodes)) - {None}):
         what = "handled" if name in handled else "subscribed to"
-        yield Finding(main.name, 1, f"the event {name} is only {what}")
+        yield Finding(file.name, 1, f"the event {name} is only {what}")
     for module in given:
         queue = text(module.params["queueName"])
         if queue != "eventQueueName":
-            yield Finding(main.name, module.line, f"events go to {queue}, which has no trigger")
+            yield Finding(file.name, module.line, f"events go to {queue}, which has no trigger")

@@ -10,6 +10,7 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 from azure.mgmt.core.tools import parse_resource_id
 
+from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import RegistryId
 from firstpull.observability import telemetry
 
@@ -38,6 +39,7 @@ def client_factory(
             credential_scopes=[f"{audience}/.default"],
             polling_interval=_POLL_SECONDS,
             retry_total=0,
+            **SOCKET,
             per_call_policies=[_NoteRequestsLeft(subscription)],
         )
 

@@ -15,6 +15,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.timeouts import SOCKET
 from firstpull.intake.poison_queue import QUEUES
 from firstpull.model.clock import ServiceClock
 
@@ -48,10 +49,10 @@ class StorageServices:
         """The services, with the account's key. The answers of the table set the clock."""
         return cls(
             tables=TableServiceClient.from_connection_string(
-                text, **_TABLE_RETRY, **_setting(clock)
+                text, **_TABLE_RETRY, **SOCKET, **_setting(clock)
             ),
-            queues=QueueServiceClient.from_connection_string(text, **_RETRY),
-            blobs=BlobServiceClient.from_connection_string(text, **_RETRY),
+            queues=QueueServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
+            blobs=BlobServiceClient.from_connection_string(text, **_RETRY, **SOCKET),
         )
 
     @classmethod
@@ -71,10 +72,11 @@ class StorageServices:
                 credential=credential,
                 audience=_AUDIENCE,
                 **_TABLE_RETRY,
+                **SOCKET,
                 **_setting(clock),
             ),
-            queues=QueueServiceClient(queue_url, credential, **_RETRY),
-            blobs=BlobServiceClient(blob_url, credential, **_RETRY),
+            queues=QueueServiceClient(queue_url, credential, **_RETRY, **SOCKET),
+            blobs=BlobServiceClient(blob_url, credential, **_RETRY, **SOCKET),
         )
 
     async def prepare(self) -> None:

@@ -22,7 +22,8 @@ from firstpull.model.errors import ledger_not_readable
 from firstpull.model.ledger import Ledger
 from firstpull.model.ports import Lease, Stored
 
-_LEASE_SECONDS = 60
+_LEASE_SECONDS = 30
+"""How long a dead holder keeps the others waiting; a write renews it (`Membership`)."""
 
 
 class BlobLedgers:

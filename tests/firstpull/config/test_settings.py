@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from firstpull.config.settings import SettingsError, read_settings
+from firstpull.config.settings import SettingsError, read_settings, unresolved_references
 from tests.firstpull.harness import HUB, REGISTRY
 
 POLICY = json.dumps(
@@ -132,6 +132,15 @@ def test_storage_has_to_be_set_in_one_way(
 ) -> None:
     without = {k: v for k, v in GOOD.items() if k != "AzureWebJobsStorage"}
     assert set(lines(monkeypatch, without | storage)) == {"AzureWebJobsStorage"}
+
+
+def test_a_secret_that_the_platform_could_not_read_switches_webhooks_off_and_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reference = "@Microsoft.KeyVault(VaultName=v;SecretName=webhook-keys)"
+    set_all(monkeypatch, GOOD | {"FIRSTPULL_WEBHOOK_KEYS": reference})
+    assert read_settings().webhook_keys == ()
+    assert list(unresolved_references()) == ["FIRSTPULL_WEBHOOK_KEYS"]
 
 
 def test_no_value_is_repeated_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:

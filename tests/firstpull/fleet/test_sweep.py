@@ -18,13 +18,13 @@ from firstpull.model.errors import NotKnown, Transient
 from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.model.naming import scope_map_name
 from firstpull.model.reasons import Reason
-from firstpull.model.sweep_report import Kind
+from firstpull.model.sweep_report import Kind, Step
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.checks import Difference
 from local_azure.iot_hub.twins import Json
 from local_azure.key_vault.models import Properties
 from tests.firstpull.end_state import end_state
-from tests.firstpull.harness import DEPLOYMENT, PLANT_ONE, REGISTRY, Harness, make_policy
+from tests.firstpull.harness import DEPLOYMENT, HUB, PLANT_ONE, REGISTRY, Harness, make_policy
 from tests.firstpull.records import grant_of
 from tests.firstpull.scenarios import make_by_hand
 from tests.world.calls import FAULTS, READS, Crashed, Fault
@@ -185,9 +185,9 @@ async def test_more_than_a_share_of_the_fleet_is_held_until_a_person_approves() 
     for report in (first, again):
         assert (report.revoked, set(report.held)) == (0, set(devices[:3]))
     with pytest.raises(NotKnown) as unknown:
-        await sweeper_of(harness).approve(first.id)
+        await sweeper_of(harness).approve(first.id, approved_by="a test")
     assert unknown.value.reason is Reason.SWEEP_NOT_KNOWN
-    approved = await sweeper_of(harness).approve(again.id)
+    approved = await sweeper_of(harness).approve(again.id, approved_by="a test")
     assert set(approved.approved) == set(devices[:3])
     assert harness.state(devices[0]) is State.READY
     report = await harness.sweep()
@@ -202,7 +202,7 @@ async def test_an_approval_is_for_the_devices_that_were_held_and_are_still_gone(
     devices = await harness.make_fleet(6)
     back, gone, *later = devices[:4]
     harness.cloud.unregister(back, gone)
-    await sweeper_of(harness).approve((await harness.sweep()).id)
+    await sweeper_of(harness).approve((await harness.sweep()).id, approved_by="a test")
     harness.cloud.register(back)
     for device in later:
         harness.cloud.unregister(device)
@@ -216,7 +216,7 @@ async def test_a_sweep_that_held_nothing_cannot_be_approved() -> None:
     harness = Harness()
     for report_id in ("unknown", (await harness.sweep()).id):
         with pytest.raises(NotKnown):
-            await sweeper_of(harness).approve(report_id)
+            await sweeper_of(harness).approve(report_id, approved_by="a test")
 
 
 @pytest.mark.parametrize("unanswered", ["hubs.list_devices", "hubs.twin"])
@@ -224,7 +224,7 @@ async def test_an_approval_outlives_a_sweep_that_could_not_read_the_hub(unanswer
     harness = Harness()
     devices = await harness.make_fleet(3)
     harness.cloud.unregister(*harness.cloud.devices)
-    await sweeper_of(harness).approve((await harness.sweep()).id)
+    await sweeper_of(harness).approve((await harness.sweep()).id, approved_by="a test")
     with harness.cloud.unavailable(unanswered):
         report = await harness.sweep()
     assert (report.revoked, set(report.approved)) == (0, set(devices))
@@ -501,7 +501,7 @@ async def test_an_approval_given_during_a_sweep_is_not_lost() -> None:
     harness.cloud.unregister(*harness.cloud.devices)
     held = await harness.sweep()
     async with harness.while_held("secrets.list_secrets", harness.sweep()):
-        await sweeper_of(harness).approve(held.id)
+        await sweeper_of(harness).approve(held.id, approved_by="a test")
     assert (await harness.sweep()).revoked == len(devices)
 
 
@@ -565,3 +565,67 @@ async def test_a_fault_at_some_calls_of_a_sweep_is_repaired_by_the_next() -> Non
     want = whole_state(await swept({}))
     for fault, number in ((Fault.UNAVAILABLE, 9), (Fault.ANSWER_LOST, 18), (Fault.CRASH_AFTER, 22)):
         assert await meets_fault(fault, number, want=want)
+
+
+async def test_a_sweep_whose_time_is_over_says_so_and_the_next_ones_go_on_there() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(8)
+    complete_before = (await harness.sweep()).complete_at
+    for device in devices:
+        edit_entry(harness, device)
+    short = replace(
+        sweeper_of(harness), most_time=timedelta(), least_time=timedelta(milliseconds=20)
+    )
+    reports = [await short.run()]
+    while reports[-1].continues is not None:
+        assert reports[-1].complete_at == complete_before
+        reports.append(await short.run())
+    found = [sum(report.drifted.values()) for report in reports]
+    assert len(reports) > 2
+    assert sum(found) == len(devices)
+    first = reports[0].continues
+    assert first is not None
+    assert (first.step, first.after) == (Step.DRIFT, f"{HUB}/press-{found[0] - 1}")
+    assert reports[-1].complete_at == reports[-1].finished_at
+    await harness.run_until_quiet()
+    await expect_nothing_more(harness)
+
+
+async def test_a_sweep_without_time_to_ask_for_all_that_seem_gone_revokes_none() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(8)
+    for device in devices[:5]:
+        harness.cloud.unregister(device)
+    short = replace(
+        sweeper_of(harness), most_time=timedelta(), least_time=timedelta(milliseconds=12)
+    )
+    report = await short.run()
+    assert report.continues is not None
+    assert (report.continues.step, report.revoked) == (Step.GONE, 0)
+    assert 0 < len(report.held) < 5
+    approved = await short.approve(report.id, approved_by="a test")
+    report = await sweeper_of(harness).run()
+    assert (report.revoked, report.continues) == (len(approved.approved), None)
+
+
+async def test_of_a_hub_that_does_not_answer_a_sweep_asks_for_one_device_alone() -> None:
+    harness = Harness()
+    devices = await harness.make_fleet(6)
+    for device in devices:
+        harness.cloud.unregister(device)
+    begun = len(harness.cloud.calls)
+    with harness.cloud.unavailable("hubs.twin"):
+        report = await harness.sweep()
+    assert harness.cloud.calls[begun:].count("hubs.twin") == 1
+    assert (report.revoked, report.held, len(report.unread)) == (0, (), 1)
+
+
+async def test_a_source_that_takes_too_long_is_left_out_of_a_sweep() -> None:
+    harness = Harness()
+    await harness.make_fleet(2)
+    sweeper = sweeper_of(harness)
+    reader = replace(sweeper.inventory_reader, most_seconds=0.05)
+    harness.cloud.silent = ("secrets.list_secrets",)
+    report = await replace(sweeper, inventory_reader=reader).run()
+    assert report.devices == 2
+    assert report.unread == ("Key Vault: it was not read within 0.05 s.",)

@@ -85,6 +85,8 @@ def asking(place: ConnectedRegistryRef, repository: str, **changes: Any) -> Requ
         expected = life.expected
         expected.place, expected.repositories = place, (repository,)
         expected.adopts, expected.may_be_revoked = expected.adopts or "adopt" in changes, False
+        if expected.was_lost:  # the token is taken back, with a password that the twin delivers
+            expected.ended -= life.harness.cloud.passwords_in_use()
 
     return ask
 

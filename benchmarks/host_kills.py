@@ -1,0 +1,175 @@
+"""A killed host: `python -m benchmarks.host_kills --kills 10 --devices 20`.
+
+On a local Azure the host and its worker are killed while devices are being onboarded, each time a
+little later in their onboarding. A new host is started at once, on the storage that the dead one
+left: its messages stay invisible and its leases and claims run out, as on Azure. A run takes about
+ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.trust import trusted_authority
+from local_azure.kernel.certificates import CertificateAuthority
+
+if TYPE_CHECKING:
+    from local_azure.commands.function_app import ScalableApp
+    from local_azure.stack import Stack
+
+_SEED = 20261129
+_POLL_SECONDS = 0.1
+_STEP_SECONDS = 0.3
+_GOAL_SECONDS = 75.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """One kill. The seconds until the last delivery count from the kill, and from the restart."""
+
+    after_seconds: float
+    """From the first request to the kill."""
+    delivered_before: int
+    delivered: int
+    since_kill: float
+    since_restart: float
+    """The restart is when the new host serves."""
+
+
+def main() -> int:
+    """Print the kills; 1 where a device was not delivered in time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--devices", type=int, default=20)
+    parser.add_argument("--at-most", type=float, default=300, help="seconds for each kill")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    arguments = parser.parse_args()
+    with trusted_authority() as (address, authority, ca_file):
+        kills = asyncio.run(_measure(arguments, address, authority, ca_file))
+    output = json.dumps([asdict(kill) for kill in kills]) if arguments.json else _table(kills)
+    sys.stdout.write(f"{output}\n")
+    in_time = all(
+        kill.delivered == arguments.devices and kill.since_restart <= _GOAL_SECONDS
+        for kill in kills
+    )
+    return 0 if in_time else 1
+
+
+async def _measure(
+    arguments: argparse.Namespace, address: str, authority: CertificateAuthority, ca_file: str
+) -> list[Kill]:
+    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
+        ConnectedRegistryOptions,
+        StackOptions,
+        start_stack,
+    )
+
+    plants = [f"plant{number:02}" for number in range(arguments.kills)]
+    options = StackOptions(
+        seed=_SEED,
+        connected_registries=tuple(ConnectedRegistryOptions(name=name) for name in plants),
+        event_subscriptions=(),  # a device is onboarded by its request alone
+    )
+    kills = []
+    async with (
+        start_stack(options, address=address, certificates=authority) as stack,
+        run_function_app(
+            stack,
+            ca_file=ca_file,
+            on_line=lambda _: None,
+            on_change=lambda _: None,  # with it, a killed host is started again
+            more_settings={"AzureWebJobs__sweep__Disabled": "true"},
+        ) as app,
+    ):
+        for number, plant in enumerate(plants):
+            devices = [f"{plant}-device-{n:02}" for n in range(arguments.devices)]
+            after = _STEP_SECONDS * (number + 1)
+            kill = await _kill(stack, app, plant, devices, after=after, most=arguments.at_most)
+            kills.append(kill)
+            if not arguments.json:
+                sys.stderr.write(f"{kill}\n")
+    return kills
+
+
+async def _kill(
+    stack: Stack, app: ScalableApp, plant: str, devices: list[str], *, after: float, most: float
+) -> Kill:
+    """Onboard devices at one connected registry, and kill the host while it works at them."""
+    from local_azure.iot_hub.identities import DeviceSettings  # noqa: PLC0415 - see `trusted_authority`
+
+    for device in devices:
+        stack.hub.create_device(DeviceSettings(device))
+    host = app.hosts.all()[0]
+    started = time.monotonic()
+    async with _asked(app, plant, devices):
+        await asyncio.sleep(max(0.0, started + after - time.monotonic()))
+        killed_at = time.monotonic()
+        delivered_before = len(devices) - len(_missing(stack, devices))
+        host.kill()
+    give_up = killed_at + most
+    await _until(lambda: not host.serves, give_up)
+    await _until(lambda: host.serves, give_up)
+    restarted_at = time.monotonic()
+    await _until(lambda: not _missing(stack, devices), give_up)
+    now = time.monotonic()
+    return Kill(
+        after_seconds=round(killed_at - started, 1),
+        delivered_before=delivered_before,
+        delivered=len(devices) - len(_missing(stack, devices)),
+        since_kill=round(now - killed_at, 1),
+        since_restart=round(now - restarted_at, 1),
+    )
+
+
+@asynccontextmanager
+async def _asked(app: ScalableApp, plant: str, devices: list[str]) -> AsyncIterator[None]:
+    """The devices, asked for and recorded."""
+    import aiohttp  # noqa: PLC0415 - see `trusted_authority`
+
+    async with aiohttp.ClientSession(headers={"x-functions-key": app.key}) as session:
+
+        async def ask(device: str) -> None:
+            body = {
+                "deviceId": device,
+                "repositories": ["hello-world"],
+                "connectedRegistry": plant,
+            }
+            async with session.post(f"{app.url}/api/devices", json=body) as answer:
+                answer.raise_for_status()
+
+        await asyncio.gather(*map(ask, devices))
+        yield
+
+
+async def _until(is_so: Callable[[], bool], give_up: float) -> None:
+    while not is_so() and time.monotonic() < give_up:  # noqa: ASYNC110 - another process's state
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _missing(stack: Stack, devices: list[str]) -> list[str]:
+    """The devices that have no credentials in their twin."""
+    return [d for d in devices if "firstpull" not in stack.hub.twin(d).desired.values]
+
+
+def _table(kills: list[Kill]) -> str:
+    rows = [
+        f"| {kill.after_seconds} | {kill.delivered_before} | {kill.delivered} "
+        f"| {kill.since_kill} | {kill.since_restart} |"
+        for kill in kills
+    ]
+    heading = "| Killed after | Delivered before | Delivered | Seconds since kill | Since restart |"
+    longest = max(kill.since_restart for kill in kills)
+    return "\n".join((heading, "|---|---|---|---|---|", *rows, f"\nlongest {longest} s"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""How long the SDKs wait for a socket and for a bearer token.
+
+Their own timeouts are five minutes, several times over. A deadline around an asynchronous call
+ends it all the same, but not a call in a thread, nor each page of a long listing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SOCKET: dict[str, Any] = {"connection_timeout": 5.0, "read_timeout": 10.0}
+"""For a client of azure-core: seconds to connect, and between two reads of an answer."""
+IDENTITY: dict[str, Any] = {
+    "connection_timeout": 4.0,
+    "read_timeout": 4.0,
+    "retry_total": 1,
+    "retry_backoff_factor": 0.2,
+}
+"""For a credential: both tries together take less than the deadline of one read."""

@@ -1,0 +1,97 @@
+"""Who calls an endpoint, by function key or by Entra, and whether their roles are enough."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import azure.functions as func
+
+from firstpull.config.roles import EVERY_ROLE, Role, allows, named_key
+from firstpull.config.settings import CallerSettings, read_caller_settings
+from firstpull.model.errors import Invalid
+from firstpull.model.reasons import Reason
+from functions.endpoints import Access, Endpoint
+from functions.http_requests import KEY_PARAMETER, is_dry_run
+
+UNNAMED_KEY = "function key"
+"""The caller whose key has no name."""
+
+
+class RoleMissing(Invalid):
+    """The caller may not do this."""
+
+    def __init__(self, caller: Caller, needed: Role) -> None:
+        super().__init__(
+            f"This needs the role {needed}, which {caller.name} does not have. Have it assigned in "
+            "the app's Entra registration, or give the function key this role in "
+            "FIRSTPULL_NAMED_KEYS.",
+            reason=Reason.ROLE_MISSING,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks, as the record and the log name them, and what they may do."""
+
+    name: str
+    roles: frozenset[Role]
+
+
+def check_role(req: func.HttpRequest, endpoint: Endpoint) -> None:
+    """Raises RoleMissing. A dry run writes nothing, so that readers may have one."""
+    if endpoint.access is not Access.KEY:
+        return
+    found = caller(req, read_caller_settings())
+    needed = Role.READER if is_dry_run(req) else endpoint.role
+    if not allows(found.roles, needed):
+        raise RoleMissing(found, needed)
+
+
+def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
+    """Who asks. Behind Entra the caller is the principal; a named key narrows its roles.
+
+    The platform sets the principal's headers only where it authenticates; elsewhere anyone could.
+    """
+    key = named_key(_key(req), settings.named_keys)
+    by_default = frozenset[Role]() if settings.roles_required else EVERY_ROLE
+    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() != "true":
+        if key is None:
+            return Caller(name=UNNAMED_KEY, roles=by_default)
+        return Caller(name=f"key {key.name}", roles=key.roles)
+    headers = req.headers
+    name = headers.get("x-ms-client-principal-name") or headers.get("x-ms-client-principal-id")
+    if not name:  # a route that Entra leaves open, for the Device Provisioning Service
+        return Caller(name="unknown principal", roles=key.roles if key is not None else by_default)
+    roles = frozenset(_app_roles(headers)) or by_default
+    return Caller(name=name, roles=roles & (key.roles if key is not None else EVERY_ROLE))
+
+
+def caller_name(req: func.HttpRequest) -> str:
+    """Who asks, as the record and the log name them."""
+    return caller(req, read_caller_settings()).name
+
+
+def _key(req: func.HttpRequest) -> str:
+    """The function key that the host took: the header goes before the parameter."""
+    if given := req.headers.get("x-functions-key"):
+        return str(given)
+    pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
+    return next((value for name, value in pairs if name.lower() == KEY_PARAMETER), "")
+
+
+def _app_roles(headers: Mapping[str, str]) -> Iterator[Role]:
+    """The app roles in the principal that the platform passes on, as base64 of JSON."""
+    try:
+        principal = json.loads(base64.b64decode(headers.get("x-ms-client-principal", "")))
+        claims = principal.get("claims", ())
+        kinds = {"roles", principal.get("role_typ")}
+        held = {claim.get("val") for claim in claims if claim.get("typ") in kinds}
+    except (binascii.Error, ValueError, AttributeError, TypeError):
+        return
+    yield from (role for role in Role if role.value in held)

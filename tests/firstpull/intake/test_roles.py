@@ -118,7 +118,7 @@ def test_what_changes_something_needs_more_than_reading() -> None:
     reads = {n for n in WITH_KEY if ENDPOINTS[n].route.startswith("GET ")}
     assert {n for n in WITH_KEY if ENDPOINTS[n].role is Role.READER} == reads
     approves = {n for n in WITH_KEY if ENDPOINTS[n].role is Role.MASS_REVOKE_APPROVER}
-    assert approves == {"approve_sweep", "approve_revokes"}
+    assert approves == {"approve_sweep", "approve_revokes", "rebuild_devices"}
 
 
 @pytest.mark.parametrize("name", [n for n, e in ENDPOINTS.items() if e.access is not Access.KEY])

@@ -35,6 +35,7 @@ from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
 from firstpull.fleet.listing import Listing
 from firstpull.fleet.readiness import Readiness
+from firstpull.fleet.rebuild import Rebuilding
 from firstpull.fleet.sites import Sites
 from firstpull.fleet.summary import Summaries
 from firstpull.fleet.sweep import Sweeper
@@ -107,6 +108,7 @@ class Application:
     summaries: Summaries
     gauges: Gauges
     sweeper: Sweeper
+    rebuilding: Rebuilding
     poison: Poison
     worker: Reconciler
     readiness: Readiness
@@ -172,6 +174,15 @@ def wire(settings: Settings, ports: Ports) -> Application:
         revoking=revoking,
         vault_host=urlsplit(settings.key_vault_url).netloc,
     )
+    inventory_reader = InventoryReader(
+        policy=settings.policy,
+        registries=ports.registries,
+        secrets=ports.secrets,
+        hubs=ports.hubs,
+        ledgers=ports.ledgers,
+        records=ports.records,
+        clock=ports.clock,
+    )
     return Application(
         policy=settings.policy,
         webhook_keys=settings.webhook_keys,
@@ -189,15 +200,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
             deployment=settings.deployment,
             most_revokes_percent=settings.sweep_revokes_percent,
             tombstone_age=timedelta(days=settings.tombstone_days),
-            inventory_reader=InventoryReader(
-                policy=settings.policy,
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                ledgers=ports.ledgers,
-                records=ports.records,
-                clock=ports.clock,
-            ),
+            inventory_reader=inventory_reader,
             registries=ports.registries,
             hubs=ports.hubs,
             records=ports.records,
@@ -208,6 +211,15 @@ def wire(settings: Settings, ports: Ports) -> Application:
             revoking=revoking,
             clock=ports.clock,
             new_id=_new_id,
+        ),
+        rebuilding=Rebuilding(
+            deployment=settings.deployment,
+            policy=settings.policy,
+            inventory_reader=inventory_reader,
+            observer=observer,
+            records=ports.records,
+            queue=ports.queue,
+            clock=ports.clock,
         ),
         poison=Poison(
             queues=ports.poison,

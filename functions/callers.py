@@ -80,7 +80,8 @@ def caller_name(req: func.HttpRequest) -> str:
 def _key(req: func.HttpRequest) -> str:
     """The function key that the host took: the header goes before the parameter."""
     if given := req.headers.get("x-functions-key"):
-        return str(given)
+        # Of several headers, which arrive joined, the host takes the first.
+        return str(given).partition(",")[0].strip()
     pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
     return next((value for name, value in pairs if name.lower() == KEY_PARAMETER), "")
 

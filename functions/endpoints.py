@@ -21,7 +21,7 @@ from functions.answers.base import Answer
 from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
 from functions.answers.dry_runs import Intended, Plan
-from functions.answers.fleet import Fleet, Revokes, Sites, Sweep
+from functions.answers.fleet import Fleet, Rebuild, Revokes, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
 from functions.answers.service import Health, OpenApiDocument
 
@@ -124,6 +124,19 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             207: Answered("Some rows are refused.", (Batch,)),
         },
     ),
+    "rebuild_devices": Endpoint(
+        "POST /devices:rebuild",
+        role=Role.MASS_REVOKE_APPROVER,
+        query=(
+            Parameter("deviceId"),
+            _HUB,
+            Parameter("after"),
+            Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
+            _DRY_RUN,
+        ),
+        answers={200: Answered("Which records were, or would be, made again.", (Rebuild,))},
+        problems=(404, 503),
+    ),
     "get_fleet": Endpoint(
         "GET /fleet.json",
         role=Role.READER,
@@ -209,6 +222,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     ),
     "get_operation_by_parameter": Endpoint(
         "GET /devices:operation",
+        role=Role.READER,
         query=(_DEVICE_ID, Parameter("generation", required=True), _HUB),
         answers={200: Answered("How far this request is.", (Operation,))},
         problems=(404, 503),

@@ -7,14 +7,17 @@ import azure.functions as func
 from firstpull.fleet.batch import Row
 from firstpull.intake.requests import read_batch
 from functions.answers.batches import Batch, BatchPlan, RowAnswer
-from functions.answers.fleet import Fleet
+from functions.answers.fleet import Fleet, Rebuild
 from functions.callers import caller_name
 from functions.http_answers import json_answer, problem_of
 from functions.http_endpoint import http_endpoint
-from functions.http_requests import is_dry_run
+from functions.http_requests import check_no_body, is_dry_run, parameters
 from functions.runtime import runtime
 
 blueprint = func.Blueprint()
+
+_REBUILT_AT_ONCE = 200
+"""Devices of a page of a rebuild, unless a caller asks for more or fewer."""
 
 
 @blueprint.function_name("create_devices")
@@ -40,6 +43,23 @@ async def create_devices(req: func.HttpRequest) -> func.HttpResponse:
 async def get_fleet(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
     """GET /api/fleet.json: the devices by state, reason and site."""
     return json_answer(200, Fleet.of(await (await runtime.application()).summaries.summary()))
+
+
+@blueprint.function_name("rebuild_devices")
+@blueprint.route("devices:rebuild", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def rebuild_devices(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices:rebuild: make lost or outdated records again from what exists."""
+    check_no_body(req)
+    application, given, dry_run = await runtime.application(), parameters(req), is_dry_run(req)
+    rebuilding = application.rebuilding
+    if "deviceId" in given:
+        device = application.onboarding.device(given["deviceId"], hub=given.get("hub"))
+        found = await rebuilding.one(device, dry_run=dry_run)
+    else:
+        size = int(given.get("size", _REBUILT_AT_ONCE))
+        found = await rebuilding.page(after=given.get("after"), size=size, dry_run=dry_run)
+    return json_answer(200, Rebuild.of(found, dry_run=dry_run))
 
 
 def _answers(rows: tuple[Row, ...], *, dry_run: bool) -> tuple[RowAnswer, ...]:

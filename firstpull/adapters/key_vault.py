@@ -43,15 +43,29 @@ class KeyVaultAdapter:
                 return ()
 
     async def put(
-        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+        self,
+        name: str,
+        value: Secret,
+        *,
+        expires_at: datetime | None,
+        tags: Mapping[str, str],
+        enabled: bool = True,
     ) -> SecretVersion:
         """Store a new version; first recover a deleted secret of this name."""
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
             try:
-                return await self._set(name, value, expires_at, tags)
+                return await self._set(name, value, expires_at, tags, enabled=enabled)
             except ResourceExistsError:
                 await self._client.recover_deleted_secret(name)
-                return await self._set(name, value, expires_at, tags)
+                return await self._set(name, value, expires_at, tags, enabled=enabled)
+
+    async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of a version. A missing version is no error."""
+        async with azure_errors(_SERVICE):
+            try:
+                await self._client.update_secret_properties(name, version, tags=dict(tags))
+            except ResourceNotFoundError:
+                return
 
     async def read(self, name: str, version: str) -> Secret:
         """The value of a version."""
@@ -80,7 +94,13 @@ class KeyVaultAdapter:
         await self._client.close()
 
     async def _set(
-        self, name: str, value: Secret, expires_at: datetime | None, tags: Mapping[str, str]
+        self,
+        name: str,
+        value: Secret,
+        expires_at: datetime | None,
+        tags: Mapping[str, str],
+        *,
+        enabled: bool,
     ) -> SecretVersion:
         stored = await self._client.set_secret(
             name,
@@ -88,6 +108,7 @@ class KeyVaultAdapter:
             expires_on=expires_at,
             tags=dict(tags),
             content_type=_CONTENT_TYPE,
+            enabled=enabled,
         )
         return _version(stored.properties)
 
@@ -99,6 +120,7 @@ def _version(properties: SecretProperties) -> SecretVersion:
         expires_at=properties.expires_on,
         updated_at=properties.updated_on,
         tags=properties.tags or {},
+        created_at=properties.created_on,
     )
 
 

@@ -19,7 +19,7 @@ class Role(StrEnum):
     OPERATOR = "Operator"
     """Read, and change devices and kept messages."""
     MASS_REVOKE_APPROVER = "MassRevokeApprover"
-    """Read, and approve that many devices are revoked."""
+    """Read, approve that many devices are revoked, and rebuild records."""
 
 
 EVERY_ROLE = frozenset(Role)

@@ -11,6 +11,8 @@ from dataclasses import replace
 from firstpull.fleet.inventory import Inventory, by_device
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, DeviceWarning, State
+from firstpull.model.last_request import LastRequest, last_request
+from firstpull.model.password_slots import is_made_for
 from firstpull.reconcile.checks import (
     Difference,
     RegistrySnapshot,
@@ -105,6 +107,7 @@ def _snapshot(record: DeviceRecord, inventory: Inventory, *, deployment: str) ->
         ledger=inventory.ledgers.get(grant.ref),
         secret=_stored_state(record, inventory, grant.names.secret),
         twin=inventory.twin(record.device),
+        last_request=_last_request(record, inventory, grant.names.secret, deployment=deployment),
     )
     found = inventory.registries.get(grant.ref.registry)
     if found is None:
@@ -115,6 +118,16 @@ def _snapshot(record: DeviceRecord, inventory: Inventory, *, deployment: str) ->
         connected_registry=found.connected_registry(grant.ref),
     )
     return replace(snapshot, registry=registry)
+
+
+def _last_request(
+    record: DeviceRecord, inventory: Inventory, name: str, *, deployment: str
+) -> LastRequest | None:
+    """The last request in the tags of the latest version."""
+    secret = (inventory.secrets or {}).get(name)
+    if secret is None or not is_made_for(secret, record.device, deployment=deployment):
+        return None
+    return last_request([secret])
 
 
 def _stored_state(

@@ -87,6 +87,7 @@ class EventHandler:
             request_for(target, device_id=device.device_id, hub=device.hub),
             requested_by=requested_by,
             asked_at=asked_at,
+            implicit=True,
         )
         return True
 

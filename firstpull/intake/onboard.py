@@ -79,18 +79,23 @@ class Onboarding:
         requested_by: str,
         asked_at: datetime | None = None,
         message_id: str | None = None,
+        implicit: bool = False,
     ) -> DeviceRecord:
         """Record a request and enqueue the device. The same request again changes nothing.
 
         `asked_at` is when a message was written, by its sender's clock, and `message_id` tells
-        it from others: it may be late or repeated. Raises NotAllowed with every path that the
-        policy forbids, and Refused if a later request exists or the device already has another
-        token than the one to adopt.
+        it from others: it may be late or repeated. `implicit` is a request of no caller. Raises
+        NotAllowed with every path that the policy forbids, and Refused if a later request exists
+        or the device already has another token than the one to adopt.
         """
         for _ in range(ATTEMPTS):
             try:
                 stored, wanted = await self._stored_and_wanted(
-                    request, requested_by=requested_by, asked_at=asked_at, message_id=message_id
+                    request,
+                    requested_by=requested_by,
+                    asked_at=asked_at,
+                    message_id=message_id,
+                    implicit=implicit,
                 )
             except Invalid:
                 await self._remember(request, _message(message_id, asked_at))
@@ -124,7 +129,7 @@ class Onboarding:
         A registration is not a caller's request, so it never replaces an earlier one.
         """
         if not await self.wake(self.device(request.device_id, hub=request.hub)):
-            await self.ask(request, requested_by=requested_by)
+            await self.ask(request, requested_by=requested_by, implicit=True)
 
     async def propose_introduction(
         self, request: OnboardingRequest, *, requested_by: str
@@ -186,6 +191,7 @@ class Onboarding:
         requested_by: str,
         asked_at: datetime | None,
         message_id: str | None,
+        implicit: bool = False,
     ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
         intent = self._intent(request, requested_by=requested_by, at=self.clock.now())
         hub = self.policy.hub(request.hub) or self.policy.hubs[0]
@@ -194,13 +200,16 @@ class Onboarding:
         now = self.clock.now()  # after the read, which sets the clock by the storage's
         # A time in the future shows a wrong clock: such a message counts from its arrival.
         arrives_now = asked_at is None or asked_at > now
-        intent = replace(intent, at=now if asked_at is None else min(asked_at, now))
         message = _message(message_id, asked_at)
+        asked_at = now if asked_at is None else min(asked_at, now)
+        intent = replace(intent, at=asked_at, implicit=implicit)
         if stored is None:
             return None, _remembering(new_record(device, intent), message)
         if message in stored.value.spec.messages:
             return stored, _repeated(stored.value, intent)
-        if not arrives_now:
+        if arrives_now:
+            intent = replace(intent, at=max(intent.at, _next_time(stored.value)))
+        else:
             _check_order(stored.value, intent)
         return stored, _remembering(_wanted_record(stored.value, intent, now=now), message)
 
@@ -337,6 +346,15 @@ def _wanted_record(record: DeviceRecord, intent: Intent, *, now: datetime) -> De
             reason=Reason.DEVICE_HAS_TOKEN,
         )
     return with_intent(record, intent)
+
+
+def _next_time(record: DeviceRecord) -> datetime:
+    """The earliest time of a request that arrives now, whichever host wrote the record.
+
+    Tags have milliseconds: a request after a revoke has to be later by one.
+    """
+    is_revoked = record.spec.revocation is not None
+    return record.requested_at + timedelta(milliseconds=1 if is_revoked else 0)
 
 
 def _is_held_up(record: DeviceRecord, asked: DeviceRecord, *, now: datetime) -> bool:

@@ -202,6 +202,7 @@ class SecretVersion:
     expires_at: datetime | None
     updated_at: datetime | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

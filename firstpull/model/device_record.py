@@ -57,7 +57,8 @@ class Intent:
     """What a caller asked for. `candidates` are the possible connected registries, best first.
 
     `site` is set where the caller named a site: while the device has no grant, the candidates
-    are read from the policy again. `adopt` is an existing token to take over.
+    are read from the policy again. `adopt` is an existing token to take over. With `implicit` no
+    caller asked: the device appeared, registered, or has a tag.
     """
 
     target: str
@@ -68,10 +69,12 @@ class Intent:
     at: datetime
     site: str | None = None
     adopt: str | None = None
+    implicit: bool = False
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both ask for the same, regardless of requester and time."""
-        return self == replace(other, requested_by=self.requested_by, at=self.at)
+        alike = replace(other, requested_by=self.requested_by, implicit=self.implicit)
+        return self == replace(alike, at=self.at)
 
     @property
     def scope_actions(self) -> frozenset[str]:
@@ -91,8 +94,8 @@ class Applied:
 class Revocation:
     """A request to take the device's access away.
 
-    `gone` is the generationId of an identity that had left its hub. Without it, the revoke is
-    about the identity that the hub has.
+    `gone` is the generationId of the identity that it is about, which may have left its hub.
+    Without it, the revoke is about the identity that the hub has.
     """
 
     requested_by: str
@@ -245,7 +248,7 @@ class Status:
     """Whether firstpull did not make the token's passwords, and does not touch them."""
     retiring: tuple[RetiringGrant, ...] = ()
     retired_secrets: frozenset[str] = frozenset()
-    """Secrets of torn-down grants: no version is enabled, and a vault keeps deleted names."""
+    """Secrets without an enabled version, of torn-down grants or with a note of a revoke."""
     retained_actions: frozenset[str] = frozenset()
     """Scope actions of earlier intents; the device keeps them until its next login."""
     slots_requested: frozenset[TokenSlot] = frozenset()
@@ -289,6 +292,18 @@ class DeviceRecord:
         return self.status.observed_generation == self.spec.generation and (
             self.status.condition.state in (State.DELIVERED, State.READY, State.REVOKED)
         )
+
+    @property
+    def has_nothing(self) -> bool:
+        """Whether the record names nothing of the device, which may have something all the same."""
+        status = self.status
+        return self.spec.revocation is None and not self.grants and status.applied is None
+
+    @property
+    def requested_at(self) -> datetime:
+        """The time of the latest request that the record knows of."""
+        revocation, asked_at = self.spec.revocation, self.spec.intent.at
+        return asked_at if revocation is None else max(asked_at, revocation.at)
 
     @property
     def pending(self) -> frozenset[int]:

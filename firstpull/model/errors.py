@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
@@ -124,8 +125,17 @@ def records_not_found(table: str) -> NotReady:
     return NotReady(
         Reason.RECORDS_NOT_FOUND,
         f"The storage account has no table {table}.",
-        remedy="Restore it from a backup, or create it empty to begin anew; firstpull goes on by "
-        "itself.",
+        remedy="Restore it from a backup, or create it empty; then POST /api/devices:rebuild.",
+    )
+
+
+def record_out_of_date(device: DeviceKey, *, requested_at: datetime) -> Blocked:
+    """The error for a record that misses a request: it was restored from a backup."""
+    return Blocked(
+        Reason.RECORD_OUT_OF_DATE,
+        f"The record of {device.device_id} at {device.hub} misses a request of "
+        f"{requested_at:%Y-%m-%d %H:%M:%S} UTC.",
+        remedy="Rebuild it: POST /api/devices:rebuild. Or revoke the device.",
     )
 
 

@@ -39,7 +39,7 @@ class Credential:
 
 def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str]:
     """The tags of a secret version that identify its password."""
-    return {**more, _SLOT_TAG: password.slot.value, _CREATED_TAG: _stamp(password.created_at)}
+    return {**more, _SLOT_TAG: password.slot.value, _CREATED_TAG: stamp(password.created_at)}
 
 
 def owner_tags(device: DeviceKey, *, deployment: str, token: str) -> dict[str, str]:
@@ -50,6 +50,15 @@ def owner_tags(device: DeviceKey, *, deployment: str, token: str) -> dict[str, s
         "deviceId": device.device_id,
         _TOKEN_TAG: token,
     }
+
+
+def owner_of(secret: StoredSecret, *, deployment: str) -> DeviceKey | None:
+    """The device for which this deployment stored a secret, by its tags."""
+    hub, device_id = secret.tags.get("hub"), secret.tags.get("deviceId")
+    if hub is None or device_id is None:
+        return None
+    device = DeviceKey(hub=hub, device_id=device_id)
+    return device if is_made_for(secret, device, deployment=deployment) else None
 
 
 def is_made_for(
@@ -131,6 +140,11 @@ def slots_made_here(token: Token, versions: Collection[SecretVersion]) -> frozen
     )
 
 
+def passwords_in(token: Token, version: SecretVersion) -> tuple[Password, ...]:
+    """The passwords of a token that a version has: one or none."""
+    return tuple(password for password in token.passwords if _belongs(version, password))
+
+
 def superseded_versions(
     token: Token | None, versions: Collection[SecretVersion]
 ) -> tuple[str, ...]:
@@ -165,9 +179,23 @@ def _is_empty(token: Token | None, slot: Slot, now: datetime) -> bool:
 def _belongs(version: SecretVersion, password: Password) -> bool:
     return version.tags.get(_SLOT_TAG) == password.slot.value and version.tags.get(
         _CREATED_TAG
-    ) == _stamp(password.created_at)
+    ) == stamp(password.created_at)
 
 
-def _stamp(at: datetime) -> str:
+def made_at(version: SecretVersion) -> datetime | None:
+    """When the password in a version was made, None for a version without one of firstpull."""
+    return read_stamp(version.tags.get(_CREATED_TAG))
+
+
+def read_stamp(text: str | None) -> datetime | None:
+    """The time in a tag that `stamp` made, None for anything else."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
+
+
+def stamp(at: datetime) -> str:
     """A time cut to the millisecond: the service writes more digits than a datetime holds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds")

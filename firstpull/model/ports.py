@@ -201,9 +201,19 @@ class Secrets(Protocol):
         ...
 
     async def put(
-        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+        self,
+        name: str,
+        value: Secret,
+        *,
+        expires_at: datetime | None,
+        tags: Mapping[str, str],
+        enabled: bool = True,
     ) -> SecretVersion:
         """Store a new version; first recover a deleted secret of this name."""
+        ...
+
+    async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        """Replace the tags of a version. A missing version is no error."""
         ...
 
     async def read(self, name: str, version: str) -> Secret:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     TWIN_ENTRY_NOT_OURS = "TwinEntryNotOurs"
     TWIN_FULL = "TwinFull"
     RECORD_NOT_READABLE = "RecordNotReadable"
+    RECORD_OUT_OF_DATE = "RecordOutOfDate"
     RECORDS_NOT_FOUND = "RecordsNotFound"
     CLOCK_OFF = "ClockOff"
     ACCESS_DENIED = "AccessDenied"
@@ -126,6 +127,7 @@ MEANING: dict[Reason, str] = {
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
     Reason.TWIN_FULL: "IoT Hub refused the credentials: the twin would be too large.",
+    Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",

@@ -63,6 +63,11 @@ def uncovered(wanted: frozenset[str], granted: frozenset[str]) -> tuple[str, ...
     )
 
 
+def pairs_in(actions: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """The repositories of a scope map, each with an action: the reverse of `scope_actions`."""
+    return frozenset(_split(action) for action in actions if action.startswith("repositories/"))
+
+
 def in_words(names: Sequence[str]) -> str:
     """Names for a message: the first few, and how many more."""
     more = len(names) - _MOST_IN_WORDS

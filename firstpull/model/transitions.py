@@ -50,7 +50,7 @@ def new_record(device: DeviceKey, intent: Intent) -> DeviceRecord:
         device=device,
         spec=Spec(intent=intent, generation=1, intent_generation=1),
         status=Status(
-            condition=_accepted(intent.at), awaits_first_pull_since=_first_asked_at(intent)
+            condition=accepted(intent.at), awaits_first_pull_since=_first_asked_at(intent)
         ),
         schedule=Schedule(due_at=intent.at),
         history=(_recorded(intent),),
@@ -75,6 +75,41 @@ def with_found_grants(record: DeviceRecord, found: Iterable[Grant]) -> DeviceRec
     """The record that names grants of its device which it did not name; they end at once."""
     retiring = (*record.status.retiring, *(_retiring(grant, at_once=True) for grant in found))
     return replace(record, status=replace(record.status, retiring=retiring))
+
+
+def in_place_of(before: DeviceRecord | None, record: DeviceRecord, now: datetime) -> DeviceRecord:
+    """A rebuilt record in the place of one that is out of date or lost; generations go on."""
+    spec, status = record.spec, record.status
+    messages, history = spec.messages, record.history
+    generation, retired_secrets = spec.generation, status.retired_secrets
+    if before is not None:
+        messages, history = before.spec.messages, before.history
+        generation = max(generation, before.spec.generation + 1)
+        retired_secrets |= before.status.retired_secrets
+    ahead, applied = generation - spec.generation, status.applied
+    return replace(
+        record,
+        spec=replace(
+            spec,
+            generation=generation,
+            intent_generation=spec.intent_generation + ahead,
+            messages=messages,
+        ),
+        status=replace(
+            status,
+            observed_generation=status.observed_generation + ahead,
+            applied=replace(applied, generation=applied.generation + ahead) if applied else None,
+            retired_secrets=retired_secrets,
+        ),
+        history=extended(history, [entry(LogEvent.DEVICE_RECORD_REBUILT, at=now)]),
+    )
+
+
+def with_noted_secrets(record: DeviceRecord, secrets: Collection[str]) -> DeviceRecord:
+    """The record that names secrets of which no version has a password."""
+    named = {grant.names.secret for grant in record.grants}
+    retired = record.status.retired_secrets | (frozenset(secrets) - named)
+    return replace(record, status=replace(record.status, retired_secrets=retired))
 
 
 def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
@@ -102,9 +137,16 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
         replace(base, status=status),
         replace(base.spec, intent=intent, intent_generation=record.spec.generation + 1),
         supersedes=record.pending & {record.spec.intent_generation},
-        condition=_accepted(intent.at),
+        condition=accepted(intent.at),
         entry=_recorded(intent),
     )
+
+
+def asked_for(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The record of a device that is not revoked, after the first request or another one."""
+    if record.spec.intent.asks_the_same(intent):
+        return replace(record, spec=replace(record.spec, intent=intent))
+    return with_intent(record, intent)
 
 
 def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> DeviceRecord:
@@ -114,7 +156,9 @@ def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devic
     """
     spec = record.spec
     if intent.at.replace(microsecond=0) > spec.intent.at.replace(microsecond=0):
-        record = replace(record, spec=replace(spec, intent=replace(spec.intent, at=intent.at)))
+        implicit = spec.intent.implicit and intent.implicit
+        asked = replace(spec.intent, at=intent.at, implicit=implicit)
+        record = replace(record, spec=replace(spec, intent=asked))
     is_idle = record.status.condition.state is not State.CONVERGING
     return woken(record, now) if is_idle and record.schedule.due_at > now + _SOON else record
 
@@ -131,8 +175,12 @@ def with_message(record: DeviceRecord, message: Message) -> DeviceRecord:
 
 
 def with_revocation(record: DeviceRecord, revocation: Revocation) -> DeviceRecord:
-    """The record after a revoke. A second revoke only moves the time of the first."""
+    """The record after a revoke. A second revoke only moves the time of the first.
+
+    It is later than what was requested before, whichever host's clock it has.
+    """
     before = record.spec.revocation
+    revocation = replace(revocation, at=max(revocation.at, record.requested_at))
     if before is not None:
         later = replace(before, at=max(revocation.at, before.at))
         return replace(record, spec=replace(record.spec, revocation=later))
@@ -168,7 +216,7 @@ def with_rotation(record: DeviceRecord, rotation: Rotation) -> DeviceRecord:
         record,
         replace(record.spec, rotation=rotation),
         supersedes=frozenset({before.generation} if before is not None else ()),
-        condition=_accepted(rotation.at),
+        condition=accepted(rotation.at),
         entry=entry(
             LogEvent.DEVICE_ROTATION_RECORDED,
             at=rotation.at,
@@ -569,7 +617,8 @@ def _counted(record: DeviceRecord) -> DeviceRecord:
     return replace(record, status=replace(status, observed_generation=done))
 
 
-def _accepted(at: datetime) -> Condition:
+def accepted(at: datetime) -> Condition:
+    """The condition of a device for which no worker has begun."""
     return Condition(
         state=State.PENDING, reason=Reason.ACCEPTED, message="Recorded; work begins.", since=at
     )

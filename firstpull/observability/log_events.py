@@ -57,6 +57,13 @@ class LogEvent(StrEnum):
         *_DEVICE,
         "version",
     )
+    DEVICE_SECRET_TAGGED = "device.secret.tagged", "step 8 or teardown", *_DEVICE, "secret"
+    DEVICE_RECORD_REBUILT = (
+        "device.record.rebuilt",
+        "a record was made again; a warning",
+        *_DEVICE,
+        "generation",
+    )
     DEVICE_TOKEN_DISABLED = "device.token.disabled", "teardown", *_DEVICE, "token"
     DEVICE_MEMBERSHIP_LEFT = "device.membership.left", "teardown", *_DEVICE, "connected_registry"
     DEVICE_CREDENTIAL_REMOVED = (

@@ -12,6 +12,7 @@ from firstpull.model.azure_resources import (
     Slot,
     TokenId,
 )
+from firstpull.model.last_request import Tags
 from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential
 from firstpull.model.twin_entry import Contents
@@ -71,12 +72,13 @@ class KeepPasswords(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratePassword(Action):
-    """Make a password in this slot and store it in Key Vault."""
+    """Make a password in this slot and store it in Key Vault. `request` are more tags for it."""
 
     registry: RegistryId
     names: Names
     slot: Slot
     expires_at: datetime
+    request: Tags = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,18 @@ class DisableSecretVersion(Action):
 
     secret: str
     version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagSecret(Action):
+    """Note the request in the tags of a version: `tags` are all that it has then.
+
+    A `version` of None stores a disabled one without a password, which has the tags alone.
+    """
+
+    secret: str
+    version: str | None
+    tags: Tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +174,7 @@ type ProvisionAction = (
     | JoinConnectedRegistry
     | Deliver
     | DisableSecretVersion
+    | TagSecret
 )
 type TeardownAction = (
     DisableToken
@@ -167,6 +182,7 @@ type TeardownAction = (
     | LeaveConnectedRegistry
     | RemoveFromTwin
     | DisableSecretVersion
+    | TagSecret
     | DeleteToken
 )
 type PlannedAction = ProvisionAction | TeardownAction

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
@@ -15,7 +14,6 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict
 from firstpull.model.history import Journal
-from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential, owner_tags, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.reasons import Reason
@@ -32,9 +30,12 @@ from firstpull.reconcile.actions import (
     PutScopeMap,
     ReserveRoom,
     SideBySide,
+    TagSecret,
     UpdateToken,
 )
 from firstpull.reconcile.claim import Guard
+
+_NO_PASSWORD = Secret("This version has tags alone.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,8 @@ class _Run:
             case DisableSecretVersion():
                 await self._applier.secrets.disable(action.secret, action.version)
                 self._note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
+            case TagSecret():
+                await tag_secret(self._applier.secrets, action, journal=self._journal)
             case _:
                 assert_never(action)
 
@@ -169,23 +172,16 @@ class _Run:
             deadline_seconds=REQUEST_DEADLINE,
         )
         self._note(LogEvent.DEVICE_PASSWORD_GENERATED, token=token, slot=action.slot.value)
-        credential = await self._store(password, names=action.names, asked_expiry=action.expires_at)
-        self._made = (credential, password.value)
+        self._made = (await self._store(password, action), password.value)
 
-    async def _store(
-        self, password: NewPassword, *, names: Names, asked_expiry: datetime
-    ) -> Credential:
-        expires_at = password.expires_at or asked_expiry
+    async def _store(self, password: NewPassword, action: GeneratePassword) -> Credential:
+        names, expires_at = action.names, password.expires_at or action.expires_at
+        owner = owner_tags(self._device, deployment=self._applier.deployment, token=names.token)
         version = await self._applier.secrets.put(
             names.secret,
             password.value,
             expires_at=expires_at,
-            tags=tags_for(
-                password,
-                more=owner_tags(
-                    self._device, deployment=self._applier.deployment, token=names.token
-                ),
-            ),
+            tags=tags_for(password, more=owner | dict(action.request)),
         )
         self._note(LogEvent.DEVICE_CREDENTIAL_STORED, secret=names.secret, version=version.version)
         return Credential(
@@ -228,6 +224,16 @@ class _Run:
         if self._made is None:
             raise Conflict("The password to deliver was not made.")
         return self._made
+
+
+async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -> None:
+    """Carry out a `TagSecret`."""
+    tags = dict(action.tags)
+    if action.version is not None:
+        await secrets.tag(action.secret, action.version, tags)
+    else:
+        await secrets.put(action.secret, _NO_PASSWORD, expires_at=None, tags=tags, enabled=False)
+    journal.note(LogEvent.DEVICE_SECRET_TAGGED, secret=action.secret)
 
 
 async def _all(*lanes: Awaitable[None]) -> None:

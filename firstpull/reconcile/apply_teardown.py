@@ -19,8 +19,10 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     LeaveConnectedRegistry,
     RemoveFromTwin,
+    TagSecret,
     TeardownAction,
 )
+from firstpull.reconcile.apply import tag_secret
 from firstpull.reconcile.claim import Guard
 
 
@@ -85,6 +87,8 @@ class TeardownApplier:
             case DisableSecretVersion():
                 await self.secrets.disable(action.secret, action.version)
                 journal.note(LogEvent.DEVICE_SECRET_DISABLED, version=action.version)
+            case TagSecret():
+                await tag_secret(self.secrets, action, journal=journal)
             case DeleteToken():
                 await self.registries.delete_token(
                     action.registry, action.name, deadline_seconds=REQUEST_DEADLINE

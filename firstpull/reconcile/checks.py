@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from firstpull.model.azure_resources import ConnectedRegistry, ScopeMap, Token, TokenId, Twin
 from firstpull.model.device_record import DeviceRecord, Grant, State
+from firstpull.model.last_request import LastRequest
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import scope_map_name
 from firstpull.model.twin_entry import DeliveredEntry, read_entry
@@ -21,6 +22,7 @@ from firstpull.model.twin_entry import DeliveredEntry, read_entry
 class Difference(StrEnum):
     """One difference between the record and what exists."""
 
+    RECORD_OUT_OF_DATE = "the record misses a later request"
     LEDGER_ENTRY_MISSING = "the ledger has lost the device"
     SCOPE_MAP_MISSING = "the scope map is missing"
     SCOPE_MAP_CHANGED = "the scope map was changed"
@@ -67,6 +69,8 @@ class Snapshot:
     ledger: Ledger | None
     secret: StoredSecretState | None
     twin: Twin | None
+    last_request: LastRequest | None = None
+    """The last request in the secret's tags."""
 
     @property
     def token_id(self) -> TokenId:
@@ -90,6 +94,14 @@ class Snapshot:
 
 
 Check = Callable[[Snapshot], Difference | None]
+
+
+def record(found: Snapshot) -> Difference | None:
+    """The record knows of the last request."""
+    last = found.last_request
+    if last is None or not last.is_later_than(found.record):
+        return None
+    return Difference.RECORD_OUT_OF_DATE
 
 
 def ledger_entry(found: Snapshot) -> Difference | None:
@@ -201,6 +213,7 @@ def device_enabled(found: Snapshot) -> Difference | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    record,
     ledger_entry,
     scope_map,
     token,

@@ -29,6 +29,7 @@ class DryRun:
     async def plan_for(self, record: DeviceRecord) -> Proposal:
         """The plan for a record, stored or only proposed. Raises Transient and Conflict."""
         try:
+            record = await self.preparation.taken_back(record)
             prepared = await self.preparation.prepare(record)
             change, work = prepared.change, prepared.work
             if change is not None and change.observed.unread and change.observed.chosen is None:

@@ -19,10 +19,11 @@ from firstpull.model.azure_resources import (
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
+from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
 from firstpull.model.pagination import every_record
-from firstpull.model.password_slots import is_made_for
+from firstpull.model.password_slots import is_made_for, token_of
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -36,6 +37,7 @@ from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
 from firstpull.reconcile.choices import Choices
+from firstpull.reconcile.traces import TraceReader
 from firstpull.reconcile.unnamed import Found, Unnamed
 
 
@@ -152,6 +154,19 @@ class Observed:
     """The errors of reads that only a teardown needs. The rest of the plan goes on."""
     found: Found = field(default_factory=Found)
     """What the record did not name before; `record` does."""
+
+    @property
+    def last_request(self) -> LastRequest | None:
+        """The last request in the tags of the secrets that were read."""
+        read = (*self.retiring, *((self.credential,) if self.credential is not None else ()))
+        found = last_request(
+            version
+            for view in read
+            for version in view.secrets
+            if is_made_for(version, self.record.device, deployment=self.deployment)
+        )
+        both = [r for r in (found, self.found.last_request) if r is not None]
+        return max(both, key=lambda request: request.at, default=None)
 
     @property
     def is_another_device(self) -> bool:
@@ -294,11 +309,17 @@ class Observer:
 
     @property
     def _unnamed(self) -> Unnamed:
-        return Unnamed(
+        return Unnamed(policy=self.policy, reader=self.traces)
+
+    @property
+    def traces(self) -> TraceReader:
+        """Reads what exists under the names of a device."""
+        return TraceReader(
             deployment=self.deployment,
             policy=self.policy,
             registries=self.registries,
             secrets=self.secrets,
+            hubs=self.hubs,
         )
 
     async def _ending_grant(
@@ -476,7 +497,10 @@ class Observer:
         is_made_here = False
         if record.status.grant is None and record.token_to_adopt is None and token is not None:
             device, ours = record.device, self.deployment
-            is_made_here = any(is_made_for(v, device, deployment=ours) for v in versions)
+            is_made_here = any(
+                is_made_for(v, device, deployment=ours) and token_of(v) == token.name
+                for v in versions
+            )
             is_taken = await self.is_named_elsewhere(record, view.token_id)
         return CredentialView(
             names=names,

@@ -6,6 +6,7 @@ empty plan takes no claim and writes nothing in Azure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -31,6 +32,7 @@ from firstpull.reconcile.actions import (
     PutScopeMap,
     ReserveRoom,
     SideBySide,
+    TagSecret,
     TeardownAction,
     UpdateToken,
 )
@@ -41,13 +43,15 @@ from firstpull.reconcile.checks import (
     StoredSecretState,
     differences,
 )
-from firstpull.reconcile.observe import CredentialView, GrantView, Observed
+from firstpull.reconcile.observe import CredentialView, Observed
 from firstpull.reconcile.plan_passwords import (
     PASSWORDS_END_AT_ONCE,
     Passwords,
     end_passwords,
     ends_at_once,
+    is_rotated,
 )
+from firstpull.reconcile.plan_tags import tags_of_change, tags_of_teardown
 from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
@@ -133,8 +137,13 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     """The plan for an observed device. `validity` is that of a new password."""
     record = observed.record
     if record.needs_teardown:
-        why = "the device's access was revoked"
-        return _teardown(observed, observed.retiring, in_use=(), why=why)
+        ending = [view for view in observed.retiring if not view.shares_token]
+        return _teardown(
+            observed,
+            in_use=(),
+            tags=tags_of_teardown(observed, ending),
+            why="the device's access was revoked",
+        )
     seen = record.status.hub_generation_id
     if observed.is_another_device and seen is not None and not record.was_asked_for_since:
         return GonePlan(gone=seen)
@@ -144,6 +153,8 @@ def make_plan(observed: Observed, *, now: datetime, validity: timedelta) -> Plan
     target = check_preconditions(observed)
     if isinstance(target, Blocker):
         ends = ends_at_once(record) and record.status.grant is not None
+        if observed.twin is not None and observed.credential is not None:
+            ends = ends and not is_rotated(record, observed.twin, observed.credential)
         why = PASSWORDS_END_AT_ONCE
         return BlockedPlan(blocker=target, actions=end_passwords(observed, why=why) if ends else ())
     if _may_be_anothers_passwords(record, target):
@@ -170,11 +181,12 @@ def _may_be_anothers_passwords(record: DeviceRecord, target: Target) -> bool:
 
 
 def _teardown(
-    observed: Observed, views: tuple[GrantView, ...], *, in_use: tuple[str, ...], why: str
+    observed: Observed, *, in_use: tuple[str, ...], tags: Iterable[TagSecret] = (), why: str
 ) -> TeardownPlan:
-    """The teardown of these grants; none counts as gone if a part could not be read."""
+    """The teardown of the retiring grants; none counts as gone if a part could not be read."""
+    views = observed.retiring
     return TeardownPlan(
-        actions=plan_teardown(views, observed.twin, in_use=in_use, why=why),
+        actions=plan_teardown(views, observed.twin, in_use=in_use, tags=tags, why=why),
         gone=() if observed.unread else tuple(view.grant for view in views),
     )
 
@@ -241,7 +253,13 @@ class _Planner:
         self._token_id = target.view.token_id
         self._found = target.credential
         self._entry = read_entry(target.twin.desired, target.view.ref.name)
-        self._passwords = Passwords(observed.record, target, now=now, validity=validity)
+        self._passwords = Passwords(
+            observed.record,
+            target,
+            identity=observed.hub_generation_id,
+            now=now,
+            validity=validity,
+        )
         snapshot = snapshot_of(observed, target)
         self._differences = frozenset(differences(snapshot))
 
@@ -262,6 +280,7 @@ class _Planner:
             *((SideBySide(lanes),) if len(lanes) > 1 else chain(*lanes)),
             *deliver,
             *passwords.disable(kept),
+            *self._tag_secrets(fills_own=slot is not None),
         )
         if (
             not steps
@@ -289,10 +308,18 @@ class _Planner:
             return TeardownPlan(actions=(), gone=())
         return _teardown(
             self._observed,
-            self._observed.retiring,
             in_use=(self._view.ref.name,),
             why="the device has logged in with its new grant",
         )
+
+    def _tag_secrets(self, *, fills_own: bool) -> tuple[TagSecret, ...]:
+        """The secrets name the change in their tags; a new password is stored with them."""
+        here = Grant(ref=self._view.ref, names=self._found.names)
+        is_adopted = self._passwords.are_left_alone()
+        tagged = tags_of_change(
+            self._observed, here, self._found.secrets, is_adopted=is_adopted, fills_own=fills_own
+        )
+        return tuple(tagged)
 
     def _why(self, *checked: Difference) -> str | None:
         """The first of these differences that exists, in words."""

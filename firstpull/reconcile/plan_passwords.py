@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot
+from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.device_record import DeviceRecord
+from firstpull.model.last_request import is_of_rotation, merged, request_tags, rotation_tags
 from firstpull.model.password_slots import (
     SYNC_MARGIN,
     Credential,
     current_credential,
+    passwords_in,
     renewal_time,
     slot_to_fill,
     slots_made_here,
@@ -33,7 +35,7 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     ProvisionAction,
 )
-from firstpull.reconcile.observe import Observed
+from firstpull.reconcile.observe import CredentialView, Observed
 from firstpull.reconcile.preconditions import Target
 
 PASSWORDS_END_AT_ONCE = "the passwords must end at once"
@@ -47,6 +49,21 @@ def ends_at_once(record: DeviceRecord) -> bool:
     """
     rotation = record.spec.rotation
     return rotation is not None and rotation.immediately
+
+
+def is_rotated(record: DeviceRecord, twin: Twin, found: CredentialView) -> bool:
+    """Whether the twin has a password that the rotation made, which the record does not know of."""
+    rotation, token = record.spec.rotation, found.token
+    if rotation is None or token is None:
+        return False
+    entries = entries_in(twin.desired).values()
+    delivered = {entry.expires for entry in entries if entry.intact and entry.is_for(token.name)}
+    return any(
+        password.expires_at is not None and wire_expiry(password.expires_at) in delivered
+        for version in found.secrets
+        if version.enabled and is_of_rotation(version, rotation)
+        for password in passwords_in(token, version)
+    )
 
 
 def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...]:
@@ -73,7 +90,13 @@ class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
     def __init__(
-        self, record: DeviceRecord, target: Target, *, now: datetime, validity: timedelta
+        self,
+        record: DeviceRecord,
+        target: Target,
+        *,
+        identity: str | None,
+        now: datetime,
+        validity: timedelta,
     ) -> None:
         self._record = record
         self._status = record.status
@@ -81,6 +104,7 @@ class Passwords:
         self._registry = target.view.ref.registry
         self._found = target.credential
         self._view = target.view
+        self._identity = identity
         self._now = now
         self._validity = validity
         key = target.view.ref.name
@@ -88,7 +112,9 @@ class Passwords:
         self._acknowledgement = read_acknowledgement(target.twin.reported, key)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
-        self._ends_at_once = ends_at_once(record)
+        self._ends_at_once = ends_at_once(record) and not is_rotated(
+            record, target.twin, target.credential
+        )
         self._requested = record.requested_slots(target.view.token_id)
         found = self._found
         self.current: Credential | None = (
@@ -231,12 +257,15 @@ class Passwords:
             why = "the password is past half its life"
         else:
             why = "no stored password of the token is valid"
+        tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
+        tags |= rotation_tags(self._record)
         return (
             GeneratePassword(
                 registry=self._registry,
                 names=self._found.names,
                 slot=slot,
                 expires_at=(self._now + self._validity).replace(microsecond=0),
+                request=merged({}, tags),
                 why=why,
             ),
         )

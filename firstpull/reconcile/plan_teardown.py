@@ -1,13 +1,13 @@
 """The actions of a teardown: after a revoke, or when a device has moved.
 
-The order is fixed: disable the token, leave the list of clients, remove the twin's entry,
-disable the secret's versions, delete the token. A crash anywhere leaves less access than before,
-and the next pass finds the rest.
+The order is fixed: disable the token, note the request in the secret's tags, leave the list of
+clients, remove the twin's entry, disable the secret's versions, delete the token. A crash anywhere
+leaves less access than before, and the next pass finds the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from firstpull.model.azure_resources import Twin
 from firstpull.model.password_slots import slots_made_here, token_of
@@ -19,20 +19,30 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     LeaveConnectedRegistry,
     RemoveFromTwin,
+    TagSecret,
     TeardownAction,
 )
 from firstpull.reconcile.observe import GrantView
 
 
 def plan_teardown(
-    views: Collection[GrantView], twin: Twin | None, *, in_use: Collection[str], why: str
+    views: Collection[GrantView],
+    twin: Twin | None,
+    *,
+    in_use: Collection[str],
+    tags: Iterable[TagSecret] = (),
+    why: str,
 ) -> tuple[TeardownAction, ...]:
-    """The actions, none twice. `in_use` are the connected registries whose entry the twin keeps."""
+    """The actions, none twice.
+
+    `in_use` are the connected registries whose entry the twin keeps, `tags` those of the secrets.
+    """
     ending = [view for view in views if not view.shares_token]
     owned = [view for view in ending if not view.is_anothers]
     steps: tuple[Iterator[TeardownAction], ...] = (
         *(_disable_token(view, why) for view in owned),
         *(_end_passwords(view, why) for view in ending if view.is_anothers),
+        iter(tags),
         *(_leave(view, why) for view in views),
         _remove_from_twin(views, twin, in_use, why),
         *(_disable_secret(view, why, keep_others=bool(in_use)) for view in ending),

@@ -160,7 +160,8 @@ def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
             reason=Reason.TOKEN_NOT_OURS,
             message=f"The token {token} belongs to another device or deployment, or is a connected "
             "registry's own.",
-            remedy="Ask with the name of the device's own token, or without `adopt`.",
+            remedy="Ask without `adopt`, or to adopt a token that nothing else has. Where this is "
+            "the device's own token, revoke the other device that has it.",
         )
     if observed.record.status.grant is not None or observed.record.spec.intent.adopt is not None:
         return None
@@ -170,9 +171,8 @@ def _token_is_ours(observed: Observed, target: Target) -> Blocker | None:
         state=State.BLOCKED,
         reason=Reason.TOKEN_NOT_OURS,
         message=f"A token {token} exists that no record names.",
-        remedy="If nothing uses it, take it off the lists of connected registries and delete it; "
-        "firstpull then creates it. To keep it, list it under adoptableTokens in FIRSTPULL_POLICY, "
-        "and ask with `adopt`.",
+        remedy="Take it off the lists of connected registries and delete it; firstpull then "
+        "creates it with another password.",
     )
 
 

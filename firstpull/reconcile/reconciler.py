@@ -21,6 +21,7 @@ from firstpull.model.schedule import next_check
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
+from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.claim import CLAIM, LONGEST_HELD, HeldClaim, comes_back_at, is_woken
@@ -155,12 +156,31 @@ class Reconciler:
             outcome = self._failed(defect)
         await self._conclude(turn, outcome, failure=failure)
 
+    async def _take_back(self, turn: _Pass) -> None:
+        """Let a device keep what it had when an earlier record was lost."""
+        before, record = turn.stored.value, await self.preparation.taken_back(turn.stored.value)
+        if record == before:
+            return
+        turn.wrote(await self.records.replace(record, etag=turn.stored.etag), None)
+        if await self._is_contested(record):
+            turn.wrote(await self.records.replace(before, etag=turn.stored.etag), None)
+            return
+        device = record.device
+        emit_warning(
+            LogEvent.DEVICE_RECORD_REBUILT,
+            hub=device.hub,
+            device_id=device.device_id,
+            generation=record.spec.generation,
+        )
+
     async def _work(self, turn: _Pass) -> Outcome:
         """The record after observing the device and carrying out what it needs."""
         before = turn.stored.value
         try:
             if await self._is_still_unacknowledged(before):
                 return self._postponed
+            await self._take_back(turn)
+            before = turn.stored.value
             prepared = await self.preparation.prepare(before)
             work, delivery = prepared.work, None
             if work is not None:
@@ -177,6 +197,8 @@ class Reconciler:
     async def _refused(self, turn: _Pass, refusal: Blocked) -> Outcome:
         """The outcome of a pass that a service refused: what the device has is maintained."""
         failed = self._failed(refusal)
+        if refusal.reason is Reason.RECORD_OUT_OF_DATE:
+            return failed
         try:
             upkeep, delivery = await self.preparation.upkeep(turn.stored.value), None
             if upkeep is None:
@@ -297,6 +319,8 @@ class Reconciler:
                 record = transitions.granted(
                     record, grant, slots=slots, hub_generation_id=observed.hub_generation_id
                 )
+        noted = {a.secret for a in plan.actions if isinstance(a, TagSecret)}
+        record = transitions.with_noted_secrets(record, noted)
         await self._request_later(record.device, LONGEST_HELD)  # first: the worker may die here
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(

@@ -71,7 +71,7 @@ def _taken_away(action: actions.KeepPasswords | actions.TeardownAction) -> dict[
     match action:
         case actions.KeepPasswords():
             return {"token": action.name, "slots": sorted(action.slots)}
-        case actions.DisableSecretVersion():
+        case actions.DisableSecretVersion() | actions.TagSecret():
             return {"secret": action.secret, "version": action.version}
         case actions.DisableToken() | actions.DeleteToken():
             return {"token": action.name, "container_registry": action.registry.name}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
+from firstpull.fleet.rebuild import Rebuild as RebuildReport
 from firstpull.fleet.summary import FleetSummary
 from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.model.azure_resources import ScopeMapId
@@ -130,6 +131,57 @@ class Orphan(Answer):
     kind: Kind
     name: str
     where: str
+
+
+class RebuiltDevice(DeviceName):
+    """A device whose record was made again. `state` says whether it has access or loses it."""
+
+    state: State
+    generation: Count
+
+
+class NotRebuiltDevice(DeviceName):
+    """A device of which no record could be made, and why."""
+
+    message: str
+
+
+class Rebuild(Answer):
+    """What became of the records. `next` leads to the next page; the last one has none."""
+
+    dry_run: Literal[True] | None
+    rebuilt: tuple[RebuiltDevice, ...]
+    current: Count
+    not_rebuilt: tuple[NotRebuiltDevice, ...]
+    unexplained: tuple[Orphan, ...]
+    unread: tuple[str, ...]
+    next: str | None
+
+    @classmethod
+    def of(cls, found: RebuildReport, *, dry_run: bool) -> Self:
+        """The answer for a page."""
+        return cls(
+            dry_run=True if dry_run else None,
+            rebuilt=tuple(
+                RebuiltDevice(
+                    device_id=record.device.device_id,
+                    hub=record.device.hub,
+                    state=record.status.condition.state,
+                    generation=record.spec.generation,
+                )
+                for record in found.rebuilt
+            ),
+            current=found.current,
+            not_rebuilt=tuple(
+                NotRebuiltDevice(
+                    device_id=one.device.device_id, hub=one.device.hub, message=one.message
+                )
+                for one in found.not_rebuilt
+            ),
+            unexplained=tuple(map(Orphan.read, found.unexplained)),
+            unread=found.unread,
+            next=found.next_page,
+        )
 
 
 class UnreferencedScopeMap(Answer):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from functools import partial
 from itertools import count
 
 import pytest
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableServiceClient
 from pydantic import SecretStr
 
@@ -93,7 +95,8 @@ async def test_the_sweep_finds_it_and_the_device_can_log_in_again(
 def test_the_page_has_a_row_for_every_action_and_difference_and_no_other() -> None:
     assert set(ROWS) == set(ACTIONS)
     assert {somebody for somebody, row in ROWS.items() if row.waits_for} == set(REMEDIES)
-    assert {word for row in ROWS.values() for word in row.says} == set(Difference)
+    mended = set(Difference) - {Difference.RECORD_OUT_OF_DATE}
+    assert {word for row in ROWS.values() for word in row.says} == mended
 
 
 def test_the_page_has_a_row_for_everything_that_is_tried_below_and_no_other() -> None:
@@ -148,8 +151,33 @@ async def test_somebody_deletes_the_record_of_a_device(
     await deployment.log_in(subject.device_id)
     take_off_the_list(stack, PLANT, subject.token)
     cloud_registry(stack).delete_token(subject.token)
+    await deployment.application.sweeper.run()
     await deployment.come_to_rest(subject.device_id)
     await deployment.log_in(subject.device_id)
+    await deployment.check_that_nothing_is_left_to_do(subject.device_id)
+
+
+async def test_somebody_restores_an_older_record(deployment: Deployment, subject: Subject) -> None:
+    device = deployment.firstpull.device(subject.device_id)
+    text = deployment.stack.storage.connection_string
+    async with TableServiceClient.from_connection_string(text) as tables:
+        table = tables.get_table_client(RECORDS_TABLE)
+        backup = await table.get_entity(device.hub, device.digest())
+        deployment.firstpull.clock.advance(timedelta(seconds=2))
+        await deployment.revoke(subject.device_id)
+        await deployment.ask(subject.device_id)
+        await deployment.come_to_rest(subject.device_id)
+        await deployment.log_in(subject.device_id)
+        await table.upsert_entity(backup, mode=UpdateMode.REPLACE)
+    entry = entry_of(deployment.stack, subject.device_id, PLANT)
+    assert Difference.RECORD_OUT_OF_DATE in await deployment.sweep_says(subject.device_id)
+    record = await deployment.come_to_rest(subject.device_id)
+    assert record.status.condition.reason is Reason.RECORD_OUT_OF_DATE
+    assert entry_of(deployment.stack, subject.device_id, PLANT) == entry
+    await deployment.application.rebuilding.one(device, dry_run=False)
+    await deployment.come_to_rest(subject.device_id)
+    await deployment.log_in(subject.device_id)
+    assert entry_of(deployment.stack, subject.device_id, PLANT) == entry
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 

@@ -92,6 +92,30 @@ async def test_kept_messages_are_discarded_by_reason_and_sent_again_corrected(
     assert (await endpoints.call("DELETE", f"poison/{ONBOARDING}")).document == {"discarded": 1}
 
 
+async def test_a_lost_record_is_made_again_from_what_exists(endpoints: Endpoints) -> None:
+    before = await endpoints.onboarded("lost-1", logged_in=True)
+    table = endpoints.tables.get_table_client("devices")
+    async for entity in table.query_entities("deviceId eq 'lost-1'"):
+        await table.delete_entity(entity["PartitionKey"], entity["RowKey"])
+    query = "devices:rebuild?deviceId=lost-1"
+    planned = await endpoints.call("POST", f"{query}&dryRun=true")
+    assert planned.document["dryRun"] is True
+    assert [found["state"] for found in planned.document["rebuilt"]] == ["Pending"]
+    assert (await endpoints.call("GET", "devices/lost-1")).status == 404
+    page = await endpoints.call("POST", "devices:rebuild?size=1000&dryRun=true")
+    assert "lost-1" in {found["deviceId"] for found in page.document["rebuilt"]}
+    assert page.document["current"] >= 0
+    endpoints.stack.kernel.calls.reset()
+    assert (await endpoints.call("POST", query)).status == 200
+    after = await endpoints.until_state("lost-1", "Ready")
+    assert not [write for write in endpoints.writes() if "lost-1" in write]
+    for field in ("token", "secret", "connectedRegistry"):
+        assert after[field] == before[field]
+    assert after["delivery"]["id"] == before["delivery"]["id"]
+    again = await endpoints.call("POST", query)
+    assert (again.document["rebuilt"], again.document["current"]) == ([], 1)
+
+
 async def test_the_figures_of_the_fleet(endpoints: Endpoints) -> None:
     endpoints.register("figure-1")
     await endpoints.call("POST", "devices", request("figure-1"))

@@ -36,6 +36,7 @@ _OPERATIONS = (
     ("POST", "/devices:rotate"),
     ("GET", "/devices:operation"),
     ("POST", "/devices:batch"),
+    ("POST", "/devices:rebuild"),
     ("GET", "/fleet.json"),
     ("GET", "/devices/{deviceId}/operations/{generation}"),
     ("GET", "/sites"),
@@ -227,6 +228,10 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
         200,
     ),
     ("POST", "/devices:batch", {"body": {"devices": []}}, 400),
+    ("POST", "/devices:rebuild", {"query": {"size": 1, "dryRun": "true"}}, 200),
+    ("POST", "/devices:rebuild", {"query": {"deviceId": "described-1"}}, 200),
+    ("POST", "/devices:rebuild", {"query": {"deviceId": "described-9"}}, 404),
+    ("POST", "/devices:rebuild", {"query": {"after": "elsewhere"}}, 400),
     ("PUT", "/devices", {"query": {"deviceId": "described-1"}, "body": TARGET}, 200),
     ("PUT", "/devices", {"body": TARGET}, 400),
     (

@@ -21,6 +21,7 @@ from firstpull.model.ledger import Ledger
 from firstpull.model.password_slots import Credential
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile import apply, plan_passwords
+from firstpull.reconcile.actions import GeneratePassword
 from firstpull.reconcile.observe import Observed
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -84,9 +85,11 @@ def _ignore_capacity(patch: pytest.MonkeyPatch) -> None:
 def _note_password(patch: pytest.MonkeyPatch) -> None:
     store = apply._Run._store
 
-    async def note_and_store(run: apply._Run, password: NewPassword, **more: Any) -> Credential:  # noqa: ANN401 - passed on
+    async def note_and_store(
+        run: apply._Run, password: NewPassword, action: GeneratePassword
+    ) -> Credential:
         run._note(LogEvent.DEVICE_PASSWORD_GENERATED, slot=password.value.reveal())
-        return await store(run, password, **more)
+        return await store(run, password, action)
 
     patch.setattr(apply._Run, "_store", note_and_store)
 

@@ -59,6 +59,7 @@ WRITES = (
     "registries.replace_client_tokens",
     "secrets.put",
     "secrets.disable",
+    "secrets.tag",
     "hubs.patch_desired",
     "records.replace",
     "ledgers.put",

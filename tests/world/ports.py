@@ -306,10 +306,18 @@ class FakeSecrets(_Port):
         )
 
     async def put(
-        self, name: str, value: Secret, *, expires_at: datetime | None, tags: Mapping[str, str]
+        self,
+        name: str,
+        value: Secret,
+        *,
+        expires_at: datetime | None,
+        tags: Mapping[str, str],
+        enabled: bool = True,
     ) -> SecretVersion:
         properties = vault_models.Properties(
-            tags=dict(tags), expires=int(expires_at.timestamp()) if expires_at else None
+            tags=dict(tags),
+            expires=int(expires_at.timestamp()) if expires_at else None,
+            enabled=enabled,
         )
 
         def effect() -> SecretVersion:
@@ -338,6 +346,15 @@ class FakeSecrets(_Port):
                 return
 
         await self._call("disable", effect)
+
+    async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
+        def effect() -> None:
+            try:
+                self._vault.update(name, version, vault_models.Properties(tags=dict(tags)))
+            except SecretNotFound:
+                return
+
+        await self._call("tag", effect)
 
     async def list_secrets(self) -> tuple[StoredSecret, ...]:
         return await self._call(
@@ -452,6 +469,7 @@ def _version(found: vault_models.SecretVersion) -> SecretVersion:
         version=found.version,
         enabled=found.enabled,
         expires_at=datetime.fromtimestamp(expires, UTC) if expires is not None else None,
+        created_at=datetime.fromtimestamp(found.created, UTC),
         tags=found.tags or {},
     )
 

@@ -105,7 +105,10 @@ class Watch:
 
     def secret_was_stored(self, name: str) -> None:
         """P1: a record names it already."""
-        if not any(grant.names.secret == name for grant in self._grants()):
+        named = {grant.names.secret for grant in self._grants()}
+        for record in self._cloud.all_records():
+            named |= record.status.retired_secrets
+        if name not in named:
             self._note(f"P1: no record names the new secret {name}")
 
     def twin_was_written(self, device: DeviceKey) -> None:

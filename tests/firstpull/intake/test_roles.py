@@ -118,13 +118,18 @@ def test_what_changes_something_needs_more_than_reading() -> None:
     reads = {n for n in WITH_KEY if ENDPOINTS[n].route.startswith("GET ")}
     assert {n for n in WITH_KEY if ENDPOINTS[n].role is Role.READER} == reads
     approves = {n for n in WITH_KEY if ENDPOINTS[n].role is Role.MASS_REVOKE_APPROVER}
-    assert approves == {"approve_sweep", "approve_revokes"}
+    assert approves == {"approve_sweep", "approve_revokes", "rebuild_devices"}
 
 
 @pytest.mark.parametrize("name", [n for n, e in ENDPOINTS.items() if e.access is not Access.KEY])
 @pytest.mark.usefixtures("_roles_required")
 async def test_a_route_without_a_key_needs_no_role(name: str) -> None:
     assert await status(name, {}) == 299
+
+
+async def test_a_second_key_header_does_not_hide_whose_key_it_is() -> None:
+    assert await status("revoke_device", with_key(f"{KEYS[Role.READER]},junk")) == 403
+    assert await status("revoke_device", with_key(f"{KEYS[Role.READER]} , junk")) == 403
 
 
 async def test_a_key_without_a_name_may_do_everything_until_roles_are_required(

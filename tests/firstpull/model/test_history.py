@@ -95,8 +95,9 @@ async def test_the_history_has_every_step_in_order_and_who_asked_for_it() -> Non
     ]
     done = events(harness, device)
     assert done.count(LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED) == 3
-    assert done[done.index(LogEvent.DEVICE_REVOKE_RECORDED) + 1 :][:6] == [
+    assert done[done.index(LogEvent.DEVICE_REVOKE_RECORDED) + 1 :][:7] == [
         LogEvent.DEVICE_TOKEN_DISABLED,
+        LogEvent.DEVICE_SECRET_TAGGED,
         LogEvent.DEVICE_MEMBERSHIP_LEFT,
         LogEvent.DEVICE_CREDENTIAL_REMOVED,
         LogEvent.DEVICE_SECRET_DISABLED,

@@ -68,8 +68,8 @@ async def revoked(harness: Harness) -> DeviceKey:
         (changed_by_hand, 2),
         (not_registered, 0),
         (without_connected_registry, 0),
-        (revoked_at_once, 0),
-        (revoked, 5),
+        (revoked_at_once, 1),
+        (revoked, 6),
     ],
 )
 async def test_a_dry_run_shows_what_a_pass_then_does(
@@ -100,6 +100,7 @@ async def test_a_dry_run_of_a_request_shows_its_actions_and_records_nothing() ->
     assert steps == [
         [
             "DisableToken",
+            "TagSecret",
             "LeaveConnectedRegistry",
             "RemoveFromTwin",
             "DisableSecretVersion",

@@ -10,6 +10,7 @@ import pytest
 from firstpull.fleet.drift import drift_of
 from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.last_request import LastRequest
 from firstpull.model.ledger import Entry, Ledger, Standing
 from firstpull.reconcile.checks import (
     CHECKS,
@@ -68,7 +69,9 @@ def ledger(standing: Standing) -> Ledger:
     return Ledger().with_entry(Entry(token_id=TOKEN_ID, standing=standing, since=MADE))
 
 
+LATER = LastRequest(at=NOW + timedelta(seconds=1), is_revoke=True)
 DIFFERENT: list[tuple[Snapshot, Difference]] = [
+    (snapshot(last_request=LATER), Difference.RECORD_OUT_OF_DATE),
     (snapshot(ledger=Ledger()), Difference.LEDGER_ENTRY_MISSING),
     (snapshot(ledger=ledger(Standing.JOINING)), Difference.LEDGER_ENTRY_MISSING),
     (snapshot(ledger=ledger(Standing.RESERVED)), Difference.LEDGER_ENTRY_MISSING),
@@ -100,6 +103,9 @@ DIFFERENT: list[tuple[Snapshot, Difference]] = [
 ]
 NOT_DELIVERED = record(delivery=None)
 NOT_DIFFERENT: dict[str, Snapshot] = {
+    "a request of the same second in the tags": snapshot(
+        last_request=replace(LATER, at=READY.record.requested_at + timedelta(milliseconds=999))
+    ),
     "as it should be": snapshot(),
     "the id of the scope map in another case": of(
         token=token(password(), scope_map_id=ScopeMapId(str(SCOPE_MAP_ID).upper()))

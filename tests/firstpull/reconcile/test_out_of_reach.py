@@ -103,7 +103,7 @@ async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
         proposed = await application.revoking.propose(device, requested_by="a test")
         return await application.dry_run.plan_for(proposed)
 
-    assert len((await dry_run()).actions) == 5
+    assert len((await dry_run()).actions) == 6
     reading = ("get_token",)
     with monkeypatch.context() as patch:
         refuse(patch, FakeContainerRegistries, reading, of=REGISTRY, error=NO_ANSWER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,13 @@ from tests.firstpull.end_state import remains
 from tests.firstpull.harness import (
     DEPLOYMENT,
     HUB,
+    OTHER_REGISTRY,
     PLANT_TWO,
     REGISTRY,
     Harness,
     make_policy,
+    make_process,
+    over_two_registries,
 )
 from tests.firstpull.records import changed, grant_of
 from tests.firstpull.scenarios import make_by_hand
@@ -144,6 +148,47 @@ async def test_asking_again_takes_a_lost_device_back_and_it_keeps_its_password()
     assert harness.state(device) is State.READY
     assert harness.cloud.devices[device].held == {"plantone": password}
     assert len(harness.cloud.passwords_made) == 1
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+async def test_asking_again_takes_an_adopted_token_back_whatever_the_policy_allows(
+    *, rotated: bool
+) -> None:
+    harness = with_token()
+    device = await adopt(harness, "press-1")
+    if rotated:
+        await harness.rotate(device)
+        await harness.run_until_quiet()
+    passwords, before = harness.cloud.accepted(BY_HAND), harness.cloud.record(device)
+    lose_record(harness, device)
+    harness.processes = [make_process(harness.cloud, make_policy())]
+    await harness.ask("press-1")
+    await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
+    record = harness.cloud.record(device)
+    assert set(harness.cloud.tokens) == {BY_HAND}
+    assert harness.cloud.accepted(BY_HAND) == passwords
+    assert (record.status.grant, record.status.adopted) == (before.status.grant, not rotated)
+    await harness.revoke(device)
+    await harness.run_until(lambda: harness.cloud.record(device).is_tombstone, HOUR)
+    assert not harness.cloud.tokens
+
+
+@pytest.mark.parametrize("asked", [{"site": "all"}, {"connectedRegistry": "planttwo"}], ids=str)
+async def test_asking_again_finds_a_token_in_another_container_registry(
+    asked: dict[str, Any],
+) -> None:
+    """By its site, the device stays where it is, though there is room before; else it moves."""
+    harness = over_two_registries()
+    elsewhere = {"connectedRegistry": "portone", "containerRegistry": OTHER_REGISTRY.name}
+    device = await harness.make_ready(**elsewhere)
+    lose_record(harness, device)
+    await harness.ask("press-1", **{"connectedRegistry": None, **asked})
+    await harness.run_until(lambda: harness.state(device) is State.READY, HOUR)
+    await harness.run_until_quiet()
+    place = "portone" if "site" in asked else "planttwo"
+    assert {ref.name for ref in harness.cloud.sites if harness.cloud.clients(ref)} == {place}
+    assert set(harness.cloud.devices[device].held) == {place}
+    assert len(harness.cloud.passwords_made) == (1 if "site" in asked else 2)
 
 
 async def test_a_lost_device_that_was_registered_anew_gets_no_old_password() -> None:

@@ -16,6 +16,36 @@ from firstpull.model.reasons import Reason
 READ_DEADLINE = 10.0
 """Seconds that a read may take."""
 _LONGEST_MESSAGE = 300
+_PASSING: Mapping[str, tuple[Reason, float]] = {
+    "TokenNotActive": (Reason.TOKEN_NOT_ACTIVE, 1.0),
+    # Key Vault, for some seconds after a recover or a delete.
+    "ObjectIsBeingRecovered": (Reason.SERVICE_UNAVAILABLE, 5.0),
+    "ObjectIsBeingDeleted": (Reason.SERVICE_UNAVAILABLE, 5.0),
+}
+"""Codes of what passes by itself, and the seconds after which to try again."""
+_REFUSALS: Mapping[str, tuple[Reason, str]] = {
+    "RequestDisallowedByPolicy": (
+        Reason.REFUSED_BY_POLICY,
+        "Exempt the resource from the Azure Policy that denies it; a role does not help.",
+    ),
+    "ForbiddenByPolicy": (
+        Reason.REFUSED_BY_POLICY,
+        "Exempt the vault from the policy, or lower FIRSTPULL_PASSWORD_VALIDITY_DAYS to its limit.",
+    ),
+    "ForbiddenByFirewall": (
+        Reason.ACCESS_DENIED,
+        "Let the app's network through the vault's firewall; a role does not help.",
+    ),
+    "ScopeLocked": (
+        Reason.RESOURCE_LOCKED,
+        "Take the lock off the resource or its resource group; until then it stays as it is.",
+    ),
+    "ReadOnlyDisabledSubscription": (
+        Reason.SUBSCRIPTION_DISABLED,
+        "Enable the subscription again.",
+    ),
+}
+"""What a person has to do, by the codes that real subscriptions were seen to answer."""
 
 
 @asynccontextmanager
@@ -48,31 +78,39 @@ def translate_status(
 ) -> FirstpullError:
     """The error for an answer; `code` comes before `status`, which SDKs map to few types."""
     answer = f"{service} answered {status} {code}".rstrip()
-    if code == "TokenNotActive":
-        return Transient(Reason.TOKEN_NOT_ACTIVE, f"{answer}.", retry_after=retry_after or 1)
-    if status == 429:
-        return Transient(Reason.THROTTLED, f"{answer}.", retry_after=retry_after)
+    refused = f"{answer}: {message}" if message else f"{answer}."
+    if code in _PASSING:
+        reason, seconds = _PASSING[code]
+        return Transient(reason, f"{answer}.", retry_after=retry_after or seconds)
+    if code in _REFUSALS:
+        reason, remedy = _REFUSALS[code]
+        return Blocked(reason, refused, remedy=remedy)
+    if status in (409, 412):
+        return Conflict(f"{answer}.")
+    if status in (0, 408, 429) or status >= 500:
+        reason = Reason.THROTTLED if status == 429 else Reason.SERVICE_UNAVAILABLE
+        return Transient(reason, f"{answer}.", retry_after=retry_after)
     if status in (401, 403):
         return Blocked(
             Reason.ACCESS_DENIED,
             f"{answer}.",
             remedy="Give firstpull's identity its roles on this service, or open its network.",
         )
-    if status in (409, 412):
-        return Conflict(f"{answer}.")
-    if status in (0, 408) or status >= 500:
-        return Transient(Reason.SERVICE_UNAVAILABLE, f"{answer}.", retry_after=retry_after)
     return Blocked(
         Reason.REFUSED,
-        f"{answer}: {message}" if message else f"{answer}.",
+        refused,
         remedy="Correct what the service names; firstpull tries again by itself.",
     )
 
 
 def error_code(error: HttpResponseError) -> str:
-    """The service's error code, empty if there is none."""
-    if isinstance(error.error, ODataV4Format) and error.error.code:
-        return str(error.error.code)
+    """The service's error code, empty if there is none. An inner code says more."""
+    if isinstance(error.error, ODataV4Format):
+        inner = str((error.error.innererror or {}).get("code", ""))
+        if inner in _PASSING or inner in _REFUSALS:
+            return inner
+        if error.error.code:
+            return str(error.error.code)
     return str(getattr(error, "error_code", None) or "")
 
 

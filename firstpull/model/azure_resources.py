@@ -122,6 +122,8 @@ class ScopeMap:
 
     name: str
     actions: frozenset[str]
+    active: bool = True
+    """Whether its last change has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,9 @@ class Reason(StrEnum):
     CLOCK_OFF = "ClockOff"
     ACCESS_DENIED = "AccessDenied"
     REFUSED = "Refused"
+    REFUSED_BY_POLICY = "RefusedByPolicy"
+    RESOURCE_LOCKED = "ResourceLocked"
+    SUBSCRIPTION_DISABLED = "SubscriptionDisabled"
 
     # Warnings: the device works.
     CONNECTED_REGISTRY_OFFLINE = "ConnectedRegistryOffline"
@@ -132,6 +135,9 @@ MEANING: dict[Reason, str] = {
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
     Reason.REFUSED: "A service refused a request as invalid.",
+    Reason.REFUSED_BY_POLICY: "An Azure Policy forbids it, or changed what firstpull wrote.",
+    Reason.RESOURCE_LOCKED: "A lock in Azure forbids the change.",
+    Reason.SUBSCRIPTION_DISABLED: "The Azure subscription is disabled.",
     Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
     Reason.PASSWORD_EXPIRES_SOON: "The password expires soon, and is not replaced yet.",
     Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",

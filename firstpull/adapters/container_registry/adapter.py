@@ -1,9 +1,15 @@
-"""Implements the port `ContainerRegistries` with the management SDK."""
+"""Implements the port `ContainerRegistries` with the management SDK.
+
+Writes are asynchronous: Azure answers 201 or 202 and asks to come back in ten seconds. A deadline
+bounds the submission alone, because only a write that comes late does harm. Then the adapter reads
+the resource, soon at first, and never the operation: that may lie outside the registry, where
+firstpull has no role. What takes longer is left to the next pass.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from datetime import datetime
 
@@ -27,6 +33,7 @@ from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
+    given,
     new_password_from,
     scope_map_from,
     token_from,
@@ -45,8 +52,9 @@ from firstpull.model.azure_resources import (
 from firstpull.model.errors import Blocked, Transient
 from firstpull.model.reasons import Reason
 
-_ACTIVATION_PAUSES = (0.75, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-"""Seconds before each read of a token that is being created; Azure needs about five in all."""
+_PAUSES = (0.75, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+"""Seconds before each read of a resource that changes: a token takes 0.7 to 11 s."""
+_AGAIN_SECONDS = 2.0
 _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _REFUSALS = (400, 409)
@@ -79,8 +87,12 @@ class ContainerRegistryAdapter:
             )
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            poller = await client.scope_maps.begin_create(group, account, name, wanted)
-            await poller.result()
+            poller = await client.scope_maps.begin_create(
+                group, account, name, wanted, polling=False
+            )
+            written = scope_map_from(await poller.result())
+        if not written.active:
+            await _until(lambda: self._is_scope_map_active(registry, name), f"Scope map {name}")
 
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
@@ -89,8 +101,8 @@ class ContainerRegistryAdapter:
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
-                poller = await client.scope_maps.begin_delete(group, account, name)
-                await poller.result()
+                await client.scope_maps.begin_delete(group, account, name, polling=False)
+        await _until(lambda: self._is_scope_map_gone(registry, name), f"Scope map {name}")
 
     async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
         """All scope maps of the container registry, the service's own included."""
@@ -119,6 +131,7 @@ class ContainerRegistryAdapter:
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.tokens.begin_create(group, account, name, wanted, polling=False)
             token = token_from(await poller.result())
+        _check_status(token, enabled=True)
         return token if token.active else await self._active_token(registry, name)
 
     async def update_token(
@@ -126,8 +139,9 @@ class ContainerRegistryAdapter:
     ) -> None:
         """Enable a token and set its scope map; its passwords stay."""
         change = TokenUpdateProperties(scope_map_id=str(scope_map), status="enabled")
-        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            await self._update_token(registry, name, change)
+        await self._update_token(
+            registry, name, change, enabled=True, deadline_seconds=deadline_seconds
+        )
 
     async def keep_passwords(
         self, registry: RegistryId, token: str, *, slots: Collection[Slot], deadline_seconds: float
@@ -135,16 +149,16 @@ class ContainerRegistryAdapter:
         """Remove a token's passwords except those in these slots."""
         kept = [TokenPassword(name=slot.value) for slot in Slot if slot in slots]
         change = TokenUpdateProperties(credentials=TokenCredentialsProperties(passwords=kept))
-        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            await self._update_token(registry, token, change)
+        await self._update_token(registry, token, change, deadline_seconds=deadline_seconds)
 
     async def disable_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
         """Disable a token. A missing token is no error."""
-        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            with suppress(ResourceNotFoundError):
-                await self._update_token(registry, name, TokenUpdateProperties(status="disabled"))
+        change = TokenUpdateProperties(status="disabled")
+        await self._update_token(
+            registry, name, change, enabled=False, deadline_seconds=deadline_seconds
+        )
 
     async def delete_token(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
@@ -153,8 +167,7 @@ class ContainerRegistryAdapter:
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             try:
-                poller = await client.tokens.begin_delete(group, account, name)
-                await poller.result()
+                await client.tokens.begin_delete(group, account, name, polling=False)
             except ResourceNotFoundError:
                 return
             except HttpResponseError as error:
@@ -167,6 +180,7 @@ class ContainerRegistryAdapter:
                         "--remove-client-tokens; firstpull then deletes it by itself.",
                     ) from None
                 raise
+        await _until(lambda: self._is_token_gone(registry, name), f"Token {name}")
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
         """All tokens of the container registry, foreign ones included."""
@@ -192,7 +206,7 @@ class ContainerRegistryAdapter:
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.registries.begin_generate_credentials(group, account, asked)
             answer = await poller.result()
-        return new_password_from(answer, slot)
+        return new_password_from(answer, slot, token=token)
 
     async def get_connected_registry(self, ref: ConnectedRegistryRef) -> ConnectedRegistry | None:
         """The connected registry, None where there is none."""
@@ -226,9 +240,9 @@ class ContainerRegistryAdapter:
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             poller = await client.connected_registries.begin_update(
-                group, account, ref.name, change
+                group, account, ref.name, change, polling=False
             )
-            return connected_registry_from(await poller.result())
+            return connected_registry_from(given(await poller.result()))
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token, which its connected registry syncs."""
@@ -248,21 +262,52 @@ class ContainerRegistryAdapter:
         await self._clients.close()
 
     async def _active_token(self, registry: RegistryId, name: str) -> Token:
-        """A new token when it is active, by few reads: each takes from ARM's bucket."""
-        for pause in _ACTIVATION_PAUSES:
-            await asyncio.sleep(pause)
+        """A changed token when it is active."""
+        found: list[Token] = []
+
+        async def is_active() -> bool:
             token = await self.get_token(registry, name)
             if token is not None and token.active:
-                return token
-        raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token is not active yet.", retry_after=1)
+                found.append(token)
+            return bool(found)
+
+        await _until(is_active, f"Token {name}")
+        return found[0]
 
     async def _update_token(
-        self, registry: RegistryId, name: str, change: TokenUpdateProperties
+        self,
+        registry: RegistryId,
+        name: str,
+        change: TokenUpdateProperties,
+        *,
+        enabled: bool | None = None,
+        deadline_seconds: float,
     ) -> None:
+        """Change a token. `enabled` is what it has to be then; a disabled one may be missing."""
         client, group, account = self._clients.of(registry)
         body = TokenUpdateParameters(properties=change)
-        poller = await client.tokens.begin_update(group, account, name, body)
-        await poller.result()
+        async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
+            try:
+                poller = await client.tokens.begin_update(group, account, name, body, polling=False)
+                token = token_from(await poller.result())
+            except ResourceNotFoundError:
+                if enabled is False:
+                    return
+                raise
+        if enabled is not None:
+            _check_status(token, enabled=enabled)
+        if not token.active:
+            await self._active_token(registry, name)
+
+    async def _is_token_gone(self, registry: RegistryId, name: str) -> bool:
+        return await self.get_token(registry, name) is None
+
+    async def _is_scope_map_active(self, registry: RegistryId, name: str) -> bool:
+        scope_map = await self.get_scope_map(registry, name)
+        return scope_map is not None and scope_map.active
+
+    async def _is_scope_map_gone(self, registry: RegistryId, name: str) -> bool:
+        return await self.get_scope_map(registry, name) is None
 
     async def _users(self, registry: RegistryId, token: str) -> str:
         """The names of the connected registries that list a token or sync with it."""
@@ -272,4 +317,32 @@ class ContainerRegistryAdapter:
             connected.name
             for connected in found
             if connected.lists(token_id) or connected.sync_token_id == token_id
+        )
+
+
+async def _until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Return when a read shows the effect of a write, by few reads: each takes from ARM's bucket.
+
+    Raises Transient where it takes longer: the write was taken, and the next pass finds it.
+    """
+    for pause in _PAUSES:
+        await asyncio.sleep(pause)
+        if await holds():
+            return
+    raise Transient(
+        Reason.TOKEN_NOT_ACTIVE,
+        f"{what} is still being changed by the service.",
+        retry_after=_AGAIN_SECONDS,
+    )
+
+
+def _check_status(token: Token, *, enabled: bool) -> None:
+    """Raises Blocked for an answer with another status than was asked for."""
+    if token.enabled != enabled:
+        was, wanted = ("enabled", "disabled") if token.enabled else ("disabled", "enabled")
+        raise Blocked(
+            Reason.REFUSED_BY_POLICY,
+            f"The service left the token {token.name} {was}, which was to be {wanted}.",
+            remedy="An Azure Policy changes tokens: exempt this container registry from it. "
+            "firstpull tries again by itself.",
         )

@@ -33,8 +33,11 @@ SERVICE = "The container registry"
 
 def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
     """A scope map."""
+    properties = given(resource.properties)
     return ScopeMap(
-        name=given(resource.name), actions=frozenset(given(resource.properties).actions)
+        name=given(resource.name),
+        actions=frozenset(properties.actions),
+        active=properties.provisioning_state == "Succeeded",
     )
 
 
@@ -67,8 +70,15 @@ def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedReg
     )
 
 
-def new_password_from(answer: GenerateCredentialsResult, slot: Slot) -> NewPassword:
-    """The password of a slot in an answer, which lists both slots in any order."""
+def new_password_from(answer: GenerateCredentialsResult, slot: Slot, *, token: str) -> NewPassword:
+    """The password of a slot in an answer, which lists both slots in any order.
+
+    Raises Transient for an answer about another token.
+    """
+    if given(answer.username).lower() != token.lower():
+        raise Transient(
+            Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered with the password of another token."
+        )
     for password in answer.passwords or ():
         if password.name == slot.value and password.value:
             return _with_value(password, slot)

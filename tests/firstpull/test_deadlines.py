@@ -129,6 +129,7 @@ def app() -> func.FunctionApp:
 @pytest.fixture(scope="session")
 def functions(app: func.FunctionApp) -> Mapping[str, Callable[..., Awaitable[Any]]]:
     """What the app runs, by name. An app lists its functions once."""
+    app.functions_bindings = {}
     return {str(f.get_function_name()): f.get_user_function() for f in app.get_functions()}
 
 

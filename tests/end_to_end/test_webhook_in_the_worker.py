@@ -145,7 +145,9 @@ async def test_other_repositories_are_another_generation_with_the_same_password(
     assert after["password"] == before["password"]
 
 
-@pytest.mark.xfail(strict=False, reason="to be mended: it addresses ids with a percent sign in the path")
+@pytest.mark.xfail(
+    strict=False, reason="to be mended: it addresses ids with a percent sign in the path"
+)
 async def test_every_character_that_iot_hub_allows_makes_the_whole_way(
     api: Api, stack: Stack
 ) -> None:

@@ -130,7 +130,6 @@ async def test_skopeo_pulls_in_the_clear_where_the_entry_says_insecure(
 @pytest.mark.parametrize(
     "make_agent", [agent_with_key, pytest.param(agent_with_certificate, marks=pytest.mark.slow)]
 )
-@pytest.mark.xfail(strict=False, reason="to be mended: a rotation waits longer for a sync")
 async def test_the_agent_follows_its_device_from_the_first_login_to_the_revoke(
     deployment: Deployment,
     stack: Stack,

@@ -91,7 +91,6 @@ async def test_azure_refuses_the_login_at_once_and_keeps_nothing_but_the_tombsto
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 
-@pytest.mark.xfail(strict=False, reason="to be mended: a look that is shared for seconds")
 async def test_the_tombstone_warns_until_a_site_that_was_offline_has_synced(
     deployment: Deployment,
     stack: Stack,

@@ -33,22 +33,25 @@ class Revoking:
 
     async def revoke_within_limit(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """`revoke`, counted unless the device is revoked already. Raises Refused at the limit."""
-        if not await self._is_revoked(device):
+        stored = await self.records.get(device)
+        if stored is None:
+            unknown = await self._of_unknown(device, requested_by)
+            await self.limit.take()
+            return await self._revoke_unknown(unknown, requested_by)
+        if stored.value.spec.revocation is None:
             await self.limit.take()
         return await self.revoke(device, requested_by=requested_by)
 
     async def propose_within_limit(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """The record that `revoke_within_limit` would write. Writes nothing; raises the same."""
-        if not await self._is_revoked(device):
-            await self.limit.check()
-        return await self.propose(device, requested_by=requested_by)
-
-    async def _is_revoked(self, device: DeviceKey) -> bool:
-        """Whether a revoke is recorded. Raises NotKnown if there is nothing to revoke."""
         stored = await self.records.get(device)
-        if stored is None and not await self.has_remains(device):
-            raise device_not_known(device)
-        return stored is not None and stored.value.spec.revocation is not None
+        if stored is None:
+            proposed = await self._of_unknown(device, requested_by)
+        else:
+            proposed = self._revoked(requested_by)(stored.value)
+        if stored is None or stored.value.spec.revocation is None:
+            await self.limit.check()
+        return proposed
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """Record that a device is revoked. Raises NotKnown.
@@ -59,18 +62,15 @@ class Revoking:
         try:
             _, record = await self._write(device, self._revoked(requested_by))
         except NotKnown:
-            record = await self._of_unknown(device, requested_by)
-            with suppress(Conflict):  # another request has made the record meanwhile
-                await self.records.insert(record)
-            _, record = await self._write(device, self._revoked(requested_by))
+            unknown = await self._of_unknown(device, requested_by)
+            return await self._revoke_unknown(unknown, requested_by)
         return record
 
-    async def propose(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
-        """The record that `revoke` would write. Writes nothing. Raises NotKnown."""
-        stored = await self.records.get(device)
-        if stored is None:
-            return await self._of_unknown(device, requested_by)
-        return self._revoked(requested_by)(stored.value)
+    async def _revoke_unknown(self, unknown: DeviceRecord, requested_by: str) -> DeviceRecord:
+        with suppress(Conflict):  # another request has made the record meanwhile
+            await self.records.insert(unknown)
+        _, record = await self._write(unknown.device, self._revoked(requested_by))
+        return record
 
     async def _of_unknown(self, device: DeviceKey, requested_by: str) -> DeviceRecord:
         if not await self.has_remains(device):

@@ -133,7 +133,7 @@ class Lifetime(RuleBasedStateMachine):
         async def dry_run(app: Application) -> None:
             plan_for = app.dry_run.plan_for
             await plan_for(await app.onboarding.propose(request, requested_by="a person"))
-            await plan_for(await app.revoking.propose(key, requested_by="a person"))
+            await plan_for(await app.revoking.propose_within_limit(key, requested_by="a person"))
             await plan_for(
                 await app.rotating.propose(key, immediately=True, requested_by="a person")
             )

@@ -91,7 +91,7 @@ async def test_a_dry_run_of_a_request_shows_its_actions_and_records_nothing() ->
     harness = Harness()
     device = await harness.make_ready()
     application = harness.processes[0].application
-    revoke = await application.revoking.propose(device, requested_by="me")
+    revoke = await application.revoking.propose_within_limit(device, requested_by="me")
     rotate = await application.rotating.propose(device, immediately=False, requested_by="me")
     steps = [
         [type(action).__name__ for action in (await dry_run(harness, proposed)).actions]

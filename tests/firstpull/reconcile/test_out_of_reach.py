@@ -100,7 +100,7 @@ async def test_a_dry_run_of_a_revoke_is_whole_or_says_why_it_is_not(
 
     async def dry_run() -> Proposal:
         application = harness.processes[0].application
-        proposed = await application.revoking.propose(device, requested_by="a test")
+        proposed = await application.revoking.propose_within_limit(device, requested_by="a test")
         return await application.dry_run.plan_for(proposed)
 
     assert len((await dry_run()).actions) == 6

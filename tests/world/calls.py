@@ -45,6 +45,7 @@ READS = frozenset(
         "records.due",
         "records.page",
         "ledgers.get",
+        "revokes.get",
         "sweeps.get",
     }
 )

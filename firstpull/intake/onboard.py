@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
 from firstpull.intake.requests import OnboardingRequest
-from firstpull.model.clock import Clock
+from firstpull.model.clock import Clock, whole_second
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State
 from firstpull.model.errors import (
@@ -330,7 +330,7 @@ def _check_order(record: DeviceRecord, intent: Intent) -> None:
         return
     if revoked is not None and intent.at <= revoked.at:
         raise Refused("The device was revoked after this request.", reason=Reason.OUT_OF_DATE)
-    if intent.at.replace(microsecond=0) < record.spec.intent.at.replace(microsecond=0):
+    if whole_second(intent.at) < whole_second(record.spec.intent.at):
         raise Refused("There is a later request for this device.", reason=Reason.OUT_OF_DATE)
 
 

@@ -10,6 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
+def whole_second(at: datetime) -> datetime:
+    """A time as queues, webhooks and headers have it: those within one second have no order."""
+    return at.replace(microsecond=0)
+
+
 class Clock(Protocol):
     """Tells the time and sleeps."""
 

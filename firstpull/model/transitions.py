@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from firstpull.model.azure_resources import HubIdentity, Slot
+from firstpull.model.clock import whole_second
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -155,7 +156,7 @@ def asked_again(record: DeviceRecord, intent: Intent, *, now: datetime) -> Devic
     Messages have whole seconds: requests within one second have no order.
     """
     spec = record.spec
-    if intent.at.replace(microsecond=0) > spec.intent.at.replace(microsecond=0):
+    if whole_second(intent.at) > whole_second(spec.intent.at):
         implicit = spec.intent.implicit and intent.implicit
         asked = replace(spec.intent, at=intent.at, implicit=implicit)
         record = replace(record, spec=replace(spec, intent=asked))
@@ -170,7 +171,7 @@ def with_message(record: DeviceRecord, message: Message) -> DeviceRecord:
     """
     spec = record.spec
     latest = max(spec.intent.at, spec.revocation.at if spec.revocation is not None else _EVER)
-    kept = (m for m in (*spec.messages, message) if m.at >= latest.replace(microsecond=0))
+    kept = (m for m in (*spec.messages, message) if m.at >= whole_second(latest))
     return replace(record, spec=replace(spec, messages=tuple(kept)))
 
 

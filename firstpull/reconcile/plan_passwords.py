@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import Slot, Twin
+from firstpull.model.clock import whole_second
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.last_request import is_of_rotation, merged, request_tags, rotation_tags
 from firstpull.model.password_slots import (
@@ -264,7 +265,7 @@ class Passwords:
                 registry=self._registry,
                 names=self._found.names,
                 slot=slot,
-                expires_at=(self._now + self._validity).replace(microsecond=0),
+                expires_at=whole_second(self._now + self._validity),
                 request=merged({}, tags),
                 why=why,
             ),

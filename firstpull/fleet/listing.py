@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.errors import FieldError, Invalid
-from firstpull.model.pagination import every_page
+from firstpull.model.pagination import every_page, foreign_next, next_after, place_in
 from firstpull.model.ports import Page, Query, Records
 from firstpull.model.schedule import NEVER
 
@@ -40,7 +37,7 @@ class Listing:
         last = shown[-1][0] if len(found) > len(shown) else None
         return Page(
             records=tuple(record for _, record in shown),
-            next_page=_written(last) if last is not None else None,
+            next_page=next_after(last) if last is not None else None,
         )
 
 
@@ -59,14 +56,9 @@ def _text(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
-def _written(key: tuple[str, str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
-
-
 def _read(after: str) -> tuple[str, str, str]:
     try:
-        first, device_id, hub = json.loads(base64.urlsafe_b64decode(after.encode()))
+        first, device_id, hub = place_in(after)
         return str(first), str(device_id), str(hub)
     except (ValueError, TypeError):
-        error = FieldError("after", "is not a `next` of this listing")
-        raise Invalid("The listing cannot continue there.", errors=(error,)) from None
+        raise foreign_next("listing") from None

@@ -7,8 +7,6 @@ request stays as it is.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -19,9 +17,10 @@ from firstpull.model.azure_resources import StoredSecret, TokenId
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.errors import Conflict, FieldError, FirstpullError, Invalid, Transient
+from firstpull.model.errors import Conflict, FirstpullError, Transient
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.naming import names_for
+from firstpull.model.pagination import foreign_next, next_after, place_in
 from firstpull.model.password_slots import owner_of
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
@@ -106,7 +105,7 @@ class Rebuilding:
             _summary(outcomes),
             unexplained=self._unexplained(inventory),
             unread=inventory.unread,
-            next_page=_written(shown[-1]) if len(found) > len(shown) else None,
+            next_page=_next(shown[-1]) if len(found) > len(shown) else None,
         )
 
     def _devices(self, inventory: Inventory) -> dict[DeviceKey, LastRequest | None]:
@@ -257,14 +256,13 @@ def _current_owners(
     return owners
 
 
-def _written(device: DeviceKey) -> str:
-    return base64.urlsafe_b64encode(json.dumps([device.hub, device.device_id]).encode()).decode()
+def _next(device: DeviceKey) -> str:
+    return next_after((device.hub, device.device_id))
 
 
 def _read(after: str) -> DeviceKey:
     try:
-        hub, device_id = json.loads(base64.urlsafe_b64decode(after.encode()))
+        hub, device_id = place_in(after)
         return DeviceKey(hub=str(hub), device_id=str(device_id))
     except (ValueError, TypeError):
-        error = FieldError("after", "is not a `next` of a rebuild")
-        raise Invalid("The rebuild cannot continue there.", errors=(error,)) from None
+        raise foreign_next("rebuild") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -30,13 +28,12 @@ from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import (
     Blocked,
     Conflict,
-    FieldError,
-    Invalid,
     record_not_readable,
     record_too_large,
     records_not_found,
 )
 from firstpull.model.history import HistoryEntry
+from firstpull.model.pagination import foreign_next, next_after, place_in
 from firstpull.model.ports import Page, Query, Stored
 
 _HISTORY = TypeAdapter(tuple[HistoryEntry, ...])
@@ -230,18 +227,17 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
 
 
 def _after(token: Mapping[str, str] | None) -> str | None:
-    return base64.urlsafe_b64encode(json.dumps(token).encode()).decode() if token else None
+    return next_after(token) if token else None
 
 
 def _continuation(after: str | None) -> Any:  # noqa: ANN401 - the SDK says str and takes a dict
     if after is None:
         return None
     try:
-        token = json.loads(base64.urlsafe_b64decode(after))
+        token = place_in(after)
         return {key: _header_text(token[key]) for key in ("PartitionKey", "RowKey")}
-    except (ValueError, TypeError, KeyError, RecursionError):
-        error = FieldError("after", "is not a `next` of this listing")
-        raise Invalid("The listing cannot continue there.", errors=(error,)) from None
+    except (ValueError, TypeError, KeyError):
+        raise foreign_next("listing") from None
 
 
 def _header_text(key: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from azure.core import MatchConditions
@@ -18,15 +19,17 @@ from firstpull.model.errors import Conflict
 from firstpull.model.ports import Stored
 
 
-async def read_document(container: ContainerClient, name: str) -> Stored[bytes] | None:
-    """The content of a blob, None if there is no blob."""
+async def read_document[T](
+    container: ContainerClient, name: str, parse: Callable[[bytes], T]
+) -> Stored[T] | None:
+    """What a blob holds, None if there is no blob."""
     async with azure_errors(SERVICE):
         try:
             blob = await container.download_blob(name)
             content = await blob.readall()
         except ResourceNotFoundError:
             return None
-    return Stored(value=content, etag=str(blob.properties.etag))
+    return Stored(value=parse(content), etag=str(blob.properties.etag))
 
 
 async def write_document(

@@ -33,10 +33,7 @@ class BlobLedgers:
 
     async def get(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
         """The ledger of a connected registry, None before the first write."""
-        found = await read_document(self._container, _document_name(ref))
-        if found is None:
-            return None
-        return Stored(value=ledgers.from_json(found.value), etag=found.etag)
+        return await read_document(self._container, _document_name(ref), ledgers.from_json)
 
     async def put(
         self, ref: ConnectedRegistryRef, ledger: Ledger, *, etag: str | None

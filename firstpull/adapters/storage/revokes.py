@@ -22,10 +22,7 @@ class BlobRevokeCounts:
 
     async def get(self) -> Stored[RevokeCount] | None:
         """The count, None before the first revoke."""
-        found = await read_document(self._container, _REVOKES)
-        if found is None:
-            return None
-        return Stored(value=revoke_count.from_json(found.value), etag=found.etag)
+        return await read_document(self._container, _REVOKES, revoke_count.from_json)
 
     async def put(self, count: RevokeCount, *, etag: str | None) -> Stored[RevokeCount]:
         """Replace the count that has this ETag; None stores the first. Raises Conflict."""

@@ -21,10 +21,7 @@ class BlobSweeps:
 
     async def get(self) -> Stored[SweepReport | None] | None:
         """The report, None before the first sweep; the value is None where it is damaged."""
-        found = await read_document(self._container, _LATEST)
-        if found is None:
-            return None
-        return Stored(value=sweep_report.from_json(found.value), etag=found.etag)
+        return await read_document(self._container, _LATEST, sweep_report.from_json)
 
     async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
         """Replace the report that has this ETag; None stores the first. Raises Conflict."""

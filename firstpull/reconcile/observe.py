@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy
 from firstpull.model.azure_resources import (
@@ -159,14 +161,13 @@ class Observed:
     def last_request(self) -> LastRequest | None:
         """The last request in the tags of the secrets that were read."""
         read = (*self.retiring, *((self.credential,) if self.credential is not None else ()))
-        found = last_request(
-            version
-            for view in read
-            for version in view.secrets
-            if is_made_for(version, self.record.device, deployment=self.deployment)
-        )
-        both = [r for r in (found, self.found.last_request) if r is not None]
-        return max(both, key=lambda request: request.at, default=None)
+        made = (self.made_here(view.secrets) for view in read)
+        return last_request(chain(*made, *(part.versions for part in self.found.traces)))
+
+    def made_here(self, versions: Iterable[SecretVersion]) -> list[SecretVersion]:
+        """The versions that this deployment stored for the device."""
+        device, ours = self.record.device, self.deployment
+        return [version for version in versions if is_made_for(version, device, deployment=ours)]
 
     @property
     def is_another_device(self) -> bool:

@@ -19,7 +19,7 @@ from firstpull.model.last_request import (
     says_the_same,
 )
 from firstpull.model.naming import Names
-from firstpull.model.password_slots import is_made_for, owner_tags, token_of
+from firstpull.model.password_slots import owner_tags, token_of
 from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.observe import GrantView, Observed
 
@@ -57,14 +57,14 @@ def tags_of_teardown(observed: Observed, ending: Collection[GrantView]) -> Itera
         if not found:  # nothing was made yet, or an earlier revoke has ended all of it
             stored = [part for part in parts if part.versions] or parts[:1]
             found = {p.names.secret: (replace(p.names, token=""), p.versions) for p in stored}
-        is_none = not any(_made(observed, versions) for _, versions in found.values())
+        is_none = not any(observed.made_here(versions) for _, versions in found.values())
         adds = is_none and not observed.unread
         for names, versions in found.values():
             yield from _tagged(observed, names, versions, ref=None, adds=adds)
             adds = False
         return
     for names, versions in found.values():
-        last = last_request(_made(observed, versions))
+        last = last_request(observed.made_here(versions))
         is_old = last is not None and last.at < record.requested_at
         if is_old and (own is None or own.names.secret != names.secret):
             yield from _tagged(observed, names, versions, ref=None, adds=False)
@@ -79,7 +79,7 @@ def _tagged(
     adds: bool,
 ) -> Iterator[TagSecret]:
     """The tags of one secret; `adds` a version where none names the token yet."""
-    record, made = observed.record, _made(observed, versions)
+    record, made = observed.record, observed.made_here(versions)
     if adds:
         made = [version for version in made if token_of(version) == names.token]
     tags = request_tags(record, ref=ref, identity=observed.hub_generation_id)
@@ -93,8 +93,3 @@ def _tagged(
         tags=merged(version.tags if version is not None else owner, tags),
         why=_WHY,
     )
-
-
-def _made(observed: Observed, versions: Collection[SecretVersion]) -> list[SecretVersion]:
-    device, ours = observed.record.device, observed.deployment
-    return [version for version in versions if is_made_for(version, device, deployment=ours)]

@@ -14,7 +14,6 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import FirstpullError, read_or_else
-from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.password_slots import token_of
 from firstpull.model.twin_entry import entries_in
 from firstpull.reconcile.traces import RegistryTraces, TraceReader
@@ -29,11 +28,6 @@ class Found:
     """Tokens with the device's name of which nothing shows that firstpull made them."""
     traces: tuple[RegistryTraces, ...] = ()
     """What was read, where that could be read."""
-
-    @property
-    def last_request(self) -> LastRequest | None:
-        """The last request in the tags of the device's secrets."""
-        return last_request(version for part in self.traces for version in part.versions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 import azure.functions as func
 
@@ -17,7 +16,7 @@ from firstpull.config.settings import CallerSettings, read_caller_settings
 from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
 from functions.endpoints import Access, Endpoint
-from functions.http_requests import KEY_PARAMETER, is_dry_run
+from functions.http_requests import function_key, is_dry_run
 
 UNNAMED_KEY = "function key"
 """The caller whose key has no name."""
@@ -58,7 +57,7 @@ def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
 
     The platform sets the principal's headers only where it authenticates; elsewhere anyone could.
     """
-    key = named_key(_key(req), settings.named_keys)
+    key = named_key(function_key(req), settings.named_keys)
     by_default = frozenset[Role]() if settings.roles_required else EVERY_ROLE
     if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() != "true":
         if key is None:
@@ -75,15 +74,6 @@ def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
 def caller_name(req: func.HttpRequest) -> str:
     """Who asks, as the record and the log name them."""
     return caller(req, read_caller_settings()).name
-
-
-def _key(req: func.HttpRequest) -> str:
-    """The function key that the host took: the header goes before the parameter."""
-    if given := req.headers.get("x-functions-key"):
-        # Of several headers, which arrive joined, the host takes the first.
-        return str(given).partition(",")[0].strip()
-    pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
-    return next((value for name, value in pairs if name.lower() == KEY_PARAMETER), "")
 
 
 def _app_roles(headers: Mapping[str, str]) -> Iterator[Role]:

@@ -78,6 +78,11 @@ class Endpoint:
     body_required: bool = True
     most_bytes: int = MAX_BODY
 
+    @property
+    def has_dry_run(self) -> bool:
+        """Whether a request may ask for a dry run."""
+        return _DRY_RUN in self.query
+
 
 _WAIT = Parameter("Prefer", {"type": "string", "examples": ["wait=20"]})
 _DRY_RUN = Parameter("dryRun", {"type": "string", "enum": ["true", "false"]})

@@ -16,7 +16,7 @@ from firstpull.model.reasons import Reason
 from functions.endpoints import Endpoint
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,4})\"?\s*(?:,|;|$)", re.IGNORECASE)
-KEY_PARAMETER = "code"
+_KEY = "code"
 """The query parameter that the host takes a function key from, in any case."""
 
 
@@ -90,6 +90,14 @@ def parameters(req: func.HttpRequest) -> dict[str, str]:
     return dict(_pairs(req))
 
 
+def function_key(req: func.HttpRequest) -> str:
+    """The function key that the host took: the header goes before the parameter."""
+    if given := req.headers.get("x-functions-key"):
+        # Of several headers, which arrive joined, the host takes the first.
+        return str(given).partition(",")[0].strip()
+    return next((value for name, value in _all_pairs(req) if name.lower() == _KEY), "")
+
+
 def is_dry_run(req: func.HttpRequest) -> bool:
     """Whether a request that was checked asks for a dry run."""
     return parameters(req).get("dryRun") == "true"
@@ -108,9 +116,13 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float | None:
 
 
 def _pairs(req: func.HttpRequest) -> list[tuple[str, str]]:
-    """The parameters in the address: the host leaves those without a value out of `req.params`."""
-    pairs = parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
-    return [(name, value) for name, value in pairs if name.lower() != KEY_PARAMETER]
+    """The parameters in the address, without a function key."""
+    return [(name, value) for name, value in _all_pairs(req) if name.lower() != _KEY]
+
+
+def _all_pairs(req: func.HttpRequest) -> list[tuple[str, str]]:
+    """All parameters: the host leaves those without a value out of `req.params`."""
+    return parse_qsl(req.url.partition("?")[2], keep_blank_values=True)
 
 
 def _problem(name: str, values: Sequence[str], endpoint: Endpoint) -> str | None:

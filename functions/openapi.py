@@ -32,7 +32,6 @@ from functions.http_endpoint import http_endpoint
 blueprint = func.Blueprint()
 
 VERSION = "0.1.0"
-_DRY_RUN = "dryRun"
 _REF = "#/components/schemas/{model}"
 _PROBLEMS = {
     400: "The request is not valid; `errors` says where.",
@@ -105,7 +104,7 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.access is Access.KEY:
         operation["responses"]["401"] = {"description": "The key is missing or wrong."}
         operation["description"] = f"Needs the role {endpoint.role}."
-        if _DRY_RUN in (parameter.name for parameter in endpoint.query):
+        if endpoint.has_dry_run:
             operation["description"] += f" A dry run needs {Role.READER}."
     else:
         operation["security"] = []

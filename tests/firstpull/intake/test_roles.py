@@ -24,9 +24,7 @@ ENOUGH = {
 }
 """The roles that are each enough, by the role that an endpoint needs."""
 WITH_KEY = [name for name, endpoint in ENDPOINTS.items() if endpoint.access is Access.KEY]
-WITH_DRY_RUN = [
-    name for name in WITH_KEY if any(known.name == "dryRun" for known in ENDPOINTS[name].query)
-]
+WITH_DRY_RUN = [name for name in WITH_KEY if ENDPOINTS[name].has_dry_run]
 
 
 @pytest.fixture(autouse=True)

@@ -263,16 +263,12 @@ class ContainerRegistryAdapter:
 
     async def _active_token(self, registry: RegistryId, name: str) -> Token:
         """A changed token when it is active."""
-        found: list[Token] = []
 
-        async def is_active() -> bool:
+        async def active() -> Token | None:
             token = await self.get_token(registry, name)
-            if token is not None and token.active:
-                found.append(token)
-            return bool(found)
+            return token if token is not None and token.active else None
 
-        await _until(is_active, f"Token {name}")
-        return found[0]
+        return await _until(active, f"Token {name}")
 
     async def _update_token(
         self,
@@ -320,15 +316,15 @@ class ContainerRegistryAdapter:
         )
 
 
-async def _until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
-    """Return when a read shows the effect of a write, by few reads: each takes from ARM's bucket.
+async def _until[T](read: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """The first read that shows the effect of a write, by few reads: each takes from ARM's bucket.
 
     Raises Transient where it takes longer: the write was taken, and the next pass finds it.
     """
     for pause in _PAUSES:
         await asyncio.sleep(pause)
-        if await holds():
-            return
+        if found := await read():
+            return found
     raise Transient(
         Reason.TOKEN_NOT_ACTIVE,
         f"{what} is still being changed by the service.",

@@ -215,8 +215,8 @@ class Passwords:
         """
         token, expires_at = self._found.token, whole_second(self._now + self._validity)
         passwords = token.passwords if token is not None else ()
-        taken = {wire_expiry(p.expires_at) for p in passwords if p.expires_at is not None}
-        taken |= self._expiries_in_twin()
+        taken = self._expiries_in_twin()
+        taken |= {wire_expiry(p.expires_at) for p in passwords if p.expires_at is not None}
         while wire_expiry(expires_at) in taken:
             expires_at -= timedelta(seconds=1)
         return expires_at

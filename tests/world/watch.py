@@ -286,7 +286,7 @@ class Watch:
             *(("records", text) for text, _ in cloud.records.values()),
             *(("ledgers", text) for text, _ in cloud.ledgers.values()),
             ("queue", repr(cloud.queue)),
-            ("report", cloud.sweep[0] if cloud.sweep else ""),
+            *((name, text) for name, (text, _) in cloud.documents.items()),
             ("messages", self.messages.take()),
         ]
         for where, text in texts:

@@ -45,6 +45,8 @@ class Expected:
     may_be_revoked: bool = False
     """The device was registered anew while its request was carried out."""
     was_lost: bool = False
+    may_be_without_token: bool = False
+    """A revoke has ended the token to adopt, which somebody made."""
     ended: set[str] = field(default_factory=set)
     """Passwords that open nothing."""
     ended_at_once: set[str] = field(default_factory=set)
@@ -136,6 +138,7 @@ async def revoke(life: Life) -> None:
     except NotKnown:
         return
     life.expected.ended |= life.passwords
+    life.expected.may_be_without_token |= life.expected.adopts
     life.expected.place, life.expected.may_be_revoked = None, False
 
 
@@ -242,6 +245,10 @@ async def check(life: Life) -> None:
     record = cloud.record(life.device)
     reason = record.status.condition.reason
     if expected.was_lost and reason in _LOST:
+        assert record.status.condition.remedy
+        return
+    if expected.may_be_without_token and reason is Reason.TOKEN_NOT_FOUND:
+        assert "by-hand" not in cloud.tokens
         assert record.status.condition.remedy
         return
     operations = [

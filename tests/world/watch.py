@@ -108,7 +108,7 @@ class Watch:
         named = {grant.names.secret for grant in self._grants()}
         for record in self._cloud.all_records():
             named |= record.status.retired_secrets
-        if name not in named:
+        if name not in named | self._lost_secrets:
             self._note(f"P1: no record names the new secret {name}")
 
     def twin_was_written(self, device: DeviceKey) -> None:

@@ -145,17 +145,19 @@ def wire_expiry(at: datetime) -> str:
 
 def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
     """The readable entries of a twin, by connected registry."""
-    found: Any = desired
-    for name in (_SECTION, _CREDENTIALS):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    entries = {key: read_entry(desired, key) for key in (found or ())}
+    entries = {key: read_entry(desired, key) for key in _below(desired, _SECTION, _CREDENTIALS)}
     return {key: entry for key, entry in entries.items() if entry is not None}
 
 
 def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
     """The object for a connected registry in a twin's properties, empty if there is none."""
+    return _below(properties, _SECTION, _CREDENTIALS, connected_registry)
+
+
+def _below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """The object at a path, empty if there is anything else: everybody may write to a twin."""
     found: Any = properties
-    for name in (_SECTION, _CREDENTIALS, connected_registry):
+    for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 

@@ -185,6 +185,7 @@ class ConnectedRegistry:
     name: str
     client_token_ids: tuple[TokenId, ...]
     sync_token_id: TokenId | None
+    """None where it syncs by a managed identity; nothing then tells what it syncs."""
     login_server: str | None
     last_sync_at: datetime | None
     connection_state: str | None = None

@@ -75,6 +75,7 @@ class Reason(StrEnum):
 
     # Warnings: the device works.
     CONNECTED_REGISTRY_OFFLINE = "ConnectedRegistryOffline"
+    SYNCED_REPOSITORIES_NOT_KNOWN = "SyncedRepositoriesNotKnown"
     PASSWORD_EXPIRES_SOON = "PasswordExpiresSoon"  # noqa: S105 - a reason, not a password
     PASSWORD_NOT_OURS = "PasswordNotOurs"  # noqa: S105 - a reason, not a password
 
@@ -139,6 +140,7 @@ MEANING: dict[Reason, str] = {
     Reason.RESOURCE_LOCKED: "A lock in Azure forbids the change.",
     Reason.SUBSCRIPTION_DISABLED: "The Azure subscription is disabled.",
     Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
+    Reason.SYNCED_REPOSITORIES_NOT_KNOWN: "Azure does not tell what the connected registry syncs.",
     Reason.PASSWORD_EXPIRES_SOON: "The password expires soon, and is not replaced yet.",
     Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",
     Reason.THROTTLED: "A service throttled firstpull's requests.",

@@ -102,7 +102,7 @@ class CredentialView:
     token: Token | None
     secrets: tuple[SecretVersion, ...]
     synced_actions: frozenset[str] | None
-    """What the connected registry syncs; None if the plan does not need it."""
+    """What the connected registry syncs; None if unknown, or not needed by the plan."""
     is_taken: bool = False
     """Whether the token belongs to another device or deployment, or is a sync token."""
     is_made_here: bool = False
@@ -518,14 +518,11 @@ class Observer:
     async def _synced_actions(
         self, record: DeviceRecord, view: ConnectedRegistryView
     ) -> frozenset[str] | None:
-        """What the connected registry syncs, read until the generation is done."""
-        if _is_done(record) or view.connected_registry is None:
+        """What the connected registry syncs, read until the generation is done; None if unknown."""
+        found = view.connected_registry
+        if _is_done(record) or found is None or found.sync_token_id is None:
             return None
-        if view.connected_registry.sync_token_id is None:
-            return frozenset()
-        return await self.shared.synced_actions(
-            view.ref.registry, view.connected_registry.sync_token_id
-        )
+        return await self.shared.synced_actions(view.ref.registry, found.sync_token_id)
 
     async def _is_taken(
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names

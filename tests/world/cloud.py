@@ -90,6 +90,8 @@ class Cloud(Calls):
         )
         self._registries: dict[RegistryId, Registry] = {}
         self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {}
+        self.sync_by_identity: set[ConnectedRegistryRef] = set()
+        """Those that Azure shows without a sync token: they sync by a managed identity."""
         self.vault = Vault(clock=time, random=numbers)
         name, *_ = HUB.split(".")
         self.hub = IotHub(name=name, clock=time, random=numbers, throttle_limits={})

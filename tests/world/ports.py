@@ -282,11 +282,13 @@ class FakeContainerRegistries(_Port):
     ) -> ConnectedRegistry:
         ids = found.settings.client_token_ids
         clients = tuple(TokenId(i.replace("/tokens/", "/Tokens/")) for i in ids)
-        self.line.lists_read[ConnectedRegistryRef(registry=registry, name=found.name)] = clients
+        ref = ConnectedRegistryRef(registry=registry, name=found.name)
+        self.line.lists_read[ref] = clients
+        by_identity = ref in self.cloud.sync_by_identity
         return ConnectedRegistry(
             name=found.name,
             client_token_ids=clients,
-            sync_token_id=TokenId(found.sync_token_id) if found.sync_token_id else None,
+            sync_token_id=None if by_identity else TokenId(found.sync_token_id),
             login_server=found.login_server.host,
             last_sync_at=found.last_sync_time,
             connection_state=found.connection_state,

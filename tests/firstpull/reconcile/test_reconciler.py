@@ -90,6 +90,17 @@ async def test_repositories_that_are_not_synced_block_the_device_until_they_are(
     assert harness.state(device) is State.READY
 
 
+async def test_a_device_is_onboarded_with_a_warning_where_nothing_tells_what_is_synced() -> None:
+    harness = Harness()
+    harness.cloud.sync_by_identity.add(PLANT_ONE)
+    device = await harness.make_ready()
+    (warning,) = harness.cloud.record(device).status.warnings
+    assert warning.reason is Reason.SYNCED_REPOSITORIES_NOT_KNOWN
+    await harness.sweep()
+    await harness.reconcile(device)
+    assert harness.cloud.record(device).status.warnings == (warning,)
+
+
 async def test_a_token_that_no_record_names_is_left_alone() -> None:
     harness, other = Harness(), Harness()
     device = await harness.make_ready()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,13 +11,17 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from firstpull.config.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.address import (
+    is_host,
+    is_of_cloud,
+    is_registry_address,
+    without_default_port,
+)
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
 from firstpull.model.scope_actions import DEFAULT_ACTION, covers
 
 DEFAULT_CAPACITY = 50
 """The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
-
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 
 
 def _registry_id(value: RegistryId) -> RegistryId:
@@ -30,14 +33,15 @@ def _registry_id(value: RegistryId) -> RegistryId:
     return value
 
 
-def is_host(value: str) -> bool:
-    """Whether a text is `host` or `host:port`."""
-    return _HOST.fullmatch(value) is not None
-
-
 def _host(value: str) -> str:
     if not is_host(value):
         raise ValueError("is not host or host:port, without a scheme")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    if not is_registry_address(_host(value)):
+        raise ValueError("needs a port or a full host name, as the names of images do")
     return value
 
 
@@ -50,7 +54,7 @@ def _ca(value: str) -> str:
 
 
 TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
-HostName = Annotated[str, AfterValidator(_host)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 HubName = Annotated[str, AfterValidator(_host), AfterValidator(str.lower)]
 """A hub's host name in lower case: records are keyed by it, so it has one spelling."""
 
@@ -81,8 +85,8 @@ class ConnectedRegistryPolicy(StrictModel):
     repositories: tuple[RepositoryName, ...] | None = None
     """Repositories that requests may name; None allows whatever the connected registry syncs."""
     actions: tuple[ActionName, ...] = (DEFAULT_ACTION,)
-    endpoint: HostName | None = None
-    """`host[:port]` as devices reach it, where Azure has no login server for it."""
+    endpoint: Endpoint | None = None
+    """`host[:port]` as devices reach it; by default the login server that Azure has for it."""
     insecure: bool = False
     """Whether it serves plain HTTP, without certificates."""
     ca: Annotated[str, AfterValidator(_ca)] | None = None
@@ -263,6 +267,25 @@ class Policy(StrictModel):
     def site(self, name: str) -> SitePolicy | None:
         """The listed site with a name."""
         return self._by_name.sites.get(name)
+
+
+def address_of(
+    entry: ConnectedRegistryPolicy, connected: ConnectedRegistry | None, *, registry: RegistryId
+) -> str | None:
+    """`host[:port]` as devices reach a connected registry: the policy's endpoint, else Azure's.
+
+    It never comes from a request, which could send credentials to a foreign host. Azure's login
+    server may be anything: with a scheme it is no host, and the container registry's own is no
+    site (both in quickstarts of connected registries).
+    """
+    address = entry.endpoint
+    if address is None and connected is not None:
+        address = connected.login_server
+        if address is not None and is_of_cloud(address, registry=registry.name):
+            return None
+    if address is None or not is_registry_address(address):
+        return None
+    return without_default_port(address, insecure=entry.insecure)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy
 from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.address import is_host
 from firstpull.model.clock import Clock, whole_second
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State

@@ -179,7 +179,7 @@ class NewPassword:
 class ConnectedRegistry:
     """A connected registry.
 
-    `login_server` is `host[:port]` as devices reach it, None where the service has none.
+    `login_server` is as the service has it: not always a host, and not always the site's.
     """
 
     name: str

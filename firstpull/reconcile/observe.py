@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, address_of
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
@@ -55,13 +55,10 @@ class ConnectedRegistryView:
 
     @property
     def address(self) -> str | None:
-        """`host[:port]` as devices reach it: Azure's login server, else the policy's endpoint.
-
-        It never comes from a request, which could send credentials to a foreign host.
-        """
-        if self.connected_registry is not None and self.connected_registry.login_server:
-            return self.connected_registry.login_server
-        return self.entry.endpoint if self.entry is not None else None
+        """`host[:port]` as devices reach it; None also where the policy does not list it."""
+        if self.entry is None:
+            return None
+        return address_of(self.entry, self.connected_registry, registry=self.ref.registry)
 
     @property
     def holds_room(self) -> bool:

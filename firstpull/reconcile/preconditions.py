@@ -139,7 +139,7 @@ def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] 
         return Blocker(
             state=State.BLOCKED,
             reason=Reason.NO_ENDPOINT,
-            message=f"Azure has no login server for {view.ref}.",
+            message=f"Azure has no login server for {view.ref} that devices could reach.",
             remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:

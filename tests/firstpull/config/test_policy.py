@@ -97,7 +97,7 @@ def test_a_certificate_authority_on_plain_http_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["edge", "edge.site.example:8000", "10.0.0.7:8000", "[fd00::7]:8000", "[::1]"]
+    "endpoint", ["edge:80", "edge.site.example:8000", "10.0.0.7:8000", "[fd00::7]:8000", "[::1]"]
 )
 def test_an_endpoint_is_a_host_with_or_without_a_port(endpoint: str) -> None:
     policy = make_policy(connectedRegistries=[{"name": "plantone", "endpoint": endpoint}], sites=[])
@@ -105,7 +105,12 @@ def test_an_endpoint_is_a_host_with_or_without_a_port(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "http://edge", "edge/path", "user@edge", "edge:port", "edge:8000 ", "a b"]
+    "endpoint",
+    [
+        *("", "http://edge", "edge/path", "user@edge", "edge:port", "edge:8000 ", "a b"),
+        *("registry", "10.0.0.4:99999", "10.0.0.4:0", "x:0", "a..b", "a.b.", "-a.b", "10.0.0.400"),
+        *("[::::]:80", "10..4:80", "a" * 64 + ".example.com"),
+    ],
 )
 def test_any_other_endpoint_is_refused(endpoint: str) -> None:
     entries = [{"name": "plantone", "endpoint": endpoint}, {"name": "planttwo"}]

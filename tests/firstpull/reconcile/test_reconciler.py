@@ -101,6 +101,17 @@ async def test_a_device_is_onboarded_with_a_warning_where_nothing_tells_what_is_
     assert harness.cloud.record(device).status.warnings == (warning,)
 
 
+async def test_the_default_port_makes_no_other_address() -> None:
+    harness = Harness()
+    harness.cloud.set_address(PLANT_ONE, "plantone.site.example")
+    device = await harness.make_ready()
+    entry = harness.cloud.twin_entry(device, PLANT_ONE)
+    assert entry["address"] == "plantone.site.example"
+    harness.cloud.set_address(PLANT_ONE, "plantone.site.example:443")
+    await harness.reconcile(device)
+    assert harness.cloud.twin_entry(device, PLANT_ONE) == entry
+
+
 async def test_a_token_that_no_record_names_is_left_alone() -> None:
     harness, other = Harness(), Harness()
     device = await harness.make_ready()

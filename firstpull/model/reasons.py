@@ -130,7 +130,7 @@ MEANING: dict[Reason, str] = {
     Reason.TOKEN_IN_USE: "A connected registry still uses the token.",
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
-    Reason.TWIN_FULL: "IoT Hub refused the credentials: the twin would be too large.",
+    Reason.TWIN_FULL: "The twin cannot hold the credentials: it would be too large.",
     Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",

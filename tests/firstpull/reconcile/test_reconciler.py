@@ -112,6 +112,21 @@ async def test_the_default_port_makes_no_other_address() -> None:
     assert harness.cloud.twin_entry(device, PLANT_ONE) == entry
 
 
+async def test_what_a_twin_cannot_hold_is_known_before_anything_is_made() -> None:
+    ca = f"-----BEGIN CERTIFICATE-----{'A' * 8000}"
+    policy = make_policy(connectedRegistries=[{"name": "plantone", "ca": ca}], sites=[])
+    harness = Harness(policy=policy)
+    device = harness.register()
+    many = [f"plant/{n:03}{'a' * 241}" for n in range(100)]
+    await harness.ask(repositories=many)
+    await harness.run_for(HOUR)
+    assert harness.reason(device) is Reason.TWIN_FULL
+    assert not harness.cloud.writes()
+    await harness.ask(repositories=many[:90])
+    await harness.run_until_quiet()
+    assert harness.state(device) is State.READY
+
+
 async def test_a_token_that_no_record_names_is_left_alone() -> None:
     harness, other = Harness(), Harness()
     device = await harness.make_ready()

@@ -267,6 +267,7 @@ class Passwords:
                 slot=slot,
                 expires_at=whole_second(self._now + self._validity),
                 request=merged({}, tags),
+                repeats=slot in self._requested,
                 why=why,
             ),
         )

@@ -281,6 +281,7 @@ async def connect(settings: Settings) -> Ports:
                 settings.iot_hub_audience,
             ),
             clock,
+            service_hosts={hub.host: hub.service_host for hub in settings.policy.hubs},
         ),
         records=TableRecords(storage),
         queue=QueueWork(storage),

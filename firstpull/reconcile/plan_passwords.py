@@ -281,6 +281,7 @@ class Passwords:
                 slot=slot,
                 expires_at=self._expiry(),
                 request=merged({}, tags),
+                repeats=slot in self._requested,
                 why=why,
             ),
         )

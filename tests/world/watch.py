@@ -236,7 +236,7 @@ class Watch:
                 self._note(f"P1: no record names the secret {name}, which can be read")
         for key in self._cloud.devices:
             for ref, entry in self._cloud.entries(key).items():
-                ours = (ref.registry, entry.get("username", "")) in self._ours
+                ours = (ref.registry, str(entry.get("username"))) in self._ours
                 if ours and not any(grant.ref == ref for grant in self._grants(key)):
                     self._note(f"P1: no record names the entry of {key.device_id} for {ref}")
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from local_azure.kernel.clock_pipe import CONFIRMED
 
 
 class ProcessClock:
-    """Moves the time that all code in this process reads: the host, the app and its SDKs."""
+    """Moves the time that all code in this process reads, that of SDKs included."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -37,21 +38,27 @@ class ClockFollower:
         self._clock = clock
         self._lines = asyncio.StreamReader()
 
-    async def start(self) -> None:
-        """Take the first value, which is there from the start."""
+    async def start(self) -> float:
+        """Take the first value, which is there from the start; how far the clock is ahead."""
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(self._lines), sys.stdin
         )
-        await self._follow()
-
-    async def run(self) -> None:
-        """Follow until standard input ends, as it does with the process at its other end."""
-        while await self._follow():
-            pass
-
-    async def _follow(self) -> bool:
-        line = (await self._lines.readline()).decode().strip()
+        line = await self._next()
         if line:
             self._clock.move(float(line))
-            print(f"{CONFIRMED}{line}", flush=True)  # noqa: T201 - the other process waits for it
-        return bool(line)
+            _confirm(line)
+        return float(line or "0")
+
+    async def run(self, move_worker: Callable[[float], Awaitable[None]]) -> None:
+        """Follow until standard input ends, as it does with the process at its other end."""
+        while line := await self._next():
+            self._clock.move(float(line))
+            await move_worker(float(line))
+            _confirm(line)
+
+    async def _next(self) -> str:
+        return (await self._lines.readline()).decode().strip()
+
+
+def _confirm(line: str) -> None:
+    print(f"{CONFIRMED}{line}", flush=True)  # noqa: T201 - the other process waits for it

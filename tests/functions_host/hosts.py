@@ -67,9 +67,9 @@ class RunningHost:
             return json.loads(await response.text())
 
     async def end(self) -> tuple[int, str]:
-        """The exit code after SIGTERM, and the log."""
+        """The exit code after SIGINT, and the log."""
         if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         _, log = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, log.decode()

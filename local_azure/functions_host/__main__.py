@@ -33,6 +33,11 @@ def main() -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    # As Microsoft's host does: whoever wants it to end drains it, or kills it.
+    loop.add_signal_handler(signal.SIGTERM, _LOG.warning, "SIGTERM does nothing; SIGINT ends")
     follower = ClockFollower(ProcessClock()) if arguments.follow_clock else None
     ahead = 0.0 if follower is None else await follower.start()
     worker = await PythonWorker.spawn(arguments.app_dir, clock_ahead=ahead)
@@ -63,7 +68,7 @@ async def _run(arguments: argparse.Namespace) -> int:
     print(json.dumps({"listening": address}), flush=True)  # noqa: T201 - callers wait for it
     for function in host.describe():
         _LOG.info("serves %s", json.dumps(function))
-    code = await _serve(host, worker, follower)
+    code = await _serve(host, worker, follower, stop=stop)
     if not await host.stop():
         _LOG.warning("functions are still running after %g s", arguments.grace_seconds)
         worker.kill()
@@ -72,12 +77,13 @@ async def _run(arguments: argparse.Namespace) -> int:
     os._exit(code)  # no open connection of an SDK is worth a warning
 
 
-async def _serve(host: FunctionsHost, worker: PythonWorker, follower: ClockFollower | None) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, stop.set)
-    # As Microsoft's host does: whoever sends it has to drain the host, or to kill it.
-    loop.add_signal_handler(signal.SIGTERM, _LOG.warning, "SIGTERM does nothing; SIGINT ends")
+async def _serve(
+    host: FunctionsHost,
+    worker: PythonWorker,
+    follower: ClockFollower | None,
+    *,
+    stop: asyncio.Event,
+) -> int:
     ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.until_broken())]
     if follower is not None:
         ends.append(asyncio.create_task(follower.run(worker.move_clock)))

@@ -66,6 +66,13 @@ class RunningHost:
         async with aiohttp.ClientSession() as client, client.get(self.url(path)) as response:
             return json.loads(await response.text())
 
+    async def tells(self, line: str) -> None:
+        """Wait until the app prints a line."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            while (printed := await self.process.stdout.readline()) != f"{line}\n".encode():
+                assert printed, f"the host has ended, and nothing told {line}"
+
     async def end(self) -> tuple[int, str]:
         """The exit code after SIGINT, and the log."""
         if self.process.returncode is None:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Self, cast
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceRequestError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
@@ -53,7 +53,7 @@ async def is_empty(queue: QueueClient) -> bool:
 async def received(queue: QueueClient) -> list[Any]:
     """The texts of the messages that are visible."""
     try:
-        return [message.content async for message in queue.receive_messages()]
+        return [message.content async for message in queue.receive_messages(max_messages=32)]
     except ResourceNotFoundError:
         return []
 
@@ -237,6 +237,22 @@ async def test_a_storage_that_does_not_answer_for_a_while_does_not_stop_the_list
         await until(over)
         await listening.work_off("x")
     assert invoker.attempts == [1]
+
+
+async def test_an_output_is_sent_when_its_function_succeeds_json_indented_and_lists_one_by_one(
+    storage: Storage, queues: QueueServiceClient
+) -> None:
+    async with host_running("recorded", storage.settings) as host, ClientSession() as client:
+        for kind, status in (("fail", 500), ("text", 200), ("json", 200), ("list", 200)):
+            url = host.url(f"/api/relay?kind={kind}")
+            async with client.post(url, data="größe") as response:
+                assert response.status == status
+    assert await received(queues.get_queue_client("relayed")) == [
+        "größe",
+        '{\n  "a": "größe"\n}',
+        "größe",
+        "größe2",
+    ]
 
 
 async def test_storage_may_be_reached_with_a_managed_identity(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from .hosts import KEYS, RunningHost, Storage, host_running
+from .raw_http import Answer, exchanged
 
 EXCHANGES = [
     json.loads(line)
@@ -49,10 +48,10 @@ async def test_the_local_host_answers_as_microsofts(
     expected = exchange["answer"]
     answer = await answer_of(host, **exchange["request"])
     ignored = _NOT_RECORDED | ({"content-length"} if "bodyNotRecorded" in exchange else set())
-    assert answer["status"] == expected["status"]
-    assert _without(answer["headers"], ignored) == _without(expected["headers"], ignored)
+    assert answer.status == expected["status"]
+    assert _without(answer.headers, ignored) == _without(expected["headers"], ignored)
     if "bodyNotRecorded" not in exchange:
-        assert _comparable(answer["body"]) == _comparable(expected.get("body", ""))
+        assert _comparable(answer.body) == _comparable(expected.get("body", ""))
 
 
 async def answer_of(
@@ -63,7 +62,7 @@ async def answer_of(
     version: str = "HTTP/1.1",
     headers: dict[str, str | list[str] | None] | None = None,
     body: str = "",
-) -> dict[str, Any]:
+) -> Answer:
     """One request, sent byte for byte, and its answer."""
     sent: dict[str, str | list[str] | None] = {"Host": _HOST, "Connection": "close"}
     if body or method in ("POST", "PUT"):
@@ -73,29 +72,7 @@ async def answer_of(
         values = value if isinstance(value, list) else [value]
         lines += [f"{name}: {text}" for text in values if text is not None]
     head = _filled("\r\n".join(lines))
-    return await exchanged(host, f"{head}\r\n\r\n{body}".encode("latin-1"))
-
-
-async def exchanged(host: RunningHost, request: bytes) -> dict[str, Any]:
-    """The answer to these bytes, after which the host closes the connection."""
-    address = urlsplit(host.address)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    try:
-        writer.write(request)
-        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-    finally:
-        writer.close()
-    first, *fields = head.decode("latin-1").split("\r\n")
-    headers = dict(field.split(": ", 1) for field in fields)
-    if headers.get("Transfer-Encoding") == "chunked":
-        body = _joined(body)
-    return {"status": int(first.split()[1]), "headers": headers, "body": body.decode("latin-1")}
-
-
-def _joined(chunks: bytes) -> bytes:
-    size, _, rest = chunks.partition(b"\r\n")
-    length = int(size, 16)
-    return rest[:length] + _joined(rest[length + 2 :]) if length else b""
+    return await exchanged(host.address, f"{head}\r\n\r\n{body}".encode("latin-1"))
 
 
 def _filled(text: str) -> str:

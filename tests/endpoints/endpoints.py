@@ -83,12 +83,14 @@ class Endpoints:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        in_chunks: bool = False,
     ) -> Answer:
         """Any request below `/api/`, with the function key unless `headers` are given."""
+        data = None if body is None else body_of(body)
         return await self._send(
             method,
             f"{self.app.url}/api/{path}",
-            None if body is None else body_of(body),
+            _chunks(data) if in_chunks and data is not None else data,
             {"x-functions-key": self.app.key} if headers is None else headers,
         )
 
@@ -245,12 +247,20 @@ class Endpoints:
         return message
 
     async def _send(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
     ) -> Answer:
         async with self.http.request(
             method, URL(url, encoded=True), data=body, headers=headers
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.text())
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 @asynccontextmanager

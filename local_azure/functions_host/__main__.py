@@ -64,6 +64,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         if stack_trace := getattr(refusal, "stack_trace", ""):
             _LOG.critical("%s", stack_trace)
         worker.kill()
+        await worker.stop()
         return 1
     print(json.dumps({"listening": address}), flush=True)  # noqa: T201 - callers wait for it
     for function in host.describe():

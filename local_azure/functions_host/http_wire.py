@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from http import HTTPStatus
 
 from local_azure.functions_host.http_address import BadPath, decode_path
 
+_LOG = logging.getLogger("functions_host.http")
 _LONGEST_LINE = 8 * 2**10
 _MOST_HEADER_BYTES = 32 * 2**10
 _MOST_HEADERS = 100
@@ -209,6 +211,11 @@ class HttpServer:
                 response = await self._handle(request)
             except BodyTooLarge:
                 response, keeps_alive = Response(500), False
+            except (BadRequest, *_BROKEN):
+                raise
+            except Exception:
+                _LOG.exception("%s %s", request.method, request.path)
+                response = Response(500)
             keeps_alive = _write(writer, request, response, keeps_alive=keeps_alive)
             await writer.drain()
             if keeps_alive:

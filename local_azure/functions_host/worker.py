@@ -115,6 +115,7 @@ class PythonWorker:
 
     def kill(self) -> None:
         """End the process with all that runs in it."""
+        self._serves.clear()
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()

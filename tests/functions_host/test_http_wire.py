@@ -18,6 +18,8 @@ async def handle(request: Request) -> Response:
     """Answers with what came. `/ignored` is answered before its body is read."""
     if request.path == "/ignored":
         return Response(404)
+    if request.path == "/broken":
+        raise LookupError("a defect")
     if request.path == "/wrong-length":
         return Response(200, {"Content-Length": "99"}, b"x")
     body = await request.read()
@@ -63,6 +65,7 @@ def get(more: str = "", path: str = "/x") -> bytes:
         (get("Content-Length: 209715200\r\n"), 500),
         (get(path="http://h/x"), 200),
         (get(path="x"), 400),
+        (get(path="/broken"), 500),
         (b"GET /x HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
         (b"GET /x HTTP/1.0\r\n\r\n", 200),
         (b"GET /x HTTP/3.0\r\n\r\n", 505),

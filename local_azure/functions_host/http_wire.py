@@ -100,7 +100,9 @@ class Request:
         return await self._body.read()
 
     def keeps_alive(self) -> bool:
-        """Whether the connection serves another request afterwards."""
+        """Whether the connection may serve another request after the answer."""
+        if self._body.is_held_back:
+            return False
         wishes = {word.strip() for word in self.headers.get("connection", "").lower().split(",")}
         if self.version == "HTTP/1.0":
             return "keep-alive" in wishes
@@ -108,21 +110,32 @@ class Request:
 
 
 class _Body:
-    """The body behind a head. `length` is None for one in chunks."""
+    """The body behind a head. `length` is None for one in chunks.
+
+    `is_held_back`: the client sends it only when it is told to.
+    """
 
     def __init__(
-        self, reader: asyncio.StreamReader, *, length: int | None, on_wait: Callable[[], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        length: int | None,
+        is_held_back: bool,
     ) -> None:
         self._reader = reader
+        self._writer = writer
         self.length = length
-        self._on_wait = on_wait
+        self.is_held_back = is_held_back
         self._data: bytes | None = None
 
     async def read(self) -> bytes:
         if self._data is None:
             if (self.length or 0) > _LARGEST_BODY:
                 raise BodyTooLarge
-            self._on_wait()
+            if self.is_held_back:
+                self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                self.is_held_back = False
             if self.length is None:
                 self._data = await self._read_chunks()
             else:
@@ -206,16 +219,17 @@ class HttpServer:
             if request is None:
                 return False
             self._connections[connection] = True
-            keeps_alive = request.keeps_alive()
+            is_refused = False
             try:
                 response = await self._handle(request)
             except BodyTooLarge:
-                response, keeps_alive = Response(500), False
+                response, is_refused = Response(500), True
             except (BadRequest, *_BROKEN):
                 raise
             except Exception:
                 _LOG.exception("%s %s", request.method, request.path)
                 response = Response(500)
+            keeps_alive = request.keeps_alive() and not is_refused
             keeps_alive = _write(writer, request, response, keeps_alive=keeps_alive)
             await writer.drain()
             if keeps_alive:
@@ -257,11 +271,8 @@ async def _read_request(
     if length is None:
         joined.pop("content-length", None)
 
-    def ask_for_body() -> None:
-        if joined.get("expect", "").lower() == "100-continue" and version == "HTTP/1.1":
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    body = _Body(reader, length=length, on_wait=ask_for_body)
+    waits = version == "HTTP/1.1" and joined.get("expect", "").lower() == "100-continue"
+    body = _Body(reader, writer, length=length, is_held_back=waits)
     return Request(method=method, target=target, version=version, headers=joined, body=body)
 
 

@@ -96,6 +96,21 @@ async def test_a_function_needs_a_key_of_its_level(
     assert status == 200 or body == b""
 
 
+async def test_the_header_goes_before_the_parameter_and_of_two_none_counts(
+    host: RunningHost, client: aiohttp.ClientSession
+) -> None:
+    right, url = "key-of-functions", host.url("/v1/keyed")
+    for headers, code, status in (
+        ([right], "wrong", 200),
+        (["wrong"], right, 401),
+        ([right, right], right, 401),
+        ([], right, 200),
+    ):
+        given = [("x-functions-key", key) for key in headers]
+        async with client.post(url, headers=given, params={"code": code}) as response:
+            assert response.status == status
+
+
 async def test_an_answer_has_the_status_headers_and_bytes_of_the_function(
     host: RunningHost, client: aiohttp.ClientSession
 ) -> None:

@@ -107,6 +107,15 @@ async def test_a_client_that_waits_is_told_to_go_on_when_its_body_is_wanted(
     assert data.startswith(b"HTTP/1.1 100 Continue\r\n\r\n") is interim
 
 
+async def test_the_connection_of_a_client_that_was_not_told_to_go_on_is_closed(
+    address: str,
+) -> None:
+    head = b"GET /ignored HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+    data = await bytes_for(address, head)
+    assert data.startswith(b"HTTP/1.1 404")
+    assert b"100 Continue" not in data
+
+
 async def test_a_connection_serves_one_request_after_another_whether_its_body_was_read_or_not(
     address: str,
 ) -> None:

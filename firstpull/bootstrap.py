@@ -19,12 +19,12 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
-    BlobRevokeCounts,
-    BlobSweeps,
     PoisonStorage,
     QueueWork,
     StorageServices,
     TableRecords,
+    blob_revoke_counts,
+    blob_sweeps,
 )
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.adapters.timeouts import IDENTITY
@@ -287,8 +287,8 @@ async def connect(settings: Settings) -> Ports:
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
-        sweeps=BlobSweeps(storage),
-        revoke_counts=BlobRevokeCounts(storage),
+        sweeps=blob_sweeps(storage),
+        revoke_counts=blob_revoke_counts(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,

@@ -157,10 +157,13 @@ class ConnectedRegistryPolicy(StrictModel):
 
 
 class SitePolicy(StrictModel):
-    """A site: its connected registries, in the order in which devices fill them."""
+    """A site: its connected registries, in the order in which devices fill them.
+
+    A device's record names them all, and storage takes 1 MB of it.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
+    connected_registries: Annotated[tuple[str, ...], Field(min_length=1, max_length=500)]
 
 
 class Policy(StrictModel):

@@ -22,6 +22,7 @@ observed_at           drift and a move: a whole pass is due
 hub identity          a start from nothing; a reset replaces it
 warnings              the pass or sweep that finds them no longer
 claim                 its pass; an expired one is replaced by the next
+messages              the next message, where their time alone refuses them by then
 rejection, retired_secrets, superseded  nobody: they are history
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from firstpull.adapters.storage import BlobSweeps, StorageServices, TableRecords
+from firstpull.adapters.storage import StorageServices, TableRecords, blob_sweeps
 from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
     RegistryId,
@@ -459,7 +459,7 @@ async def test_the_report_of_a_sweep_replaces_only_the_one_that_was_read(
     stack: Stack, storage: StorageServices
 ) -> None:
     await forget_devices(stack)
-    sweeps = BlobSweeps(storage)
+    sweeps = blob_sweeps(storage)
     report = SweepReport(
         id="one",
         started_at=_NOW,

@@ -108,8 +108,7 @@ class Cloud(Calls):
         self.ledgers: dict[ConnectedRegistryRef, tuple[bytes, int]] = {}
         self.locks: dict[ConnectedRegistryRef, LockHold] = {}
         self.queue: list[ReconcileRequest] = []
-        self.sweep: tuple[bytes, int] | None = None
-        self.revokes: tuple[bytes, int] | None = None
+        self.documents: dict[str, tuple[bytes, int]] = {}
         self.violations: list[str] = []
         self.watch = Watch(self)
         self._numbers = 0

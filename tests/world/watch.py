@@ -108,7 +108,7 @@ class Watch:
         named = {grant.names.secret for grant in self._grants()}
         for record in self._cloud.all_records():
             named |= record.status.retired_secrets
-        if name not in named:
+        if name not in named | self._lost_secrets:
             self._note(f"P1: no record names the new secret {name}")
 
     def twin_was_written(self, device: DeviceKey) -> None:
@@ -286,7 +286,7 @@ class Watch:
             *(("records", text) for text, _ in cloud.records.values()),
             *(("ledgers", text) for text, _ in cloud.ledgers.values()),
             ("queue", repr(cloud.queue)),
-            ("report", cloud.sweep[0] if cloud.sweep else ""),
+            *((name, text) for name, (text, _) in cloud.documents.items()),
             ("messages", self.messages.take()),
         ]
         for where, text in texts:

@@ -54,6 +54,19 @@ def test_every_wrong_field_is_named_at_once() -> None:
     }
 
 
+def test_a_site_names_no_more_than_a_record_holds() -> None:
+    """A record names all connected registries of its site, in at most 1 MB."""
+    names = [f"plant{number}" for number in range(501)]
+    connected = [{"name": name} for name in names]
+    make_policy(
+        connectedRegistries=connected, sites=[{"name": "plant", "connectedRegistries": names[:500]}]
+    )
+    too_many = [{"name": "plant", "connectedRegistries": names}]
+    assert locations(connectedRegistries=connected, sites=too_many) == {
+        "sites/0/connectedRegistries"
+    }
+
+
 @pytest.mark.parametrize(
     "problem",
     [

@@ -112,11 +112,10 @@ async def test_a_damaged_report_is_told_and_the_next_sweep_replaces_it(
     await harness.make_fleet(3)
     await harness.sweep()
     application = harness.processes[0].application
-    assert harness.cloud.sweep is not None
-    sound, _ = harness.cloud.sweep
+    sound, _ = harness.cloud.documents["sweeps"]
     for damaged in damaged_reports(sound):
         caplog.clear()
-        harness.cloud.sweep = damaged, harness.cloud.next_number()
+        harness.cloud.documents["sweeps"] = damaged, harness.cloud.next_number()
         with pytest.raises(NotKnown, match="damaged"):
             await application.sweeper.latest()
         with pytest.raises(NotKnown, match="damaged"):

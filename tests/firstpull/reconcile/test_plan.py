@@ -8,7 +8,7 @@ import pytest
 
 from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import State, TokenSlot
+from firstpull.model.device_record import Rotation, State, TokenSlot
 from firstpull.model.ledger import Standing
 from firstpull.model.password_slots import SYNC_MARGIN, renewal_time
 from firstpull.model.reasons import Reason
@@ -318,6 +318,15 @@ def test_a_renewed_password_goes_into_the_other_slot() -> None:
     (action,) = plan_for(READY, now=RENEW).actions
     assert isinstance(action, GeneratePassword)
     assert (action.slot, action.expires_at) == (Slot.TWO, RENEW + VALIDITY)
+
+
+def test_no_two_passwords_of_a_token_have_the_same_expiry() -> None:
+    """A twin's entry names its password by its expiry; a host's clock may be set back."""
+    rotation = Rotation(replaces="v1", immediately=False, requested_by="a test", at=MADE)
+    asked = record(rotation=rotation, generation=2)
+    (action,) = plan_for(READY, now=MADE, record=asked).actions
+    assert isinstance(action, GeneratePassword)
+    assert action.expires_at == MADE + VALIDITY - timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(

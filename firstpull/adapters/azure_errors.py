@@ -116,6 +116,11 @@ def error_code(error: HttpResponseError) -> str:
     return str(getattr(error, "error_code", None) or "")
 
 
+def is_passing(error: HttpResponseError) -> bool:
+    """Whether the service's code says that what it refuses for passes by itself."""
+    return error_code(error) in _PASSING
+
+
 def retry_after_seconds(header: str | None) -> float | None:
     """The seconds from now in a Retry-After header, which has seconds or an HTTP date.
 

@@ -72,6 +72,7 @@ class PythonWorker:
             code = await self._ended()
             _LOG.error("the worker process ended (exit code %s); a new one is started", code)
             await self._spawn()
+            self._confirm_clock()  # it begins with the last value
             await self.load()
 
     async def invoke(
@@ -154,7 +155,6 @@ class PythonWorker:
                     result.set_result(message.result)
             elif isinstance(message, MoveClock):
                 self._confirm_clock()
-        self._confirm_clock()
 
     def _confirm_clock(self) -> None:
         if self._clock_moved is not None and not self._clock_moved.done():

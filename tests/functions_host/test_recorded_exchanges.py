@@ -54,6 +54,18 @@ async def test_the_local_host_answers_as_microsofts(
         assert _comparable(answer.body) == _comparable(expected.get("body", ""))
 
 
+async def test_what_the_app_sets_is_sent_as_it_is_even_a_wrong_length(host: RunningHost) -> None:
+    answer = await answer_of(host, method="GET", path="/api/answer?kind=length")
+    sent = {name.lower(): value for name, value in answer.headers.items()}
+    assert (sent["content-length"], sent["date"], sent["server"]) == ("99", "a date", "mine")
+    assert answer.body == "x"
+
+
+async def test_a_header_that_would_split_the_answer_is_500(host: RunningHost) -> None:
+    answer = await answer_of(host, method="GET", path="/api/answer?kind=split")
+    assert (answer.status, answer.body, "X-Other" in answer.headers) == (500, "", False)
+
+
 async def answer_of(
     host: RunningHost,
     *,

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -45,20 +46,20 @@ async def call(client: aiohttp.ClientSession, host: RunningHost, path: str) -> t
         return response.status, await response.text()
 
 
-async def begun(
-    client: aiohttp.ClientSession, host: RunningHost, *, seconds: float
+async def waiting(
+    client: aiohttp.ClientSession, host: RunningHost, *, file: Path
 ) -> asyncio.Task[tuple[int, str]]:
-    """A call that is under way and takes so long."""
-    task = asyncio.create_task(call(client, host, f"slow?seconds={seconds}"))
-    await host.tells("slow began")
+    """A call that is under way until a file is there."""
+    task = asyncio.create_task(call(client, host, f"waits?file={file}"))
+    await host.tells("wait began")
     return task
 
 
 async def test_a_worker_that_dies_fails_what_runs_in_it_and_a_new_one_serves(
-    host: RunningHost, client: aiohttp.ClientSession, shifts: QueueClient
+    host: RunningHost, client: aiohttp.ClientSession, shifts: QueueClient, tmp_path: Path
 ) -> None:
     _, first = await call(client, host, "pid")
-    beside = await begun(client, host, seconds=60)
+    beside = await waiting(client, host, file=tmp_path / "never")
     await shifts.send_message("hang beside")
     await host.tells("hang beside 1")
     assert await call(client, host, "die") == (500, "")
@@ -66,28 +67,29 @@ async def test_a_worker_that_dies_fails_what_runs_in_it_and_a_new_one_serves(
     status, second = await call(client, host, "pid")
     assert (status, second != first) == (200, True)
     await host.tells("hang beside 2")
-    assert host.process.returncode is None
     code, log = await host.end()
     assert code == 0
     assert "the worker process ended (exit code 3); a new one is started" in log
 
 
 async def test_a_function_beyond_its_timeout_ends_the_worker_with_all_that_runs_in_it(
-    host: RunningHost, client: aiohttp.ClientSession, shifts: QueueClient
+    storage: Storage, client: aiohttp.ClientSession, shifts: QueueClient, tmp_path: Path
 ) -> None:
-    _, first = await call(client, host, "pid")
-    await shifts.send_message("hang on")
-    await host.tells("hang on 1")
-    beside = await begun(client, host, seconds=60)
-    assert await beside == (500, "")
-    await host.tells("hang on 2")
-    assert (await call(client, host, "pid"))[1] != first
-    _, log = await host.end()
+    settings = storage.settings | {"AzureFunctionsJobHost__functionTimeout": "00:00:03"}
+    async with host_running("processes", settings) as host:
+        _, first = await call(client, host, "pid")
+        await shifts.send_message("hang on")
+        await host.tells("hang on 1")
+        beside = await waiting(client, host, file=tmp_path / "never")
+        assert await beside == (500, "")
+        await host.tells("hang on 2")
+        assert (await call(client, host, "pid"))[1] != first
+        _, log = await host.end()
     assert "shift failed: it ran longer than functionTimeout, 3 s" in log
 
 
 async def test_a_drained_host_ends_what_runs_and_takes_no_message_but_serves_http(
-    host: RunningHost, client: aiohttp.ClientSession, shifts: QueueClient
+    host: RunningHost, client: aiohttp.ClientSession, shifts: QueueClient, tmp_path: Path
 ) -> None:
     async def state() -> tuple[str, int]:
         async with client.get(host.url("/admin/host/drain/status"), headers=MASTER) as response:
@@ -95,35 +97,39 @@ async def test_a_drained_host_ends_what_runs_and_takes_no_message_but_serves_htt
             return status["state"], status["outstandingInvocations"]
 
     assert await state() == ("Disabled", 0)
-    running = await begun(client, host, seconds=1)
+    running = await waiting(client, host, file=tmp_path / "go")
     async with client.post(host.url("/admin/host/drain"), headers=MASTER) as response:
         assert response.status == 202
     assert await state() == ("InProgress", 1)
-    assert await running == (200, "slept")
+    (tmp_path / "go").touch()
+    assert await running == (200, "done")
     assert await state() == ("Completed", 0)
     await shifts.send_message("too late")
     assert (await call(client, host, "pid"))[0] == 200
-    (waiting,) = await shifts.peek_messages()
-    assert waiting.dequeue_count == 0
+    (left,) = await shifts.peek_messages()
+    assert left.dequeue_count == 0
 
 
 async def test_sigterm_does_nothing_and_sigint_ends_the_host_after_what_runs(
-    host: RunningHost, client: aiohttp.ClientSession
+    host: RunningHost, client: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     host.process.send_signal(signal.SIGTERM)
-    running = await begun(client, host, seconds=0.5)
+    running = await waiting(client, host, file=tmp_path / "go")
     assert (await call(client, host, "pid"))[0] == 200
+    host.process.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
     code, log = await host.end()
-    assert (code, await running) == (0, (200, "slept"))
+    assert (code, await running) == (0, (200, "done"))
     assert "SIGTERM does nothing" in log
 
 
 async def test_a_worker_outlives_a_killed_host_until_what_runs_has_ended(
-    host: RunningHost, client: aiohttp.ClientSession
+    host: RunningHost, client: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
-    running = await begun(client, host, seconds=1)
+    running = await waiting(client, host, file=tmp_path / "go")
     host.process.kill()
     with pytest.raises(aiohttp.ClientError):
         await running
+    (tmp_path / "go").touch()
     output, _ = await host.process.communicate()
-    assert output == b"slow ended\n"
+    assert output == b"wait ended\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import azure.functions as func
 
@@ -22,12 +23,13 @@ def die(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the trigg
     os._exit(3)
 
 
-@app.route("slow")
-def slow(req: func.HttpRequest) -> func.HttpResponse:
-    tell("slow began")
-    time.sleep(float(req.params["seconds"]))
-    tell("slow ended")
-    return func.HttpResponse("slept")
+@app.route("waits")
+def waits(req: func.HttpRequest) -> func.HttpResponse:
+    tell("wait began")
+    while not Path(req.params["file"]).exists():
+        time.sleep(0.02)
+    tell("wait ended")
+    return func.HttpResponse("done")
 
 
 @app.queue_trigger("message", "shifts", "AzureWebJobsStorage")
@@ -35,4 +37,4 @@ def shift(message: func.QueueMessage) -> None:
     text, attempts = message.get_body().decode(), message.dequeue_count
     tell(f"{text} {attempts}")
     if attempts == 1 and text.startswith("hang"):
-        time.sleep(60)
+        time.sleep(300)

@@ -183,10 +183,15 @@ class Watch:
                     self._end(registry, token, "its device was revoked")
             elif record.claim is None or record.spec.revocation is not None:
                 # Under a claim, a token that another device adopts meanwhile is given up.
-                self._ours |= {(ref.registry, token) for ref, token in at}
-                self._joined |= at
+                self._note_ours(at)
+            else:
+                self._note_ours({(g.ref, g.names.token) for g in record.urgent_grants})
             if record.claim is None or record.spec.revocation is not None:
                 self._lost -= {(device, _plain(grant)) for grant in record.grants}
+
+    def _note_ours(self, at: set[tuple[ConnectedRegistryRef, str]]) -> None:
+        self._ours |= {(ref.registry, token) for ref, token in at}
+        self._joined |= at
 
     def check_now(self) -> None:
         """P1 and P6, which hold after every single write, whatever failed before it."""

@@ -46,7 +46,7 @@ class Expected:
     """The device was registered anew while its request was carried out."""
     was_lost: bool = False
     may_be_without_token: bool = False
-    """A revoke has ended the token to adopt, which somebody made."""
+    """A revoke, by request or with its device, has ended the token that somebody made."""
     ended: set[str] = field(default_factory=set)
     """Passwords that open nothing."""
     ended_at_once: set[str] = field(default_factory=set)
@@ -149,6 +149,7 @@ async def recreate(life: Life) -> None:
     if life.device not in cloud.records:
         return
     record = cloud.record(life.device)
+    expected.may_be_without_token |= expected.adopts
     life.harness.make_due(life.device)
     if record.spec.intent_generation in record.pending or record.was_asked_for_since:
         expected.may_be_revoked = True  # by a pass that has seen the former device

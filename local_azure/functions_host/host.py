@@ -18,9 +18,10 @@ from local_azure.functions_host.event_grid import EventGridWebhook
 from local_azure.functions_host.functions import AppRejected, Function
 from local_azure.functions_host.host_json import HostJson, HostJsonInvalid, read_host_json
 from local_azure.functions_host.host_storage import HostStorage
+from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.http_routes import InvalidRoute
-from local_azure.functions_host.http_server import HttpTriggers, methods_of, route_of
-from local_azure.functions_host.http_wire import HttpServer, Request, Response
+from local_azure.functions_host.http_server import HttpServer
+from local_azure.functions_host.http_triggers import HttpTriggers, methods_of, route_of
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.keys import HostKeys
 from local_azure.functions_host.protos import TypedData

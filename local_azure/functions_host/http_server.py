@@ -44,17 +44,19 @@ class HttpServer:
         host, port = self._server.sockets[0].getsockname()[:2]
         return host, port
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Take no more requests; those under way have so long to end."""
+    async def stop(self, grace_seconds: float) -> bool:
+        """Take no more requests; those under way have so long to end. Whether they did."""
         if self._server is not None:
             self._server.close()
         for connection, is_busy in self._connections.items():
             if not is_busy:
                 connection.cancel()
-        if self._connections:
-            _, late = await asyncio.wait(self._connections, timeout=grace_seconds)
-            for connection in late:
-                connection.cancel()
+        if not self._connections:
+            return True
+        _, late = await asyncio.wait(self._connections, timeout=grace_seconds)
+        for connection in late:
+            connection.cancel()
+        return not late
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = asyncio.current_task()

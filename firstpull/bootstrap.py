@@ -325,6 +325,10 @@ class Runtime:
             connecting = self._connecting = asyncio.create_task(self._connect())
         return await asyncio.shield(connecting)
 
+    async def policy(self) -> Policy:
+        """The policy, also while storage does not answer."""
+        return self._settings.policy
+
     async def _connect(self) -> Application:
         return wire(self._settings, await connect(self._settings))
 

@@ -134,7 +134,7 @@ class LogEvent(StrEnum):
     )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
-        "an HTTP request got a 500 because of a defect; an error",
+        "an HTTP request met a defect; an error",
         "error",
         "at",
     )
@@ -149,6 +149,12 @@ class LogEvent(StrEnum):
         "the provisioning service got a hub",
         "hub",
         "onboarding",
+    )
+    DEVICE_ALLOCATION_NOT_RECORDED = (
+        "device.allocation.not_recorded",
+        "the provisioning service got a hub, but no request was recorded; a warning",
+        "hub",
+        "reason",
     )
     EVENT_IGNORED = "event.ignored", "an event is of another kind, hub or vault", "kind"
     MESSAGE_REJECTED = (

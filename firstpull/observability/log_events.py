@@ -132,6 +132,14 @@ class LogEvent(StrEnum):
         "an app started without a secret that it cannot read; a warning",
         "setting",
     )
+    POLICY_CHANGED = "policy.changed", "a host took a changed policy over", "setting"
+    POLICY_REFUSED = (
+        "policy.refused",
+        "a host keeps its policy, as the changed one is wrong or missing; a warning",
+        "setting",
+        "reason",
+        "message",
+    )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
         "an HTTP request met a defect; an error",

@@ -158,11 +158,15 @@ async def test_a_changed_policy_counts_within_a_minute(up: Up) -> None:
     before = json.loads(path.read_text())
     path.write_text(json.dumps({**before, "sites": []}))
 
-    async def has_changed() -> bool | None:
+    async def has_no_site() -> bool | None:
         return True if (await up.app("GET", "sites"))["sites"] == [] else None
 
-    await until(has_changed)
+    async def has_a_site() -> bool | None:
+        return True if (await up.app("GET", "sites"))["sites"] else None
+
+    await until(has_no_site)
     path.write_text(json.dumps(before))
+    await until(has_a_site)
 
 
 async def test_a_moved_clock_moves_the_services_and_firstpull_and_passwords_are_renewed(

@@ -189,14 +189,14 @@ class Settings(PolicySettings, CallerSettings, StorageSettings):
     """Days, 30 to 3650, that the sweep keeps the record of a revoked device.
 
     Longer than messages wait in queues: the record refuses those from before the revoke. It stays
-    while the hub has the device. The disabled secret stays in any case.
+    while the hub has the device; the disabled secret always.
     """
 
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 
-    Separate several keys with commas while you replace one. Without a key, or with a secret that
-    cannot be read, signed webhooks are off.
+    Separate several with commas while you replace one. Without a key that can be read, signed
+    webhooks are off.
     """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"

@@ -267,7 +267,7 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(settings: Settings, policies: CurrentPolicy) -> Ports:
+async def connect(settings: Settings, policies: CurrentPolicy | None = None) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers."""
     credential = AsyncDefaultAzureCredential(
         managed_identity_client_id=settings.client_id, **IDENTITY
@@ -288,7 +288,7 @@ async def connect(settings: Settings, policies: CurrentPolicy) -> Ports:
                 settings.iot_hub_audience,
             ),
             clock,
-            service_host=policies.service_host,
+            service_host=(policies or _policies(settings)).service_host,
         ),
         records=TableRecords(storage),
         queue=QueueWork(storage),

@@ -42,6 +42,7 @@ async def stack() -> AsyncIterator[Stack]:
     Its connected registries, plant01 to plant31, sync on request only.
     """
     from local_azure.container_registry.backends import SyncOverride  # noqa: PLC0415 - see above
+    from local_azure.container_registry.models import AT_ONCE  # noqa: PLC0415 - see above
     from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
 
     options = StackOptions(
@@ -50,7 +51,7 @@ async def stack() -> AsyncIterator[Stack]:
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
             for number in range(1, 32)
         ),
-        token_activation_seconds=(0.0, 0.0),
+        operation_lengths=AT_ONCE,
         throttled=False,
     )
     async with start_stack(options, address=_ADDRESS, certificates=_AUTHORITY) as started:

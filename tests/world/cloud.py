@@ -27,7 +27,12 @@ from local_azure.container_registry.backends import (
     SyncOverride,
 )
 from local_azure.container_registry.exceptions import ResourceNotFound
-from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
+from local_azure.container_registry.models import (
+    AT_ONCE,
+    CloudSettings,
+    ContainerRegistryCloud,
+    Registry,
+)
 from local_azure.container_registry.passwords import PasswordName
 from local_azure.container_registry.resource_ids import RegistryId as ResourceId
 from local_azure.container_registry.resources import (
@@ -86,7 +91,7 @@ class Cloud(Calls):
         self._service = ContainerRegistryCloud(
             clock=time,
             random=numbers,
-            settings=settings or CloudSettings(token_activation_seconds=(0, 0)),
+            settings=settings or CloudSettings(operation_lengths=AT_ONCE),
         )
         self._registries: dict[RegistryId, Registry] = {}
         self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {}

@@ -41,6 +41,11 @@ def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
     )
 
 
+def is_being_deleted(scope_map: ScopeMapResource) -> bool:
+    """Whether nothing may rely on a scope map any more."""
+    return given(scope_map.properties).provisioning_state == "Deleting"
+
+
 def token_from(resource: TokenResource) -> Token:
     """A token; its passwords have no values."""
     properties = given(resource.properties)

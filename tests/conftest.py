@@ -36,6 +36,12 @@ def ca_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def authority() -> CertificateAuthority:
+    """Its certificates name the loopback addresses."""
+    return _AUTHORITY
+
+
+@pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
     """The session's local Azure, without throttling.
 
@@ -61,6 +67,7 @@ async def stack() -> AsyncIterator[Stack]:
             patch.setenv("IDENTITY_ENDPOINT", started.identity_endpoint)
             # An app in this process says which identity it has, or gets none.
             patch.setenv("IDENTITY_HEADER", started.identity_header_of_both)
+            started.vault.settings.moving_seconds = (0.0, 0.0)
             yield started
 
 

@@ -16,11 +16,11 @@ from firstpull.model.reasons import Reason
 READ_DEADLINE = 10.0
 """Seconds that a read may take."""
 _LONGEST_MESSAGE = 300
+MOVING = ("ObjectIsBeingRecovered", "ObjectIsBeingDeleted")
+"""Key Vault's codes for some seconds after a recover or a delete."""
 _PASSING: Mapping[str, tuple[Reason, float]] = {
     "TokenNotActive": (Reason.TOKEN_NOT_ACTIVE, 1.0),
-    # Key Vault, for some seconds after a recover or a delete.
-    "ObjectIsBeingRecovered": (Reason.SERVICE_UNAVAILABLE, 5.0),
-    "ObjectIsBeingDeleted": (Reason.SERVICE_UNAVAILABLE, 5.0),
+    **dict.fromkeys(MOVING, (Reason.SERVICE_UNAVAILABLE, 5.0)),
 }
 """Codes of what passes by itself, and the seconds after which to try again."""
 _REFUSALS: Mapping[str, tuple[Reason, str]] = {

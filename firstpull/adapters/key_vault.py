@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -10,7 +12,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.azure_errors import MOVING, azure_errors, error_code
 from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import SecretVersion, StoredSecret
 from firstpull.model.errors import Transient
@@ -22,6 +24,8 @@ _WRITE_DEADLINE = 30.0
 """Seconds, enough for retries: a password that is not stored must be made again."""
 _LIST_DEADLINE = 120.0
 """Seconds for all pages of the vault; a page has 25 secrets."""
+_MOVING_PAUSE = 1.0
+"""Seconds between tries to store a secret that is being recovered or deleted."""
 _CONTENT_TYPE = "text/plain"
 
 
@@ -51,13 +55,21 @@ class KeyVaultAdapter:
         tags: Mapping[str, str],
         enabled: bool = True,
     ) -> SecretVersion:
-        """Store a new version; first recover a deleted secret of this name."""
+        """Store a new version; first recover a deleted secret of this name.
+
+        A recovery takes seconds, and this waits for it: a password that is not stored is lost.
+        """
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
-            try:
-                return await self._set(name, value, expires_at, tags, enabled=enabled)
-            except ResourceExistsError:
-                await self._client.recover_deleted_secret(name)
-                return await self._set(name, value, expires_at, tags, enabled=enabled)
+            while True:
+                try:
+                    return await self._set(name, value, expires_at, tags, enabled=enabled)
+                except ResourceExistsError as refused:
+                    if error_code(refused) not in MOVING:
+                        # Not there, or taken: somebody else recovers or purges it.
+                        with suppress(ResourceNotFoundError, ResourceExistsError):
+                            await self._client.recover_deleted_secret(name)
+                            continue
+                    await asyncio.sleep(_MOVING_PAUSE)
 
     async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Replace the tags of a version. A missing version is no error."""

@@ -65,15 +65,22 @@ from local_azure.registry.images import Image
 from local_azure.resource_manager.directory import Resource
 
 _SYSTEM_SCOPE_MAPS = {
-    "_repositories_admin": REPOSITORY_ACTIONS,
-    "_repositories_pull": ("content/read",),
-    "_repositories_pull_metadata_read": ("content/read", "metadata/read"),
-    "_repositories_push": ("content/read", "content/write"),
+    "_repositories_admin": (
+        "Can perform all read, write and delete operations on the registry",
+        REPOSITORY_ACTIONS,
+    ),
+    "_repositories_pull": ("Can pull any repository of the registry", ("content/read",)),
+    "_repositories_pull_metadata_read": (
+        "Can perform all read operations on the registry",
+        ("content/read", "metadata/read"),
+    ),
+    "_repositories_push": (
+        "Can push to any repository of the registry",
+        ("content/read", "content/write"),
+    ),
     "_repositories_push_metadata_write": (
-        "content/read",
-        "content/write",
-        "metadata/read",
-        "metadata/write",
+        "Can perform all read and write operations on the registry",
+        ("content/read", "content/write", "metadata/read", "metadata/write"),
     ),
 }
 
@@ -203,12 +210,12 @@ class Registry:
         self.system_data = SystemData("local-azure", now)
         self._scope_maps = _Children(self.surroundings)
         self._tokens = _Children(self.surroundings)
-        for name, actions in _SYSTEM_SCOPE_MAPS.items():
+        for name, (description, actions) in _SYSTEM_SCOPE_MAPS.items():
             self._scope_maps.save(
                 ScopeMap(
                     name=name,
                     actions=tuple(f"repositories/*/{action}" for action in actions),
-                    description=None,
+                    description=description,
                     creation_date=now,
                     provisioning=Provisioning(progress="Creating", since=now, until=now),
                     system_data=self.system_data,

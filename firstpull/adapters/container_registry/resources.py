@@ -57,6 +57,7 @@ def token_from(resource: TokenResource) -> Token:
         enabled=properties.status == "enabled",
         active=properties.provisioning_state == "Succeeded",
         passwords=tuple(_passwords(credentials)) if credentials else (),
+        is_being_deleted=properties.provisioning_state == "Deleting",
     )
 
 

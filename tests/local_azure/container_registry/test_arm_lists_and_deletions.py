@@ -57,8 +57,8 @@ async def pages(arm: Arm, url: str | None) -> list[dict[str, Any]]:
 async def test_the_sdk_follows_every_list_to_its_last_page(
     client: Client, registry: Registry
 ) -> None:
-    tokens = [found.name async for found in client.tokens.list(*WHERE)]
-    scope_maps = [found.name async for found in client.scope_maps.list(*WHERE)]
+    tokens = [str(found.name) async for found in client.tokens.list(*WHERE)]
+    scope_maps = [str(found.name) async for found in client.scope_maps.list(*WHERE)]
     connected = [found.name async for found in client.connected_registries.list(*WHERE)]
 
     assert sorted(tokens) == [*DEVICES, PLANT]
@@ -69,9 +69,9 @@ async def test_the_sdk_follows_every_list_to_its_last_page(
 
 async def test_lists_are_not_in_the_order_of_names(client: Client) -> None:
     for resources in (client.tokens, client.scope_maps):
-        names = [found.name async for found in resources.list(*WHERE)]
+        names = [str(found.name) async for found in resources.list(*WHERE)]
         assert names != sorted(names)
-        assert names == [found.name async for found in resources.list(*WHERE)]
+        assert names == [str(found.name) async for found in resources.list(*WHERE)]
 
 
 async def test_a_page_holds_as_many_as_the_setting_says_and_links_to_the_next(arm: Arm) -> None:
@@ -87,9 +87,9 @@ async def test_the_next_page_starts_where_the_last_ended_after_a_deletion(
     client: Client, registry: Registry
 ) -> None:
     set_clients(registry)
-    names = []
+    names: list[str] = []
     async for page in client.tokens.list(*WHERE).by_page():
-        names += [found.name async for found in page]
+        names += [str(found.name) async for found in page]
         registry.delete_token("device-002")
     assert sorted(names) == [*DEVICES, PLANT]
 

@@ -235,7 +235,7 @@ async def test_all_connected_registries_are_listed_as_each_is_read(arm: Arm) -> 
     found = await arm.adapter.get_connected_registry(arm.ref)
     arm.cloud.note_connection(_PLANT, "Online")
     names = [connected.name for connected in listed]
-    assert names == [connected.name for connected in arm.cloud.connected_registries()]
+    assert sorted(names) == [connected.name for connected in arm.cloud.connected_registries()]
     assert found == listed[names.index(_PLANT)]
     # As text: an enumeration of the SDK would not be "Offline" there.
     assert f"{found.connection_state}" == "Offline"

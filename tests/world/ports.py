@@ -303,6 +303,7 @@ class FakeContainerRegistries(_Port):
                 Password(slot=Slot(p.name), created_at=p.creation_time, expires_at=p.expiry)
                 for p in token.passwords
             ),
+            is_being_deleted=token.provisioning.state(self._registry(registry).now()) == "Deleting",
         )
 
     def _connected_at(self, ref: ConnectedRegistryRef) -> ConnectedRegistry:

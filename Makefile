@@ -15,7 +15,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-comma
 PAGES := docs/local-azure.md docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src tests tools benchmarks
 
-help: ## what there is
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## a device appears, a webhook names it, and it pulls its first image
@@ -36,7 +36,7 @@ test: check ## the checks, then all tests but the slow ones: below 6 minutes on 
 test-slow: setup ## every fault at every call, and long scenarios (minutes)
 	@$(BIN)/pytest -m slow $(PARALLEL)
 
-test-every-call: setup ## each request at each call of each other one (half an hour)
+test-every-call: setup ## each request at each call of each other one (minutes)
 	@EVERY_CALL=1 $(BIN)/pytest tests/firstpull/promises/test_promise_requests.py $(PARALLEL)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
@@ -67,7 +67,7 @@ lock: setup ## compile the three requirements files from the two pyproject.toml
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
 
-setup: $(VENV)/.installed $(AZURITE) $(KUSTO)
+setup: $(VENV)/.installed $(AZURITE) $(KUSTO) ## .venv and Azurite only
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
 	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -19,15 +20,17 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
-    BlobRevokeCounts,
-    BlobSweeps,
+    BlobPolicy,
     PoisonStorage,
     QueueWork,
     StorageServices,
     TableRecords,
+    blob_revoke_counts,
+    blob_sweeps,
 )
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.adapters.timeouts import IDENTITY
+from firstpull.config.current_policy import CurrentPolicy, FilePolicy, PolicySource
 from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings, unresolved_references
 from firstpull.fleet.batch import Batches
@@ -47,6 +50,7 @@ from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
+from firstpull.model.errors import Blocked
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -121,12 +125,15 @@ class Application:
         )
 
 
-def wire(settings: Settings, ports: Ports) -> Application:
-    """The application on these ports."""
+def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> Application:
+    """The application on these ports, with the policy of the settings unless one is given."""
+    policy = policy or settings.policy
+    if policy is None:
+        raise ValueError("the settings name a document of the policy; pass the policy in it")
     shared = SharedReads(registries=ports.registries, ledgers=ports.ledgers, clock=ports.clock)
     observer = Observer(
         deployment=settings.deployment,
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         secrets=ports.secrets,
         hubs=ports.hubs,
@@ -146,7 +153,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         shared=shared,
     )
     onboarding = Onboarding(
-        policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
+        policy=policy, records=ports.records, queue=ports.queue, clock=ports.clock
     )
     revoking = Revoking(
         records=ports.records,
@@ -161,13 +168,13 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ),
     )
     sites = Sites(
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         ledgers=ports.ledgers,
         records=ports.records,
     )
     event_handler = EventHandler(
-        policy=settings.policy,
+        policy=policy,
         onboarding=onboarding,
         records=ports.records,
         hubs=ports.hubs,
@@ -175,7 +182,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         vault_host=urlsplit(settings.key_vault_url).netloc,
     )
     inventory_reader = InventoryReader(
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         secrets=ports.secrets,
         hubs=ports.hubs,
@@ -184,7 +191,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         clock=ports.clock,
     )
     return Application(
-        policy=settings.policy,
+        policy=policy,
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
         revoking=revoking,
@@ -194,7 +201,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         sites=sites,
         batches=Batches(onboarding=onboarding, sites=sites),
         listing=Listing(records=ports.records),
-        summaries=Summaries(records=ports.records, policy=settings.policy, clock=ports.clock),
+        summaries=Summaries(records=ports.records, policy=policy, clock=ports.clock),
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,
@@ -214,7 +221,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ),
         rebuilding=Rebuilding(
             deployment=settings.deployment,
-            policy=settings.policy,
+            policy=policy,
             inventory_reader=inventory_reader,
             observer=observer,
             records=ports.records,
@@ -224,7 +231,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         poison=Poison(
             queues=ports.poison,
             records=ports.records,
-            policy=settings.policy,
+            policy=policy,
             clock=ports.clock,
         ),
         worker=Reconciler(
@@ -260,7 +267,7 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(settings: Settings) -> Ports:
+async def connect(settings: Settings, policies: CurrentPolicy | None = None) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers."""
     credential = AsyncDefaultAzureCredential(
         managed_identity_client_id=settings.client_id, **IDENTITY
@@ -281,13 +288,14 @@ async def connect(settings: Settings) -> Ports:
                 settings.iot_hub_audience,
             ),
             clock,
+            service_host=(policies or _policies(settings)).service_host,
         ),
         records=TableRecords(storage),
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
-        sweeps=BlobSweeps(storage),
-        revoke_counts=BlobRevokeCounts(storage),
+        sweeps=blob_sweeps(storage),
+        revoke_counts=blob_revoke_counts(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,
@@ -311,25 +319,42 @@ def _storage(
 class Runtime:
     """The application of this process, connected at the first call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policies: CurrentPolicy | None = None) -> None:
+        """Without `policies`, the policy is that of the settings."""
         self._settings = settings
-        self._connecting: asyncio.Task[Application] | None = None
+        self._policies = policies or _policies(settings)
+        self._connecting: asyncio.Task[Ports] | None = None
+        self._application: Application | None = None
 
     async def application(self) -> Application:
-        """The application. Raises what connecting raises; the next call tries again.
+        """The application with the present policy. Raises what connecting raises.
 
-        Concurrent calls wait for the same connection, not one after the other.
+        Concurrent calls wait for the same connection, not one after the other; after a failure
+        the next call tries again. A call keeps the application that it got, and its policy.
         """
+        await self._policies.get()
         connecting = self._connecting
         if connecting is None or (connecting.done() and _has_failed(connecting)):
-            connecting = self._connecting = asyncio.create_task(self._connect())
-        return await asyncio.shield(connecting)
+            connecting = self._connecting = asyncio.create_task(
+                connect(self._settings, self._policies)
+            )
+        ports = await asyncio.shield(connecting)
+        policy = self._policies.policy  # of now: another call may have read a later one meanwhile
+        if self._application is None or self._application.policy is not policy:
+            self._application = wire(self._settings, ports, policy=policy)
+        return self._application
 
-    async def _connect(self) -> Application:
-        return wire(self._settings, await connect(self._settings))
+    async def policy(self) -> Policy:
+        """The present policy, also while storage does not answer."""
+        return await self._policies.get()
+
+    @property
+    def policy_refusal(self) -> Blocked | None:
+        """Why a changed policy does not count, None where the latest one counts."""
+        return self._policies.refusal
 
 
-def _has_failed(task: asyncio.Task[Application]) -> bool:
+def _has_failed(task: asyncio.Task[Ports]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
@@ -348,4 +373,29 @@ def start() -> Runtime:
         )
     for name in unresolved_references():
         emit_warning(LogEvent.SETTINGS_REFERENCE_UNRESOLVED, setting=name)
-    return Runtime(settings)
+    policies = _policies(settings)
+    if policies.source is not None:
+        with ThreadPoolExecutor(1) as apart:  # the worker imports the app within its event loop
+            apart.submit(asyncio.run, policies.read_at_start()).result()
+    return Runtime(settings, policies)
+
+
+def _policies(settings: Settings) -> CurrentPolicy:
+    """The policy of the settings, with its source if that is a document."""
+    source: PolicySource | None = None
+    if settings.policy_file is not None:
+        source = FilePolicy(settings.policy_file)
+    elif settings.policy_blob is not None and settings.storage is not None:
+        source = BlobPolicy.from_connection_string(settings.storage, settings.policy_blob)
+    elif settings.policy_blob is not None:
+        source = BlobPolicy.from_identity(
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
+            blob_url=settings.storage_blob_url or "",
+            path=settings.policy_blob,
+        )
+    return CurrentPolicy(
+        policy=settings.policy,
+        setting=settings.policy_setting,
+        source=source,
+        clock=SystemClock(),
+    )

@@ -110,10 +110,20 @@ class _Line:
 
 
 class IotHubAdapter:
-    """Implements `Hubs`. It has a line to each hub, made without a call."""
+    """Implements `Hubs`. It has a line to each hub, made without a call.
 
-    def __init__(self, credential: TokenCredential, clock: Clock) -> None:
+    `service_host` gives the host name to call, by the hub's name in records.
+    """
+
+    def __init__(
+        self,
+        credential: TokenCredential,
+        clock: Clock,
+        *,
+        service_host: Callable[[str], str] = str,
+    ) -> None:
         self._credential = credential
+        self._service_host = service_host
         self._clock = clock
         self._lines: dict[str, _Line] = {}
 
@@ -222,9 +232,10 @@ class IotHubAdapter:
             raise _unavailable(type(error).__name__) from None
 
     def _line(self, hub: str) -> _Line:
-        if hub not in self._lines:
-            self._lines[hub] = _Line(hub, self._credential)
-        return self._lines[hub]
+        host = self._service_host(hub)
+        if host not in self._lines:
+            self._lines[host] = _Line(host, self._credential)
+        return self._lines[host]
 
 
 def _twin(resource: TwinResource) -> Twin:

@@ -12,7 +12,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from firstpull.adapters.azure_errors import MOVING, azure_errors, error_code
+from firstpull.adapters.azure_errors import azure_errors, is_passing
 from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import SecretVersion, StoredSecret
 from firstpull.model.errors import Transient
@@ -24,8 +24,8 @@ _WRITE_DEADLINE = 30.0
 """Seconds, enough for retries: a password that is not stored must be made again."""
 _LIST_DEADLINE = 120.0
 """Seconds for all pages of the vault; a page has 25 secrets."""
-_MOVING_PAUSE = 1.0
-"""Seconds between tries to store a secret that is being recovered or deleted."""
+_MOVING_PAUSES = (1.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+"""Seconds between tries to store a secret that is being recovered or deleted: up to 14 s."""
 _CONTENT_TYPE = "text/plain"
 
 
@@ -60,16 +60,20 @@ class KeyVaultAdapter:
         A recovery takes seconds, and this waits for it: a password that is not stored is lost.
         """
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
+            pauses = iter(_MOVING_PAUSES)
             while True:
                 try:
                     return await self._set(name, value, expires_at, tags, enabled=enabled)
                 except ResourceExistsError as refused:
-                    if error_code(refused) not in MOVING:
-                        # Not there, or taken: somebody else recovers or purges it.
-                        with suppress(ResourceNotFoundError, ResourceExistsError):
-                            await self._client.recover_deleted_secret(name)
-                            continue
-                    await asyncio.sleep(_MOVING_PAUSE)
+                    pause = next(pauses, None)
+                    if pause is None:
+                        raise
+                    if is_passing(refused):  # it is being recovered or deleted already
+                        await asyncio.sleep(pause)
+                        continue
+                    # Gone, or taken: somebody else purges or recovers it.
+                    with suppress(ResourceNotFoundError, ResourceExistsError):
+                        await self._client.recover_deleted_secret(name)
 
     async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Replace the tags of a version. A missing version is no error."""

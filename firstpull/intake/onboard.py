@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, hub_host
 from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.address import is_host
 from firstpull.model.clock import Clock, whole_second
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State
@@ -34,6 +35,7 @@ from firstpull.model.scope_actions import DEFAULT_ACTION
 from firstpull.model.transitions import (
     asked_again,
     new_record,
+    registered_again,
     with_intent,
     with_message,
     woken,
@@ -66,7 +68,7 @@ class Onboarding:
             error = FieldError("deviceId", "is not an IoT Hub device id")
             raise Invalid("The address has an impossible device id.", errors=(error,))
         listed = self.policy.hub(hub)
-        host = listed.host if listed is not None else f"{hub}".lower()
+        host = listed.host if listed is not None else hub_host(f"{hub}")
         if not is_host(host):
             error = FieldError("hub", "is not the host name of a hub")
             raise Invalid("The address has an impossible hub.", errors=(error,))
@@ -123,12 +125,16 @@ class Onboarding:
         )
         return wanted
 
-    async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
+    async def introduce(
+        self, request: OnboardingRequest, *, requested_by: str, may_reset_twin: bool
+    ) -> None:
         """Record the first request for a device; enqueue a known device unchanged.
 
-        A registration is not a caller's request, so it never replaces an earlier one.
+        A registration is not a caller's request, so it never replaces an earlier one. With
+        `may_reset_twin` a known device is looked at once more, after its twin may be replaced.
         """
-        if not await self.wake(self.device(request.device_id, hub=request.hub)):
+        device = self.device(request.device_id, hub=request.hub)
+        if not await self._enqueue(device, registered_again if may_reset_twin else woken):
             await self.ask(request, requested_by=requested_by, implicit=True)
 
     async def propose_introduction(
@@ -142,9 +148,14 @@ class Onboarding:
 
     async def wake(self, device: DeviceKey) -> bool:
         """Make a known device due now and enqueue it. False for an unknown device."""
+        return await self._enqueue(device, woken)
+
+    async def _enqueue(
+        self, device: DeviceKey, due: Callable[[DeviceRecord, datetime], DeviceRecord]
+    ) -> bool:
         now = self.clock.now()
         try:
-            await update_record(self.records, device, lambda record: woken(record, now))
+            await update_record(self.records, device, lambda record: due(record, now))
         except NotKnown:
             return False
         await self.queue.put(device)
@@ -171,18 +182,22 @@ class Onboarding:
 
     async def page(self, query: Query) -> Page:
         """A page of records. Raises what `check_filters` raises."""
-        self.check_filters(query)
-        return await self.records.page(query)
+        return await self.records.page(self.checked_filters(query))
 
-    def check_filters(self, query: Query) -> None:
-        """Raises Invalid for a connected registry that the policy does not list.
+    def checked_filters(self, query: Query) -> Query:
+        """The query with the names that records have, whose case counts.
 
-        An empty listing would read as if no device had a problem there.
+        Raises Invalid for a connected registry that the policy does not list: an empty listing
+        would read as if no device had a problem there.
         """
-        name = query.connected_registry
-        if name is not None and self.policy.connected_registry(name, registry=None) is None:
+        hub = hub_host(query.hub) if query.hub is not None else None
+        if query.connected_registry is None:
+            return replace(query, hub=hub)
+        listed = self.policy.connected_registry(query.connected_registry, registry=None)
+        if listed is None:
             error = FieldError("connectedRegistry", "is not listed in the policy")
             raise Invalid("A filter is not valid; `errors` says which.", errors=(error,))
+        return replace(query, hub=hub, connected_registry=listed.name)
 
     async def _stored_and_wanted(
         self,
@@ -260,14 +275,15 @@ class Onboarding:
             raise NotAllowed(
                 "The policy does not allow this; `errors` says why.", errors=tuple(errors)
             )
+        site = self.policy.site(request.site) if request.site is not None else None
         return Intent(
-            target=f"site {request.site}" if request.site else f"{request.connected_registry}",
+            target=f"site {site.name}" if site is not None else candidates[0].name,
             candidates=tuple(self.policy.ref_of(entry) for entry in candidates),
             repositories=tuple(sorted(request.repositories)),
             actions=tuple(sorted(actions)),
             requested_by=requested_by,
             at=at,
-            site=request.site,
+            site=site.name if site is not None else None,
             adopt=request.adopt,
         )
 

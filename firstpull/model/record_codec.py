@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import TypeAdapter
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.clock import is_possible
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -38,7 +39,6 @@ from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 
 SCHEMA_VERSION = 1
-_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ class _StoredRecord:
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0
+    look_again_at: datetime | None = None
     warnings: tuple[DeviceWarning, ...] = ()
     rejection: Rejection | None = None
     claim: Claim | None = None
@@ -114,7 +115,7 @@ def check_stored_values(value: object) -> None:
     the sweep, which reads every container registry that a record names.
     """
     if isinstance(value, datetime):
-        if value.tzinfo is None or not _EARLIEST <= value <= _LATEST:
+        if not is_possible(value):
             raise ValueError("the record has an impossible time")
     elif isinstance(value, RegistryId):
         if not value.is_complete:
@@ -164,6 +165,7 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         hub_generation_id=status.hub_generation_id,
         hub_device_etag=status.hub_device_etag,
         attempts=schedule.attempts,
+        look_again_at=schedule.look_again_at,
         warnings=status.warnings,
         rejection=status.rejection,
         claim=record.claim,
@@ -219,7 +221,9 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
             warnings=stored.warnings,
             rejection=stored.rejection,
         ),
-        schedule=Schedule(due_at=stored.due_at, attempts=stored.attempts),
+        schedule=Schedule(
+            due_at=stored.due_at, attempts=stored.attempts, look_again_at=stored.look_again_at
+        ),
         claim=stored.claim,
         history=stored.history,
     )

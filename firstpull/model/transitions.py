@@ -41,6 +41,8 @@ from firstpull.observability.log_events import LogEvent
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
 _EVER = datetime.min.replace(tzinfo=UTC)
+_TWIN_REPLACED = timedelta(seconds=30)
+"""After a registration, the provisioning service has replaced the twin, if it does."""
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
 
@@ -126,9 +128,9 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     elif held is not None and held[0].ref in intent.candidates:
         base = _stayed(record, *held)
     elif grant is not None and grant.ref not in intent.candidates:
-        base = _moved(record, grant, intent)
+        base = _with_leaked_ending(_moved(record, grant, intent), intent)
     else:
-        base = record
+        base = _with_leaked_ending(record, intent)
     starts_with_nothing = record.spec.revocation is not None or record.status.adopted
     status = replace(
         base.status,
@@ -235,6 +237,21 @@ def with_rejection(record: DeviceRecord, rejection: Rejection) -> DeviceRecord:
 def woken(record: DeviceRecord, at: datetime) -> DeviceRecord:
     """The record, due at another time. Failed attempts still count."""
     return replace(record, schedule=replace(record.schedule, due_at=at))
+
+
+def registered_again(record: DeviceRecord, at: datetime) -> DeviceRecord:
+    """The record of a device whose twin may be replaced after this: due now, and once more."""
+    schedule = replace(record.schedule, due_at=at, look_again_at=at + _TWIN_REPLACED)
+    return replace(record, schedule=schedule)
+
+
+def looked_at(record: DeviceRecord, before: Schedule, *, began_at: datetime) -> DeviceRecord:
+    """The record after a pass, due again no later than it was to be looked at again."""
+    again_at = before.look_again_at
+    if again_at is None or again_at <= began_at:
+        return record
+    due_at = min(record.schedule.due_at, again_at)
+    return replace(record, schedule=replace(record.schedule, due_at=due_at, look_again_at=again_at))
 
 
 def with_drift(record: DeviceRecord, found: HistoryEntry) -> DeviceRecord:
@@ -680,6 +697,28 @@ def _with_one_token(record: DeviceRecord) -> DeviceRecord:
         for g in retiring
     )
     return replace(record, status=replace(status, retiring=retiring))
+
+
+def _with_leaked_ending(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The record whose retiring tokens end at once, where a rotation must end their passwords.
+
+    As long as no intent was carried out, no pass maintains what the device has.
+    """
+    rotation, status = record.spec.rotation, record.status
+    if rotation is None or not rotation.immediately or status.applied is not None:
+        return record
+    retiring = tuple(
+        g if _keeps_token(g, intent) else replace(g, at_once=True, held=None)
+        for g in status.retiring
+    )
+    return replace(record, status=replace(status, retiring=retiring))
+
+
+def _keeps_token(grant: RetiringGrant, intent: Intent) -> bool:
+    """Whether the device has the token of a retiring grant wherever the intent takes it."""
+    is_adopted = grant.held is not None and grant.held.adopted
+    is_own = not is_adopted or intent.adopt == grant.names.token
+    return is_own and {ref.registry for ref in intent.candidates} == {grant.ref.registry}
 
 
 def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held) -> DeviceRecord:

@@ -57,7 +57,7 @@ class RoleRoutes:
         return web.json_response({"roles": [_view(role) for role in self._access.roles()]})
 
     async def define(self, request: web.Request) -> web.Response:
-        """Defines a role, or changes it wherever it is assigned: {"actions", "dataActions"}."""
+        """Defines or changes a role: {"actions", "notActions", "dataActions", "notDataActions"}."""
         body = await read_body(request, RoleBody)
         role = RoleDefinition(request.match_info["name"], (Permission(**body.model_dump()),))
         self._access.define(role)

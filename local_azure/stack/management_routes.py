@@ -61,7 +61,7 @@ class SiteRoutes:
         return web.json_response(_view(self._site(request)))
 
     async def deploy(self, request: web.Request) -> web.Response:
-        """Deploys another one: {"name", "repositories", "syncEverySeconds", "insecure"}."""
+        """Deploys one: {"name", "repositories", "syncEverySeconds", "insecure", "maxClients"}."""
         body = await read_body(request, DeployBody)
         if self._sites.get(body.name) is not None:
             raise web.HTTPConflict(reason="there is one of this name")

@@ -1,4 +1,4 @@
-"""The rows of docs/drift.md that `az` can do, by its commands as they stand there."""
+"""The rows of docs/drift.md that `az` can do, by its commands."""
 
 from __future__ import annotations
 
@@ -14,13 +14,44 @@ from local_azure.stack.options import REGISTRY_NAME
 from tests.end_to_end.actions import REMEDIES
 from tests.end_to_end.cloud import cloud_registry
 from tests.end_to_end.deployments import Deployment, Subject, deployed
-from tests.end_to_end.drift_rows import check_row, rows, table_below
+from tests.end_to_end.drift_rows import check_row, rows
 
 from .azure_cli import AzureCli
 
 PLANT = "plant11"
 ROWS = rows()
-COMMANDS = {somebody: command.strip("`") for somebody, command in table_below("By `az`")}
+COMMANDS = {
+    "disables the token": "az acr token update -n $TOKEN --status disabled",
+    "takes the token off the list": (
+        "az acr connected-registry update -n $CONNECTED_REGISTRY --remove-client-tokens $TOKEN"
+    ),
+    "deletes the token": (
+        "az acr connected-registry update -n $CONNECTED_REGISTRY --remove-client-tokens $TOKEN && "
+        "az acr token delete -n $TOKEN --yes"
+    ),
+    "changes the scope map": (
+        "az acr scope-map update -n $SCOPE_MAP --remove-repository hello-world content/read "
+        "--add-repository sensor-gateway content/read"
+    ),
+    "gives the token another scope map": (
+        "az acr scope-map create -n other-map --repository sensor-gateway content/read && "
+        "az acr token update -n $TOKEN --scope-map other-map"
+    ),
+    "makes a new password1 by hand": "az acr token credential generate -n $TOKEN --password1",
+    "makes both passwords anew": "az acr token credential generate -n $TOKEN",
+    "deletes the passwords of the token": "az acr token credential delete -n $TOKEN --password1",
+    "disables the secret": (
+        "az keyvault secret set-attributes --id $KEY_VAULT_URL/secrets/$SECRET --enabled false"
+    ),
+    "deletes the secret": "az keyvault secret delete --id $KEY_VAULT_URL/secrets/$SECRET",
+    "purges the secret": (
+        "az keyvault secret delete --id $KEY_VAULT_URL/secrets/$SECRET && "
+        "az keyvault secret purge --id $KEY_VAULT_URL/deletedsecrets/$SECRET"
+    ),
+    "deletes the connected registry": (
+        "az acr connected-registry delete -n $CONNECTED_REGISTRY --yes"
+    ),
+}
 _INSTALLED = Path(__file__).parents[2] / ".local" / "azure-cli" / "bin" / "az"
 _AZ = Path(os.environ.get("FIRSTPULL_AZ", _INSTALLED))
 

@@ -179,6 +179,9 @@ async def forget(stack: Stack) -> None:
     for plant in (FIRST, SECOND):
         write_clients(stack, plant, [])
     for token in tokens_like(stack, DEPLOYMENT):
-        scope_map = registry.scope_map_of(token)
         registry.delete_token(token.name)
-        registry.delete_scope_map(scope_map.name)
+    used = {registry.scope_map_of(token).name for token in registry.tokens()}
+    for scope_map in registry.scope_maps():
+        # A lifetime that stopped before its token, or after it, has left a scope map alone.
+        if scope_map.name.startswith("fp-") and scope_map.name not in used:
+            registry.delete_scope_map(scope_map.name)

@@ -131,9 +131,10 @@ class FakeContainerRegistries(_Port):
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> None:
-        def update(found: Registry) -> None:
-            found.update_token(name, scope_map_id=str(scope_map), status="enabled")
+        def update(found: Registry) -> resources.Token:
+            token = found.update_token(name, scope_map_id=str(scope_map), status="enabled")
             self._let_policy_disable(registry, name)
+            return token
 
         await self._change_token("update_token", registry, name, update, **more)
 

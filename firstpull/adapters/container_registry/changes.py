@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from firstpull.model.errors import InProgress
 
-_PAUSES = (0.25, 0.5, 0.5, 1.0, 1.5)
+_PAUSES = (0.25, 0.5, 0.25, 0.5, 1.0, 1.5)
 """Seconds before each read. Most changes take 0.7 s; each read takes from ARM's bucket."""
 _AGAIN_SECONDS = 2.0
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -260,28 +261,35 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(settings: Settings) -> Ports:
-    """The adapters, with the app's identity. Creates missing tables, queues and containers."""
+async def connect(settings: Settings, cleanup: AsyncExitStack | None = None) -> Ports:
+    """The adapters, with the app's identity. Creates missing tables, queues and containers.
+
+    `cleanup` closes them. A functions app has no end and so no use for it.
+    """
     credential = AsyncDefaultAzureCredential(
         managed_identity_client_id=settings.client_id, **IDENTITY
     )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
+    registries = ContainerRegistryAdapter(
+        client_factory(credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience)
+    )
+    secrets = KeyVaultAdapter(settings.key_vault_url, credential)
+    hubs = IotHubAdapter(
+        FixedAudience(
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
+            settings.iot_hub_audience,
+        ),
+        clock,
+    )
+    if cleanup is not None:
+        for opened in (credential, storage, registries, secrets, hubs):
+            cleanup.push_async_callback(opened.close)
     await storage.prepare()
     return Ports(
-        registries=ContainerRegistryAdapter(
-            client_factory(
-                credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience
-            )
-        ),
-        secrets=KeyVaultAdapter(settings.key_vault_url, credential),
-        hubs=IotHubAdapter(
-            FixedAudience(
-                DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
-                settings.iot_hub_audience,
-            ),
-            clock,
-        ),
+        registries=registries,
+        secrets=secrets,
+        hubs=hubs,
         records=TableRecords(storage),
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),

@@ -36,7 +36,7 @@ test: check ## the checks, then all tests but the slow ones: below 6 minutes on 
 test-slow: setup ## every fault at every call, and long scenarios (minutes)
 	@$(BIN)/pytest -m slow $(PARALLEL)
 
-test-every-call: setup ## each request at each call of each other one (half an hour)
+test-every-call: setup ## each request at each call of each other one (minutes)
 	@EVERY_CALL=1 $(BIN)/pytest tests/firstpull/promises/test_promise_requests.py $(PARALLEL)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)

@@ -18,14 +18,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.trust import trusted_authority
-from local_azure.kernel.certificates import CertificateAuthority
+from benchmarks.trust import Trust, trusted_authority
 
 if TYPE_CHECKING:
     from local_azure.commands.function_app import ScalableApp
     from local_azure.stack import Stack
 
-_SEED = 20261129
 _POLL_SECONDS = 0.1
 _STEP_SECONDS = 0.3
 _GOAL_SECONDS = 75.0
@@ -52,8 +50,8 @@ def main() -> int:
     parser.add_argument("--at-most", type=float, default=300, help="seconds for each kill")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    with trusted_authority() as (address, authority, ca_file):
-        kills = asyncio.run(_measure(arguments, address, authority, ca_file))
+    with trusted_authority() as trust:
+        kills = asyncio.run(_measure(arguments, trust))
     output = json.dumps([asdict(kill) for kill in kills]) if arguments.json else _table(kills)
     sys.stdout.write(f"{output}\n")
     in_time = all(
@@ -63,33 +61,14 @@ def main() -> int:
     return 0 if in_time else 1
 
 
-async def _measure(
-    arguments: argparse.Namespace, address: str, authority: CertificateAuthority, ca_file: str
-) -> list[Kill]:
-    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see `trusted_authority`
-    from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
-        ConnectedRegistryOptions,
-        StackOptions,
-        start_stack,
-    )
+async def _measure(arguments: argparse.Namespace, trust: Trust) -> list[Kill]:
+    from benchmarks.apps import running_app  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.stack import ConnectedRegistryOptions  # noqa: PLC0415 - see `trusted_authority`
 
     plants = [f"plant{number:02}" for number in range(arguments.kills)]
-    options = StackOptions(
-        seed=_SEED,
-        connected_registries=tuple(ConnectedRegistryOptions(name=name) for name in plants),
-        event_subscriptions=(),  # a device is onboarded by its request alone
-    )
+    registries = [ConnectedRegistryOptions(name=name) for name in plants]
     kills = []
-    async with (
-        start_stack(options, address=address, certificates=authority) as stack,
-        run_function_app(
-            stack,
-            ca_file=ca_file,
-            on_line=lambda _: None,
-            on_change=lambda _: None,  # with it, a killed host is started again
-            more_settings={"AzureWebJobs__sweep__Disabled": "true"},
-        ) as app,
-    ):
+    async with running_app(trust, registries, on_change=lambda _: None) as (stack, app):
         for number, plant in enumerate(plants):
             devices = [f"{plant}-device-{n:02}" for n in range(arguments.devices)]
             after = _STEP_SECONDS * (number + 1)

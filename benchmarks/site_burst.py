@@ -16,8 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.trust import trusted_authority
-from local_azure.kernel.certificates import CertificateAuthority
+from benchmarks.trust import Trust, trusted_authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from local_azure.commands.function_app import FunctionApp
     from local_azure.stack import Stack
 
-_SEED = 20261129
 _POLL_SECONDS = 0.1
 
 
@@ -56,54 +54,27 @@ def main() -> int:
     parser.add_argument("--at-most", type=float, default=100, help="seconds for each burst")
     parser.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
-    with trusted_authority() as (address, authority, ca_file):
-        bursts = {
-            way: asyncio.run(_measure(way, arguments, address, authority, ca_file))
-            for way in ("name", "site")
-        }
+    with trusted_authority() as trust:
+        bursts = {way: asyncio.run(_measure(way, arguments, trust)) for way in ("name", "site")}
     output = _json(bursts) if arguments.json else _table(bursts)
     sys.stdout.write(f"{output}\n")
     return 0
 
 
-async def _measure(
-    way: str,
-    arguments: argparse.Namespace,
-    address: str,
-    authority: CertificateAuthority,
-    ca_file: str,
-) -> Burst:
-    from local_azure.commands.function_app import run_function_app  # noqa: PLC0415 - see `trusted_authority`
-    from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
-        ConnectedRegistryOptions,
-        StackOptions,
-        start_stack,
-    )
+async def _measure(way: str, arguments: argparse.Namespace, trust: Trust) -> Burst:
+    from benchmarks.apps import running_app  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.stack import ConnectedRegistryOptions  # noqa: PLC0415 - see `trusted_authority`
 
     clients = math.ceil(arguments.devices / arguments.connected_registries)
     plants = [f"plant{number:02}" for number in range(arguments.connected_registries)]
-    options = StackOptions(
-        seed=_SEED,
-        connected_registries=tuple(
-            ConnectedRegistryOptions(name=name, max_clients=clients) for name in plants
-        ),
-        event_subscriptions=(),  # their work would be measured, too
-    )
+    registries = [ConnectedRegistryOptions(name=name, max_clients=clients) for name in plants]
 
     def target(number: int) -> dict[str, str]:
         return (
             {"site": "plant"} if way == "site" else {"connectedRegistry": plants[number // clients]}
         )
 
-    async with (
-        start_stack(options, address=address, certificates=authority) as stack,
-        run_function_app(
-            stack,
-            ca_file=ca_file,
-            on_line=lambda _: None,
-            more_settings={"AzureWebJobs__sweep__Disabled": "true"},
-        ) as app,
-    ):
+    async with running_app(trust, registries) as (stack, app):
         return await _burst(stack, app, arguments, target)
 
 

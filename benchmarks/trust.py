@@ -11,9 +11,12 @@ from pathlib import Path
 from local_azure.kernel.addresses import free_loopback_address
 from local_azure.kernel.certificates import CertificateAuthority
 
+type Trust = tuple[str, CertificateAuthority, str]
+"""An address, its authority, and the authority's file."""
+
 
 @contextmanager
-def trusted_authority() -> Iterator[tuple[str, CertificateAuthority, str]]:
+def trusted_authority() -> Iterator[Trust]:
     """An address, its authority, and the authority's file.
 
     HTTP clients read what they trust when they are imported, so that comes after this.

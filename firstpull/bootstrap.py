@@ -20,12 +20,12 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
-    BlobRevokeCounts,
-    BlobSweeps,
     PoisonStorage,
     QueueWork,
     StorageServices,
     TableRecords,
+    blob_revoke_counts,
+    blob_sweeps,
 )
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.adapters.timeouts import IDENTITY
@@ -281,6 +281,7 @@ async def connect(settings: Settings, cleanup: AsyncExitStack | None = None) -> 
             settings.iot_hub_audience,
         ),
         clock,
+        service_hosts={hub.host: hub.service_host for hub in settings.policy.hubs},
     )
     if cleanup is not None:
         for opened in (credential, storage, registries, secrets, hubs):
@@ -294,8 +295,8 @@ async def connect(settings: Settings, cleanup: AsyncExitStack | None = None) -> 
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),
         locks=BlobLocks(storage, clock),
-        sweeps=BlobSweeps(storage),
-        revoke_counts=BlobRevokeCounts(storage),
+        sweeps=blob_sweeps(storage),
+        revoke_counts=blob_revoke_counts(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,

@@ -121,7 +121,7 @@ async def list_devices(req: func.HttpRequest) -> func.HttpResponse:
     application, given = await runtime.application(), parameters(req)
     query = _query(given)
     if "order" in given:
-        application.onboarding.check_filters(query)
+        query = application.onboarding.checked_filters(query)
         page = await application.listing.page(query, Order(given["order"]))
     else:
         page = await application.onboarding.page(query)

@@ -36,7 +36,7 @@ type connectedRegistryType = {
   @description('Actions that requests may name. Default: content/read.')
   actions: string[]?
 
-  @description('host or host:port for devices, where Azure reports none.')
+  @description('host or host:port for devices, instead of the login server that Azure reports.')
   endpoint: string?
 
   @description('Whether it serves plain HTTP.')

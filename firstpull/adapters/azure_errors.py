@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from firstpull.model.reasons import Reason
 
 READ_DEADLINE = 10.0
 """Seconds that a read may take."""
+_LONGEST_WAIT = 86_400.0
 _LONGEST_MESSAGE = 300
 _PASSING: Mapping[str, tuple[Reason, float]] = {
     "TokenNotActive": (Reason.TOKEN_NOT_ACTIVE, 1.0),
@@ -114,18 +116,26 @@ def error_code(error: HttpResponseError) -> str:
     return str(getattr(error, "error_code", None) or "")
 
 
+def is_passing(error: HttpResponseError) -> bool:
+    """Whether the service's code says that what it refuses for passes by itself."""
+    return error_code(error) in _PASSING
+
+
 def retry_after_seconds(header: str | None) -> float | None:
-    """The seconds from now in a Retry-After header, which has seconds or an HTTP date."""
+    """The seconds from now in a Retry-After header, which has seconds or an HTTP date.
+
+    At most a day; None for anything else.
+    """
     if header is None:
         return None
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT) if math.isfinite(seconds) else None
 
 
 def _message(error: HttpResponseError) -> str:

@@ -110,10 +110,20 @@ class _Line:
 
 
 class IotHubAdapter:
-    """Implements `Hubs`. It has a line to each hub, made without a call."""
+    """Implements `Hubs`. It has a line to each hub, made without a call.
 
-    def __init__(self, credential: TokenCredential, clock: Clock) -> None:
+    `service_hosts` are the host names to call, by the hubs' names in records.
+    """
+
+    def __init__(
+        self,
+        credential: TokenCredential,
+        clock: Clock,
+        *,
+        service_hosts: Mapping[str, str] | None = None,
+    ) -> None:
         self._credential = credential
+        self._service_hosts = service_hosts or {}
         self._clock = clock
         self._lines: dict[str, _Line] = {}
 
@@ -223,7 +233,7 @@ class IotHubAdapter:
 
     def _line(self, hub: str) -> _Line:
         if hub not in self._lines:
-            self._lines[hub] = _Line(hub, self._credential)
+            self._lines[hub] = _Line(self._service_hosts.get(hub, hub), self._credential)
         return self._lines[hub]
 
 

@@ -10,7 +10,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
-from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.azure_errors import azure_errors, is_passing
 from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import SecretVersion, StoredSecret
 from firstpull.model.errors import Transient
@@ -55,7 +55,9 @@ class KeyVaultAdapter:
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
             try:
                 return await self._set(name, value, expires_at, tags, enabled=enabled)
-            except ResourceExistsError:
+            except ResourceExistsError as error:
+                if is_passing(error):  # it is being recovered or deleted already
+                    raise
                 await self._client.recover_deleted_secret(name)
                 return await self._set(name, value, expires_at, tags, enabled=enabled)
 

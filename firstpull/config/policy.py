@@ -12,16 +12,31 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from firstpull.config.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.address import (
+    is_host,
+    is_of_cloud,
+    is_registry_address,
+    without_default_port,
+)
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
 from firstpull.model.scope_actions import DEFAULT_ACTION, covers
+from firstpull.model.strict_json import read_strictly
 
 DEFAULT_CAPACITY = 50
 """The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
 
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
+
+_LOGIN_SERVER = re.compile(
+    r"(?P<name>[a-z0-9]+)(?:-[a-z0-9]+)?\.azurecr\.[a-z.]+|(?P<labelled>[a-z0-9]+)-[a-z0-9]+",
+    re.IGNORECASE,
+)
+_FOR_ONE_SIDE = re.compile(r"\.(?:device|service)\.(?=azure-devices\.)")
+_FOR_DEVICES = re.compile(r"\.device\.(?=azure-devices\.)")
 
 
 def _registry_id(value: RegistryId) -> RegistryId:
+    if problem := _is_login_server(value.name):
+        raise ValueError(problem)
     if not value.is_complete:
         raise ValueError(
             "is not the ARM id of a container registry: /subscriptions/…/resourceGroups/…"
@@ -30,15 +45,38 @@ def _registry_id(value: RegistryId) -> RegistryId:
     return value
 
 
-def is_host(value: str) -> bool:
-    """Whether a text is `host` or `host:port`."""
-    return _HOST.fullmatch(value) is not None
-
-
 def _host(value: str) -> str:
     if not is_host(value):
         raise ValueError("is not host or host:port, without a scheme")
     return value
+
+
+def _is_login_server(name: str) -> str | None:
+    """What to say of a login server in the place of a container registry's name, else None.
+
+    Names of container registries have letters and digits alone; a login server with a domain name
+    label has a dash and a hash besides.
+    """
+    found = _LOGIN_SERVER.fullmatch(name)
+    if found is None:
+        return None
+    resource = found["name"] or found["labelled"]
+    return f"is a login server; the resource is named without its hash and domain: {resource}"
+
+
+def _endpoint(value: str) -> str:
+    if not is_registry_address(_host(value)):
+        raise ValueError("needs a port or a full host name, as the names of images do")
+    return value
+
+
+def hub_host(name: str) -> str:
+    """A hub's host name as `<hub>.azure-devices.net`, in lower case.
+
+    A hub has two more: `<hub>.device.azure-devices.net` and `<hub>.service.azure-devices.net`
+    (virtual-network-support).
+    """
+    return _FOR_ONE_SIDE.sub(".", name.lower())
 
 
 def _ca(value: str) -> str:
@@ -50,15 +88,14 @@ def _ca(value: str) -> str:
 
 
 TokenPattern = Annotated[str, Field(pattern=r"^[a-zA-Z0-9-]{1,50}\*?$|^\*$")]
-HostName = Annotated[str, AfterValidator(_host)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 HubName = Annotated[str, AfterValidator(_host), AfterValidator(str.lower)]
-"""A hub's host name in lower case: records are keyed by it, so it has one spelling."""
 
 
 class HubPolicy(StrictModel):
     """An IoT Hub. The host name alone, `contoso.azure-devices.net`, means the name `contoso`."""
 
-    host: HubName
+    listed_host: Annotated[HubName, Field(alias="host")]
     name: str = ""
     """The hub's name in events; by default the first label of the host name."""
 
@@ -66,6 +103,16 @@ class HubPolicy(StrictModel):
     @classmethod
     def _host_alone(cls, value: object) -> object:
         return {"host": value} if isinstance(value, str) else value
+
+    @property
+    def host(self) -> str:
+        """The one host name by which records name the hub, whichever of its three is listed."""
+        return hub_host(self.listed_host)
+
+    @property
+    def service_host(self) -> str:
+        """The host name to call: a hub may serve only the one for services."""
+        return _FOR_DEVICES.sub(".service.", self.listed_host)
 
     def is_named(self, name: str) -> bool:
         """Whether an event that names its hub so is of this hub. Azure changes the case."""
@@ -81,8 +128,8 @@ class ConnectedRegistryPolicy(StrictModel):
     repositories: tuple[RepositoryName, ...] | None = None
     """Repositories that requests may name; None allows whatever the connected registry syncs."""
     actions: tuple[ActionName, ...] = (DEFAULT_ACTION,)
-    endpoint: HostName | None = None
-    """`host[:port]` as devices reach it, where Azure has no login server for it."""
+    endpoint: Endpoint | None = None
+    """`host[:port]` as devices reach it; by default the login server that Azure has for it."""
     insecure: bool = False
     """Whether it serves plain HTTP, without certificates."""
     ca: Annotated[str, AfterValidator(_ca)] | None = None
@@ -110,10 +157,13 @@ class ConnectedRegistryPolicy(StrictModel):
 
 
 class SitePolicy(StrictModel):
-    """A site: its connected registries, in the order in which devices fill them."""
+    """A site: its connected registries, in the order in which devices fill them.
+
+    A device's record names them all, and storage takes 1 MB of it.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    connected_registries: Annotated[tuple[str, ...], Field(min_length=1)]
+    connected_registries: Annotated[tuple[str, ...], Field(min_length=1, max_length=500)]
 
 
 class Policy(StrictModel):
@@ -137,24 +187,25 @@ class Policy(StrictModel):
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
         registries = [r.name for r in self.container_registries]
-        listed = {None, *registries}
+        listed = {None, *map(str.casefold, registries)}
         problems = [f"containerRegistries: {name!r} is listed twice" for name in _twice(registries)]
         problems += [
-            f"connectedRegistries: {entry.name}: containerRegistry is not listed"
+            f"connectedRegistries: {entry.name}: containerRegistry "
+            + (_is_login_server(entry.container_registry or "") or "is not listed")
             for entry in self.connected_registries
-            if entry.container_registry not in listed
+            if _folded(entry.container_registry) not in listed
         ]
         refs = (
-            f"{entry.container_registry or registries[0]}/{entry.name}".casefold()
+            f"{entry.container_registry or registries[0]}/{entry.name}"
             for entry in self.connected_registries
         )
         problems += [f"connectedRegistries: {name!r} is listed twice" for name in _twice(refs)]
-        known = {entry.name for entry in self.connected_registries}
+        known = {entry.name.casefold() for entry in self.connected_registries}
         problems += [
             f"sites: {site.name}: no connected registry {name!r}"
             for site in self.sites
             for name in site.connected_registries
-            if name not in known
+            if name.casefold() not in known
         ]
         problems += [f"sites: {n!r} is listed twice" for n in _twice(s.name for s in self.sites)]
         targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
@@ -178,13 +229,13 @@ class Policy(StrictModel):
         """What the policy lists, by what requests call it; of equal names the first."""
         registries: dict[str | None, RegistryId] = {}
         for registry in self.container_registries:
-            registries.setdefault(registry.name, registry)
+            registries.setdefault(registry.name.casefold(), registry)
         registries[None] = self.container_registries[0]
         entries: dict[ConnectedRegistryRef, ConnectedRegistryPolicy] = {}
         anywhere: dict[str, ConnectedRegistryPolicy] = {}
         for entry in self.connected_registries:
-            anywhere.setdefault(entry.name, entry)
-            if (registry_of := registries.get(entry.container_registry)) is not None:
+            anywhere.setdefault(entry.name.casefold(), entry)
+            if (registry_of := registries.get(_folded(entry.container_registry))) is not None:
                 ref = ConnectedRegistryRef(registry=registry_of, name=entry.name)
                 entries.setdefault(ref, entry)
         return _Named(
@@ -192,12 +243,12 @@ class Policy(StrictModel):
             registries=registries,
             entries=entries,
             anywhere=anywhere,
-            sites={site.name: site for site in reversed(self.sites)},
+            sites={site.name.casefold(): site for site in reversed(self.sites)},
         )
 
     def hub(self, host: str | None) -> HubPolicy | None:
         """The listed hub with a host name; the first for None."""
-        return self.hubs[0] if host is None else self._by_name.hubs.get(host.lower())
+        return self.hubs[0] if host is None else self._by_name.hubs.get(hub_host(host))
 
     def hub_named(self, name: str) -> HubPolicy | None:
         """The listed hub with this name in events."""
@@ -205,7 +256,7 @@ class Policy(StrictModel):
 
     def registry_id(self, name: str | None) -> RegistryId | None:
         """The listed container registry with a name; the first for None."""
-        return self._by_name.registries.get(name)
+        return self._by_name.registries.get(_folded(name))
 
     def ref_of(self, entry: ConnectedRegistryPolicy) -> ConnectedRegistryRef:
         """The reference of a listed connected registry."""
@@ -223,7 +274,7 @@ class Policy(StrictModel):
     ) -> ConnectedRegistryPolicy | None:
         """The first listed connected registry with a name; in `registry`, if that is given."""
         if registry is None:
-            return self._by_name.anywhere.get(name)
+            return self._by_name.anywhere.get(name.casefold())
         return self.entry_for(ConnectedRegistryRef(registry=registry, name=name))
 
     def candidates(self, target: OnboardingTarget) -> tuple[ConnectedRegistryPolicy, ...]:
@@ -262,12 +313,38 @@ class Policy(StrictModel):
 
     def site(self, name: str) -> SitePolicy | None:
         """The listed site with a name."""
-        return self._by_name.sites.get(name)
+        return self._by_name.sites.get(name.casefold())
+
+
+def read_policy(text: str) -> Policy:
+    """The policy in a JSON text. Raises ValueError, also for a name that is there twice."""
+    policy = Policy.model_validate_json(text)
+    read_strictly(text)
+    return policy
+
+
+def address_of(
+    entry: ConnectedRegistryPolicy, connected: ConnectedRegistry | None, *, registry: RegistryId
+) -> str | None:
+    """`host[:port]` as devices reach a connected registry: the policy's endpoint, else Azure's.
+
+    It never comes from a request, which could send credentials to a foreign host. Azure's login
+    server may be anything: with a scheme it is no host, and the container registry's own is no
+    site (both in quickstarts of connected registries).
+    """
+    address = entry.endpoint
+    if address is None and connected is not None:
+        address = connected.login_server
+        if address is not None and is_of_cloud(address, registry=registry.name):
+            return None
+    if address is None or not is_registry_address(address):
+        return None
+    return without_default_port(address, insecure=entry.insecure)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Named:
-    """Look-ups of a policy."""
+    """Look-ups of a policy, by names without case, as Azure compares them."""
 
     hubs: Mapping[str, HubPolicy]
     registries: Mapping[str | None, RegistryId]
@@ -277,4 +354,9 @@ class _Named:
 
 
 def _twice(names: Iterable[str]) -> list[str]:
-    return sorted(name for name, count in Counter(names).items() if count > 1)
+    counts = Counter(map(str.casefold, names))
+    return sorted(name for name, count in counts.items() if count > 1)
+
+
+def _folded(name: str | None) -> str | None:
+    return name.casefold() if name is not None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,9 +13,10 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from firstpull.config.policy import Policy
+from firstpull.config.policy import Policy, read_policy
 from firstpull.config.roles import NamedKey
 from firstpull.model.secret import Secret
+from firstpull.model.strict_json import read_strictly
 
 _VAULT_REFERENCE = "@Microsoft.KeyVault("
 """How a reference to a secret begins; the value of a setting whose secret cannot be read."""
@@ -33,7 +33,7 @@ def _https(value: str) -> str:
 
 
 def _policy(value: object) -> object:
-    return Policy.model_validate_json(value) if isinstance(value, str) else value
+    return read_policy(value) if isinstance(value, str) else value
 
 
 def _keys(value: object) -> object:
@@ -54,7 +54,7 @@ def _keys(value: object) -> object:
 
 
 def _named_keys(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) and value.strip() else value or ()
+    return read_strictly(value) if isinstance(value, str) and value.strip() else value or ()
 
 
 HttpsUrl = Annotated[str, AfterValidator(_https)]

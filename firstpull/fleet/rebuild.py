@@ -167,10 +167,11 @@ class Rebuilding:
         self, traces: Traces, owners: Mapping[TokenId, DeviceKey] | None, *, dry_run: bool
     ) -> _Outcome:
         device, last = traces.device, traces.last_request
-        found = rebuilt(traces, policy=self.policy, now=self.clock.now())
-        if isinstance(found, Problem) or last is None:
-            message = found.text if isinstance(found, Problem) else ""
-            return NotRebuilt(device=device, message=message)
+        if last is None:
+            return NotRebuilt(device=device, message="The tags of its secret name no request.")
+        found = rebuilt(traces, last, policy=self.policy, now=self.clock.now())
+        if isinstance(found, Problem):
+            return NotRebuilt(device=device, message=found.text)
         if await self._is_anothers(found, owners):
             return NotRebuilt(device=device, message="Another device's record names its token.")
         for _ in range(ATTEMPTS):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, address_of
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
@@ -180,5 +180,5 @@ def _room(
         foreign=len(ledger.foreign(listed)),
         state=connected.connection_state if connected is not None else absent,
         last_sync_at=connected.last_sync_at if connected is not None else None,
-        address=(connected.login_server if connected is not None else None) or entry.endpoint,
+        address=address_of(entry, connected, registry=ref.registry),
     )

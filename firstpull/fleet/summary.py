@@ -97,8 +97,13 @@ class Summaries:
         intent, grant = record.spec.intent, record.status.grant
         if intent.site is not None:
             return intent.site
-        names = {ref.name for ref in intent.candidates} | ({grant.ref.name} if grant else set())
-        found = (s.name for s in self.policy.sites if names & set(s.connected_registries))
+        refs = {*intent.candidates, *((grant.ref,) if grant else ())}
+        names = {ref.name.casefold() for ref in refs}
+        found = (
+            site.name
+            for site in self.policy.sites
+            if names & set(map(str.casefold, site.connected_registries))
+        )
         return next(found, None)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from firstpull.config.fields import OnboardingTarget
-from firstpull.config.policy import HubPolicy, Policy
+from firstpull.config.policy import HubPolicy, Policy, hub_host
 from firstpull.intake.json_input import checked, read_object
 from firstpull.intake.requests import OnboardingRequest, request_for
 from firstpull.model.device_key import is_device_id
@@ -78,10 +78,10 @@ def allocate(body: bytes, policy: Policy) -> Allocation:
 
 def _hub(call: _Call, policy: Policy) -> HubPolicy:
     """The hub that has the device now, else the first linked hub that the policy lists."""
-    linked = {host.casefold(): host for host in call.linked_hubs}
-    current = (call.device.current_hub or "").casefold()
+    linked = dict.fromkeys(map(hub_host, call.linked_hubs))
+    current = hub_host(call.device.current_hub or "")
     for host in (current, *linked):
-        hub = next((h for h in policy.hubs if h.host.casefold() == host), None)
+        hub = policy.hub(host)
         if hub is not None and host in linked:
             return hub
     error = FieldError("/linkedHubs", "the policy lists none of them")

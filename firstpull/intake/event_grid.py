@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from firstpull.intake.json_input import checked
 from firstpull.model.device_key import is_device_id
@@ -33,7 +33,8 @@ class DeviceEvent:
     hub_name: str
     device_id: str
     created: bool
-    at: datetime
+    at: datetime | None
+    """None where nothing tells it: CloudEvents may have no time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +58,9 @@ GridEvent = DeviceEvent | SecretEvent | UnknownEvent
 
 
 def _plausible(at: datetime) -> datetime:
-    """The time in UTC. Storage and HTTP have no times of the first and last years."""
+    """The time in UTC, as it is without an offset. Storage has no times of the first years."""
     try:
-        in_utc = at.astimezone(UTC)
+        in_utc = at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
     except OverflowError:
         in_utc = None
     if in_utc is None or not _FIRST_YEAR <= in_utc.year <= _LAST_YEAR:
@@ -76,10 +77,9 @@ class _Event(BaseModel):
         str, Field(min_length=1, max_length=256, validation_alias=AliasChoices("eventType", "type"))
     ]
     at: Annotated[
-        AwareDatetime,
-        AfterValidator(_plausible),
+        Annotated[datetime, AfterValidator(_plausible)] | None,
         Field(validation_alias=AliasChoices("eventTime", "time")),
-    ]
+    ] = None
     data: dict[str, Any]
 
 
@@ -105,11 +105,14 @@ class _SecretData(BaseModel):
     version: Annotated[str, Field(alias="Version", max_length=64)] = ""
 
 
-def read_event(document: object) -> GridEvent:
-    """The event in a document. Raises Invalid if the document is malformed."""
+def read_event(document: object, *, received_at: datetime | None = None) -> GridEvent:
+    """The event in a document. Raises Invalid if the document is malformed.
+
+    `received_at` is its time if it has none.
+    """
     event = checked(_Event, document)
     if event.kind in (_CREATED, _DELETED):
-        return _device_event(event)
+        return _device_event(event, received_at)
     if event.kind == _NEW_VERSION or event.kind in _EXPIRY:
         data = checked(_SecretData, event.data)
         return SecretEvent(
@@ -121,7 +124,7 @@ def read_event(document: object) -> GridEvent:
     return UnknownEvent(kind=event.kind)
 
 
-def _device_event(event: _Event) -> GridEvent:
+def _device_event(event: _Event, received_at: datetime | None) -> GridEvent:
     data = checked(_DeviceData, event.data)
     if data.module_id:
         return UnknownEvent(kind=f"{event.kind} of a module")
@@ -132,5 +135,5 @@ def _device_event(event: _Event) -> GridEvent:
         hub_name=data.hub_name,
         device_id=data.device_id,
         created=event.kind == _CREATED,
-        at=event.at,
+        at=event.at or received_at,
     )

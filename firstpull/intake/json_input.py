@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from firstpull.model.errors import FieldError, Invalid
+from firstpull.model.strict_json import NamedTwice, pointer, read_strictly
 
 MAX_BODY = 64 * 1024
 """Bytes that a storage queue message holds; every endpoint and trigger has this limit."""
-_LONGEST_PATH = 512
-"""Characters of a path that an error shows: its parts are a caller's."""
+_MOST_LAYERS = 2
+"""Of base64: an SDK that encodes messages may get one that is encoded already."""
+_BYTES_LITERAL = re.compile(rb"[bB]['\"]")
+"""How Python prints bytes: `str(...)` of them is no text that was encoded."""
 
 
 def check_size(body: bytes, *, most: int = MAX_BODY) -> None:
@@ -28,7 +32,10 @@ def read_json(body: bytes, *, most: int = MAX_BODY) -> Any:  # noqa: ANN401 - an
     """The document in a body of at most `most` bytes. Raises Invalid."""
     check_size(body, most=most)
     try:
-        return from_json(body, allow_inf_nan=False)
+        return read_strictly(body)
+    except NamedTwice as twice:
+        errors = tuple(FieldError(path, "is there twice") for path in twice.paths)
+        raise Invalid("An object has a name twice; `errors` says where.", errors=errors) from None
     except ValueError:
         raise Invalid("The body is not JSON in UTF-8.") from None
 
@@ -42,19 +49,32 @@ def read_object(body: bytes, *, most: int = MAX_BODY) -> dict[str, Any]:
 
 
 def read_message(text: bytes) -> bytes:
-    """The JSON in a queue message, plain or in base64.
+    """The JSON in a queue message, plain or in base64, in UTF-8 or UTF-16.
 
-    Event Grid and the outputs of the Functions host write base64; people write either.
+    Event Grid and the outputs of the Functions host write base64; people write either, and some
+    SDKs encode what is encoded already. Raises Invalid for bytes as Python prints them.
     """
-    stripped = text.strip()
-    if stripped[:1] in (b"{", b"["):
-        return stripped
-    try:
-        return base64.b64decode(
-            b"".join(stripped.split()), validate=True
-        )  # base64 may be split into lines
-    except binascii.Error:
-        return stripped
+    found = _in_utf8(text)
+    for _ in range(_MOST_LAYERS):
+        if found[:1] in (b"{", b"["):
+            break
+        if _BYTES_LITERAL.match(found):
+            raise Invalid("The message is how Python prints bytes, b'…': call decode() on them.")
+        try:
+            # base64 may be split into lines
+            found = _in_utf8(base64.b64decode(b"".join(found.split()), validate=True))
+        except binascii.Error:
+            break
+    return found
+
+
+def _in_utf8(text: bytes) -> bytes:
+    """A text without a byte order mark and white space around it; UTF-16 becomes UTF-8."""
+    big_endian = text.startswith((codecs.BOM_UTF16_BE, b"\0"))
+    if big_endian or text.startswith(codecs.BOM_UTF16_LE) or text[1:2] == b"\0":
+        decoded = text.decode("utf-16-be" if big_endian else "utf-16-le", errors="replace")
+        text = decoded.removeprefix("\ufeff").encode()
+    return text.removeprefix(codecs.BOM_UTF8).strip()
 
 
 def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
@@ -68,7 +88,5 @@ def checked[Model: BaseModel](model: type[Model], document: object) -> Model:
 
 
 def _field_error(location: tuple[int | str, ...], message: str) -> FieldError:
-    """An error with its JSON pointer (RFC 6901); `""` is the whole document."""
-    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in location)
-    path = "".join(f"/{part}" for part in parts)[:_LONGEST_PATH]
-    return FieldError(path, message.removeprefix("Value error, "))
+    """An error with its place."""
+    return FieldError(pointer(location), message.removeprefix("Value error, "))

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy, is_host
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, hub_host
 from firstpull.intake.requests import OnboardingRequest
+from firstpull.model.address import is_host
 from firstpull.model.clock import Clock, whole_second
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State
@@ -66,7 +67,7 @@ class Onboarding:
             error = FieldError("deviceId", "is not an IoT Hub device id")
             raise Invalid("The address has an impossible device id.", errors=(error,))
         listed = self.policy.hub(hub)
-        host = listed.host if listed is not None else f"{hub}".lower()
+        host = listed.host if listed is not None else hub_host(f"{hub}")
         if not is_host(host):
             error = FieldError("hub", "is not the host name of a hub")
             raise Invalid("The address has an impossible hub.", errors=(error,))
@@ -171,18 +172,22 @@ class Onboarding:
 
     async def page(self, query: Query) -> Page:
         """A page of records. Raises what `check_filters` raises."""
-        self.check_filters(query)
-        return await self.records.page(query)
+        return await self.records.page(self.checked_filters(query))
 
-    def check_filters(self, query: Query) -> None:
-        """Raises Invalid for a connected registry that the policy does not list.
+    def checked_filters(self, query: Query) -> Query:
+        """The query with the names that records have, whose case counts.
 
-        An empty listing would read as if no device had a problem there.
+        Raises Invalid for a connected registry that the policy does not list: an empty listing
+        would read as if no device had a problem there.
         """
-        name = query.connected_registry
-        if name is not None and self.policy.connected_registry(name, registry=None) is None:
+        hub = hub_host(query.hub) if query.hub is not None else None
+        if query.connected_registry is None:
+            return replace(query, hub=hub)
+        listed = self.policy.connected_registry(query.connected_registry, registry=None)
+        if listed is None:
             error = FieldError("connectedRegistry", "is not listed in the policy")
             raise Invalid("A filter is not valid; `errors` says which.", errors=(error,))
+        return replace(query, hub=hub, connected_registry=listed.name)
 
     async def _stored_and_wanted(
         self,
@@ -260,14 +265,15 @@ class Onboarding:
             raise NotAllowed(
                 "The policy does not allow this; `errors` says why.", errors=tuple(errors)
             )
+        site = self.policy.site(request.site) if request.site is not None else None
         return Intent(
-            target=f"site {request.site}" if request.site else f"{request.connected_registry}",
+            target=f"site {site.name}" if site is not None else candidates[0].name,
             candidates=tuple(self.policy.ref_of(entry) for entry in candidates),
             repositories=tuple(sorted(request.repositories)),
             actions=tuple(sorted(actions)),
             requested_by=requested_by,
             at=at,
-            site=request.site,
+            site=site.name if site is not None else None,
             adopt=request.adopt,
         )
 

@@ -105,15 +105,25 @@ class Slot(StrEnum):
     TWO = "password2"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ConnectedRegistryRef:
-    """A connected registry by its name and its container registry."""
+    """A connected registry by its name and its container registry, compared without case."""
 
     registry: RegistryId
     name: Annotated[str, Field(alias="connected_registry")]  # as stored
 
     def __str__(self) -> str:
         return f"{self.registry.name}/{self.name}"
+
+    def __eq__(self, other: object) -> bool:
+        return self._key == other._key if isinstance(other, type(self)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[RegistryId, str]:
+        return self.registry, self.name.casefold()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,12 +189,13 @@ class NewPassword:
 class ConnectedRegistry:
     """A connected registry.
 
-    `login_server` is `host[:port]` as devices reach it, None where the service has none.
+    `login_server` is as the service has it: not always a host, and not always the site's.
     """
 
     name: str
     client_token_ids: tuple[TokenId, ...]
     sync_token_id: TokenId | None
+    """None where it syncs by a managed identity; nothing then tells what it syncs."""
     login_server: str | None
     last_sync_at: datetime | None
     connection_state: str | None = None

@@ -9,10 +9,17 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
 
 def whole_second(at: datetime) -> datetime:
     """A time as queues, webhooks and headers have it: those within one second have no order."""
     return at.replace(microsecond=0)
+
+
+def is_possible(at: datetime) -> bool:
+    """Whether a time has an offset, and can be compared and converted whatever that is."""
+    return at.tzinfo is not None and _EARLIEST <= at <= _LATEST
 
 
 class Clock(Protocol):

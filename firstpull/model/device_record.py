@@ -22,6 +22,7 @@ observed_at           drift and a move: a whole pass is due
 hub identity          a start from nothing; a reset replaces it
 warnings              the pass or sweep that finds them no longer
 claim                 its pass; an expired one is replaced by the next
+messages              the next message, where their time alone refuses them by then
 rejection, retired_secrets, superseded  nobody: they are history
 """
 
@@ -72,9 +73,11 @@ class Intent:
     implicit: bool = False
 
     def asks_the_same(self, other: Intent) -> bool:
-        """Whether both ask for the same, regardless of requester and time."""
-        alike = replace(other, requested_by=self.requested_by, implicit=self.implicit)
-        return self == replace(alike, at=self.at)
+        """Whether both ask for the same, regardless of requester, time and the case of names."""
+        if (self.site or "").casefold() != (other.site or "").casefold():
+            return False
+        alike = replace(other, requested_by=self.requested_by, implicit=self.implicit, at=self.at)
+        return self == replace(alike, target=self.target, site=self.site)
 
     @property
     def scope_actions(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from firstpull.model.azure_resources import (
     StoredSecret,
     Token,
 )
+from firstpull.model.clock import is_possible
 from firstpull.model.device_key import DeviceKey
 
 SYNC_MARGIN = timedelta(seconds=5)
@@ -193,7 +194,7 @@ def read_stamp(text: str | None) -> datetime | None:
         found = datetime.fromisoformat(text or "")
     except ValueError:
         return None
-    return found if found.tzinfo is not None else None
+    return found if is_possible(found) else None
 
 
 def stamp(at: datetime) -> str:

@@ -289,28 +289,22 @@ class Records(Protocol):
         ...
 
 
-class Sweeps(Protocol):
-    """The report of the last sweep."""
+class Document[Written, Read](Protocol):
+    """One value, and how it is read back: as None where it can be damaged."""
 
-    async def get(self) -> Stored[SweepReport | None] | None:
-        """The report, None before the first sweep; the value is None where it is damaged."""
+    async def get(self) -> Stored[Read] | None:
+        """The value, None before the first one."""
         ...
 
-    async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
-        """Replace the report that has this ETag; None stores the first. Raises Conflict."""
+    async def put(self, value: Written, *, etag: str | None) -> Stored[Written]:
+        """Replace the value that has this ETag; None stores the first. Raises Conflict."""
         ...
 
 
-class RevokeCounts(Protocol):
-    """How many devices the API revoked lately."""
-
-    async def get(self) -> Stored[RevokeCount] | None:
-        """The count, None before the first revoke."""
-        ...
-
-    async def put(self, count: RevokeCount, *, etag: str | None) -> Stored[RevokeCount]:
-        """Replace the count that has this ETag; None stores the first. Raises Conflict."""
-        ...
+type Sweeps = Document[SweepReport, SweepReport | None]
+"""The report of the last sweep."""
+type RevokeCounts = Document[RevokeCount, RevokeCount]
+"""How many devices the API revoked lately."""
 
 
 class WorkQueue(Protocol):

@@ -75,6 +75,7 @@ class Reason(StrEnum):
 
     # Warnings: the device works.
     CONNECTED_REGISTRY_OFFLINE = "ConnectedRegistryOffline"
+    SYNCED_REPOSITORIES_NOT_KNOWN = "SyncedRepositoriesNotKnown"
     PASSWORD_EXPIRES_SOON = "PasswordExpiresSoon"  # noqa: S105 - a reason, not a password
     PASSWORD_NOT_OURS = "PasswordNotOurs"  # noqa: S105 - a reason, not a password
 
@@ -129,7 +130,7 @@ MEANING: dict[Reason, str] = {
     Reason.TOKEN_IN_USE: "A connected registry still uses the token.",
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
-    Reason.TWIN_FULL: "IoT Hub refused the credentials: the twin would be too large.",
+    Reason.TWIN_FULL: "The twin cannot hold the credentials: it would be too large.",
     Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",
@@ -139,6 +140,7 @@ MEANING: dict[Reason, str] = {
     Reason.RESOURCE_LOCKED: "A lock in Azure forbids the change.",
     Reason.SUBSCRIPTION_DISABLED: "The Azure subscription is disabled.",
     Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
+    Reason.SYNCED_REPOSITORIES_NOT_KNOWN: "Azure does not tell what the connected registry syncs.",
     Reason.PASSWORD_EXPIRES_SOON: "The password expires soon, and is not replaced yet.",
     Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",
     Reason.THROTTLED: "A service throttled firstpull's requests.",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pydantic import TypeAdapter
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
+from firstpull.model.clock import is_possible
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -38,7 +39,6 @@ from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 
 SCHEMA_VERSION = 1
-_EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def check_stored_values(value: object) -> None:
     the sweep, which reads every container registry that a record names.
     """
     if isinstance(value, datetime):
-        if value.tzinfo is None or not _EARLIEST <= value <= _LATEST:
+        if not is_possible(value):
             raise ValueError("the record has an impossible time")
     elif isinstance(value, RegistryId):
         if not value.is_complete:

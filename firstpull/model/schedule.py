@@ -27,6 +27,8 @@ _SYNC_CHECK = timedelta(minutes=1)
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """The due time of a device that needs no further pass."""
 _RARELY = timedelta(days=1)
+_NOT_FOUGHT = (Reason.REFUSED_BY_POLICY, Reason.RESOURCE_LOCKED, Reason.SUBSCRIPTION_DISABLED)
+"""What somebody forbids on purpose: it is tried again once a day, or when the device is due."""
 
 _FIRST_CONFLICT = 0.5
 _TRUSTED = 6
@@ -60,16 +62,25 @@ def next_check_after_revoke(since: datetime, *, now: datetime, is_settled: bool)
     return NEVER if is_settled else soon
 
 
-def retry_at(error: FirstpullError, *, attempts: int, device: DeviceKey, now: datetime) -> datetime:
+def retry_at(
+    error: FirstpullError,
+    *,
+    attempts: int,
+    device: DeviceKey,
+    now: datetime,
+    takes_away: bool = False,
+) -> datetime:
     """When a failed pass is retried: after the service's Retry-After, else with backoff and jitter.
 
-    A blocked device backs off up to the longest time between its passes. After many failures
-    the backoff exceeds a short Retry-After.
+    A blocked device backs off up to the longest time between its passes, or a day where somebody
+    forbids it, unless the pass `takes_away` access. After many failures the backoff exceeds a
+    short Retry-After.
     """
     if isinstance(error, Conflict):
         seconds = _FIRST_CONFLICT * _doubled(attempts - 3)
     elif isinstance(error, Blocked):
         first, longest = _LOOKS[State.BLOCKED]
+        longest = _RARELY if error.reason in _NOT_FOUGHT and not takes_away else longest
         seconds = min(first.total_seconds() * _doubled(attempts), longest.total_seconds())
         return now + timedelta(seconds=seconds)
     elif isinstance(error, Transient) and error.retry_after is not None:

@@ -146,7 +146,7 @@ class _Shared[V]:
         """The fresh read of this key, else a new one. Only its waiters share a failure."""
         now = self._clock.now()
         shared, oldest = self._reads.get(key), max(now - self._fresh, since or now - self._fresh)
-        if shared is None or shared[0] < oldest:
+        if shared is None or not oldest <= shared[0] <= now:  # later: the clock was set back
             self._reads = {k: r for k, r in self._reads.items() if now - r[0] <= self._fresh}
             shared = self._reads[key] = now, asyncio.create_task(read())
         try:

@@ -126,9 +126,9 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     elif held is not None and held[0].ref in intent.candidates:
         base = _stayed(record, *held)
     elif grant is not None and grant.ref not in intent.candidates:
-        base = _moved(record, grant, intent)
+        base = _with_leaked_ending(_moved(record, grant, intent), intent)
     else:
-        base = record
+        base = _with_leaked_ending(record, intent)
     starts_with_nothing = record.spec.revocation is not None or record.status.adopted
     status = replace(
         base.status,
@@ -680,6 +680,28 @@ def _with_one_token(record: DeviceRecord) -> DeviceRecord:
         for g in retiring
     )
     return replace(record, status=replace(status, retiring=retiring))
+
+
+def _with_leaked_ending(record: DeviceRecord, intent: Intent) -> DeviceRecord:
+    """The record whose retiring tokens end at once, where a rotation must end their passwords.
+
+    As long as no intent was carried out, no pass maintains what the device has.
+    """
+    rotation, status = record.spec.rotation, record.status
+    if rotation is None or not rotation.immediately or status.applied is not None:
+        return record
+    retiring = tuple(
+        g if _keeps_token(g, intent) else replace(g, at_once=True, held=None)
+        for g in status.retiring
+    )
+    return replace(record, status=replace(status, retiring=retiring))
+
+
+def _keeps_token(grant: RetiringGrant, intent: Intent) -> bool:
+    """Whether the device has the token of a retiring grant wherever the intent takes it."""
+    is_adopted = grant.held is not None and grant.held.adopted
+    is_own = not is_adopted or intent.adopt == grant.names.token
+    return is_own and {ref.registry for ref in intent.candidates} == {grant.ref.registry}
 
 
 def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held) -> DeviceRecord:

@@ -21,6 +21,12 @@ _SECTION = "firstpull"
 _CREDENTIALS = "registryCredentials"
 _CA_CHUNK = 4000
 """Characters per string; the limit is 4,096 bytes (iot-hub-devguide-device-twins)."""
+MOST_DESIRED_BYTES = 32 * 1024
+"""Of a twin's desired properties (iot-hub-devguide-device-twins)."""
+_DIGEST_LENGTH = 32
+_PASSWORD_BYTES = 84
+"""The longest password that container registries were seen to make."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[A-Za-z]{1,64}")
 
 
@@ -54,6 +60,25 @@ class Contents:
         The password has 190 random bits, so its digest reveals nothing.
         """
         return _digest(self.without_password(expires_at), password)
+
+    def bytes_too_many(self, desired: Mapping[str, Any], connected_registry: str) -> int:
+        """By how many bytes a twin with these desired properties cannot hold this entry.
+
+        0 for an entry that makes the twin no larger: the hub has taken it.
+        """
+        before = section_of(desired, connected_registry)
+        password = before.get("password")
+        fields = self.without_password(datetime.max.replace(tzinfo=UTC)) | {
+            "password": password if isinstance(password, str) else "x" * _PASSWORD_BYTES,
+            "deliveryId": "x" * _DIGEST_LENGTH,
+        }
+        grows = _size(fields) - _size(before)
+        path = (_SECTION, _CREDENTIALS, connected_registry)
+        for depth, name in enumerate(path):
+            if name not in _below(desired, *path[:depth]):
+                grows += len(name)
+        own = {name: value for name, value in desired.items() if not name.startswith("$")}
+        return max(_size(own) + grows - MOST_DESIRED_BYTES, 0) if grows > 0 else 0
 
     def patch(
         self,
@@ -145,21 +170,40 @@ def wire_expiry(at: datetime) -> str:
 
 def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
     """The readable entries of a twin, by connected registry."""
-    found: Any = desired
-    for name in (_SECTION, _CREDENTIALS):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    entries = {key: read_entry(desired, key) for key in (found or ())}
+    entries = {key: read_entry(desired, key) for key in _below(desired, _SECTION, _CREDENTIALS)}
     return {key: entry for key, entry in entries.items() if entry is not None}
 
 
 def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
     """The object for a connected registry in a twin's properties, empty if there is none."""
+    return _below(properties, _SECTION, _CREDENTIALS, connected_registry)
+
+
+def _below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """The object at a path, empty if there is anything else: everybody may write to a twin."""
     found: Any = properties
-    for name in (_SECTION, _CREDENTIALS, connected_registry):
+    for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
 def _digest(fields: Mapping[str, Any], password: Secret) -> str:
     text = json.dumps({**fields, "password": password.reveal()}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def _size(value: object) -> int:
+    """What IoT Hub counts of a value, in bytes: names, and texts without control characters."""
+    match value:
+        case str():
+            return len(_CONTROL.sub("", value).encode(errors="replace"))
+        case bool():
+            return 4
+        case int() | float():
+            return 8
+        case Mapping():
+            return sum(len(name.encode(errors="replace")) + _size(v) for name, v in value.items())
+        case list() | tuple():
+            return sum(map(_size, value))
+        case _:
+            return 0

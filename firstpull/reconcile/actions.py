@@ -72,13 +72,17 @@ class KeepPasswords(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratePassword(Action):
-    """Make a password in this slot and store it in Key Vault. `request` are more tags for it."""
+    """Make a password in this slot and store it in Key Vault. `request` are more tags for it.
+
+    `repeats` where one was made in the slot and may not have been stored: Key Vault is tried first.
+    """
 
     registry: RegistryId
     names: Names
     slot: Slot
     expires_at: datetime
     request: Tags = ()
+    repeats: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

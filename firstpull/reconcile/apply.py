@@ -14,6 +14,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict
 from firstpull.model.history import Journal
+from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential, owner_tags, tags_for
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
 from firstpull.model.reasons import Reason
@@ -162,8 +163,10 @@ class _Run:
         self._note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
 
     async def _generate(self, action: GeneratePassword) -> None:
-        self._guard.check()
         token = action.names.token
+        if action.repeats:
+            await self._check_vault(action)
+        self._guard.check()
         password = await self._applier.registries.generate_password(
             action.registry,
             token,
@@ -174,9 +177,25 @@ class _Run:
         self._note(LogEvent.DEVICE_PASSWORD_GENERATED, token=token, slot=action.slot.value)
         self._made = (await self._store(password, action), password.value)
 
+    async def _check_vault(self, action: GeneratePassword) -> None:
+        """Raises what Key Vault raises: a password that it refuses is made in vain.
+
+        Key Vault takes or refuses a version by its dates, its policies and its firewall.
+        """
+        await self._applier.secrets.put(
+            action.names.secret,
+            _NO_PASSWORD,
+            expires_at=action.expires_at,
+            tags=self._owner_tags(action.names) | dict(action.request),
+            enabled=False,
+        )
+
+    def _owner_tags(self, names: Names) -> dict[str, str]:
+        return owner_tags(self._device, deployment=self._applier.deployment, token=names.token)
+
     async def _store(self, password: NewPassword, action: GeneratePassword) -> Credential:
         names, expires_at = action.names, password.expires_at or action.expires_at
-        owner = owner_tags(self._device, deployment=self._applier.deployment, token=names.token)
+        owner = self._owner_tags(names)
         version = await self._applier.secrets.put(
             names.secret,
             password.value,

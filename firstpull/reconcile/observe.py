@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from firstpull.config.policy import ConnectedRegistryPolicy, Policy
+from firstpull.config.policy import ConnectedRegistryPolicy, Policy, address_of
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
@@ -55,13 +55,10 @@ class ConnectedRegistryView:
 
     @property
     def address(self) -> str | None:
-        """`host[:port]` as devices reach it: Azure's login server, else the policy's endpoint.
-
-        It never comes from a request, which could send credentials to a foreign host.
-        """
-        if self.connected_registry is not None and self.connected_registry.login_server:
-            return self.connected_registry.login_server
-        return self.entry.endpoint if self.entry is not None else None
+        """`host[:port]` as devices reach it; None also where the policy does not list it."""
+        if self.entry is None:
+            return None
+        return address_of(self.entry, self.connected_registry, registry=self.ref.registry)
 
     @property
     def holds_room(self) -> bool:
@@ -102,7 +99,7 @@ class CredentialView:
     token: Token | None
     secrets: tuple[SecretVersion, ...]
     synced_actions: frozenset[str] | None
-    """What the connected registry syncs; None if the plan does not need it."""
+    """What the connected registry syncs; None if unknown, or not needed by the plan."""
     is_taken: bool = False
     """Whether the token belongs to another device or deployment, or is a sync token."""
     is_made_here: bool = False
@@ -518,14 +515,11 @@ class Observer:
     async def _synced_actions(
         self, record: DeviceRecord, view: ConnectedRegistryView
     ) -> frozenset[str] | None:
-        """What the connected registry syncs, read until the generation is done."""
-        if _is_done(record) or view.connected_registry is None:
+        """What the connected registry syncs, read until the generation is done; None if unknown."""
+        found = view.connected_registry
+        if _is_done(record) or found is None or found.sync_token_id is None:
             return None
-        if view.connected_registry.sync_token_id is None:
-            return frozenset()
-        return await self.shared.synced_actions(
-            view.ref.registry, view.connected_registry.sync_token_id
-        )
+        return await self.shared.synced_actions(view.ref.registry, found.sync_token_id)
 
     async def _is_taken(
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names

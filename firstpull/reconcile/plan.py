@@ -59,6 +59,7 @@ from firstpull.reconcile.preconditions import (
     Blocker,
     Target,
     check_preconditions,
+    contents_of,
 )
 
 
@@ -375,7 +376,7 @@ class _Planner:
         current = self._passwords.current
         if current is None and self._passwords.are_left_alone():
             return ()
-        contents = self._contents()
+        contents = contents_of(self._record, self._target)
         why = self._reason_to_deliver(current, contents) if current else "there is a new password"
         if why is None:
             return ()
@@ -390,16 +391,6 @@ class _Planner:
                 twin_etag=self._target.twin.etag,
                 why=why,
             ),
-        )
-
-    def _contents(self) -> Contents:
-        """The contents of the twin's entry."""
-        return Contents(
-            address=self._target.address,
-            username=self._token_id.name,
-            repositories=self._record.spec.intent.repositories,
-            ca=self._target.entry.ca,
-            insecure=self._target.entry.insecure,
         )
 
     def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:

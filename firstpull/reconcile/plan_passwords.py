@@ -194,11 +194,7 @@ class Passwords:
     def _slots_in_use(self) -> frozenset[Slot]:
         """The slots of the recorded delivery, of the twin's entries and of the current password."""
         delivery, token = self._status.delivery, self._found.token
-        expiries = {
-            entry.expires
-            for entry in entries_in(self._target.twin.desired).values()
-            if token is not None and entry.is_for(token.name)
-        }
+        expiries = self._expiries_in_twin()
         in_twin = (
             password.slot
             for password in (token.passwords if token else ())
@@ -206,6 +202,24 @@ class Passwords:
         )
         recorded = (holder.slot for holder in (delivery, self.current) if holder is not None)
         return frozenset((*recorded, *in_twin))
+
+    def _expiries_in_twin(self) -> set[str | None]:
+        """`expiresOn` of the twin's entries for the token."""
+        entries = entries_in(self._target.twin.desired).values()
+        return {entry.expires for entry in entries if entry.is_for(self._view.token_id.name)}
+
+    def _expiry(self) -> datetime:
+        """When a new password expires: its expiry, which no other has, names it in the twin.
+
+        Two passwords are made in one second where the clock is set back, or hosts are apart.
+        """
+        token, expires_at = self._found.token, whole_second(self._now + self._validity)
+        passwords = token.passwords if token is not None else ()
+        taken = self._expiries_in_twin()
+        taken |= {wire_expiry(p.expires_at) for p in passwords if p.expires_at is not None}
+        while wire_expiry(expires_at) in taken:
+            expires_at -= timedelta(seconds=1)
+        return expires_at
 
     def _renewal_is_due(self, current: Credential) -> bool:
         """Whether to replace the current password; never before the device acknowledged it."""
@@ -265,8 +279,9 @@ class Passwords:
                 registry=self._registry,
                 names=self._found.names,
                 slot=slot,
-                expires_at=whole_second(self._now + self._validity),
+                expires_at=self._expiry(),
                 request=merged({}, tags),
+                repeats=slot in self._requested,
                 why=why,
             ),
         )

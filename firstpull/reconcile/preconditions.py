@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy
 from firstpull.model.azure_resources import Twin
-from firstpull.model.device_record import State
+from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import (
     Blocked,
     connected_registry_full,
@@ -20,7 +20,7 @@ from firstpull.model.errors import (
 )
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
-from firstpull.model.twin_entry import read_entry
+from firstpull.model.twin_entry import MOST_DESIRED_BYTES, Contents, read_entry
 from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
 
 
@@ -139,7 +139,7 @@ def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] 
         return Blocker(
             state=State.BLOCKED,
             reason=Reason.NO_ENDPOINT,
-            message=f"Azure has no login server for {view.ref}.",
+            message=f"Azure has no login server for {view.ref} that devices could reach.",
             remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:
@@ -225,6 +225,38 @@ def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | No
     )
 
 
+def _twin_has_room(observed: Observed, target: Target) -> Blocker | None:
+    """The twin can hold the entry: it is known before anything is made.
+
+    The device of an adopted token gets none until its password is replaced.
+    """
+    status = observed.record.status
+    if status.delivery is None and (status.adopted or observed.record.token_to_adopt is not None):
+        return None
+    contents = contents_of(observed.record, target)
+    too_many = contents.bytes_too_many(target.twin.desired, target.view.ref.name)
+    if not too_many:
+        return None
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.TWIN_FULL,
+        message=f"The credentials are {too_many} bytes too many for the twin's "
+        f"{MOST_DESIRED_BYTES // 1024} KB of desired properties.",
+        remedy="Make room in the twin, ask for fewer repositories or by `…/*`, or shorten `ca`.",
+    )
+
+
+def contents_of(record: DeviceRecord, target: Target) -> Contents:
+    """The contents of the twin's entry."""
+    return Contents(
+        address=target.address,
+        username=target.view.token_id.name,
+        repositories=record.spec.intent.repositories,
+        ca=target.entry.ca,
+        insecure=target.entry.insecure,
+    )
+
+
 type Precondition = Callable[[Observed, Target], Blocker | None]
 
 PRECONDITIONS: tuple[Precondition, ...] = (
@@ -232,4 +264,5 @@ PRECONDITIONS: tuple[Precondition, ...] = (
     _token_to_adopt_exists,
     _twin_entry_is_ours,
     _repositories_are_synced,
+    _twin_has_room,
 )

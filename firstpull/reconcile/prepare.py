@@ -64,11 +64,11 @@ class Preparation:
         The device keeps what it has, and then gets what the record asks for. Otherwise the record
         itself. Raises Blocked if the lost record had a later request.
         """
-        traces = await self._traces_of_lost(record) if record.has_nothing else None
-        if traces is None:
+        lost = await self._traces_of_lost(record) if record.has_nothing else None
+        if lost is None:
             return record
-        now = self.clock.now()
-        found = rebuilt(traces, policy=self.observer.policy, now=now)
+        (traces, last), now = lost, self.clock.now()
+        found = rebuilt(traces, last, policy=self.observer.policy, now=now)
         if isinstance(found, Problem):
             return record
         if found.spec.revocation is not None:
@@ -77,8 +77,8 @@ class Preparation:
             return record
         return asked_for(in_place_of(record, found, now), record.spec.intent)
 
-    async def _traces_of_lost(self, record: DeviceRecord) -> Traces | None:
-        """The traces of a device whose last request its record does not know, None without such."""
+    async def _traces_of_lost(self, record: DeviceRecord) -> tuple[Traces, LastRequest] | None:
+        """A device's traces and last request, which its record does not know; None without one."""
         stored = await self.observer.traces.stored(record.device)
         last = last_request(chain(*stored.values()))
         if last is None:
@@ -87,7 +87,7 @@ class Preparation:
             self._check_date(record, last)
             if last.is_revoke:
                 return None
-        return await self.observer.traces.read(record.device, stored)
+        return await self.observer.traces.read(record.device, stored), last
 
     async def _may_keep(self, record: DeviceRecord, grant: Grant | None) -> bool:
         """Whether the token is the device's alone, and the one that it asks for."""

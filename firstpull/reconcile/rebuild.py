@@ -44,11 +44,10 @@ class Problem:
     text: str
 
 
-def rebuilt(traces: Traces, *, policy: Policy, now: datetime) -> DeviceRecord | Problem:
+def rebuilt(
+    traces: Traces, last: LastRequest, *, policy: Policy, now: datetime
+) -> DeviceRecord | Problem:
     """The record of a device. Its condition comes with the next pass, which is due now."""
-    last = traces.last_request
-    if last is None:
-        return Problem("The tags of its secret name no request.")
     if last.is_revoke:
         revocation = Revocation(requested_by=REBUILT, at=last.at, gone=last.identity)
         record = unknown_device(traces.device, revocation)

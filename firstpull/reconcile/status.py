@@ -112,7 +112,13 @@ def after_failure(record: DeviceRecord, error: FirstpullError, *, now: datetime)
         state = State.REVOKING if record.spec.revocation is not None else State.CONVERGING
         condition = condition_after(record, state, error.reason, error.message, now=now)
     attempts = record.schedule.attempts
-    due_at = retry_at(error, attempts=attempts, device=record.device, now=now)
+    due_at = retry_at(
+        error,
+        attempts=attempts,
+        device=record.device,
+        now=now,
+        takes_away=record.needs_teardown,
+    )
     return transitions.failed(record, condition, due_at=due_at)
 
 

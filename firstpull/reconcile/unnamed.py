@@ -102,5 +102,5 @@ def _delivered_to(
 ) -> list[ConnectedRegistryRef]:
     """The connected registries for which the twin has an entry with this token."""
     entries = entries_in(twin.desired) if twin is not None else {}
-    delivered = {name for name, entry in entries.items() if entry.is_for(token)}
-    return [ref for ref in refs_in(registry, policy) if ref.name in delivered]
+    delivered = {name.casefold() for name, entry in entries.items() if entry.is_for(token)}
+    return [ref for ref in refs_in(registry, policy) if ref.name.casefold() in delivered]

@@ -33,13 +33,14 @@ def warnings_for(
     before = {warning.reason: warning for warning in record.status.warnings}
     found = dict(_found(record, connected_registry, token, now))
     ref = record.status.grant.ref if record.status.grant is not None else None
+    known = before.get(Reason.REPOSITORIES_NOT_SYNCED)
     if ref is not None and synced_actions is not None:
         missing = uncovered(record.spec.intent.scope_actions, synced_actions)
         if missing:
             found[Reason.REPOSITORIES_NOT_SYNCED] = (
                 f"{ref} does not sync {in_words(missing)}; pulls of them fail there."
             )
-    elif (known := before.get(Reason.REPOSITORIES_NOT_SYNCED)) is not None:
+    elif known is not None and Reason.SYNCED_REPOSITORIES_NOT_KNOWN not in found:
         found[known.reason] = known.message
     return tuple(
         DeviceWarning(
@@ -95,6 +96,9 @@ def _found(
     grant, state = record.status.grant, None
     if connected_registry is not None:
         state = connected_registry.connection_state
+        if grant is not None and connected_registry.sync_token_id is None:
+            message = f"{grant.ref} has no sync token. Pulls of what it does not sync fail there."
+            yield Reason.SYNCED_REPOSITORIES_NOT_KNOWN, message
     if grant is not None and state in _DISCONNECTED:
         yield (
             Reason.CONNECTED_REGISTRY_OFFLINE,

@@ -7,12 +7,11 @@ import json
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from local_azure.commands.processes import OnLine, running
+from local_azure.commands.processes import OnLine, kill_with_children, running
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.clock_pipe import ClockPipe
 
@@ -45,10 +44,9 @@ class Host:
         return urlsplit(self.url).port or 0
 
     def kill(self) -> None:
-        """End the process without grace, as when its machine is lost."""
+        """End the host and its worker without grace, as when their machine is lost."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+            kill_with_children(self.process)
 
 
 class FunctionHosts:
@@ -133,6 +131,7 @@ class FunctionHosts:
             environment=self._environment,
             on_line=watch,
             has_input=True,
+            end_signal=signal.SIGINT,
         ) as process:
             host.process = process
             try:

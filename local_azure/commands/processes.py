@@ -18,11 +18,16 @@ OnLine = Callable[[str], None]
 
 @asynccontextmanager
 async def running(
-    *command: str, environment: Mapping[str, str], on_line: OnLine, has_input: bool = False
+    *command: str,
+    environment: Mapping[str, str],
+    on_line: OnLine,
+    has_input: bool = False,
+    end_signal: signal.Signals = signal.SIGTERM,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process whose output goes to `on_line`. It ends on exit, and when this process dies.
 
-    `has_input`: its standard input is a pipe, else empty.
+    On exit it gets `end_signal`, and what it leaves behind is killed. `has_input`: its standard
+    input is a pipe, else empty.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -38,7 +43,7 @@ async def running(
     try:
         yield process
     finally:
-        await _end(process)
+        await _end(process, end_signal)
         await reading
 
 
@@ -54,16 +59,20 @@ async def _read(process: asyncio.subprocess.Process, on_line: OnLine) -> None:
         on_line(line.decode(errors="replace").rstrip())
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+def kill_with_children(process: asyncio.subprocess.Process) -> None:
+    """End a process of `running` and those that it has started, as when a machine is lost."""
     with suppress(ProcessLookupError):
-        process.terminate()
-    try:
+        os.killpg(process.pid, signal.SIGKILL)  # its own session makes it the leader of a group
+
+
+async def _end(process: asyncio.subprocess.Process, end_signal: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(end_signal)
+    with suppress(TimeoutError):
         async with asyncio.timeout(_GRACE_SECONDS):
             await process.wait()
-    except TimeoutError:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    kill_with_children(process)
+    await process.wait()
 
 
 def _die_with_parent() -> None:

@@ -2,8 +2,9 @@
 
 Needed by: `make up`, the demo, and the tests that call firstpull's endpoints.
 
-Microsoft's own Python worker indexes and invokes the app. This package is the host around it: HTTP
-routes and keys, queue listeners, timers, Event Grid's webhook, running a function on request. What
-firstpull does not use is refused at start: other triggers, other outputs than HTTP, routes with
-constraints, base64 in queues, a second storage account. Settings come from the environment.
+Microsoft's own Python worker indexes and invokes the app, in a process of its own. This package is
+the host around it: HTTP routes and keys, queue listeners and outputs, timers, Event Grid's webhook,
+running a function on request. It does as Microsoft's host was recorded to do (contract/). What
+firstpull does not use is refused at start: other triggers and outputs, routes with constraints,
+base64 in queues, a second storage account. Settings come from the environment.
 """

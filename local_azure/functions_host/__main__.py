@@ -12,70 +12,88 @@ import secrets
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from local_azure.functions_host.host import FunctionsHost, HostOptions
-from local_azure.functions_host.host_json import HostJsonInvalid
-from local_azure.functions_host.http_routes import InvalidRoute
+from local_azure.functions_host.logs import log_to_stderr
 from local_azure.functions_host.process_clock import ClockFollower, ProcessClock
-from local_azure.functions_host.settings import AppSettings, SettingMissing
-from local_azure.functions_host.timers import InvalidSchedule
-from local_azure.functions_host.worker import AppRejected
-from local_azure.kernel.clock import Clock
+from local_azure.functions_host.worker import PythonWorker
+
+if TYPE_CHECKING:
+    from local_azure.functions_host.host import FunctionsHost
 
 _LOG = logging.getLogger("functions_host")
-# They log a line for every request to storage, every token and every invocation.
-_CHATTY = ("azure.core.pipeline.policies.http_logging_policy", "azure.identity", "azure.functions")
-_REFUSALS = (AppRejected, HostJsonInvalid, InvalidRoute, InvalidSchedule, SettingMissing, OSError)
 
 
 def main() -> int:
-    """Run an app until SIGTERM or SIGINT; 1 when it cannot start. Else the process ends inside."""
+    """Run an app until SIGINT; 1 when it cannot start. Else the process ends inside."""
     arguments = _arguments()
-    options = _options(arguments)
-    _log_to_stderr()
-    os.chdir(options.app_folder)
-    sys.path.insert(0, str(options.app_folder))
-    os.environ["WEBSITE_INSTANCE_ID"] = options.instance_id
-    return asyncio.run(_run(options, follows_clock=arguments.follow_clock))
+    log_to_stderr()
+    os.environ["WEBSITE_INSTANCE_ID"] = arguments.instance_id
+    return asyncio.run(_run(arguments))
 
 
-async def _run(options: HostOptions, *, follows_clock: bool) -> int:
-    follower = ClockFollower(ProcessClock()) if follows_clock else None
-    if follower is not None:
-        await follower.start()
+async def _run(arguments: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    # As Microsoft's host does: whoever wants it to end drains it, or kills it.
+    loop.add_signal_handler(signal.SIGTERM, _LOG.warning, "SIGTERM does nothing; SIGINT ends")
+    follower = ClockFollower(ProcessClock()) if arguments.follow_clock else None
+    ahead = 0.0 if follower is None else await follower.start()
+    worker = await PythonWorker.spawn(arguments.app_dir, clock_ahead=ahead)
+    # Imported while the worker loads the app: the SDKs take most of a second.
+    from local_azure.functions_host.host import (  # noqa: PLC0415 - see above
+        REFUSALS,
+        FunctionsHost,
+        HostOptions,
+    )
+    from local_azure.functions_host.settings import AppSettings  # noqa: PLC0415 - see above
+    from local_azure.kernel.clock import Clock  # noqa: PLC0415 - see above
+
+    options = HostOptions(
+        app_folder=arguments.app_dir,
+        address=arguments.host,
+        port=arguments.port,
+        grace_seconds=arguments.grace_seconds,
+    )
     try:
-        host = await FunctionsHost.load(options, AppSettings(os.environ), clock=Clock())
+        host = await FunctionsHost.load(options, AppSettings(os.environ), worker, clock=Clock())
         address = await host.start()
-    except _REFUSALS as refusal:
+    except REFUSALS as refusal:
         _LOG.critical("the app cannot be started: %s", refusal)
         if stack_trace := getattr(refusal, "stack_trace", ""):
             _LOG.critical("%s", stack_trace)
+        worker.kill()
+        await worker.stop()
         return 1
     print(json.dumps({"listening": address}), flush=True)  # noqa: T201 - callers wait for it
     for function in host.describe():
         _LOG.info("serves %s", json.dumps(function))
-    code = await _serve(host, follower)
+    code = await _serve(host, worker, follower, stop=stop)
     if not await host.stop():
-        _LOG.warning("functions are still running after %g s", options.grace_seconds)
-    # As on Azure, where an app has no hook for clean-up: threads cannot be ended, and each open
-    # connection of the app would log a warning.
+        _LOG.warning("functions are still running after %g s", arguments.grace_seconds)
+        worker.kill()
+    await worker.stop()
     logging.shutdown()
-    os._exit(code)
+    os._exit(code)  # no open connection of an SDK is worth a warning
 
 
-async def _serve(host: FunctionsHost, follower: ClockFollower | None) -> int:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.until_a_listener_breaks())]
+async def _serve(
+    host: FunctionsHost,
+    worker: PythonWorker,
+    follower: ClockFollower | None,
+    *,
+    stop: asyncio.Event,
+) -> int:
+    ends = [asyncio.create_task(stop.wait()), asyncio.create_task(host.until_broken())]
     if follower is not None:
-        ends.append(asyncio.create_task(follower.run()))
+        ends.append(asyncio.create_task(follower.run(worker.move_clock)))
     done, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in others:
         task.cancel()
     for task in done:
         if (error := task.exception()) is not None:
-            _LOG.critical("a listener broke", exc_info=error)
+            _LOG.critical("the host cannot go on", exc_info=error)
             return 1
     return 0
 
@@ -95,7 +113,7 @@ def _arguments() -> argparse.Namespace:
         "--grace-seconds",
         type=float,
         default=10.0,
-        help="how long functions may run on after SIGTERM",
+        help="how long functions may run on after SIGINT",
     )
     parser.add_argument(
         "--follow-clock",
@@ -103,16 +121,6 @@ def _arguments() -> argparse.Namespace:
         help="read from standard input, one value a line, by how many seconds to be ahead",
     )
     return parser.parse_args()
-
-
-def _options(arguments: argparse.Namespace) -> HostOptions:
-    return HostOptions(
-        app_folder=arguments.app_dir,
-        address=arguments.host,
-        port=arguments.port,
-        instance_id=arguments.instance_id,
-        grace_seconds=arguments.grace_seconds,
-    )
 
 
 def _folder(text: str) -> Path:
@@ -126,14 +134,6 @@ def _loopback(text: str) -> str:
     if not ipaddress.ip_address(text).is_loopback:
         raise argparse.ArgumentTypeError(f"{text} is not a loopback address")
     return text
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import re
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, Self
 
-from aiohttp import web
-
-from local_azure.functions_host.admin import AdminEndpoint
+from local_azure.functions_host.admin import AdminEndpoint, DrainState
+from local_azure.functions_host.event_grid import PATH as EVENT_GRID_PATH
 from local_azure.functions_host.event_grid import EventGridWebhook
-from local_azure.functions_host.host_json import HostJson, read_host_json
+from local_azure.functions_host.functions import AppRejected, Function
+from local_azure.functions_host.host_json import HostJson, HostJsonInvalid, read_host_json
 from local_azure.functions_host.host_storage import HostStorage
+from local_azure.functions_host.http_routes import InvalidRoute
 from local_azure.functions_host.http_server import HttpTriggers, methods_of, route_of
+from local_azure.functions_host.http_wire import HttpServer, Request, Response
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.keys import HostKeys
+from local_azure.functions_host.protos import TypedData
 from local_azure.functions_host.queue_listener import QueueListener
-from local_azure.functions_host.settings import HOST_STORAGE, AppSettings
+from local_azure.functions_host.queue_outputs import QueueOutputs
+from local_azure.functions_host.settings import HOST_STORAGE, AppSettings, SettingMissing
 from local_azure.functions_host.storage import StorageAccount
-from local_azure.functions_host.timers import Schedule, TimerListener
-from local_azure.functions_host.worker import AppRejected, Function, PythonWorker
+from local_azure.functions_host.timers import (
+    InvalidSchedule,
+    Schedule,
+    TimerListener,
+    timer_name,
+    timer_payload,
+)
+from local_azure.functions_host.worker import PythonWorker
 from local_azure.kernel.clock import Clock
 
-_LOG = logging.getLogger("functions_host")
-_LARGEST_BODY = 100 * 2**20  # bytes; Azure's limit of a request
-_BINDINGS = ("httpTrigger", "queueTrigger", "timerTrigger", "eventGridTrigger", "http")
+_OUTPUTS = ("http", "queue")
+_BINDINGS = ("httpTrigger", "queueTrigger", "timerTrigger", "eventGridTrigger", *_OUTPUTS)
+_PAGE = b"<!DOCTYPE html><title>Functions host</title><p>The function app is running.</p>\n"
+_START_PAGE = Response(200, {"Content-Type": "text/html", "Content-Length": str(len(_PAGE))}, _PAGE)
+
+# Why an app cannot be served, or not now.
+REFUSALS = (AppRejected, HostJsonInvalid, InvalidRoute, InvalidSchedule, SettingMissing, OSError)
 
 
 class Listener(Protocol):
@@ -48,12 +62,11 @@ class HostOptions:
     app_folder: Path
     address: str
     port: int  # 0: any that is free
-    instance_id: str
     grace_seconds: float
 
 
 class FunctionsHost:
-    """Runs one app. It is started once; a process can hold no second one."""
+    """Runs one app. It is started once."""
 
     def __init__(
         self,
@@ -71,22 +84,27 @@ class FunctionsHost:
         self._clock = clock
         self._storage = StorageAccount(settings)
         self._running = RunningTasks()
-        self._invoker = Invoker(worker)
+        self._invoker = Invoker(
+            worker,
+            outputs=QueueOutputs(self._storage),
+            function_timeout=host_json.function_timeout,
+        )
         self._listeners = self._create_listeners()
         self._listening: list[asyncio.Task[None]] = []
-        self._stopping = asyncio.Event()
-        self._runner = web.AppRunner(
-            self._create_application(), shutdown_timeout=options.grace_seconds, access_log=None
-        )
+        self._keeping_worker: asyncio.Task[None]
+        self._draining = asyncio.Event()
+        self._server = HttpServer(self._create_dispatcher())
 
     @classmethod
-    async def load(cls, options: HostOptions, settings: AppSettings, *, clock: Clock) -> Self:
-        """Read host.json and have the worker index the app. Nothing of it runs yet.
+    async def load(
+        cls, options: HostOptions, settings: AppSettings, worker: PythonWorker, *, clock: Clock
+    ) -> Self:
+        """Read host.json and wait for the worker, which indexes the app. Nothing of it runs yet.
 
-        Raises AppRejected, HostJsonInvalid, SettingMissing, InvalidRoute, InvalidSchedule.
+        Raises one of REFUSALS.
         """
         host_json = read_host_json(options.app_folder, settings)
-        worker = await PythonWorker.start(options.app_folder)
+        await worker.load()
         for function in worker.functions:
             check_served(function)
         return cls(
@@ -95,29 +113,39 @@ class FunctionsHost:
 
     async def start(self) -> str:
         """Serve the app; the address. Raises OSError when the port is taken."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._options.address, self._options.port).start()
-        self._listening = [asyncio.create_task(x.run(self._stopping)) for x in self._listeners]
-        host, port = self._runner.addresses[0][:2]
+        host, port = await self._server.start(self._options.address, self._options.port)
+        self._keeping_worker = asyncio.create_task(self._worker.keep_running())
+        self._listening = [asyncio.create_task(x.run(self._draining)) for x in self._listeners]
         return f"http://{host}:{port}"
 
-    async def until_a_listener_breaks(self) -> None:
-        """Never return, or raise what ended a listener."""
-        if not self._listening:
-            await asyncio.Event().wait()
-        done, _ = await asyncio.wait(self._listening, return_when=asyncio.FIRST_EXCEPTION)
-        for listener in done:
-            listener.result()
+    async def until_broken(self) -> None:
+        """Never return, or raise what ended a listener or keeps the worker from coming back."""
+        tasks = (*self._listening, self._keeping_worker)
+        while True:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            tasks = (self._keeping_worker,)  # the listeners have ended, as the host drains
+
+    def drain(self) -> None:
+        """Take no further message or timer; HTTP is served all the while."""
+        self._draining.set()
+
+    @property
+    def drain_state(self) -> DrainState:
+        """Whether it drains, and whether what ran has ended."""
+        if not self._draining.is_set():
+            return DrainState.DISABLED
+        return DrainState.IN_PROGRESS if self._invoker.under_way else DrainState.COMPLETED
 
     async def stop(self) -> bool:
-        """Take no more work and let what runs end. False when the grace time was too short."""
-        self._stopping.set()
+        """Drain, and take no more requests. False when the grace time was too short."""
+        self.drain()
         async with asyncio.TaskGroup() as closing:
-            closing.create_task(self._runner.cleanup())
-            drained = closing.create_task(self._drain())
+            closing.create_task(self._server.stop(self._options.grace_seconds))
+            drained = closing.create_task(self._until_drained())
+        self._keeping_worker.cancel()
         await self._storage.close()
-        if drained.result():
-            self._worker.stop()
         return drained.result()
 
     def describe(self) -> list[dict[str, Any]]:
@@ -131,7 +159,7 @@ class FunctionsHost:
             described.append(one)
         return described
 
-    async def _drain(self) -> bool:
+    async def _until_drained(self) -> bool:
         deadline = time.monotonic() + self._options.grace_seconds
         if self._listening:
             _, late = await asyncio.wait(self._listening, timeout=self._options.grace_seconds)
@@ -166,7 +194,7 @@ class FunctionsHost:
             for function in self._of("queueTrigger")
         ]
         if timers := self._of("timerTrigger"):
-            storage = HostStorage(service=self._storage.blobs, host_id=self._host_id())
+            storage = self._host_storage()
             listeners.extend(
                 TimerListener(
                     function=function,
@@ -181,7 +209,7 @@ class FunctionsHost:
             )
         return listeners
 
-    def _create_application(self) -> web.Application:
+    def _create_dispatcher(self) -> Callable[[Request], Awaitable[Response]]:
         keys = HostKeys.from_settings(self._settings)
         http = HttpTriggers(
             functions=self._of("httpTrigger"),
@@ -193,23 +221,33 @@ class FunctionsHost:
             functions=self._of("eventGridTrigger"), keys=keys, invoker=self._invoker
         )
         admin = AdminEndpoint(
+            host=self,
             functions=self._worker.functions,
             keys=keys,
             invoker=self._invoker,
             running=self._running,
+            timer_value=self._timer_value,
         )
 
-        async def dispatch(request: web.Request) -> web.Response:
+        async def dispatch(request: Request) -> Response:
             path = request.path.lower()
             if path.startswith("/admin/"):
                 return await admin.handle(request)
-            if path == "/runtime/webhooks/eventgrid":
+            if path == EVENT_GRID_PATH:
                 return await event_grid.handle(request)
+            if path == "/" and request.method in ("GET", "HEAD"):
+                return _START_PAGE
             return await http.handle(request)
 
-        application = web.Application(client_max_size=_LARGEST_BODY)
-        application.router.add_route("*", r"/{path:[\s\S]*}", dispatch)
-        return application
+        return dispatch
+
+    async def _timer_value(self, function: Function) -> TypedData:
+        """What a timer gets that an administrator runs: its schedule as recorded."""
+        status = await self._host_storage().read_status(timer_name(function))
+        return timer_payload(status, past_due=False)
+
+    def _host_storage(self) -> HostStorage:
+        return HostStorage(service=self._storage.blobs, host_id=self._host_id())
 
     def _host_id(self) -> str:
         """Hosts with the same id share their timers. Unless it is set, one for each folder."""
@@ -221,7 +259,8 @@ class FunctionsHost:
 def check_served(function: Function) -> None:
     """Refuse what this host would have to leave out silently. Raises AppRejected."""
     for binding in function.bindings:
-        if binding.type not in _BINDINGS:
+        is_output = str(binding.settings.get("direction", "OUT")).upper() == "OUT"
+        if binding.type not in _BINDINGS or (binding.type in _OUTPUTS and not is_output):
             served = ", ".join(_BINDINGS)
             raise AppRejected(f"{function.name} uses {binding.type}; this host serves {served}")
         if (connection := binding.settings.get("connection", HOST_STORAGE)) != HOST_STORAGE:

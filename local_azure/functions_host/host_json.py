@@ -86,6 +86,7 @@ class HostJson(_Section):
     """The host's configuration."""
 
     version: Literal["2.0"]
+    function_timeout: TimeSpan = Field(default=timedelta(minutes=30), gt=timedelta())
     extensions: _Extensions
     singleton: SingletonOptions = SingletonOptions()
 

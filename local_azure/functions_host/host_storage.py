@@ -11,7 +11,7 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -22,6 +22,7 @@ from local_azure.functions_host.storage import STORAGE_ERRORS
 _LOG = logging.getLogger("functions_host.storage")
 _CONTAINER = "azure-webjobs-hosts"
 _RETRY_SECONDS = 1.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class HostStorage:
         except STORAGE_ERRORS as error:
             _LOG.warning("%s: its schedule cannot be read: %s", timer, type(error).__name__)
             return None
-        last = recorded["Last"]
+        last = datetime.fromisoformat(recorded["Last"])
         return ScheduleStatus(
-            last=None if last is None else datetime.fromisoformat(last),
+            last=None if last == _NEVER else last,
             next=datetime.fromisoformat(recorded["Next"]),
             updated=datetime.fromisoformat(recorded["LastUpdated"]),
         )
@@ -124,10 +125,10 @@ class HostStorage:
             await blob.upload_blob(b"", overwrite=False)
 
 
-def document(status: ScheduleStatus) -> dict[str, str | None]:
+def document(status: ScheduleStatus) -> dict[str, str]:
     """A schedule as Azure's timer extension stores it."""
     return {
-        "Last": None if status.last is None else status.last.isoformat(),
+        "Last": (status.last or _NEVER).isoformat(),
         "Next": status.next.isoformat(),
         "LastUpdated": status.updated.isoformat(),
     }

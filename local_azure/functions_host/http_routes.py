@@ -1,7 +1,7 @@
 """Route templates of HTTP triggers: literal segments and `{name}`, matched as ASP.NET Core does.
 
-Literals are compared without case and go before parameters; a value is percent-decoded once, and an
-encoded slash stays encoded.
+Literals are compared without case and go before parameters. An empty segment is a segment, but for
+one at the end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 _PARAMETER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
@@ -28,12 +27,12 @@ class Route[T]:
 
     def match(self, parts: list[str]) -> dict[str, str] | None:
         """The values of the parameters when the template fits these segments."""
-        segments = _split(self.template)
+        segments = self.template.split("/")
         if len(segments) != len(parts):
             return None
         values: dict[str, str] = {}
         for segment, part in zip(segments, parts, strict=True):
-            if parameter := _PARAMETER.fullmatch(segment):
+            if (parameter := _PARAMETER.fullmatch(segment)) and part:
                 values[parameter[1]] = part
             elif segment.lower() != part.lower():
                 return None
@@ -47,9 +46,9 @@ class RouteTable[T]:
         """Raises InvalidRoute."""
         self._routes = sorted(routes, key=lambda route: _precedence(route.template))
 
-    def find(self, method: str, raw_path: str) -> tuple[T, dict[str, str]] | None:
-        """The target of a request and the values of its route parameters."""
-        parts = [_decode(part) for part in _split(raw_path)]
+    def find(self, method: str, path: str) -> tuple[T, dict[str, str]] | None:
+        """The target of a request, by its decoded path, and the values of its parameters."""
+        parts = path.removeprefix("/").removesuffix("/").split("/")
         for route in self._routes:
             if route.methods and method.upper() not in route.methods:
                 continue
@@ -59,17 +58,9 @@ class RouteTable[T]:
         return None
 
 
-def _split(path: str) -> list[str]:
-    return [part for part in path.strip("/").split("/") if part]
-
-
-def _decode(part: str) -> str:
-    return unquote(re.sub("%2f", "%252F", part, flags=re.IGNORECASE))
-
-
 def _precedence(template: str) -> list[bool]:
     """Templates that match the same path are tried in this order. Raises InvalidRoute."""
-    segments = _split(template)
+    segments = template.split("/")
     wrong = [s for s in segments if not _PARAMETER.fullmatch(s) and re.search("[{}]", s)]
     if wrong:
         raise InvalidRoute(f"{template}: {wrong[0]} is neither a literal nor a plain parameter")

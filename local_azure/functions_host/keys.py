@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from aiohttp import web
-
+from local_azure.functions_host.http_address import read_query
+from local_azure.functions_host.http_wire import Request, Response
 from local_azure.functions_host.settings import AppSettings
 
 
@@ -38,14 +38,32 @@ class HostKeys:
             master=settings.get("LOCAL_FUNCTIONS_MASTER_KEY") or secrets.token_urlsafe(40),
         )
 
-    def allow(self, level: AuthLevel, request: web.Request) -> bool:
-        """Whether the key in the header `x-functions-key` or in `?code=` opens this level."""
-        presented = request.headers.get("x-functions-key") or request.query.get("code") or ""
-        if level is AuthLevel.ANONYMOUS or _same(presented, self.master):
-            return True
-        if level is AuthLevel.FUNCTION:
-            return _same(presented, self.function)
-        return level is AuthLevel.SYSTEM and _same(presented, self.system)
+    def allow(self, level: AuthLevel, request: Request) -> bool:
+        """Whether the key in the header `x-functions-key`, else in `?code=`, opens this level."""
+        return level is AuthLevel.ANONYMOUS or self._level_of(request) in (level, AuthLevel.ADMIN)
+
+    def refusal(self, level: AuthLevel, request: Request) -> Response | None:
+        """The answer to a caller of the host's own routes whose key does not open this level."""
+        if self.allow(level, request):
+            return None
+        if self._level_of(request) is AuthLevel.ANONYMOUS:
+            return Response(401, {"WWW-Authenticate": "Bearer"})
+        return Response(403)
+
+    def _level_of(self, request: Request) -> AuthLevel:
+        presented = request.headers.get("x-functions-key") or _code(request)
+        levels = {
+            AuthLevel.ADMIN: self.master,
+            AuthLevel.SYSTEM: self.system,
+            AuthLevel.FUNCTION: self.function,
+        }
+        opened = (level for level, key in levels.items() if _same(presented, key))
+        return next(opened, AuthLevel.ANONYMOUS)
+
+
+def _code(request: Request) -> str:
+    parameters = read_query(request.raw_query).items()
+    return next((value for name, value in parameters if name.lower() == "code"), "")
 
 
 def _same(presented: str, key: str) -> bool:

@@ -6,14 +6,13 @@ import asyncio
 import importlib
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from local_azure.kernel.clock_pipe import CONFIRMED
-
 
 class ProcessClock:
-    """Moves the time that all code in this process reads: the host, the app and its SDKs."""
+    """Moves the time that all code in this process reads, that of SDKs included."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -36,22 +35,33 @@ class ClockFollower:
     def __init__(self, clock: ProcessClock) -> None:
         self._clock = clock
         self._lines = asyncio.StreamReader()
+        self._first = ""
 
-    async def start(self) -> None:
-        """Take the first value, which is there from the start."""
+    async def start(self) -> float:
+        """Take the first value, which is there from the start; how far the clock is ahead."""
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(self._lines), sys.stdin
         )
-        await self._follow()
+        self._first = await self._next()
+        ahead = float(self._first or "0")
+        self._clock.move(ahead)
+        return ahead
 
-    async def run(self) -> None:
+    async def run(self, move_worker: Callable[[float], Awaitable[None]]) -> None:
         """Follow until standard input ends, as it does with the process at its other end."""
-        while await self._follow():
-            pass
+        line = self._first
+        while line:
+            _confirm(line)
+            if line := await self._next():
+                self._clock.move(float(line))
+                await move_worker(float(line))
 
-    async def _follow(self) -> bool:
-        line = (await self._lines.readline()).decode().strip()
-        if line:
-            self._clock.move(float(line))
-            print(f"{CONFIRMED}{line}", flush=True)  # noqa: T201 - the other process waits for it
-        return bool(line)
+    async def _next(self) -> str:
+        return (await self._lines.readline()).decode().strip()
+
+
+def _confirm(line: str) -> None:
+    # Imported late: the kernel's own imports are not needed to start a worker.
+    from local_azure.kernel.clock_pipe import CONFIRMED  # noqa: PLC0415 - see above
+
+    print(f"{CONFIRMED}{line}", flush=True)  # noqa: T201 - the other process waits for it

@@ -15,15 +15,16 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from random import Random
 
-from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from local_azure.functions_host.functions import Function, Succeeded
 from local_azure.functions_host.host_json import QueueOptions
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.protos import TypedData
+from local_azure.functions_host.queue_outputs import send_making_the_queue
 from local_azure.functions_host.storage import STORAGE_ERRORS
-from local_azure.functions_host.worker import Function, Succeeded
 
 _LOG = logging.getLogger("functions_host.queues")
 _INVISIBLE = timedelta(minutes=10)
@@ -80,7 +81,6 @@ class QueueListener:
         self._poison_queue = _poison_queue(service, queue_name)
         self._polling = PollingInterval(most=options.max_polling_interval, random=random)
         self._processing: set[asyncio.Task[None]] = set()
-        self._queue_is_there = False
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Poll until `stopping` is set, also while storage does not answer."""
@@ -99,9 +99,6 @@ class QueueListener:
 
     async def _receive(self) -> list[QueueMessage]:
         try:
-            if not self._queue_is_there:
-                await _create(self._queue)
-                self._queue_is_there = True
             pages = self._queue.receive_messages(
                 messages_per_page=self._options.batch_size,
                 max_messages=self._options.batch_size,
@@ -109,8 +106,9 @@ class QueueListener:
             ).by_page()
             async for page in pages:
                 return [message async for message in page]
+        except ResourceNotFoundError:
+            pass  # the host makes no queue of a trigger: it waits until there is one
         except STORAGE_ERRORS as error:
-            self._queue_is_there = False
             _LOG.warning(
                 "%s: %s cannot be read now: %s",
                 self._function.name,
@@ -179,11 +177,7 @@ class QueueListener:
             poison_queue.queue_name,
             _attempts(message),
         )
-        try:
-            await poison_queue.send_message(_text(message))
-        except ResourceNotFoundError:
-            await _create(poison_queue)
-            await poison_queue.send_message(_text(message))
+        await send_making_the_queue(poison_queue, _text(message))
         await self._queue.delete_message(message)
 
     async def _keep_invisible(self, message: QueueMessage) -> None:
@@ -204,11 +198,6 @@ def _poison_queue(service: QueueServiceClient, queue_name: str) -> QueueClient |
     if queue_name.endswith(_POISON) or len(queue_name + _POISON) > _LONGEST_NAME:
         return None
     return service.get_queue_client(queue_name + _POISON)
-
-
-async def _create(queue: QueueClient) -> None:
-    with suppress(ResourceExistsError):
-        await queue.create_queue()
 
 
 def _text(message: QueueMessage) -> str:

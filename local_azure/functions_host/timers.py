@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 
 from croniter import croniter
 
+from local_azure.functions_host.functions import Function
 from local_azure.functions_host.host_json import SingletonOptions
 from local_azure.functions_host.host_storage import HostStorage, ScheduleStatus, document
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.protos import TypedData
-from local_azure.functions_host.worker import Function
 from local_azure.kernel.clock import Clock
 
 _FIELD = re.compile(r"(?:[\d*,/-]|[A-Za-z]{3})+")
@@ -68,7 +68,7 @@ class TimerListener:
         clock: Clock,
     ) -> None:
         self._function = function
-        self._name = f"Host.Functions.{function.name}"
+        self._name = timer_name(function)
         self._schedule = schedule
         self._storage = storage
         self._options = options
@@ -145,6 +145,11 @@ class TimerListener:
         if monitored:
             await self._storage.write_status(self._name, after)
         return after
+
+
+def timer_name(function: Function) -> str:
+    """By what the state of a timer is kept."""
+    return f"Host.Functions.{function.name}"
 
 
 def timer_payload(status: ScheduleStatus | None, *, past_due: bool) -> TypedData:

@@ -1,104 +1,79 @@
-"""Microsoft's Python worker, called as Azure's host calls it. Only this module imports it.
-
-The worker's registry of functions is global to the process: one app per process.
-"""
+"""The worker process of a host: started, asked, ended, and started again when it dies."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import logging
+import os
+import socket
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Self
 
-import azure_functions_runtime as runtime
+from local_azure.functions_host.functions import AppRejected, Failed, Function, Succeeded
+from local_azure.functions_host.protos import TypedData
+from local_azure.functions_host.worker_messages import (
+    Ended,
+    Invoke,
+    Load,
+    Loaded,
+    MoveClock,
+    Rejected,
+    read_message,
+    write_message,
+)
 
-from local_azure.functions_host import protos
-from local_azure.functions_host.protos import ParameterBinding, StatusResult, TypedData
-
-
-class AppRejected(Exception):
-    """An app that cannot be served, with the stack trace where the worker gave one."""
-
-    def __init__(self, message: str, stack_trace: str = "") -> None:
-        super().__init__(message)
-        self.stack_trace = stack_trace
-
-
-@dataclass(frozen=True)
-class Binding:
-    """A trigger, input or output of a function. `settings` are its properties as declared."""
-
-    name: str
-    type: str
-    settings: Mapping[str, Any]
-
-    @property
-    def is_trigger(self) -> bool:
-        """Whether this starts the function."""
-        return self.type.lower().endswith("trigger")
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function of the app."""
-
-    name: str
-    id: str
-    bindings: tuple[Binding, ...]
-
-    @property
-    def trigger(self) -> Binding:
-        """What starts it. The programming model lets no function have none or two."""
-        return next(binding for binding in self.bindings if binding.is_trigger)
-
-
-@dataclass(frozen=True)
-class Succeeded:
-    """The return value of a function, None without one."""
-
-    value: TypedData | None = None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The exception that ended an invocation: `Type: text`, and its stack."""
-
-    message: str
-    stack_trace: str
+_LOG = logging.getLogger("functions_host.worker")
+_MODULE = "local_azure.functions_host.python_worker"
+_END_SECONDS = 5.0
 
 
 class PythonWorker:
-    """An app that was indexed and can be invoked."""
+    """An app in a process of its own. All that runs in it ends when that process ends."""
 
-    def __init__(self, functions: tuple[Function, ...]) -> None:
-        self.functions = functions
+    def __init__(self, app_folder: Path, *, clock_ahead: float) -> None:
+        self.functions: tuple[Function, ...] = ()
+        self._app_folder = app_folder
+        self._clock_ahead = clock_ahead
+        self._clock_moved: asyncio.Future[None] | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+        self._under_way: dict[str, asyncio.Future[Succeeded | Failed]] = {}
+        self._serves = asyncio.Event()
 
     @classmethod
-    async def start(cls, app_folder: Path) -> Self:
-        """Index and load the app, whose folder must be on sys.path. Raises AppRejected."""
-        runtime.start_threadpool_executor()
-        answer = await runtime.worker_init_request(
-            _request(
-                worker_init_request=SimpleNamespace(
-                    capabilities={}, function_app_directory=str(app_folder)
-                )
-            )
-        )
-        _raise_if_failed(answer.result)
-        if "HttpUri" in answer.capabilities:
-            raise AppRejected("HTTP streaming (an HTTP v2 extension) is not served by this host")
-        indexed = await runtime.functions_metadata_request(_request())
-        _raise_if_failed(indexed.result)
-        if not indexed.function_metadata_results:
-            raise AppRejected(f"no functions found in {app_folder / 'function_app.py'}")
-        functions = tuple(_function(metadata) for metadata in indexed.function_metadata_results)
-        for function in functions:
-            load = SimpleNamespace(function_id=function.id)
-            loaded = await runtime.function_load_request(_request(function_load_request=load))
-            _raise_if_failed(loaded.result)
-        return cls(functions)
+    async def spawn(cls, app_folder: Path, *, clock_ahead: float = 0.0) -> Self:
+        """A process that has begun to load the app."""
+        worker = cls(app_folder, clock_ahead=clock_ahead)
+        await worker._spawn()
+        return worker
+
+    async def load(self) -> None:
+        """Wait until the app is loaded. Raises AppRejected."""
+        answer = await read_message(self._reader)
+        if isinstance(answer, Rejected):
+            raise AppRejected(answer.message, answer.stack_trace)
+        if not isinstance(answer, Loaded):
+            raise AppRejected("the worker ended while it loaded the app")
+        self.functions = answer.functions
+        self._serves.set()
+
+    async def keep_running(self) -> None:
+        """Take answers, and start a new process for one that ends. Raises AppRejected."""
+        while True:
+            await self._take_answers()
+            self._serves.clear()
+            for result in self._under_way.values():
+                if not result.done():
+                    result.set_result(Failed("the worker process ended"))
+            code = await self._ended()
+            _LOG.error("the worker process ended (exit code %s); a new one is started", code)
+            await self._spawn()
+            self._confirm_clock()  # it begins with the last value
+            await self.load()
 
     async def invoke(
         self,
@@ -108,44 +83,82 @@ class PythonWorker:
         trace_parent: str,
         data: TypedData,
         metadata: Mapping[str, TypedData],
+        timeout_seconds: float,
     ) -> Succeeded | Failed:
-        """Run a function once. `data` is the trigger's value, `metadata` what came with it."""
-        invocation = SimpleNamespace(
+        """Run a function once. One that takes too long ends the process, as on Azure."""
+        await self._serves.wait()
+        result = asyncio.get_running_loop().create_future()
+        self._under_way[invocation_id] = result
+        invocation = Invoke(
             invocation_id=invocation_id,
             function_id=function.id,
-            input_data=[ParameterBinding(function.trigger.name, data)],
-            trigger_metadata=metadata,
-            trace_context=SimpleNamespace(trace_parent=trace_parent, trace_state="", attributes={}),
-            retry_context=SimpleNamespace(retry_count=0, max_retry_count=0, exception=None),
+            trigger_name=function.trigger.name,
+            trace_parent=trace_parent,
+            data=data,
+            metadata=metadata,
         )
-        answer = await runtime.invocation_request(_request(invocation_request=invocation))
-        if answer.result.status != StatusResult.Success:
-            raised = answer.result.exception
-            return Failed(raised.message, raised.stack_trace)
-        return Succeeded(answer.return_value)
+        write_message(self._writer, invocation)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await asyncio.shield(result)
+        except TimeoutError:
+            self.kill()
+            return Failed(f"it ran longer than functionTimeout, {timeout_seconds:g} s")
+        finally:
+            del self._under_way[invocation_id]
 
-    def stop(self) -> None:
-        """End the threads of functions that are not coroutines, after what they are doing."""
-        runtime.stop_threadpool_executor()
+    async def move_clock(self, ahead: float) -> None:
+        """Be ahead of the machine's clock by these seconds; return when the process is."""
+        self._clock_ahead = ahead
+        self._clock_moved = asyncio.get_running_loop().create_future()
+        write_message(self._writer, MoveClock(ahead))
+        await self._clock_moved
 
+    def kill(self) -> None:
+        """End the process with all that runs in it."""
+        self._serves.clear()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
-def _request(**parts: SimpleNamespace) -> SimpleNamespace:
-    return SimpleNamespace(
-        request=SimpleNamespace(**parts), properties={"protos": protos, "host": "127.0.0.1"}
-    )
+    async def stop(self) -> None:
+        """End the process when nothing runs in it any more, or after a moment."""
+        self._serves.clear()
+        self._writer.close()
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await self._ended()
+        except TimeoutError:
+            self.kill()
+            await self._ended()
 
+    async def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", _MODULE, str(theirs.fileno())),
+                cwd=self._app_folder,
+                # It finds each module where this process does.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours)
+        load = Load(app_folder=self._app_folder, clock_ahead=self._clock_ahead)
+        write_message(self._writer, load)
 
-def _raise_if_failed(result: StatusResult) -> None:
-    if result.status == StatusResult.Success:
-        return
-    raised = result.exception or SimpleNamespace(message="no reason given", stack_trace="")
-    raise AppRejected(raised.message, raised.stack_trace)
+    async def _take_answers(self) -> None:
+        while (message := await read_message(self._reader)) is not None:
+            if isinstance(message, Ended):
+                result = self._under_way.get(message.invocation_id)
+                if result is not None and not result.done():
+                    result.set_result(message.result)
+            elif isinstance(message, MoveClock):
+                self._confirm_clock()
 
+    def _confirm_clock(self) -> None:
+        if self._clock_moved is not None and not self._clock_moved.done():
+            self._clock_moved.set_result(None)
 
-def _function(metadata: protos.RpcFunctionMetadata) -> Function:
-    documents = [json.loads(text) for text in metadata.raw_bindings]
-    return Function(
-        name=metadata.name,
-        id=metadata.function_id,
-        bindings=tuple(Binding(d["name"], d["type"], d) for d in documents),
-    )
+    async def _ended(self) -> int | None:
+        return None if self._process is None else await self._process.wait()

@@ -11,6 +11,7 @@ from local_azure.azurite import AzuriteEndpoints
 from local_azure.azurite.gate import StorageUrls, create_storage_gate
 from local_azure.azurite.operations import Service
 from local_azure.kernel import Kernel
+from local_azure.stack.deployed_queues import create_queues
 from local_azure.stack.identities import STORAGE_ID
 from local_azure.stack.listeners import Listeners
 
@@ -19,12 +20,16 @@ from local_azure.stack.listeners import Listeners
 async def run_storage_gates(
     kernel: Kernel, storage: AzuriteEndpoints, *, address: str, account_id: str = STORAGE_ID
 ) -> AsyncIterator[StorageUrls]:
-    """Proxies that check the roles on an account, the app's by default, in front of Azurite's."""
+    """Proxies that check the roles on an account, the app's by default, in front of Azurite's.
+
+    The account has the queues that infra/ deploys.
+    """
     listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
     # Without a limit, so that no request waits for another one.
     connector = TCPConnector(ssl=kernel.certificates.client_context(), limit=0)
     async with ClientSession(connector=connector, auto_decompress=False) as session:
         try:
+            await create_queues(storage, session)
             urls = {}
             for service, url in (
                 (Service.BLOB, storage.blob_url),

@@ -215,6 +215,7 @@ def test_a_name_that_nobody_resolves_does_not_prolong_the_wait(
         "http://{registry}%00.{stranger}/token",
         "http://{registry}:{stranger}/token",
         "ftp://{registry}/token",
+        "http://xn--a./token",
     ],
 )
 def test_the_host_that_is_checked_is_the_host_that_is_dialled(agent: Agent, realm: str) -> None:

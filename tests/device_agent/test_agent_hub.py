@@ -145,13 +145,13 @@ async def test_a_hub_that_does_not_answer_is_left_waiting_and_not_cancelled(
 async def test_a_hub_that_has_lost_the_session_is_asked_by_another_client(
     client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firstpull_agent.hub._TIMEOUT_SECONDS", 0.05)
     changes: list[str] = []
     second = FakeClient()
     hub = _hub(client, lambda: changes.append("changed"), second)
     await hub.twin()
     client.answering.clear()
-    with pytest.raises(HubUnavailable):
+    with monkeypatch.context() as soon, pytest.raises(HubUnavailable):
+        soon.setattr("firstpull_agent.hub._TIMEOUT_SECONDS", 0.05)
         await hub.twin()
     assert await hub.twin() == Twin({"$version": 3}, {"a": 1})
     await asyncio.sleep(0)

@@ -173,7 +173,11 @@ def test_other_references_are_refused(text: str) -> None:
         Image.parse(text)
 
 
-LOGINS = (_applied("site2", "b:1", "samples/*"), _applied("site1", "a:1", "hello-world"))
+LOGINS = (
+    _applied("site2", "b:1", "samples/*"),
+    _applied("site1", "a:1", "hello-world"),
+    _applied("site3", "edge.example", "x"),
+)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +187,8 @@ LOGINS = (_applied("site2", "b:1", "samples/*"), _applied("site1", "a:1", "hello
         ("samples/x/y", None, "b:1"),
         ("hello-world", "site2", "b:1"),
         ("other", "a:1", "a:1"),
+        ("other", "edge.example:443", "edge.example"),
+        ("other", "edge.example", "edge.example"),
     ],
 )
 def test_the_login_that_reaches_the_repository_is_taken_unless_one_is_named(
@@ -195,8 +201,8 @@ def test_the_login_that_reaches_the_repository_is_taken_unless_one_is_named(
     ("logins", "registry", "says"),
     [
         ((), None, "no login has been delivered"),
-        (LOGINS, None, "they reach: hello-world, samples/*"),
-        (LOGINS, "site3", "no login for site3 here; delivered are: site1, site2"),
+        (LOGINS, None, "they reach: hello-world, samples/*, x"),
+        (LOGINS, "site4", "no login for site4 here; delivered are: site1, site2, site3"),
     ],
 )
 def test_it_is_said_plainly_when_no_login_reaches_an_image(

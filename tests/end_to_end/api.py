@@ -72,9 +72,10 @@ class Api:
     ) -> Answer:
         """One request. `path` is an address or below the app's, encoded as it is to go out."""
         address = path if path.startswith("http") else f"{self.app.urls[host]}{path}"
+        more = {"x-functions-key": self.app.key if key is None else key, **(headers or {})}
         if content is not None:
             body = json.dumps(content).encode()
-        more = {"x-functions-key": self.app.key if key is None else key, **(headers or {})}
+            more = {"Content-Type": "application/json", **more}
         async with self.session.request(
             method, URL(address, encoded=True), data=body, headers=more
         ) as answer:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from firstpull.adapters.storage import BlobSweeps, StorageServices, TableRecords
+from firstpull.adapters.storage import StorageServices, TableRecords, blob_sweeps
 from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
     RegistryId,
@@ -34,6 +34,7 @@ from firstpull.model.history import LENGTH, entry, extended
 from firstpull.model.naming import Names
 from firstpull.model.ports import ContainerRegistries, Query
 from firstpull.model.reasons import Reason
+from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import Kind, Orphan, SweepReport
 from firstpull.model.transitions import new_record
 from firstpull.observability.log_events import LogEvent
@@ -304,6 +305,24 @@ async def test_a_version_of_a_deleted_secret_can_be_disabled(
     assert await secrets.versions(name) == ()
 
 
+@pytest.mark.parametrize("purged", [False, True])
+async def test_a_secret_that_is_being_recovered_or_purged_is_waited_for(
+    stack: Stack, vault: Vault, firstpull: Firstpull, *, purged: bool
+) -> None:
+    name = f"adapters-moves-{purged}"
+    vault.set(name, SecretStr("a value"), Properties())
+    vault.delete(name)
+    vault.settings.moving_seconds = (3600, 3600)
+    stack.kernel.calls.reset()
+    (vault.purge if purged else vault.recover)(name)
+    with pytest.raises(Transient, match="ObjectIsBeing") as refused:
+        await firstpull.ports.secrets.put(name, Secret("another"), expires_at=None, tags={})
+    assert refused.value.retry_after
+    assert not [c for c in stack.kernel.calls.latest() if "/deletedsecrets/" in c.path]
+    vault.settings.moving_seconds = (0, 0)
+    vault._moves.clear()
+
+
 # IoT Hub
 
 
@@ -459,7 +478,7 @@ async def test_the_report_of_a_sweep_replaces_only_the_one_that_was_read(
     stack: Stack, storage: StorageServices
 ) -> None:
     await forget_devices(stack)
-    sweeps = BlobSweeps(storage)
+    sweeps = blob_sweeps(storage)
     report = SweepReport(
         id="one",
         started_at=_NOW,

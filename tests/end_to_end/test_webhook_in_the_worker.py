@@ -403,7 +403,7 @@ async def test_a_device_whose_reconcile_request_was_lost_is_brought_back_by_the_
 
 async def test_the_timer_is_not_run_for_who_has_a_function_key_only(api: Api) -> None:
     run = await api.ask("POST", "/admin/functions/requeue_overdue", content={})
-    assert run.status == 401
+    assert run.status == 403
 
 
 @dataclass(frozen=True)

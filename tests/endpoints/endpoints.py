@@ -83,12 +83,14 @@ class Endpoints:
         body: object = None,
         *,
         headers: Mapping[str, str] | None = None,
+        in_chunks: bool = False,
     ) -> Answer:
         """Any request below `/api/`, with the function key unless `headers` are given."""
+        data = None if body is None else body_of(body)
         return await self._send(
             method,
             f"{self.app.url}/api/{path}",
-            None if body is None else body_of(body),
+            _chunks(data) if in_chunks and data is not None else data,
             {"x-functions-key": self.app.key} if headers is None else headers,
         )
 
@@ -106,19 +108,20 @@ class Endpoints:
 
     async def push_event(self, event: object, *, cloud_event: bool = False) -> Answer:
         """Event Grid's push to the trigger."""
-        kind = (
-            {"content-type": "application/cloudevents+json"}
-            if cloud_event
-            else {"aeg-event-type": "Notification"}
-        )
+        kind = "cloudevents+json" if cloud_event else "json"
         url = f"{self.app.url}/runtime/webhooks/eventgrid?functionName=handle_event_grid"
-        headers = {"x-functions-key": self.system_key, **kind}
+        headers = {
+            "x-functions-key": self.system_key,
+            "aeg-event-type": "Notification",
+            "content-type": f"application/{kind}",
+        }
         return await self._send("POST", url, body_of(event), headers)
 
     async def run_function(self, name: str) -> None:
         """Have the host run a function now, as an administrator does."""
         url = f"{self.app.url}/admin/functions/{name}"
-        answer = await self._send("POST", url, b"{}", {"x-functions-key": self.app.master_key})
+        headers = {"x-functions-key": self.app.master_key, "content-type": "application/json"}
+        answer = await self._send("POST", url, b"{}", headers)
         assert answer.status == 202, answer.text
 
     async def put_message(
@@ -170,14 +173,7 @@ class Endpoints:
     async def discard_all(self) -> None:
         """Throw all kept messages away."""
         for queue in QUEUES:
-            poison = self.queue(f"{queue}-poison")
-            if await self.is_there(poison):
-                await poison.clear_messages()
-
-    async def is_there(self, queue: QueueClient) -> bool:
-        """Whether a queue was made."""
-        names = [found.name async for found in self.queues.list_queues()]
-        return queue.queue_name in names
+            await self.queue(f"{queue}-poison").clear_messages()
 
     async def length(self, queue: str) -> int:
         """How many messages are in a queue, those in work included."""
@@ -251,12 +247,20 @@ class Endpoints:
         return message
 
     async def _send(
-        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+        self,
+        method: str,
+        url: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
     ) -> Answer:
         async with self.http.request(
             method, URL(url, encoded=True), data=body, headers=headers
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.text())
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 @asynccontextmanager

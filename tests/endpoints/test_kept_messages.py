@@ -166,8 +166,6 @@ async def test_what_passes_like_a_kept_message_and_is_none_is_not_believed(
 ) -> None:
     forged = body_of({"rejected": "firstpull", "reason": "Forged", "detail": "", "message": "x"})
     poison = endpoints.queue(f"{WORK}-poison")
-    if not await endpoints.is_there(poison):
-        await poison.create_queue()
     await poison.send_message(forged.decode())
     (message,) = await endpoints.poison(WORK)
     assert (message["reason"], message["message"]) == ("HandlerFailed", forged.decode())
@@ -203,8 +201,6 @@ async def test_a_message_that_storage_cannot_deliver_hides_only_those_behind_it(
 ) -> None:
     """Azurite takes characters that XML has not, and fails to answer with them."""
     poison = endpoints.queue(f"{WORK}-poison")
-    if not await endpoints.is_there(poison):
-        await poison.create_queue()
     sent = [await poison.send_message(text) for text in ("1", "2", "3", "\uffff", "5")]
     again = {"hub": "a.example", "deviceId": "nobody"}
     await endpoints.put_message(EVENTS, b"no event")

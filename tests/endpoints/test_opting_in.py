@@ -11,7 +11,7 @@ from local_azure.iot_hub.twins import Json
 from local_azure.key_vault.models import Properties
 from tests.end_to_end.cloud import entry_of
 
-from .documents import ROLES, Document, device_event, secret_event
+from .documents import ROLES, Document, as_cloud_event, changed, device_event, secret_event
 from .endpoints import EVENTS, Endpoints
 from .ways_in import TARGET
 
@@ -31,6 +31,38 @@ async def _onboarded(endpoints: Endpoints, device_id: str) -> Document:
     await endpoints.until_looked_at(device_id)
     endpoints.stack.kernel.calls.reset()
     return await endpoints.record(device_id)
+
+
+_TIMES = {
+    "none": ...,
+    "null": None,
+    "no-zone": "2026-01-02T03:04:05",
+    "offset": "2026-01-02T05:04:05+02:00",
+    "seven-digits-offset": "2026-01-02T05:04:05.1234567+02:00",
+    "west": "2026-01-02T01:34:05.5-01:30",
+}
+
+
+@pytest.mark.parametrize("is_cloud_event", [True, False], ids=["cloud", "grid"])
+@pytest.mark.parametrize("is_pushed", [True, False], ids=["pushed", "queued"])
+async def test_an_event_may_have_any_time_of_iso_8601_or_none(
+    endpoints: Endpoints, *, is_pushed: bool, is_cloud_event: bool
+) -> None:
+    devices = {f"{name}-{is_pushed:d}{is_cloud_event:d}": at for name, at in _TIMES.items()}
+    for device_id, at in devices.items():
+        endpoints.register(device_id, tag={**TARGET, "connectedRegistry": "doorapart"})
+        event = device_event(device_id)
+        if is_cloud_event:
+            event = as_cloud_event(event)
+        event = changed(event, changes={"time" if is_cloud_event else "eventTime": at})
+        if is_pushed:
+            sent = event if is_cloud_event else [event]
+            answer = await endpoints.push_event(sent, cloud_event=is_cloud_event)
+            assert answer.status == 202
+        else:
+            await endpoints.put_message(EVENTS, event)
+    for device_id in devices:
+        await endpoints.until_state(device_id, "Delivered")
 
 
 async def test_a_device_with_a_tag_gets_what_the_tag_says(endpoints: Endpoints) -> None:

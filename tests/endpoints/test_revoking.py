@@ -262,3 +262,12 @@ async def test_a_webhook_signed_before_the_revoke_is_refused(endpoints: Endpoint
     answer = await endpoints.signed_webhook(body, headers=captured)
     assert (answer.status, answer.document["reason"]) == (409, "OutOfDate")
     assert (await endpoints.device("revoke-replay"))["state"] == "Revoked"
+
+
+async def test_a_dry_run_without_a_value_revokes_nothing(endpoints: Endpoints) -> None:
+    """The host leaves such a parameter out of `req.params`."""
+    await endpoints.onboarded("dry-run-meant")
+    for query in ("?dryRun", "?dryRun="):
+        answer = await endpoints.call("DELETE", f"devices/dry-run-meant{query}")
+        assert (answer.status, answer.paths) == (400, ["dryRun"])
+    assert (await endpoints.device("dry-run-meant"))["state"] == "Delivered"

@@ -217,7 +217,7 @@ class World:
         registry = ConnectedRegistry(
             name="plantone",
             client_token_ids=self.listed,
-            sync_token_id=None,
+            sync_token_id=REGISTRY.token("plantone"),
             login_server=self.login_server,
             last_sync_at=self.last_sync_at,
         )

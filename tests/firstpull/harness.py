@@ -37,10 +37,10 @@ from tests.world.storage import (
     FakeLedgers,
     FakeLocks,
     FakeRecords,
-    FakeRevokeCounts,
-    FakeSweeps,
     FakeWorkQueue,
     NoPoison,
+    fake_revoke_counts,
+    fake_sweeps,
 )
 
 HUB = world.HUB
@@ -118,8 +118,8 @@ def make_process(cloud: Cloud, policy: Policy) -> Process:
         queue=FakeWorkQueue(line),
         ledgers=FakeLedgers(line),
         locks=FakeLocks(line),
-        sweeps=FakeSweeps(line),
-        revoke_counts=FakeRevokeCounts(line),
+        sweeps=fake_sweeps(line),
+        revoke_counts=fake_revoke_counts(line),
         poison=NoPoison(),
         clock=cloud.clock,
     )

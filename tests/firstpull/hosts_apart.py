@@ -15,7 +15,7 @@ from tests.firstpull.harness import Harness, Process, _settings, make_process
 from tests.firstpull.virtual_clock import VirtualClock
 
 
-@dataclass(frozen=True)
+@dataclass
 class HostClock:
     """The clock of a host: Azure's time, and how far it is off."""
 

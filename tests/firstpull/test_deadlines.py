@@ -215,7 +215,7 @@ def _argument(name: str, *, at: datetime) -> object:
             topic="t",
             subject="s",
             event_type=_EVENT["eventType"],
-            event_time=datetime.now(UTC),
+            event_time=_EVENT["eventTime"],  # as the worker passes it on
             data_version="1",
         )
     texts = {

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,17 @@ class RunningHost:
         async with aiohttp.ClientSession() as client, client.get(self.url(path)) as response:
             return json.loads(await response.text())
 
+    async def tells(self, line: str) -> None:
+        """Wait until the app prints a line."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(60):
+            while (printed := await self.process.stdout.readline()) != f"{line}\n".encode():
+                assert printed, f"the host has ended, and nothing told {line}"
+
     async def end(self) -> tuple[int, str]:
-        """The exit code after SIGTERM, and the log."""
+        """The exit code after SIGINT, and the log."""
         if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGINT)
         _, log = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, log.decode()
@@ -84,6 +91,7 @@ async def spawn_host(
         env=os.environ | KEYS | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # to end the worker with it
     )
 
 
@@ -100,8 +108,8 @@ async def host_running(
             raise AssertionError(f"the host did not start: {log.decode()}")
         yield RunningHost(process, json.loads(line)["listening"])
     finally:
-        if process.returncode is None:
-            process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.communicate()
 
 

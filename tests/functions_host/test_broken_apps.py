@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from local_azure.functions_host.__main__ import main
+from local_azure.functions_host.functions import AppRejected, Binding, Function
 from local_azure.functions_host.host import check_served
-from local_azure.functions_host.worker import AppRejected, Binding, Function
 
 from .hosts import APPS, spawn_host
 

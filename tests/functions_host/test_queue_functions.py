@@ -3,22 +3,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Self, cast
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
-from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceRequestError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from local_azure.functions_host import queue_listener
+from local_azure.functions_host.functions import Failed, Function, Succeeded
 from local_azure.functions_host.host_json import QueueOptions
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.protos import TypedData
 from local_azure.functions_host.queue_listener import PollingInterval, QueueListener
-from local_azure.functions_host.worker import Failed, Function, Succeeded
 from local_azure.kernel import Kernel
 
 from .hosts import Storage, host_running, until
@@ -39,16 +40,10 @@ async def queues(storage: Storage) -> AsyncIterator[QueueServiceClient]:
 
 
 async def send(queue: QueueClient, text: str) -> None:
-    """Send to a queue that the host creates."""
-
-    async def sent() -> bool:
-        try:
-            await queue.send_message(text)
-        except ResourceNotFoundError:
-            return False
-        return True
-
-    await until(sent)
+    """Send to a queue, which is made where it is missing."""
+    with suppress(ResourceExistsError):
+        await queue.create_queue()
+    await queue.send_message(text)
 
 
 async def is_empty(queue: QueueClient) -> bool:
@@ -58,7 +53,7 @@ async def is_empty(queue: QueueClient) -> bool:
 async def received(queue: QueueClient) -> list[Any]:
     """The texts of the messages that are visible."""
     try:
-        return [message.content async for message in queue.receive_messages()]
+        return [message.content async for message in queue.receive_messages(max_messages=32)]
     except ResourceNotFoundError:
         return []
 
@@ -175,15 +170,29 @@ async def test_no_more_messages_are_under_way_than_a_batch_and_the_threshold(
     assert invoker.most_at_once <= 3
 
 
-async def test_a_deleted_queue_is_created_again_and_an_empty_message_is_a_message(
-    queues: QueueServiceClient,
+async def test_the_host_waits_for_a_queue_and_does_not_make_it(
+    storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
+    asked: list[object] = []
+
+    async def asked_twice() -> bool:
+        return len(asked) > 1
+
     invoker = ScriptedInvoker()
-    async with Listening(queues, "deleted", invoker) as listening:
+    async with (
+        QueueServiceClient.from_connection_string(
+            storage.endpoints.connection_string,
+            connection_verify=storage.ca_file,
+            raw_request_hook=asked.append,
+        ) as service,
+        Listening(service, "missing", invoker) as listening,
+    ):
+        await until(asked_twice)
+        with pytest.raises(ResourceNotFoundError):
+            await listening.queue.get_queue_properties()
         await listening.work_off("")
-        await listening.queue.delete_queue()
-        await listening.work_off("y")
-    assert invoker.attempts == [1, 1]
+    assert invoker.attempts == [1]
+    assert not [record for record in caplog.records if record.name.startswith("functions_host")]
 
 
 async def test_a_failed_message_of_a_poison_queue_stays_invisible(
@@ -228,6 +237,25 @@ async def test_a_storage_that_does_not_answer_for_a_while_does_not_stop_the_list
         await until(over)
         await listening.work_off("x")
     assert invoker.attempts == [1]
+
+
+async def test_an_output_is_sent_when_its_function_succeeds_json_indented_and_lists_one_by_one(
+    storage: Storage, queues: QueueServiceClient
+) -> None:
+    relayed = queues.get_queue_client("relayed")
+    with suppress(ResourceNotFoundError):
+        await relayed.clear_messages()  # what the recorded exchanges have left
+    async with host_running("recorded", storage.settings) as host, ClientSession() as client:
+        for kind, status in (("fail", 500), ("text", 200), ("json", 200), ("list", 200)):
+            url = host.url(f"/api/relay?kind={kind}")
+            async with client.post(url, data="größe") as response:
+                assert response.status == status
+    assert await received(relayed) == [
+        "größe",
+        '{\n  "a": "größe"\n}',
+        "größe",
+        "größe2",
+    ]
 
 
 async def test_storage_may_be_reached_with_a_managed_identity(

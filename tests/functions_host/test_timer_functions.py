@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import aiohttp
 import pytest
 from azure.core.exceptions import ResourceExistsError
 
@@ -71,3 +72,39 @@ async def test_a_host_that_ends_releases_its_locks(storage: Storage) -> None:
             await lock.acquire_lease(15)
         await host.end()
         await lock.acquire_lease(15)
+
+
+async def test_a_killed_host_leaves_its_locks_to_run_out(storage: Storage) -> None:
+    async with (
+        storage.blobs() as blobs,
+        host_running("timers", settings_of(storage, "killed")) as host,
+    ):
+        await until(lambda: runs(host, "every_second"))
+        host.process.kill()
+        await host.process.wait()
+        lock = blobs.get_blob_client(BLOBS, "locks/killed/Host.Functions.every_second.Listener")
+        with pytest.raises(ResourceExistsError):
+            await lock.acquire_lease(15)
+
+
+async def test_a_timer_that_an_administrator_runs_sees_its_schedule_and_leaves_it(
+    storage: Storage,
+) -> None:
+    settings = settings_of(storage, "asked-for")
+    async with (
+        storage.blobs() as blobs,
+        host_running("recorded", settings) as host,
+        aiohttp.ClientSession() as client,
+    ):
+        status = blobs.get_blob_client(BLOBS, "timers/asked-for/Host.Functions.every_minute/status")
+        await until(status.exists)
+        recorded = json.loads(await (await status.download_blob()).readall())
+        assert recorded["Last"] == "0001-01-01T00:00:00+00:00"
+        async with client.post(
+            host.url("/admin/functions/every_minute"),
+            json={"input": ""},
+            headers={"x-functions-key": "key-of-the-master"},
+        ) as response:
+            assert response.status == 202
+        await host.tells(f"timer {json.dumps(recorded)}")
+        assert json.loads(await (await status.download_blob()).readall()) == recorded

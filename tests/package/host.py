@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,6 +64,7 @@ async def packaged_app(
         environment=environment,
         on_line=watch,
         has_input=True,
+        end_signal=signal.SIGINT,
     ) as process:
         with pipe.following(stack.kernel.clock, process):
             ended = asyncio.create_task(process.wait())

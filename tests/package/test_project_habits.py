@@ -44,7 +44,9 @@ def test_continuous_integration_runs_a_script_that_can_be_run() -> None:
     assert os.access(ROOT / ".ci/run", os.X_OK)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "device_agent/requirements.txt"]
+)
 def test_every_requirement_is_pinned_to_a_version_and_to_hashes(name: str) -> None:
     requirements = re.split(r"\n(?=[\w.-]+==)", (ROOT / name).read_text())[1:]
     assert requirements

@@ -90,6 +90,10 @@ class Cloud(Calls):
         )
         self._registries: dict[RegistryId, Registry] = {}
         self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {}
+        self.sync_by_identity: set[ConnectedRegistryRef] = set()
+        """Those that Azure shows without a sync token: they sync by a managed identity."""
+        self.policy_disables_tokens = False
+        """Whether an Azure Policy of the kind modify disables every token that is written."""
         self.vault = Vault(clock=time, random=numbers)
         name, *_ = HUB.split(".")
         self.hub = IotHub(name=name, clock=time, random=numbers, throttle_limits={})
@@ -104,8 +108,7 @@ class Cloud(Calls):
         self.ledgers: dict[ConnectedRegistryRef, tuple[bytes, int]] = {}
         self.locks: dict[ConnectedRegistryRef, LockHold] = {}
         self.queue: list[ReconcileRequest] = []
-        self.sweep: tuple[bytes, int] | None = None
-        self.revokes: tuple[bytes, int] | None = None
+        self.documents: dict[str, tuple[bytes, int]] = {}
         self.violations: list[str] = []
         self.watch = Watch(self)
         self._numbers = 0

@@ -117,6 +117,7 @@ class FakeContainerRegistries(_Port):
             with self.watch.over_token(registry, name):
                 made = self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
+            self._let_policy_disable(registry, name)
             return self._token(registry, made)
 
         token = await self._call("create_token", effect, **more)
@@ -130,13 +131,18 @@ class FakeContainerRegistries(_Port):
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> None:
-        await self._change_token(
-            "update_token",
-            registry,
-            name,
-            lambda found: found.update_token(name, scope_map_id=str(scope_map), status="enabled"),
-            **more,
-        )
+        def update(found: Registry) -> None:
+            found.update_token(name, scope_map_id=str(scope_map), status="enabled")
+            self._let_policy_disable(registry, name)
+
+        await self._change_token("update_token", registry, name, update, **more)
+
+    def _let_policy_disable(self, registry: RegistryId, name: str) -> None:
+        if self.cloud.policy_disables_tokens:
+            self._registry(registry).update_token(name, status="disabled")
+            raise Blocked(
+                Reason.REFUSED_BY_POLICY, f"The service left {name} disabled.", remedy="Exempt it."
+            )
 
     async def generate_password(
         self, registry: RegistryId, token: str, *, slot: Slot, expires_at: datetime, **more: float
@@ -282,11 +288,13 @@ class FakeContainerRegistries(_Port):
     ) -> ConnectedRegistry:
         ids = found.settings.client_token_ids
         clients = tuple(TokenId(i.replace("/tokens/", "/Tokens/")) for i in ids)
-        self.line.lists_read[ConnectedRegistryRef(registry=registry, name=found.name)] = clients
+        ref = ConnectedRegistryRef(registry=registry, name=found.name)
+        self.line.lists_read[ref] = clients
+        by_identity = ref in self.cloud.sync_by_identity
         return ConnectedRegistry(
             name=found.name,
             client_token_ids=clients,
-            sync_token_id=TokenId(found.sync_token_id) if found.sync_token_id else None,
+            sync_token_id=None if by_identity else TokenId(found.sync_token_id),
             login_server=found.login_server.host,
             last_sync_at=found.last_sync_time,
             connection_state=found.connection_state,

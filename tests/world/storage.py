@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,10 +14,8 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, record_not_readable
 from firstpull.model.ledger import Ledger
-from firstpull.model.ports import Lease, Page, Query, Stored
+from firstpull.model.ports import Lease, Page, Query, RevokeCounts, Stored, Sweeps
 from firstpull.model.reasons import Reason
-from firstpull.model.revoke_count import RevokeCount
-from firstpull.model.sweep_report import SweepReport
 from tests.world.cloud import Line, LockHold, ReconcileRequest, parsed
 
 _LEASE_TIME = timedelta(seconds=30)
@@ -226,61 +224,47 @@ class FakeLocks:
 
 
 @dataclass(frozen=True)
-class FakeSweeps:
-    """The last report, stored as text."""
+class FakeDocument[Written, Read]:
+    """One value, stored as text."""
 
     line: Line
+    name: str
+    to_json: Callable[[Written], bytes]
+    from_json: Callable[[bytes], Read]
 
-    async def get(self) -> Stored[SweepReport | None] | None:
-        def effect() -> Stored[SweepReport | None] | None:
-            found = self.line.cloud.sweep
-            return None if found is None else _stored_report(*found)
+    async def get(self) -> Stored[Read] | None:
+        def effect() -> Stored[Read] | None:
+            found = self.line.cloud.documents.get(self.name)
+            if found is None:
+                return None
+            text, version = found
+            return Stored(value=self.from_json(text), etag=_document_etag(version))
 
-        return await self.line.call("sweeps.get", effect)
+        return await self.line.call(f"{self.name}.get", effect)
 
-    async def put(self, report: SweepReport, *, etag: str | None) -> Stored[SweepReport]:
-        def effect() -> Stored[SweepReport]:
-            found = self.line.cloud.sweep
-            current = None if found is None else _stored_report(*found).etag
-            if current != etag:
-                raise Conflict("The report has changed.")
-            self.line.cloud.sweep = sweep_report.to_json(report), self.line.cloud.next_number()
-            return Stored(value=report, etag=_stored_report(*self.line.cloud.sweep).etag)
+    async def put(self, value: Written, *, etag: str | None) -> Stored[Written]:
+        def effect() -> Stored[Written]:
+            documents = self.line.cloud.documents
+            found = documents.get(self.name)
+            if etag != (None if found is None else _document_etag(found[1])):
+                raise Conflict("The document has changed.")
+            version = self.line.cloud.next_number()
+            documents[self.name] = self.to_json(value), version
+            return Stored(value=value, etag=_document_etag(version))
 
-        return await self.line.call("sweeps.put", effect)
-
-
-@dataclass(frozen=True)
-class FakeRevokeCounts:
-    """How many devices the API revoked, stored as text."""
-
-    line: Line
-
-    async def get(self) -> Stored[RevokeCount] | None:
-        def effect() -> Stored[RevokeCount] | None:
-            found = self.line.cloud.revokes
-            return None if found is None else _stored_count(*found)
-
-        return await self.line.call("revokes.get", effect)
-
-    async def put(self, count: RevokeCount, *, etag: str | None) -> Stored[RevokeCount]:
-        def effect() -> Stored[RevokeCount]:
-            found = self.line.cloud.revokes
-            current = None if found is None else _stored_count(*found).etag
-            if current != etag:
-                raise Conflict("The count has changed.")
-            self.line.cloud.revokes = revoke_count.to_json(count), self.line.cloud.next_number()
-            return _stored_count(*self.line.cloud.revokes)
-
-        return await self.line.call("revokes.put", effect)
+        return await self.line.call(f"{self.name}.put", effect)
 
 
-def _stored_count(text: bytes, version: int) -> Stored[RevokeCount]:
-    return Stored(value=revoke_count.from_json(text), etag=f"r{version}")
+def _document_etag(version: int) -> str:
+    return f"d{version}"
 
 
-def _stored_report(text: bytes, version: int) -> Stored[SweepReport | None]:
-    return Stored(value=sweep_report.from_json(text), etag=f"s{version}")
+def fake_sweeps(line: Line) -> Sweeps:
+    return FakeDocument(line, "sweeps", sweep_report.to_json, sweep_report.from_json)
+
+
+def fake_revoke_counts(line: Line) -> RevokeCounts:
+    return FakeDocument(line, "revokes", revoke_count.to_json, revoke_count.from_json)
 
 
 class NoPoison:

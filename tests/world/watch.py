@@ -108,7 +108,7 @@ class Watch:
         named = {grant.names.secret for grant in self._grants()}
         for record in self._cloud.all_records():
             named |= record.status.retired_secrets
-        if name not in named:
+        if name not in named | self._lost_secrets:
             self._note(f"P1: no record names the new secret {name}")
 
     def twin_was_written(self, device: DeviceKey) -> None:
@@ -183,10 +183,15 @@ class Watch:
                     self._end(registry, token, "its device was revoked")
             elif record.claim is None or record.spec.revocation is not None:
                 # Under a claim, a token that another device adopts meanwhile is given up.
-                self._ours |= {(ref.registry, token) for ref, token in at}
-                self._joined |= at
+                self._note_ours(at)
+            else:
+                self._note_ours({(g.ref, g.names.token) for g in record.urgent_grants})
             if record.claim is None or record.spec.revocation is not None:
                 self._lost -= {(device, _plain(grant)) for grant in record.grants}
+
+    def _note_ours(self, at: set[tuple[ConnectedRegistryRef, str]]) -> None:
+        self._ours |= {(ref.registry, token) for ref, token in at}
+        self._joined |= at
 
     def check_now(self) -> None:
         """P1 and P6, which hold after every single write, whatever failed before it."""
@@ -236,7 +241,7 @@ class Watch:
                 self._note(f"P1: no record names the secret {name}, which can be read")
         for key in self._cloud.devices:
             for ref, entry in self._cloud.entries(key).items():
-                ours = (ref.registry, entry.get("username", "")) in self._ours
+                ours = (ref.registry, str(entry.get("username"))) in self._ours
                 if ours and not any(grant.ref == ref for grant in self._grants(key)):
                     self._note(f"P1: no record names the entry of {key.device_id} for {ref}")
 
@@ -286,7 +291,7 @@ class Watch:
             *(("records", text) for text, _ in cloud.records.values()),
             *(("ledgers", text) for text, _ in cloud.ledgers.values()),
             ("queue", repr(cloud.queue)),
-            ("report", cloud.sweep[0] if cloud.sweep else ""),
+            *((name, text) for name, (text, _) in cloud.documents.items()),
             ("messages", self.messages.take()),
         ]
         for where, text in texts:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeAlias
 
 from firstpull_agent.reports import SECTION, Failure, Reason
@@ -16,7 +16,7 @@ from firstpull_agent.secret import Secret
 # host[:port] as in image names, and nothing else: it becomes a path, an argument and a URL.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
-    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?"
+    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -113,7 +113,7 @@ def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
     return Delivery(
         name=name,
         delivery_id=_text(entry, "deliveryId"),
-        address=_address(_text(entry, "address")),
+        address=without_default_port(_address(_text(entry, "address")), insecure=insecure),
         username=username,
         password=Secret(_text(entry, "password")),
         repositories=_repositories(entry.get("repositories")),
@@ -180,11 +180,22 @@ def _is_address(value: str) -> bool:
     found = _ADDRESS.fullmatch(value)
     if found is None or int(found["port"] or 1) not in range(1, 65536):
         return False
+    name = found["name"]
     try:
-        IPv6Address(found["ipv6"] or "::")
+        if name is None:
+            IPv6Address(found["ipv6"])
+        elif name.rsplit(".", 1)[-1].isdigit():  # no name ends so (RFC 3696)
+            IPv4Address(name)
     except ValueError:
         return False
     return True
+
+
+def without_default_port(address: str, *, insecure: bool) -> str:
+    """The one spelling of an address: engines keep logins for `host` and `host:443` apart."""
+    shorter = address.removesuffix(":443")
+    # As in `_address`: without a dot or colon it would be no registry.
+    return address if insecure or not re.search(r"[.:]", shorter) else shorter
 
 
 def _ca(value: object) -> str | None:

@@ -151,9 +151,9 @@ def parsed_url(text: str) -> URL | None:
         return None
     try:
         url = URL(text)
-    except ValueError:
+        is_web = url.scheme in {"https", "http"} and bool(url.host)
+    except ValueError:  # also of a host that is no IDN, once it is read
         return None
-    is_web = url.scheme in {"https", "http"} and bool(url.host)
     return url if is_web and url.user is None and url.password is None else None
 
 

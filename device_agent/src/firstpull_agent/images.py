@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from firstpull_agent.applied import Applied
+from firstpull_agent.deliveries import without_default_port
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*")
@@ -59,7 +60,9 @@ def login_for(image: Image, applied: Collection[Applied], *, registry: str | Non
         if registry is None:
             if any(fnmatchcase(image.repository, pattern) for pattern in login.repositories):
                 return login
-        elif registry in {login.name, login.address}:
+        elif registry in {login.name, login.address} or (
+            without_default_port(registry, insecure=login.insecure) == login.address
+        ):
             return login
     if registry is not None:
         names = ", ".join(sorted(login.name for login in applied))

@@ -132,7 +132,10 @@ class ContainerRegistryAdapter:
             poller = await client.tokens.begin_create(group, account, name, wanted, polling=False)
             token = token_from(await poller.result())
         _check_status(token, enabled=True)
-        return token if token.active else await self._active_token(registry, name)
+        if not token.active:
+            token = await self._active_token(registry, name)
+            _check_status(token, enabled=True)
+        return token
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
@@ -290,10 +293,9 @@ class ContainerRegistryAdapter:
                 if enabled is False:
                     return
                 raise
-        if enabled is not None:
-            _check_status(token, enabled=enabled)
+        _check_status(token, enabled=enabled)
         if not token.active:
-            await self._active_token(registry, name)
+            _check_status(await self._active_token(registry, name), enabled=enabled)
 
     async def _is_token_gone(self, registry: RegistryId, name: str) -> bool:
         return await self.get_token(registry, name) is None
@@ -332,9 +334,9 @@ async def _until[T](read: Callable[[], Awaitable[T | None]], what: str) -> T:
     )
 
 
-def _check_status(token: Token, *, enabled: bool) -> None:
-    """Raises Blocked for an answer with another status than was asked for."""
-    if token.enabled != enabled:
+def _check_status(token: Token, *, enabled: bool | None) -> None:
+    """Raises Blocked for an answer with another status than was asked for, if one was."""
+    if enabled is not None and token.enabled != enabled:
         was, wanted = ("enabled", "disabled") if token.enabled else ("disabled", "enabled")
         raise Blocked(
             Reason.REFUSED_BY_POLICY,

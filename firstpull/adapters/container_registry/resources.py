@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from azure.mgmt.containerregistry.models import (
     ConnectedRegistry as ConnectedRegistryResource,
 )
@@ -56,16 +58,19 @@ def token_from(resource: TokenResource) -> Token:
 
 
 def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedRegistry:
-    """A connected registry. An answer has no list of clients if the list is empty."""
+    """A connected registry. An answer has no list of clients if the list is empty.
+
+    One that syncs by a managed identity has no `tokenId`, and may have no `syncProperties`.
+    """
     properties = given(resource.properties)
-    sync = properties.parent.sync_properties
+    sync = properties.parent.sync_properties if properties.parent else None
     state = properties.connection_state
     return ConnectedRegistry(
         name=given(resource.name),
         client_token_ids=tuple(TokenId(i) for i in properties.client_token_ids or ()),
-        sync_token_id=TokenId(sync.token_id) if sync.token_id else None,
+        sync_token_id=TokenId(sync.token_id) if sync and sync.token_id else None,
         login_server=(properties.login_server.host if properties.login_server else None) or None,
-        last_sync_at=sync.last_sync_time,
+        last_sync_at=_in_utc(sync.last_sync_time) if sync else None,
         connection_state=state.value if isinstance(state, ConnectionState) else state,
     )
 
@@ -94,12 +99,22 @@ def given[T](value: T | None) -> T:
     return value
 
 
+def _in_utc(at: datetime | str | None) -> datetime | None:
+    """A time of an answer; one without a zone is UTC, as all times of the service are.
+
+    Raises Transient for a text that is no time, which the SDK leaves as it is.
+    """
+    if isinstance(at, str):
+        raise Transient(Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered with an unreadable time.")
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
+
+
 def _passwords(credentials: TokenCredentialsProperties) -> list[Password]:
     return [
         Password(
             slot=slot,
-            created_at=given(password.creation_time),
-            expires_at=password.expiry,
+            created_at=given(_in_utc(password.creation_time)),
+            expires_at=_in_utc(password.expiry),
         )
         for slot in Slot
         for password in credentials.passwords or ()
@@ -110,7 +125,7 @@ def _passwords(credentials: TokenCredentialsProperties) -> list[Password]:
 def _with_value(password: TokenPassword, slot: Slot) -> NewPassword:
     return NewPassword(
         slot=slot,
-        created_at=given(password.creation_time),
-        expires_at=password.expiry,
+        created_at=given(_in_utc(password.creation_time)),
+        expires_at=_in_utc(password.expiry),
         value=Secret(given(password.value)),
     )

@@ -6,16 +6,15 @@ from firstpull.adapters.storage.account import StorageServices
 from firstpull.adapters.storage.membership import BlobLedgers, BlobLocks
 from firstpull.adapters.storage.queues import PoisonStorage, QueueWork
 from firstpull.adapters.storage.records import TableRecords
-from firstpull.adapters.storage.revokes import BlobRevokeCounts
-from firstpull.adapters.storage.sweeps import BlobSweeps
+from firstpull.adapters.storage.sweeps import blob_revoke_counts, blob_sweeps
 
 __all__ = [
     "BlobLedgers",
     "BlobLocks",
-    "BlobRevokeCounts",
-    "BlobSweeps",
     "PoisonStorage",
     "QueueWork",
     "StorageServices",
     "TableRecords",
+    "blob_revoke_counts",
+    "blob_sweeps",
 ]

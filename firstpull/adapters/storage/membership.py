@@ -130,5 +130,5 @@ def _document_name(ref: ConnectedRegistryRef) -> str:
 
 
 def _blob_name(ref: ConnectedRegistryRef) -> str:
-    """A readable name; the names of container registries are unique across Azure."""
-    return f"{ref.registry.name}/{ref.name}"
+    """A readable name; the names of container registries are unique across Azure, without case."""
+    return f"{ref.registry.name}/{ref.name}".casefold()

@@ -100,6 +100,16 @@ async def test_a_healthy_hub_answers_while_any_number_of_calls_wait_for_a_silent
     await hubs.close()
 
 
+async def test_a_hub_is_called_by_its_name_for_services_where_the_policy_lists_that(
+    managers: dict[str, Manager],
+) -> None:
+    names = {HEALTHY: "healthy.service.example"}
+    hubs = IotHubAdapter(Credential(), SystemClock(), service_hosts=names)
+    await hubs.generation_id(DeviceKey(hub=HEALTHY, device_id="press-1"))
+    assert list(managers) == ["healthy.service.example"]
+    await hubs.close()
+
+
 async def test_of_a_hub_that_did_not_answer_one_call_at_a_time_waits(
     managers: dict[str, Manager], may_answer: threading.Event
 ) -> None:

@@ -54,6 +54,19 @@ def test_every_wrong_field_is_named_at_once() -> None:
     }
 
 
+def test_a_site_names_no_more_than_a_record_holds() -> None:
+    """A record names all connected registries of its site, in at most 1 MB."""
+    names = [f"plant{number}" for number in range(501)]
+    connected = [{"name": name} for name in names]
+    make_policy(
+        connectedRegistries=connected, sites=[{"name": "plant", "connectedRegistries": names[:500]}]
+    )
+    too_many = [{"name": "plant", "connectedRegistries": names}]
+    assert locations(connectedRegistries=connected, sites=too_many) == {
+        "sites/0/connectedRegistries"
+    }
+
+
 @pytest.mark.parametrize(
     "problem",
     [
@@ -97,7 +110,7 @@ def test_a_certificate_authority_on_plain_http_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["edge", "edge.site.example:8000", "10.0.0.7:8000", "[fd00::7]:8000", "[::1]"]
+    "endpoint", ["edge:80", "edge.site.example:8000", "10.0.0.7:8000", "[fd00::7]:8000", "[::1]"]
 )
 def test_an_endpoint_is_a_host_with_or_without_a_port(endpoint: str) -> None:
     policy = make_policy(connectedRegistries=[{"name": "plantone", "endpoint": endpoint}], sites=[])
@@ -105,7 +118,12 @@ def test_an_endpoint_is_a_host_with_or_without_a_port(endpoint: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "http://edge", "edge/path", "user@edge", "edge:port", "edge:8000 ", "a b"]
+    "endpoint",
+    [
+        *("", "http://edge", "edge/path", "user@edge", "edge:port", "edge:8000 ", "a b"),
+        *("registry", "10.0.0.4:99999", "10.0.0.4:0", "x:0", "a..b", "a.b.", "-a.b", "10.0.0.400"),
+        *("[::::]:80", "10..4:80", "a" * 64 + ".example.com"),
+    ],
 )
 def test_any_other_endpoint_is_refused(endpoint: str) -> None:
     entries = [{"name": "plantone", "endpoint": endpoint}, {"name": "planttwo"}]
@@ -157,6 +175,85 @@ def test_a_connected_registry_belongs_to_the_first_container_registry_unless_it_
     assert policy.connected_registry("planttwo", registry=REGISTRY) is None
     assert policy.entry_for(policy.ref_of(third)) == third
     assert policy.entry_for(PLANT_TWO) is None
+
+
+def test_names_compare_without_case_as_azure_compares_them() -> None:
+    policy = make_policy(
+        containerRegistries=[REGISTRY, OTHER],
+        connectedRegistries=[
+            {"name": "PlantOne", "containerRegistry": "ACRTest"},
+            {"name": "planttwo", "containerRegistry": "AcrOther"},
+        ],
+        sites=[{"name": "Plant", "connectedRegistries": ["plantONE", "PLANTTWO"]}],
+    )
+    first, second = policy.connected_registries
+    site = policy.site("pLANT")
+    assert site is not None
+    assert policy.connected_registries_of(site) == (first, second)
+    assert policy.connected_registry("plantone", registry=None) == first
+    assert policy.connected_registry("PLANTONE", registry=REGISTRY) == first
+    assert policy.entry_for(PLANT_ONE) == first
+    assert policy.ref_of(first) == PLANT_ONE
+    assert hash(policy.ref_of(first)) == hash(PLANT_ONE)
+    assert policy.registry_id("ACROTHER") == OTHER
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"connectedRegistries": [{"name": "plantone"}, {"name": "PlantOne"}], "sites": []},
+            "connectedRegistries: 'acrtest/plantone' is listed twice",
+        ),
+        (
+            {
+                "sites": [
+                    {"name": "plant", "connectedRegistries": ["plantone"]},
+                    {"name": "Plant", "connectedRegistries": ["plantone"]},
+                ]
+            },
+            "sites: 'plant' is listed twice",
+        ),
+    ],
+)
+def test_names_that_differ_in_case_alone_are_the_same_name(
+    changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        make_policy(**changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["contoso-abc123", "contoso-abc123.azurecr.io", "contoso.azurecr.us"]
+)
+def test_a_login_server_in_the_place_of_a_registrys_name_is_explained(name: str) -> None:
+    explained = "is a login server; the resource is named without its hash and domain: contoso"
+    entries = [{"name": "plantone", "containerRegistry": name}]
+    with pytest.raises(ValidationError, match=f"plantone: containerRegistry {explained}"):
+        make_policy(connectedRegistries=entries, sites=[])
+    with pytest.raises(ValidationError, match=explained):
+        make_policy(containerRegistries=[str(REGISTRY).replace("acrtest", name)])
+    with pytest.raises(ValidationError, match=explained):
+        make_policy(containerRegistries=[name])
+
+
+@pytest.mark.parametrize(
+    ("listed", "called"),
+    [
+        ("contoso.azure-devices.net", "contoso.azure-devices.net"),
+        ("Contoso.Service.Azure-Devices.net", "contoso.service.azure-devices.net"),
+        ("contoso.device.azure-devices.net", "contoso.service.azure-devices.net"),
+    ],
+)
+def test_the_three_names_of_a_hub_are_one_hub(listed: str, called: str) -> None:
+    policy = make_policy(hubs=["other.azure-devices.net", listed])
+    _, hub = policy.hubs
+    assert (hub.host, hub.service_host) == ("contoso.azure-devices.net", called)
+    for label in ("", ".device", ".service", ".DEVICE"):
+        assert policy.hub(f"contoso{label}.azure-devices.net") == hub
+    assert policy.hub_named("CONTOSO") == hub
+    for stranger in ("device.azure-devices.net", "contoso.edge.azure-devices.net", "contoso"):
+        assert policy.hub(stranger) is None
 
 
 def test_names_that_are_not_listed_are_not_found() -> None:

@@ -109,6 +109,29 @@ def test_errors_in_the_policy_name_their_connected_registry_in_it(
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "path"),
+    [
+        ("FIRSTPULL_POLICY", POLICY.replace('"hubs"', '"hubs": ["a.example"], "hubs"'), "/hubs"),
+        (
+            "FIRSTPULL_POLICY",
+            POLICY.replace('"plantone"', '"planttwo", "name": "plantone"'),
+            "/connectedRegistries/0/name",
+        ),
+        (
+            "FIRSTPULL_NAMED_KEYS",
+            f'[{{"name": "a", "name": "b", "sha256": "{"0" * 64}", "roles": ["Reader"]}}]',
+            "/0/name",
+        ),
+    ],
+)
+def test_json_with_a_name_twice_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, path: str
+) -> None:
+    found = lines(monkeypatch, GOOD | {name: value})
+    assert found == {name: f"an object has a name twice: {path}"}
+
+
 def test_a_policy_that_is_not_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(lines(monkeypatch, GOOD | {"FIRSTPULL_POLICY": "{hubs"})) == {"FIRSTPULL_POLICY"}
 

@@ -316,3 +316,11 @@ async def test_waiting_goes_on_while_a_worker_has_a_blocked_device() -> None:
     await harness.run_until(lambda: harness.state(second) is State.DELIVERED, timedelta(seconds=30))
     assert found
     assert not any(found)
+
+
+def test_filters_find_the_names_that_records_have() -> None:
+    onboarding = Harness().processes[0].onboarding
+    query = Query(hub="Hub-1.Device.Azure-Devices.NET", connected_registry="PLANTONE")
+    found = onboarding.checked_filters(query)
+    assert (found.hub, found.connected_registry) == (HUB, "plantone")
+    assert onboarding.checked_filters(Query()) == Query()

@@ -122,6 +122,6 @@ async def test_a_device_that_its_hub_no_longer_has_is_revoked_all_the_same() -> 
 async def test_a_damaged_count_is_begun_anew() -> None:
     harness = Harness()
     device = await harness.make_ready()
-    harness.cloud.revokes = b"{", 1
+    harness.cloud.documents["revokes"] = b"{", 1
     await revoke(harness, device)
     assert limit_of(harness).room(await limit_of(harness).count()) == LIMIT - 1

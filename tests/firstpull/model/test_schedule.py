@@ -92,6 +92,17 @@ def test_the_next_pass_is_never_in_the_past(
     assert next_check(condition(state, age=age), now=NOW, renew_at=renew_at) >= NOW
 
 
+@pytest.mark.parametrize(
+    "reason", [Reason.REFUSED_BY_POLICY, Reason.RESOURCE_LOCKED, Reason.SUBSCRIPTION_DISABLED]
+)
+def test_what_somebody_forbids_is_not_fought_except_to_take_access_away(reason: Reason) -> None:
+    forbidden = Blocked(reason, "forbidden", remedy="an exemption")
+    rarely = retry_at(forbidden, attempts=5000, device=DEVICE, now=NOW)
+    assert 12 * HOUR < rarely - NOW <= 24 * HOUR
+    again = retry_at(forbidden, attempts=5000, device=DEVICE, now=NOW, takes_away=True)
+    assert again == NOW + HOUR
+
+
 @pytest.mark.parametrize(("attempts", "wait"), [(0, MINUTE), (3, 8 * MINUTE), (5000, HOUR)])
 def test_a_blocked_device_is_retried_ever_more_rarely(attempts: int, wait: timedelta) -> None:
     blocked = Blocked(Reason.TWIN_FULL, "too large", remedy="smaller")

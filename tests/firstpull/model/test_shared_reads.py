@@ -10,6 +10,7 @@ import pytest
 from firstpull.model.errors import Transient
 from firstpull.model.shared_reads import FRESH, Look, SharedReads
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, REGISTRY, Harness
+from tests.firstpull.hosts_apart import HostClock
 
 READ = "registries.get_connected_registry"
 
@@ -38,6 +39,16 @@ async def test_a_look_is_shared_as_long_as_it_is_fresh() -> None:
     assert reads(harness) == 1
     harness.clock.advance(FRESH)
     await shared_of(harness).look_at(PLANT_ONE)
+    assert reads(harness) == 2
+
+
+async def test_a_look_is_not_shared_once_the_hosts_clock_was_set_back() -> None:
+    harness = Harness()
+    ports, clock = harness.processes[0].application.ports, HostClock(harness.clock, FRESH)
+    shared = SharedReads(registries=ports.registries, ledgers=ports.ledgers, clock=clock)
+    await shared.look_at(PLANT_ONE)
+    clock.off = timedelta()
+    await shared.look_at(PLANT_ONE)
     assert reads(harness) == 2
 
 

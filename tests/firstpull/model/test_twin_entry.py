@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from firstpull.model.secret import Secret
 from firstpull.model.twin_entry import Acknowledgement, Contents, read_acknowledgement, read_entry
+from local_azure.iot_hub.twins import size_of
 from tests.firstpull.builders import (
     ADDRESS,
     MADE,
@@ -21,6 +22,7 @@ from tests.firstpull.builders import (
     reported,
 )
 from tests.firstpull.harness import VALIDITY
+from tests.world.ports import revealed
 
 ENDS = MADE + VALIDITY
 ID = contents().delivery_id(PASSWORD, expires_at=ENDS)
@@ -140,6 +142,31 @@ def test_the_patch_leaves_the_rest_of_the_twin_alone_and_shows_no_password() -> 
         "firstpull": {"registryCredentials": others | written, "more": 1},
     }
     assert PASSWORD.reveal() not in repr(patch())
+
+
+LONGEST_PASSWORD = Secret("x" * 84)
+FULL = 32 * 1024
+
+
+@pytest.mark.parametrize("has_ca", [False, True])
+@pytest.mark.parametrize("others", [None, {}, {"planttwo": {"password": "x"}}])
+def test_an_entry_is_too_large_exactly_where_the_hub_refuses_it(
+    others: dict[str, Any] | None, *, has_ca: bool
+) -> None:
+    large = contents(
+        ca=CA if has_ca else None, insecure=not has_ca, repositories=("plant/\u00fc", "b")
+    )
+    change = large.patch("plantone", LONGEST_PASSWORD, expires_at=ENDS, replaces=())
+    entry = revealed(change)["firstpull"]["registryCredentials"]["plantone"]
+    section = {"registryCredentials": (others or {}) | {"plantone": entry}}
+    with_entry: dict[str, Any] = {"firstpull": section}
+    before = {"firstpull": {"registryCredentials": others}} if others is not None else {}
+    room = FULL - size_of(with_entry) - len("fill")
+    hubs_own: dict[str, Any] = {"$version": 7, "$metadata": {"fill": {"$lastUpdatedVersion": 7}}}
+    for beyond in (-1, 0, 1, 700):
+        filled = {"fill": ["y" * (room + beyond)], **hubs_own}
+        assert large.bytes_too_many(filled | before, "plantone") == max(beyond, 0)
+        assert large.bytes_too_many(filled | with_entry, "plantone") == 0
 
 
 @pytest.mark.parametrize(

@@ -367,6 +367,21 @@ async def test_what_cannot_be_rebuilt_is_named() -> None:
         await rebuild(harness, after="bm90IG91cnM=")
 
 
+@pytest.mark.parametrize("tag", ["askedAt", "revokedAt"])
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_tag_with_an_impossible_time_names_no_request(tag: str, at: str) -> None:
+    harness = over_two_registries()
+    device = await harness.make_ready()
+    ((name, (version,)),) = harness.cloud.secrets.items()
+    tags = {**(version.tags or {}), tag: at}
+    harness.cloud.vault.update(name, version.version, Properties(tags=tags))
+    lose_all(harness)
+    found = await rebuild(harness)
+    assert [one.device for one in found.not_rebuilt] == ([device] if tag == "askedAt" else [])
+    await play(harness)
+    assert (device in harness.cloud.records) is (tag != "askedAt")
+
+
 async def test_what_was_not_read_is_no_reason_for_another_record() -> None:
     harness = over_two_registries()
     device = await harness.make_ready()

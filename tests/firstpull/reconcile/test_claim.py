@@ -129,7 +129,7 @@ async def test_a_pass_that_takes_too_long_ends_alone_and_is_retried_later_each_t
         waits.append(record.schedule.due_at - harness.clock.now())
         assert record.status.condition.reason is Reason.OUT_OF_TIME
     assert waits[0] < waits[1] < waits[2]
-    await worker.reconcile(neighbour)
+    await harness.processes[0].worker.reconcile(neighbour)
     assert harness.state(neighbour) is State.DELIVERED
 
 
@@ -137,7 +137,7 @@ async def test_after_a_write_that_was_cut_off_nobody_takes_the_device_over_at_on
     harness, device = await asked()
     first, second = harness.processes
     harness.cloud.silent = ("registries.create_token",)
-    await replace(first.worker, most_seconds=0.05).reconcile(device)
+    await replace(first.worker, most_seconds=0.5).reconcile(device)
     harness.cloud.silent = ()
     record = harness.cloud.record(device)
     assert record.status.condition.reason is Reason.OUT_OF_TIME

@@ -8,7 +8,7 @@ import pytest
 
 from firstpull.model.azure_resources import ScopeMap, ScopeMapId, Slot
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import State, TokenSlot
+from firstpull.model.device_record import Rotation, State, TokenSlot
 from firstpull.model.ledger import Standing
 from firstpull.model.password_slots import SYNC_MARGIN, renewal_time
 from firstpull.model.reasons import Reason
@@ -47,6 +47,7 @@ ENDPOINT = make_policy(connectedRegistries=[{"name": "plantone", "endpoint": "ed
 WITH_CA = make_policy(
     connectedRegistries=[{"name": "plantone", "ca": "-----BEGIN CERTIFICATE-----"}], sites=[]
 )
+CLOUDS_OWN: Change = {"login_server": f"{REGISTRY.name}.azurecr.io"}
 HOUR = timedelta(hours=1)
 RENEW = renewal_time(credential(), DEVICE).replace(microsecond=0) + timedelta(seconds=1)
 SECOND = password(Slot.TWO, made=RENEW)
@@ -90,6 +91,19 @@ PRECONDITIONS: dict[str, tuple[World, Change, State, Reason]] = {
     "not in the policy": (NEW, {"policy": NOT_LISTED}, State.BLOCKED, Reason.NOT_ALLOWED),
     "no longer in the policy": (READY, {"policy": NOT_LISTED}, State.BLOCKED, Reason.NOT_ALLOWED),
     "no address": (NEW, {"login_server": None}, State.BLOCKED, Reason.NO_ENDPOINT),
+    "the cloud's own login server": (NEW, CLOUDS_OWN, State.BLOCKED, Reason.NO_ENDPOINT),
+    "a login server with a scheme": (
+        NEW,
+        {"login_server": "https://plantone.site.example"},
+        State.BLOCKED,
+        Reason.NO_ENDPOINT,
+    ),
+    "a login server that is no host": (
+        NEW,
+        {"login_server": "pending"},
+        State.BLOCKED,
+        Reason.NO_ENDPOINT,
+    ),
     "address lost": (READY, {"login_server": None}, State.BLOCKED, Reason.NO_ENDPOINT),
     "full": (NEW, {"listed": FOREIGN}, State.BLOCKED, Reason.CONNECTED_REGISTRY_FULL),
     "thrown out of a full one": (
@@ -234,6 +248,7 @@ REPAIRS: dict[str, tuple[Change, list[str]]] = {
     "twin edited": ({"desired": edited(address="stranger:8000")}, ["Deliver"]),
     "another delivery": ({"desired": desired(contents(address="old:8000"))}, ["Deliver"]),
     "address changed": ({"login_server": "new:8000"}, ["Deliver"]),
+    "endpoint in the policy": ({"policy": ENDPOINT}, ["Deliver"]),
     "certificate added": ({"policy": WITH_CA}, ["Deliver"]),
     "superseded secret version": (
         {"secrets": (secret_version(), secret_version("v0", of=password(made=MADE - HOUR)))},
@@ -246,6 +261,34 @@ REPAIRS: dict[str, tuple[Change, list[str]]] = {
 @pytest.mark.parametrize(("change", "expected"), REPAIRS.values(), ids=REPAIRS)
 def test_each_difference_is_repaired(change: Change, expected: list[str]) -> None:
     assert kinds(READY, **change) == expected
+
+
+@pytest.mark.parametrize(
+    ("login_server", "entry", "address"),
+    [
+        ("site.example:8000", {}, "site.example:8000"),
+        ("192.100.100.1", {}, "192.100.100.1"),
+        ("site.example:443", {}, "site.example"),
+        ("site.example:443", {"insecure": True}, "site.example:443"),
+        ("site.example:8000", {"endpoint": "10.0.0.4:443"}, "10.0.0.4"),
+        ("site.example:8000", {"endpoint": "edge:443"}, "edge:443"),
+        (None, {"endpoint": "edge:1"}, "edge:1"),
+        ("acrtest.azurecr.io", {"endpoint": "edge:1"}, "edge:1"),
+        ("https://site.example", {"endpoint": "edge:1"}, "edge:1"),
+        ("ACRTest.azurecr.io:443", {}, None),
+        ("acrtest-a1b2c3.azurecr.us", {}, None),
+        ("acrtest-a1b2c3.site.example", {}, "acrtest-a1b2c3.site.example"),
+        ("other.azurecr.io", {}, "other.azurecr.io"),
+        ("registry", {}, None),
+        ("", {}, None),
+    ],
+)
+def test_the_policys_endpoint_comes_first_and_no_junk_is_delivered(
+    login_server: str | None, entry: Change, address: str | None
+) -> None:
+    policy = make_policy(connectedRegistries=[{"name": "plantone", **entry}], sites=[])
+    observed = READY.observed(login_server=login_server, policy=policy)
+    assert observed.views[0].address == address
 
 
 def test_more_repositories_change_the_token_and_are_delivered() -> None:
@@ -275,6 +318,15 @@ def test_a_renewed_password_goes_into_the_other_slot() -> None:
     (action,) = plan_for(READY, now=RENEW).actions
     assert isinstance(action, GeneratePassword)
     assert (action.slot, action.expires_at) == (Slot.TWO, RENEW + VALIDITY)
+
+
+def test_no_two_passwords_of_a_token_have_the_same_expiry() -> None:
+    """A twin's entry names its password by its expiry; a host's clock may be set back."""
+    rotation = Rotation(replaces="v1", immediately=False, requested_by="a test", at=MADE)
+    asked = record(rotation=rotation, generation=2)
+    (action,) = plan_for(READY, now=MADE, record=asked).actions
+    assert isinstance(action, GeneratePassword)
+    assert action.expires_at == MADE + VALIDITY - timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(

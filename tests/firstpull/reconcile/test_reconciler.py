@@ -14,7 +14,7 @@ from firstpull.model.errors import Conflict
 from firstpull.model.reasons import Reason
 from firstpull.model.record_codec import to_json
 from tests.firstpull.end_state import end_state
-from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, VALIDITY, Harness, make_policy
+from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, VALIDITY, Harness, make_policy
 from tests.firstpull.records import changed, grant_of
 from tests.firstpull.scenarios import (
     EACH_OR_SOME_CALLS,
@@ -87,6 +87,43 @@ async def test_repositories_that_are_not_synced_block_the_device_until_they_are(
     assert not harness.cloud.writes()
     harness.cloud.let_sync(PLANT_ONE, "repositories/other/app/content/read")
     await harness.run_for(HOUR)
+    assert harness.state(device) is State.READY
+
+
+async def test_a_device_is_onboarded_with_a_warning_where_nothing_tells_what_is_synced() -> None:
+    harness = Harness()
+    harness.cloud.sync_by_identity.add(PLANT_ONE)
+    device = await harness.make_ready()
+    (warning,) = harness.cloud.record(device).status.warnings
+    assert warning.reason is Reason.SYNCED_REPOSITORIES_NOT_KNOWN
+    await harness.sweep()
+    await harness.reconcile(device)
+    assert harness.cloud.record(device).status.warnings == (warning,)
+
+
+async def test_the_default_port_makes_no_other_address() -> None:
+    harness = Harness()
+    harness.cloud.set_address(PLANT_ONE, "plantone.site.example")
+    device = await harness.make_ready()
+    entry = harness.cloud.twin_entry(device, PLANT_ONE)
+    assert entry["address"] == "plantone.site.example"
+    harness.cloud.set_address(PLANT_ONE, "plantone.site.example:443")
+    await harness.reconcile(device)
+    assert harness.cloud.twin_entry(device, PLANT_ONE) == entry
+
+
+async def test_what_a_twin_cannot_hold_is_known_before_anything_is_made() -> None:
+    ca = f"-----BEGIN CERTIFICATE-----{'A' * 8000}"
+    policy = make_policy(connectedRegistries=[{"name": "plantone", "ca": ca}], sites=[])
+    harness = Harness(policy=policy)
+    device = harness.register()
+    many = [f"plant/{n:03}{'a' * 241}" for n in range(100)]
+    await harness.ask(repositories=many)
+    await harness.run_for(HOUR)
+    assert harness.reason(device) is Reason.TWIN_FULL
+    assert not harness.cloud.writes()
+    await harness.ask(repositories=many[:90])
+    await harness.run_until_quiet()
     assert harness.state(device) is State.READY
 
 
@@ -354,3 +391,47 @@ async def test_a_device_deleted_between_two_reads_is_revoked_and_not_taken_for_a
     await harness.sweep()
     await harness.run_for(HOUR)
     assert harness.state(device) is State.REVOKED
+
+
+async def test_names_of_another_case_ask_for_the_same() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    names = {"connectedRegistry": "PlantOne", "containerRegistry": "ACRTest", "hub": HUB.upper()}
+    asked = await harness.ask(**names)
+    assert (asked.device, asked.spec.generation) == (device, 1)
+    other = harness.register("press-2")
+    asked = await harness.ask("press-2", connectedRegistry=None, site="PLANT")
+    assert (asked.spec.intent.site, asked.spec.intent.target) == ("plant", "site plant")
+    await harness.run_until_quiet()
+    again = await harness.ask("press-2", connectedRegistry=None, site="Plant")
+    assert again.spec.generation == 1
+    assert harness.state(other) is State.READY
+
+
+async def test_where_the_policy_changes_the_case_of_names_nothing_is_made_again() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    want = end_state(harness.cloud, device)
+    policy = make_policy(
+        connectedRegistries=[{"name": "PlantOne"}, {"name": "PlantTwo"}],
+        sites=[{"name": "Plant", "connectedRegistries": ["plantone", "PLANTTWO"]}],
+    )
+    renamed = Harness(cloud=harness.cloud, policy=policy)
+    await renamed.reconcile(device)
+    report = await renamed.sweep()
+    assert (report.drifted, report.orphans) == ({}, ())
+    await renamed.ask(connectedRegistry="plantone")
+    await renamed.run_until_quiet()
+    assert end_state(renamed.cloud, device) == want
+    assert renamed.cloud.record(device).spec.generation == 1
+
+
+async def test_any_of_the_three_names_of_a_hub_names_the_device() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    name, domain = HUB.split(".", 1)
+    for label in ("device", "service"):
+        asked = await harness.ask(hub=f"{name}.{label}.{domain}")
+        assert (asked.device, asked.spec.generation) == (device, 1)
+        (process,) = harness.processes
+        assert process.onboarding.device("press-1", hub=f"{name}.{label}.{domain}") == device

@@ -19,7 +19,7 @@ from tests.firstpull.harness import (
     over_two_registries,
 )
 from tests.firstpull.records import grant_of
-from tests.firstpull.scenarios import ready_for_good
+from tests.firstpull.scenarios import make_by_hand, ready_for_good
 from tests.world.calls import Fault
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -57,6 +57,29 @@ async def test_a_leaked_password_ends_though_the_device_moves_at_once(move: str)
     assert harness.cloud.record(device).spec.rotation is None
     assert leaked not in harness.cloud.devices[device].held.values()
     assert [status_of(harness, device, n) for n in (1, 2, 3)] == [OperationStatus.SUCCEEDED] * 3
+
+
+@pytest.mark.parametrize("moves", [*([move] for move in MOVES), list(MOVES)], ids=str)
+async def test_the_password_of_a_token_to_adopt_ends_though_the_device_moves_at_once(
+    moves: list[str],
+) -> None:
+    """The adoption was not carried out, so nothing maintains what the device has."""
+    harness = over_two_registries()
+    leaked = make_by_hand(harness, "by-hand")
+    device = harness.register()
+    await harness.ask(adopt="by-hand")
+    with harness.cloud.unavailable("ledgers.put"):
+        await harness.run_until(lambda: harness.cloud.record(device).status.adopted, MINUTE)
+    await harness.rotate(device, immediately=True)
+    for move in moves:
+        await harness.ask(**MOVES[move])
+    harness.devices_answer = False
+    await harness.run_for(5 * MINUTE)
+    assert not harness.cloud.opens(leaked)
+    harness.devices_answer = True
+    await harness.run_until_quiet()
+    assert harness.state(device) is State.READY
+    assert harness.cloud.record(device).spec.rotation is None
 
 
 @EACH_MOVE

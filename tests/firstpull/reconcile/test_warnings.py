@@ -6,30 +6,34 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistry
+from firstpull.model.azure_resources import ConnectedRegistry, TokenId
 from firstpull.model.device_record import DeviceRecord, DeviceWarning, State
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import awaiting_sync, warnings_for
 from tests.firstpull.builders import MADE, NOW, password, record, token
-from tests.firstpull.harness import PLANT_ONE, VALIDITY, Harness, make_policy
+from tests.firstpull.harness import PLANT_ONE, REGISTRY, VALIDITY, Harness, make_policy
 from tests.firstpull.records import changed
 from tests.firstpull.scenarios import make_by_hand
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 OTHERS = frozenset({"repositories/other/*/content/read"})
+SYNC_TOKEN = REGISTRY.token("plantone")
 NEAR_END = MADE + 0.75 * VALIDITY
 UNANSWERED = record(acknowledged_at=None)
 ADOPTED = record(adopted=True, delivery=None)
 
 
 def plant_one(
-    state: str | None = None, *, last_sync_at: datetime | None = NOW
+    state: str | None = None,
+    *,
+    last_sync_at: datetime | None = NOW,
+    sync_token_id: TokenId | None = SYNC_TOKEN,
 ) -> ConnectedRegistry:
     return ConnectedRegistry(
         name="plantone",
         client_token_ids=(),
-        sync_token_id=None,
+        sync_token_id=sync_token_id,
         login_server=None,
         last_sync_at=last_sync_at,
         connection_state=state,
@@ -43,10 +47,11 @@ def found(
     state: str | None = "Online",
     synced: frozenset[str] | None = frozenset({"repositories/plant/*/content/read"}),
     lives: timedelta | None = VALIDITY,
+    sync_token_id: TokenId | None = SYNC_TOKEN,
 ) -> tuple[DeviceWarning, ...]:
     return warnings_for(
         of,
-        connected_registry=plant_one(state),
+        connected_registry=plant_one(state, sync_token_id=sync_token_id),
         synced_actions=synced,
         token=token(password(lives=lives)),
         now=at,
@@ -59,6 +64,11 @@ def found(
         (found(record(), state="Offline"), Reason.CONNECTED_REGISTRY_OFFLINE, "Offline"),
         (found(record(), state="Unhealthy"), Reason.CONNECTED_REGISTRY_OFFLINE, "Unhealthy"),
         (found(record(), synced=OTHERS), Reason.REPOSITORIES_NOT_SYNCED, "plant/app/content/read"),
+        (
+            found(record(), synced=None, sync_token_id=None),
+            Reason.SYNCED_REPOSITORIES_NOT_KNOWN,
+            "acrtest/plantone",
+        ),
         (found(UNANSWERED, at=NEAR_END), Reason.PASSWORD_EXPIRES_SOON, f"{MADE + VALIDITY:%F}"),
         (found(ADOPTED, at=NEAR_END), Reason.PASSWORD_EXPIRES_SOON, f"{MADE + VALIDITY:%F}"),
         (found(ADOPTED, lives=None), Reason.PASSWORD_NOT_OURS, "password1"),
@@ -93,6 +103,12 @@ def test_where_the_synced_actions_are_not_read_a_warning_about_them_stays() -> N
     warned = record(warnings=found(record(), synced=OTHERS))
     assert found(warned, at=NOW + DAY, synced=None) == warned.status.warnings
     assert found(warned) == ()
+
+
+def test_where_a_managed_identity_replaces_the_sync_token_an_earlier_warning_ends() -> None:
+    warned = record(warnings=found(record(), synced=OTHERS))
+    reasons = [w.reason for w in found(warned, synced=None, sync_token_id=None)]
+    assert reasons == [Reason.SYNCED_REPOSITORIES_NOT_KNOWN]
 
 
 def test_a_warning_keeps_the_time_of_its_beginning_while_its_words_change() -> None:

@@ -46,7 +46,7 @@ def guarded(req: func.HttpRequest) -> func.HttpResponse:
 def answer(req: func.HttpRequest) -> func.HttpResponse:
     match req.route_params["kind"]:
         case "created":
-            headers = {"Location": "/elsewhere", "Date": "the server's to set"}
+            headers = {"Location": "/elsewhere"}
             return func.HttpResponse(b"\x00\xff", status_code=201, headers=headers)
         case "no-number":
             return func.HttpResponse(status_code="soon")  # type: ignore[arg-type]

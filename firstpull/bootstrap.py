@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,6 +21,7 @@ from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
+    BlobPolicy,
     PoisonStorage,
     QueueWork,
     StorageServices,
@@ -29,6 +31,7 @@ from firstpull.adapters.storage import (
 )
 from firstpull.adapters.telemetry import export_telemetry
 from firstpull.adapters.timeouts import IDENTITY
+from firstpull.config.current_policy import CurrentPolicy, FilePolicy, PolicySource
 from firstpull.config.policy import Policy
 from firstpull.config.settings import Settings, read_settings, unresolved_references
 from firstpull.fleet.batch import Batches
@@ -48,6 +51,7 @@ from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
+from firstpull.model.errors import Blocked
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -122,12 +126,15 @@ class Application:
         )
 
 
-def wire(settings: Settings, ports: Ports) -> Application:
-    """The application on these ports."""
+def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> Application:
+    """The application on these ports, with the policy of the settings unless one is given."""
+    policy = policy or settings.policy
+    if policy is None:
+        raise ValueError("the settings name a document of the policy; pass the policy in it")
     shared = SharedReads(registries=ports.registries, ledgers=ports.ledgers, clock=ports.clock)
     observer = Observer(
         deployment=settings.deployment,
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         secrets=ports.secrets,
         hubs=ports.hubs,
@@ -147,7 +154,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         shared=shared,
     )
     onboarding = Onboarding(
-        policy=settings.policy, records=ports.records, queue=ports.queue, clock=ports.clock
+        policy=policy, records=ports.records, queue=ports.queue, clock=ports.clock
     )
     revoking = Revoking(
         records=ports.records,
@@ -162,13 +169,13 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ),
     )
     sites = Sites(
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         ledgers=ports.ledgers,
         records=ports.records,
     )
     event_handler = EventHandler(
-        policy=settings.policy,
+        policy=policy,
         onboarding=onboarding,
         records=ports.records,
         hubs=ports.hubs,
@@ -176,7 +183,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         vault_host=urlsplit(settings.key_vault_url).netloc,
     )
     inventory_reader = InventoryReader(
-        policy=settings.policy,
+        policy=policy,
         registries=ports.registries,
         secrets=ports.secrets,
         hubs=ports.hubs,
@@ -185,7 +192,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         clock=ports.clock,
     )
     return Application(
-        policy=settings.policy,
+        policy=policy,
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
         revoking=revoking,
@@ -195,7 +202,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         sites=sites,
         batches=Batches(onboarding=onboarding, sites=sites),
         listing=Listing(records=ports.records),
-        summaries=Summaries(records=ports.records, policy=settings.policy, clock=ports.clock),
+        summaries=Summaries(records=ports.records, policy=policy, clock=ports.clock),
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,
@@ -215,7 +222,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         ),
         rebuilding=Rebuilding(
             deployment=settings.deployment,
-            policy=settings.policy,
+            policy=policy,
             inventory_reader=inventory_reader,
             observer=observer,
             records=ports.records,
@@ -225,7 +232,7 @@ def wire(settings: Settings, ports: Ports) -> Application:
         poison=Poison(
             queues=ports.poison,
             records=ports.records,
-            policy=settings.policy,
+            policy=policy,
             clock=ports.clock,
         ),
         worker=Reconciler(
@@ -261,7 +268,12 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(settings: Settings, cleanup: AsyncExitStack | None = None) -> Ports:
+async def connect(
+    settings: Settings,
+    policies: CurrentPolicy | None = None,
+    *,
+    cleanup: AsyncExitStack | None = None,
+) -> Ports:
     """The adapters, with the app's identity. Creates missing tables, queues and containers.
 
     `cleanup` closes them. A functions app has no end and so no use for it.
@@ -281,7 +293,7 @@ async def connect(settings: Settings, cleanup: AsyncExitStack | None = None) -> 
             settings.iot_hub_audience,
         ),
         clock,
-        service_hosts={hub.host: hub.service_host for hub in settings.policy.hubs},
+        service_host=(policies or _policies(settings)).service_host,
     )
     if cleanup is not None:
         for opened in (credential, storage, registries, secrets, hubs):
@@ -320,25 +332,42 @@ def _storage(
 class Runtime:
     """The application of this process, connected at the first call."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policies: CurrentPolicy | None = None) -> None:
+        """Without `policies`, the policy is that of the settings."""
         self._settings = settings
-        self._connecting: asyncio.Task[Application] | None = None
+        self._policies = policies or _policies(settings)
+        self._connecting: asyncio.Task[Ports] | None = None
+        self._application: Application | None = None
 
     async def application(self) -> Application:
-        """The application. Raises what connecting raises; the next call tries again.
+        """The application with the present policy. Raises what connecting raises.
 
-        Concurrent calls wait for the same connection, not one after the other.
+        Concurrent calls wait for the same connection, not one after the other; after a failure
+        the next call tries again. A call keeps the application that it got, and its policy.
         """
+        await self._policies.get()
         connecting = self._connecting
         if connecting is None or (connecting.done() and _has_failed(connecting)):
-            connecting = self._connecting = asyncio.create_task(self._connect())
-        return await asyncio.shield(connecting)
+            connecting = self._connecting = asyncio.create_task(
+                connect(self._settings, self._policies)
+            )
+        ports = await asyncio.shield(connecting)
+        policy = self._policies.policy  # of now: another call may have read a later one meanwhile
+        if self._application is None or self._application.policy is not policy:
+            self._application = wire(self._settings, ports, policy=policy)
+        return self._application
 
-    async def _connect(self) -> Application:
-        return wire(self._settings, await connect(self._settings))
+    async def policy(self) -> Policy:
+        """The present policy, also while storage does not answer."""
+        return await self._policies.get()
+
+    @property
+    def policy_refusal(self) -> Blocked | None:
+        """Why a changed policy does not count, None where the latest one counts."""
+        return self._policies.refusal
 
 
-def _has_failed(task: asyncio.Task[Application]) -> bool:
+def _has_failed(task: asyncio.Task[Ports]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
@@ -357,4 +386,29 @@ def start() -> Runtime:
         )
     for name in unresolved_references():
         emit_warning(LogEvent.SETTINGS_REFERENCE_UNRESOLVED, setting=name)
-    return Runtime(settings)
+    policies = _policies(settings)
+    if policies.source is not None:
+        with ThreadPoolExecutor(1) as apart:  # the worker imports the app within its event loop
+            apart.submit(asyncio.run, policies.read_at_start()).result()
+    return Runtime(settings, policies)
+
+
+def _policies(settings: Settings) -> CurrentPolicy:
+    """The policy of the settings, with its source if that is a document."""
+    source: PolicySource | None = None
+    if settings.policy_file is not None:
+        source = FilePolicy(settings.policy_file)
+    elif settings.policy_blob is not None and settings.storage is not None:
+        source = BlobPolicy.from_connection_string(settings.storage, settings.policy_blob)
+    elif settings.policy_blob is not None:
+        source = BlobPolicy.from_identity(
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
+            blob_url=settings.storage_blob_url or "",
+            path=settings.policy_blob,
+        )
+    return CurrentPolicy(
+        policy=settings.policy,
+        setting=settings.policy_setting,
+        source=source,
+        clock=SystemClock(),
+    )

@@ -53,6 +53,8 @@ DEADLINES: dict[str, float] = {
     "sweep": 600,  # the sweep ends itself earlier, and the next one continues
 }
 """Seconds by name of the function."""
+RECORDING_SECONDS = 4.0
+"""For recording a device that registers. No document says how long the service waits."""
 _ASK_AGAIN_SECONDS = 10.0
 
 

@@ -25,7 +25,10 @@ async def healthz(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 -
     except FirstpullError as error:
         errors = [error]
     if not errors:
-        return json_answer(200, Health(status="ok"))
+        # With the policy before, this host works: to end it would end its policy, too.
+        refusal = runtime.policy_refusal
+        warning = refusal.reason if refusal is not None else None
+        return json_answer(200, Health(status="ok", warning=warning))
     reason = errors[0].reason
     problem = Problem.of(503, reason, MEANING[reason])
     return problem_answer(problem, headers={"Retry-After": "5"})

@@ -34,6 +34,9 @@ param sites siteType[] = []
 @description('More fields of the policy. They override those of the parameters above.')
 param policy policyType = {}
 
+@description('A blob with the whole policy, container/name in the storage account, in place of the parameters. Empty: none.')
+param policyBlob string = ''
+
 @description('Name of this deployment (a-z, 0-9 and -). The names of tokens depend on it.')
 @minLength(1)
 @maxLength(32)
@@ -151,6 +154,7 @@ var deadLetterContainerName = 'event-dead-letters'
 var containerNames = [
   'membership'
   'sweeps'
+  'policy'
   packageContainerName
   deadLetterContainerName
 ]
@@ -361,6 +365,7 @@ module app 'modules/app.bicep' = {
     applicationInsightsConnectionString: applicationInsights.outputs.connectionString
     deploymentName: deploymentName
     policy: wholePolicy
+    policyBlob: policyBlob
     hubs: wholePolicy.hubs
     containerRegistries: wholePolicy.containerRegistries
     connectedRegistries: wholePolicy.connectedRegistries

@@ -31,9 +31,10 @@ _MORE = {
 
 
 def events() -> str:
-    """The log events: when each is logged, and its fields."""
+    """The log events: when each is logged, and its fields; `device` means the device's two."""
     rows = {
-        _STATE.sub("<state>", event.value): (event.when, _codes(event.fields)) for event in LogEvent
+        _STATE.sub("<state>", event.value): (event.when, _codes(_with_device(event.fields)))
+        for event in LogEvent
     }
     named = ((_code(name), when, fields) for name, (when, fields) in rows.items())
     return table(("Event", "When", "Fields"), named)
@@ -70,6 +71,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
             raise ValueError(f"not a row of this table: {row}")
         lines.append(_row(row))
     return "\n".join(("", *lines, "", ""))
+
+
+def _with_device(fields: Sequence[str]) -> Sequence[str]:
+    return ("device", *fields[2:]) if tuple(fields[:2]) == ("hub", "device_id") else fields
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -112,7 +112,7 @@ class _Line:
 class IotHubAdapter:
     """Implements `Hubs`. It has a line to each hub, made without a call.
 
-    `service_hosts` are the host names to call, by the hubs' names in records.
+    `service_host` gives the host name to call, by the hub's name in records.
     """
 
     def __init__(
@@ -120,10 +120,10 @@ class IotHubAdapter:
         credential: TokenCredential,
         clock: Clock,
         *,
-        service_hosts: Mapping[str, str] | None = None,
+        service_host: Callable[[str], str] = str,
     ) -> None:
         self._credential = credential
-        self._service_hosts = service_hosts or {}
+        self._service_host = service_host
         self._clock = clock
         self._lines: dict[str, _Line] = {}
 
@@ -232,9 +232,10 @@ class IotHubAdapter:
             raise _unavailable(type(error).__name__) from None
 
     def _line(self, hub: str) -> _Line:
-        if hub not in self._lines:
-            self._lines[hub] = _Line(self._service_hosts.get(hub, hub), self._credential)
-        return self._lines[hub]
+        host = self._service_host(hub)
+        if host not in self._lines:
+            self._lines[host] = _Line(host, self._credential)
+        return self._lines[host]
 
 
 def _twin(resource: TwinResource) -> Twin:

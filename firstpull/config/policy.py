@@ -316,7 +316,7 @@ class Policy(StrictModel):
         return self._by_name.sites.get(name.casefold())
 
 
-def read_policy(text: str) -> Policy:
+def read_policy(text: str | bytes) -> Policy:
     """The policy in a JSON text. Raises ValueError, also for a name that is there twice."""
     policy = Policy.model_validate_json(text)
     read_strictly(text)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -25,6 +26,12 @@ _VAULT_REFERENCE = "@Microsoft.KeyVault("
 class SettingsError(Exception):
     """The settings are not valid. The message lists every error, one a line."""
 
+    @classmethod
+    def of(cls, problems: Mapping[str, str]) -> Self:
+        """The error for problems by setting, each with its path in the setting."""
+        lines = [f"  {name}: {problem}" for name, problem in problems.items()]
+        return cls("firstpull's settings are not valid:\n" + "\n".join(lines))
+
 
 def _https(value: str) -> str:
     if not value.startswith("https://"):
@@ -33,7 +40,13 @@ def _https(value: str) -> str:
 
 
 def _policy(value: object) -> object:
+    if value == "":
+        return None
     return read_policy(value) if isinstance(value, str) else value
+
+
+def _none_if_empty(value: object) -> object:
+    return value or None
 
 
 def _keys(value: object) -> object:
@@ -112,18 +125,49 @@ class StorageSettings(_Settings):
         return self
 
 
-class Settings(CallerSettings, StorageSettings):
+class PolicySettings(_Settings):
+    """Where the policy is: in a setting, or in a document that is read again when it changes."""
+
+    policy: Annotated[Policy | None, NoDecode, BeforeValidator(_policy)] = None
+    """The hubs, registries and sites that requests may name, as JSON.
+
+    At most 128 KiB; else set one of the next two.
+    """
+    policy_blob: Annotated[
+        str | None,
+        Field(pattern=r"^[a-z0-9-]{3,63}/.{1,1024}$"),
+        BeforeValidator(_none_if_empty),
+    ] = None
+    """A blob with the policy: `container/name` in the app's storage account."""
+    policy_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    """Path of such a file."""
+
+    @model_validator(mode="after")
+    def _policy_is_named_once(self) -> Self:
+        if sum(each is not None for each in (self.policy, self.policy_blob, self.policy_file)) != 1:
+            raise ValueError(
+                "set one of FIRSTPULL_POLICY, FIRSTPULL_POLICY_BLOB and FIRSTPULL_POLICY_FILE"
+            )
+        return self
+
+    @property
+    def policy_setting(self) -> str:
+        """The name of the one that is set."""
+        if self.policy_blob is not None:
+            return "FIRSTPULL_POLICY_BLOB"
+        return "FIRSTPULL_POLICY_FILE" if self.policy_file is not None else "FIRSTPULL_POLICY"
+
+
+class Settings(PolicySettings, CallerSettings, StorageSettings):
     """One attribute per setting, named like its environment variable."""
 
     deployment: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")] = "firstpull"
     """Name of this deployment, `a-z 0-9 -`, at most 32.
 
-    Two deployments on the same hub and container registry never share a token. After a change,
-    devices with a record keep their names; newly onboarded devices get other ones. A device's tag
-    opts it in to every deployment whose policy lists its hub: list each hub in one deployment.
+    Two deployments never share a token. After a change, only newly onboarded devices get other
+    names. A device's tag opts it in to every deployment whose policy lists its hub: list each hub
+    in one.
     """
-    policy: Annotated[Policy, NoDecode, BeforeValidator(_policy)]
-    """The hubs, registries and sites that requests may name, as JSON."""
     key_vault_url: HttpsUrl
     """The vault that stores the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
@@ -131,8 +175,8 @@ class Settings(CallerSettings, StorageSettings):
     sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
     """Share of the fleet, 0 to 100, that one sweep may revoke without approval.
 
-    The sweep revokes devices that their hub no longer has. If there are more than this share, it
-    revokes none until a person approves. Above 0, it may always revoke one device.
+    The sweep revokes devices that their hub no longer has; above this share none until a person
+    approves. Above 0, it may always revoke one device.
     """
 
     revokes_per_hour: Annotated[int, Field(ge=0, le=100_000)] = 50
@@ -145,14 +189,14 @@ class Settings(CallerSettings, StorageSettings):
     """Days, 30 to 3650, that the sweep keeps the record of a revoked device.
 
     Longer than messages wait in queues: the record refuses those from before the revoke. It stays
-    while the hub has the device. The disabled secret stays in any case.
+    while the hub has the device; the disabled secret always.
     """
 
     webhook_keys: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_keys)] = ()
     """Keys of signed webhooks: `whsec_` and 24 to 64 random bytes in base64.
 
-    Separate several keys with commas while you replace one. Without a key, or with a secret that
-    cannot be read, signed webhooks are off.
+    Separate several with commas while you replace one. Without a key that can be read, signed
+    webhooks are off.
     """
 
     arm_endpoint: HttpsUrl = "https://management.azure.com"
@@ -178,13 +222,28 @@ class Settings(CallerSettings, StorageSettings):
 
 def read_settings() -> Settings:
     """The settings in this process's environment. Raises SettingsError with every error."""
-    # pydantic validates a whole model only if each field is valid, so the storage settings are
-    # validated alone too.
-    problems = _problems_of(StorageSettings) | _problems_of(Settings)
+    # pydantic validates a whole model only if each field is valid, so the settings that depend on
+    # each other are validated alone too.
+    problems = _problems_of(StorageSettings, "AzureWebJobsStorage") | _problems_of(
+        PolicySettings, "FIRSTPULL_POLICY"
+    )
+    problems |= {n: p for n, p in _problems_of(Settings, "").items() if n}
     if problems:
-        lines = [f"  {name}: {problem}" for name, problem in problems.items()]
-        raise SettingsError("firstpull's settings are not valid:\n" + "\n".join(lines))
+        raise SettingsError.of(problems)
     return Settings.model_validate({})
+
+
+def policy_in(content: bytes, *, setting: str) -> Policy:
+    """The policy in a document. Raises SettingsError with every error, by its path."""
+    try:
+        return read_policy(content)
+    except ValidationError as error:
+        problems = {
+            ".".join((setting, *map(str, e["loc"]))): _reason(e["msg"]) for e in error.errors()
+        }
+    except ValueError as error:
+        problems = {setting: str(error)}
+    raise SettingsError.of(problems)
 
 
 @cache
@@ -200,18 +259,18 @@ def unresolved_references() -> Iterator[str]:
             yield name
 
 
-def _problems_of(model: type[BaseSettings]) -> dict[str, str]:
-    """The errors by setting, each with its path in the setting."""
+def _problems_of(model: type[BaseSettings], name_of_all: str) -> dict[str, str]:
+    """The errors by setting, each with its path in the setting; `name_of_all` is the model's."""
     try:
         model.model_validate({})
     except ValidationError as error:
-        return {_variable(e["loc"]): _reason(e["msg"]) for e in error.errors()}
+        return {_variable(e["loc"]) or name_of_all: _reason(e["msg"]) for e in error.errors()}
     return {}
 
 
 def _variable(location: tuple[int | str, ...]) -> str:
     if not location:
-        return "AzureWebJobsStorage"
+        return ""
     first, *rest = (str(part) for part in location)
     known = Settings.model_fields.get(first)
     name = f"FIRSTPULL_{first.upper()}" if known is not None else first

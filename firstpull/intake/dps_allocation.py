@@ -1,8 +1,9 @@
 """The Device Provisioning Service's custom allocation: a hub, and what the device may pull.
 
 The service calls at every registration while the device waits. So the answer has only the hub and
-a twin that opts the device in; the onboarding follows by the queue. The documents have the shape
-that concepts-custom-allocation describes.
+a twin that opts the device in; the onboarding follows by the queue. Without an answer the device
+has no hub at all, so a device that firstpull cannot onboard gets one too. The documents have the
+shape that concepts-custom-allocation describes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from firstpull.config.fields import OnboardingTarget
-from firstpull.config.policy import HubPolicy, Policy, hub_host
+from firstpull.config.policy import Policy, hub_host
 from firstpull.intake.json_input import checked, read_object
 from firstpull.intake.requests import OnboardingRequest, request_for
 from firstpull.model.device_key import is_device_id
@@ -27,14 +28,25 @@ class _LowerCased(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
+class _ReprovisionPolicy(_LowerCased):
+    changes_device: Annotated[bool | None, Field(alias="updatehubassignment")] = None
+    keeps_twin: Annotated[bool | None, Field(alias="migratedevicedata")] = None
+
+    @property
+    def may_reset_twin(self) -> bool:
+        """Whether a registration may replace the twin: unless the policy says that it does not."""
+        return self.changes_device is not False and self.keeps_twin is not True
+
+
 class _Enrollment(_LowerCased):
     group: Annotated[str | None, Field(alias="enrollmentgroupid")] = None
     individual: Annotated[str | None, Field(alias="registrationid")] = None
     device_id: Annotated[str | None, Field(alias="deviceid")] = None
+    reprovisioning: Annotated[_ReprovisionPolicy | None, Field(alias="reprovisionpolicy")] = None
 
 
 class _DeviceContext(_LowerCased):
-    registration_id: Annotated[str, Field(alias="registrationid", min_length=1, max_length=128)]
+    registration_id: Annotated[str, Field(alias="registrationid")]
     current_hub: Annotated[str | None, Field(alias="currentiothubhostname")] = None
     current_device_id: Annotated[str | None, Field(alias="currentdeviceid")] = None
 
@@ -48,10 +60,16 @@ class _Call(_LowerCased):
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """The hub for a device. `request` is None if firstpull does not onboard the device."""
+    """The hub for a device, as the service spells it.
 
-    hub: HubPolicy
-    request: OnboardingRequest | None
+    `request` is None if firstpull does not onboard the device; `refused` says that its id is why.
+    `may_reset_twin` says whether the service may replace the twin after the answer.
+    """
+
+    hub: str
+    request: OnboardingRequest | None = None
+    refused: bool = False
+    may_reset_twin: bool = True
 
 
 def allocate(body: bytes, policy: Policy) -> Allocation:
@@ -67,23 +85,32 @@ def allocate(body: bytes, policy: Policy) -> Allocation:
             errors=(FieldError("", "name either enrollmentGroup or individualEnrollment"),),
         )
     hub = _hub(call, policy)
+    listed = policy.hub(hub)
+    target = _target(enrollment, policy)
+    if listed is None or target is None:
+        return Allocation(hub=hub)
     device_id = call.device.current_device_id or enrollment.device_id or call.device.registration_id
     if not is_device_id(device_id):
-        error = FieldError("/deviceRuntimeContext/registrationId", "is not an IoT Hub device id")
-        raise Invalid("The request has an impossible device id.", errors=(error,))
-    target = _target(enrollment, policy)
-    request = request_for(target, device_id=device_id, hub=hub.host) if target is not None else None
-    return Allocation(hub=hub, request=request)
+        return Allocation(hub=hub, refused=True)
+    return Allocation(
+        hub=hub,
+        request=request_for(target, device_id=device_id, hub=listed.host),
+        may_reset_twin=(enrollment.reprovisioning or _ReprovisionPolicy()).may_reset_twin,
+    )
 
 
-def _hub(call: _Call, policy: Policy) -> HubPolicy:
-    """The hub that has the device now, else the first linked hub that the policy lists."""
-    linked = dict.fromkeys(map(hub_host, call.linked_hubs))
+def _hub(call: _Call, policy: Policy) -> str:
+    """The linked hub that has the device now, else the first one that the policy lists.
+
+    With another hub than its present one the service would move the device.
+    """
     current = hub_host(call.device.current_hub or "")
-    for host in (current, *linked):
-        hub = policy.hub(host)
-        if hub is not None and host in linked:
-            return hub
+    for host in call.linked_hubs:
+        if hub_host(host) == current:
+            return host
+    for host in call.linked_hubs:
+        if policy.hub(host) is not None:
+            return host
     error = FieldError("/linkedHubs", "the policy lists none of them")
     raise NotAllowed("The policy lists none of the linked hubs.", errors=(error,))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -35,6 +35,7 @@ from firstpull.model.scope_actions import DEFAULT_ACTION
 from firstpull.model.transitions import (
     asked_again,
     new_record,
+    registered_again,
     with_intent,
     with_message,
     woken,
@@ -124,12 +125,16 @@ class Onboarding:
         )
         return wanted
 
-    async def introduce(self, request: OnboardingRequest, *, requested_by: str) -> None:
+    async def introduce(
+        self, request: OnboardingRequest, *, requested_by: str, may_reset_twin: bool
+    ) -> None:
         """Record the first request for a device; enqueue a known device unchanged.
 
-        A registration is not a caller's request, so it never replaces an earlier one.
+        A registration is not a caller's request, so it never replaces an earlier one. With
+        `may_reset_twin` a known device is looked at once more, after its twin may be replaced.
         """
-        if not await self.wake(self.device(request.device_id, hub=request.hub)):
+        device = self.device(request.device_id, hub=request.hub)
+        if not await self._enqueue(device, registered_again if may_reset_twin else woken):
             await self.ask(request, requested_by=requested_by, implicit=True)
 
     async def propose_introduction(
@@ -143,9 +148,14 @@ class Onboarding:
 
     async def wake(self, device: DeviceKey) -> bool:
         """Make a known device due now and enqueue it. False for an unknown device."""
+        return await self._enqueue(device, woken)
+
+    async def _enqueue(
+        self, device: DeviceKey, due: Callable[[DeviceRecord, datetime], DeviceRecord]
+    ) -> bool:
         now = self.clock.now()
         try:
-            await update_record(self.records, device, lambda record: woken(record, now))
+            await update_record(self.records, device, lambda record: due(record, now))
         except NotKnown:
             return False
         await self.queue.put(device)

@@ -276,6 +276,8 @@ class Schedule:
 
     due_at: datetime
     attempts: int = 0
+    look_again_at: datetime | None = None
+    """When another pass is due, whatever the passes before it find."""
 
 
 @dataclass(frozen=True, kw_only=True)

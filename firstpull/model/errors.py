@@ -162,7 +162,7 @@ def connected_registry_full(ref: ConnectedRegistryRef, *, capacity: int) -> Bloc
     return Blocked(
         Reason.CONNECTED_REGISTRY_FULL,
         f"{ref} is full: it takes {capacity} clients.",
-        remedy="Revoke devices or remove other clients, or raise `capacity` in FIRSTPULL_POLICY "
+        remedy="Revoke devices or remove other clients, or raise `capacity` in the policy "
         "where the service allows more.",
     )
 
@@ -173,6 +173,6 @@ def site_full(site: str, *, used: Mapping[str, int]) -> Blocked:
     return Blocked(
         Reason.SITE_FULL,
         f"No connected registry of site {site} takes another client: {counts}.",
-        remedy="Add a connected registry to the site in FIRSTPULL_POLICY, or revoke devices; "
+        remedy="Add a connected registry to the site in the policy, or revoke devices; "
         "GET /api/sites shows the free room. firstpull checks again by itself.",
     )

@@ -67,6 +67,7 @@ class Reason(StrEnum):
     RECORD_OUT_OF_DATE = "RecordOutOfDate"
     RECORDS_NOT_FOUND = "RecordsNotFound"
     CLOCK_OFF = "ClockOff"
+    POLICY_NOT_VALID = "PolicyNotValid"
     ACCESS_DENIED = "AccessDenied"
     REFUSED = "Refused"
     REFUSED_BY_POLICY = "RefusedByPolicy"
@@ -134,6 +135,7 @@ MEANING: dict[Reason, str] = {
     Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",
+    Reason.POLICY_NOT_VALID: "The document of the policy is wrong or missing.",
     Reason.ACCESS_DENIED: "firstpull's identity lacks a role.",
     Reason.REFUSED: "A service refused a request as invalid.",
     Reason.REFUSED_BY_POLICY: "An Azure Policy forbids it, or changed what firstpull wrote.",

@@ -81,6 +81,7 @@ class _StoredRecord:
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0
+    look_again_at: datetime | None = None
     warnings: tuple[DeviceWarning, ...] = ()
     rejection: Rejection | None = None
     claim: Claim | None = None
@@ -164,6 +165,7 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         hub_generation_id=status.hub_generation_id,
         hub_device_etag=status.hub_device_etag,
         attempts=schedule.attempts,
+        look_again_at=schedule.look_again_at,
         warnings=status.warnings,
         rejection=status.rejection,
         claim=record.claim,
@@ -219,7 +221,9 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
             warnings=stored.warnings,
             rejection=stored.rejection,
         ),
-        schedule=Schedule(due_at=stored.due_at, attempts=stored.attempts),
+        schedule=Schedule(
+            due_at=stored.due_at, attempts=stored.attempts, look_again_at=stored.look_again_at
+        ),
         claim=stored.claim,
         history=stored.history,
     )

@@ -41,6 +41,8 @@ from firstpull.observability.log_events import LogEvent
 _MOST_SUPERSEDED = 50
 """Runs of generations that a record keeps; an older operation reads as done."""
 _EVER = datetime.min.replace(tzinfo=UTC)
+_TWIN_REPLACED = timedelta(seconds=30)
+"""After a registration, the provisioning service has replaced the twin, if it does."""
 _SOON = timedelta(seconds=5)
 """A device that is due this soon needs no earlier time."""
 
@@ -235,6 +237,21 @@ def with_rejection(record: DeviceRecord, rejection: Rejection) -> DeviceRecord:
 def woken(record: DeviceRecord, at: datetime) -> DeviceRecord:
     """The record, due at another time. Failed attempts still count."""
     return replace(record, schedule=replace(record.schedule, due_at=at))
+
+
+def registered_again(record: DeviceRecord, at: datetime) -> DeviceRecord:
+    """The record of a device whose twin may be replaced after this: due now, and once more."""
+    schedule = replace(record.schedule, due_at=at, look_again_at=at + _TWIN_REPLACED)
+    return replace(record, schedule=schedule)
+
+
+def looked_at(record: DeviceRecord, before: Schedule, *, began_at: datetime) -> DeviceRecord:
+    """The record after a pass, due again no later than it was to be looked at again."""
+    again_at = before.look_again_at
+    if again_at is None or again_at <= began_at:
+        return record
+    due_at = min(record.schedule.due_at, again_at)
+    return replace(record, schedule=replace(record.schedule, due_at=due_at, look_again_at=again_at))
 
 
 def with_drift(record: DeviceRecord, found: HistoryEntry) -> DeviceRecord:

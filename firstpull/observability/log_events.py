@@ -132,9 +132,17 @@ class LogEvent(StrEnum):
         "an app started without a secret that it cannot read; a warning",
         "setting",
     )
+    POLICY_CHANGED = "policy.changed", "a host took a changed policy over", "setting"
+    POLICY_REFUSED = (
+        "policy.refused",
+        "a host keeps its policy, as the changed one is wrong or missing; a warning",
+        "setting",
+        "reason",
+        "message",
+    )
     ENDPOINT_REQUEST_CRASHED = (
         "endpoint.request.crashed",
-        "an HTTP request got a 500 because of a defect; an error",
+        "an HTTP request met a defect; an error",
         "error",
         "at",
     )
@@ -149,6 +157,12 @@ class LogEvent(StrEnum):
         "the provisioning service got a hub",
         "hub",
         "onboarding",
+    )
+    DEVICE_ALLOCATION_NOT_RECORDED = (
+        "device.allocation.not_recorded",
+        "the provisioning service got a hub, but no request was recorded; a warning",
+        "hub",
+        "reason",
     )
     EVENT_IGNORED = "event.ignored", "an event is of another kind, hub or vault", "kind"
     MESSAGE_REJECTED = (

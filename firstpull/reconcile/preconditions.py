@@ -133,14 +133,14 @@ def _usable(view: ConnectedRegistryView) -> tuple[ConnectedRegistryPolicy, str] 
             state=State.BLOCKED,
             reason=Reason.NOT_ALLOWED,
             message=f"The policy no longer lists {view.ref}.",
-            remedy="List it in FIRSTPULL_POLICY again.",
+            remedy="List it in the policy again.",
         )
     if view.address is None:
         return Blocker(
             state=State.BLOCKED,
             reason=Reason.NO_ENDPOINT,
             message=f"Azure has no login server for {view.ref} that devices could reach.",
-            remedy="Set its `endpoint` in FIRSTPULL_POLICY to the host:port that devices use.",
+            remedy="Set its `endpoint` in the policy to the host:port that devices use.",
         )
     if not view.holds_room and not view.has_room:
         return blocker_from(connected_registry_full(view.ref, capacity=view.entry.capacity))

@@ -75,6 +75,7 @@ class _Pass:
         self.begun = stored.value
         """The record as the pass found it, or as its claim left it."""
         self.claim: HeldClaim | None = None
+        self.began_at = clock.now()
         self.journal = Journal(device=stored.value.device, clock=clock)
         self._stored = stored
 
@@ -395,6 +396,7 @@ class Reconciler:
             elif claim is not None and is_woken(stored.value):
                 due_at = min(stored.value.schedule.due_at, record.schedule.due_at)
                 record = transitions.woken(record, due_at)
+            record = transitions.looked_at(record, stored.value.schedule, began_at=turn.began_at)
             found = list(changes(stored.value, record))
             noted = [entry(event, at=self.clock.now(), detail=text) for event, text in found]
             record = transitions.with_history(record, [*turn.journal.entries, *noted])

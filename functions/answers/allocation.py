@@ -29,4 +29,4 @@ class Allocation(Answer):
         twin = None
         if (request := allocation.request) is not None:
             twin = InitialTwin(tags={OPT_IN_TAG: request}, properties={"desired": {}})
-        return cls(iot_hub_host_name=allocation.hub.host, initial_twin=twin)
+        return cls(iot_hub_host_name=allocation.hub, initial_twin=twin)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from firstpull.model.reasons import Reason
 from functions.answers.base import Answer
 
 
@@ -13,6 +14,8 @@ class Health(Answer):
     """This host can do its work: storage has the records, and its clock is right."""
 
     status: Literal["ok"]
+    warning: Reason | None = None
+    """`PolicyNotValid` while a changed policy is wrong, and the one before counts."""
 
 
 class OpenApiDocument(Answer):

@@ -41,6 +41,9 @@ param deploymentName string
 @description('The policy of firstpull, without the three fields below. The app does not start if one of these is empty.')
 param policy policyType
 
+@description('A blob with the whole policy, container/name in the storage account. Empty: the policy is a setting.')
+param policyBlob string
+
 @description('The IoT Hubs of the policy.')
 @minLength(1)
 param hubs hubType[]
@@ -101,6 +104,15 @@ var served = {
   containerRegistries: containerRegistries
   connectedRegistries: connectedRegistries
 }
+
+// A setting holds at most 128 KiB.
+var policySettings = empty(policyBlob)
+  ? {
+      FIRSTPULL_POLICY: string(union(policy, served))
+    }
+  : {
+      FIRSTPULL_POLICY_BLOB: policyBlob
+    }
 
 var webhookSettings = empty(webhookKeysSecretName)
   ? {}
@@ -176,7 +188,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
         name: 'appsettings'
         // Settings that are not listed here are removed from the app.
         retainCurrentAppSettings: false
-        properties: union(webhookSettings, {
+        properties: union(webhookSettings, policySettings, {
           APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
           APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnectionString
           AZURE_CLIENT_ID: identityClientId
@@ -190,7 +202,6 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
           FIRSTPULL_NAMED_KEYS: string(namedKeys)
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
-          FIRSTPULL_POLICY: string(union(policy, served))
           FIRSTPULL_REVOKES_PER_HOUR: string(revokesPerHour)
           FIRSTPULL_ROLES_REQUIRED: string(rolesRequired)
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)

@@ -156,13 +156,17 @@ async def _serve_app(
 ) -> None:
     output = Output(workplace.start_log("up"))
     webhook_key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
-    with _temporary_azure_config(ca_file.with_name(_AZURE_CONFIG)):
+    with (
+        _temporary_azure_config(ca_file.with_name(_AZURE_CONFIG)),
+        workplace.policy(_policy(stack, policy)) as policy_file,
+    ):
         async with run_function_app(
             stack,
             ca_file=str(ca_file),
             on_line=output.add,
             more_settings={
-                "FIRSTPULL_POLICY": json.dumps(_policy(stack, policy)),
+                "FIRSTPULL_POLICY": "",
+                "FIRSTPULL_POLICY_FILE": str(policy_file),
                 "FIRSTPULL_WEBHOOK_KEYS": webhook_key,
             },
             on_change=output.add,
@@ -172,7 +176,12 @@ async def _serve_app(
             variables["WEBHOOK_KEY"] = webhook_key
             with workplace.environment(variables) as file:
                 _print(
-                    _INSTRUCTIONS.format(file=file, management=stack.management_url, log=output.log)
+                    _INSTRUCTIONS.format(
+                        file=file,
+                        management=stack.management_url,
+                        log=output.log,
+                        policy=policy_file,
+                    )
                 )
                 await stop.wait()
                 _print("Stopping …")
@@ -213,6 +222,7 @@ firstpull runs on the local Azure. In another shell:
   curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
     "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
 
+The policy, which counts within a minute after a change: {policy}
 Management port (faults, clock, syncs, hosts, call counts): {management}/
 The log: {log}
 Ctrl-C stops everything.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -67,6 +68,10 @@ class Workplace:
         """`azure.env` for a shell, which is removed on exit. It contains keys: mode 0600."""
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
         return self._temporary("azure.env", "".join(lines))
+
+    def policy(self, document: Mapping[str, object]) -> AbstractContextManager[Path]:
+        """The policy in a file while the block runs, to be changed there."""
+        return self._temporary("policy.json", f"{json.dumps(document, indent=2)}\n")
 
     def start_log(self, name: str) -> Path:
         """An empty log file for the output of a command's processes."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from local_azure.functions_host.functions import Function
-from local_azure.functions_host.http_wire import Request, Response
+from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.keys import AuthLevel, HostKeys
 from local_azure.functions_host.protos import RpcHttp, TypedData

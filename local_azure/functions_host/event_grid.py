@@ -12,7 +12,7 @@ from typing import Any
 
 from local_azure.functions_host.functions import Failed, Function
 from local_azure.functions_host.http_address import read_query
-from local_azure.functions_host.http_wire import Request, Response
+from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.invocations import Invoker
 from local_azure.functions_host.keys import AuthLevel, HostKeys
 from local_azure.functions_host.protos import TypedData

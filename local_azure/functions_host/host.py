@@ -18,9 +18,10 @@ from local_azure.functions_host.event_grid import EventGridWebhook
 from local_azure.functions_host.functions import AppRejected, Function
 from local_azure.functions_host.host_json import HostJson, HostJsonInvalid, read_host_json
 from local_azure.functions_host.host_storage import HostStorage
+from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.http_routes import InvalidRoute
-from local_azure.functions_host.http_server import HttpTriggers, methods_of, route_of
-from local_azure.functions_host.http_wire import HttpServer, Request, Response
+from local_azure.functions_host.http_server import HttpServer
+from local_azure.functions_host.http_triggers import HttpTriggers, methods_of, route_of
 from local_azure.functions_host.invocations import Invoker, RunningTasks
 from local_azure.functions_host.keys import HostKeys
 from local_azure.functions_host.protos import TypedData
@@ -121,11 +122,9 @@ class FunctionsHost:
     async def until_broken(self) -> None:
         """Never return, or raise what ended a listener or keeps the worker from coming back."""
         tasks = (*self._listening, self._keeping_worker)
-        while True:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in done:
-                task.result()
-            tasks = (self._keeping_worker,)  # the listeners have ended, as the host drains
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
 
     def drain(self) -> None:
         """Take no further message or timer; HTTP is served all the while."""
@@ -142,11 +141,11 @@ class FunctionsHost:
         """Drain, and take no more requests. False when the grace time was too short."""
         self.drain()
         async with asyncio.TaskGroup() as closing:
-            closing.create_task(self._server.stop(self._options.grace_seconds))
+            served = closing.create_task(self._server.stop(self._options.grace_seconds))
             drained = closing.create_task(self._until_drained())
         self._keeping_worker.cancel()
         await self._storage.close()
-        return drained.result()
+        return served.result() and drained.result()
 
     def describe(self) -> list[dict[str, Any]]:
         """Each function with its trigger and, for HTTP, its route and methods."""

@@ -1,96 +1,162 @@
-"""HTTP triggers: from a request on the wire to the app and back."""
+"""An HTTP/1.1 server that takes, refuses and answers requests as Kestrel does.
+
+No server from a package: each has limits and leniencies of its own, and sends no answer whose
+Content-Length is wrong, which an app can bring about.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from email.utils import formatdate
+from http import HTTPStatus
 
-from local_azure.functions_host.functions import Failed, Function
-from local_azure.functions_host.http_address import encode_path, read_query
-from local_azure.functions_host.http_routes import Route, RouteTable
-from local_azure.functions_host.http_wire import Request, Response
-from local_azure.functions_host.invocations import Invoker
-from local_azure.functions_host.keys import AuthLevel, HostKeys
-from local_azure.functions_host.protos import RpcHttp, TypedData
+from local_azure.functions_host.http_messages import (
+    MOST_HEADER_BYTES,
+    BadRequest,
+    BodyTooLarge,
+    Request,
+    Response,
+    read_request,
+)
 
-_LOG = logging.getLogger("functions_host")
-# The server alone decides when a connection ends, and what goes in chunks.
-_OWN_HEADERS = frozenset({"transfer-encoding", "connection"})
-_NOT_IN_A_HEADER = re.compile(r"[\0\r\n]|[^\0-\xff]")
+_LOG = logging.getLogger("functions_host.http")
+_WITHOUT_BODY = (204, 304)
+_BROKEN = (asyncio.IncompleteReadError, ConnectionError)
 
 
-class HttpTriggers:
-    """The HTTP functions of an app."""
+class HttpServer:
+    """Serves `handle` on one address."""
 
-    def __init__(
-        self, *, functions: list[Function], route_prefix: str, keys: HostKeys, invoker: Invoker
-    ) -> None:
-        self._routes = RouteTable(
-            Route(route_of(function, route_prefix), methods_of(function), function)
-            for function in functions
+    def __init__(self, handle: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handle = handle
+        self._server: asyncio.Server | None = None
+        self._connections: dict[asyncio.Task[None], bool] = {}
+        """Each with whether it is at a request."""
+
+    async def start(self, address: str, port: int) -> tuple[str, int]:
+        """Listen; the address and the port. Raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(
+            self._serve, address, port, limit=MOST_HEADER_BYTES
         )
-        self._keys = keys
-        self._invoker = invoker
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
 
-    async def handle(self, request: Request) -> Response:
-        """404 where no function has the route, 401 without the key that the function asks for."""
-        found = self._routes.find(request.method, request.path)
-        if found is None:
-            return Response(404)
-        function, params = found
-        if not self._keys.allow(_auth_level(function), request):
-            return Response(401)
-        result = await self._invoker.invoke(
-            function,
-            TypedData(http=await _rpc_request(request, params)),
-            trace_parent=request.headers.get("traceparent"),
-        )
-        if isinstance(result, Failed):
-            return Response(500)
+    async def stop(self, grace_seconds: float) -> bool:
+        """Take no more requests; those under way have so long to end. Whether they did."""
+        if self._server is not None:
+            self._server.close()
+        for connection, is_busy in self._connections.items():
+            if not is_busy:
+                connection.cancel()
+        if not self._connections:
+            return True
+        _, late = await asyncio.wait(self._connections, timeout=grace_seconds)
+        for connection in late:
+            connection.cancel()
+        return not late
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None  # noqa: S101 - the server runs this as a task
+        self._connections[connection] = False
         try:
-            return _response(result.value)
-        except ValueError:
-            _LOG.exception("%s returned what is no HTTP response", function.name)
+            while await self._serve_one(connection, reader, writer):
+                self._connections[connection] = False
+                if self._server is None or not self._server.is_serving():
+                    return
+        except (*_BROKEN, asyncio.CancelledError):
+            pass  # the client, or the host, has gone
+        finally:
+            del self._connections[connection]
+            writer.close()
+            with suppress(*_BROKEN, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _serve_one(
+        self,
+        connection: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Answer one request; whether another may follow."""
+        try:
+            request = await read_request(reader, writer)
+            if request is None:
+                return False
+            self._connections[connection] = True
+            response = await self._answer(request)
+        except BadRequest as bad:
+            writer.write(_head(bad.status, {"Content-Length": "0", "Connection": "close"}))
+            await _finish(reader, writer)
+            return False
+        keeps_alive = _write(writer, request, response)
+        await writer.drain()
+        if keeps_alive:
+            with suppress(BadRequest, BodyTooLarge):
+                await request.read()  # what nobody has read, so that the next request follows
+                return True
+        await _finish(reader, writer)
+        return False
+
+    async def _answer(self, request: Request) -> Response:
+        """What `handle` answers, 500 where it fails. Raises BadRequest for a malformed body."""
+        try:
+            return await self._handle(request)
+        except (BadRequest, *_BROKEN):
+            raise
+        except BodyTooLarge:
+            return Response(500)
+        except Exception:
+            _LOG.exception("%s %s", request.method, request.path)
             return Response(500)
 
 
-def route_of(function: Function, route_prefix: str) -> str:
-    """The template of a function's address, without a leading slash."""
-    route = function.trigger.settings.get("route") or function.name
-    return f"{route_prefix.strip('/')}/{route.strip('/')}".strip("/")
+async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End the answer, and let the client read it before unread bytes would reset the connection."""
+    await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while await reader.read(2**16):
+                pass
 
 
-def methods_of(function: Function) -> frozenset[str]:
-    """The methods it takes; none named means all."""
-    return frozenset(str(name).upper() for name in function.trigger.settings.get("methods") or ())
+def _write(writer: asyncio.StreamWriter, request: Request, response: Response) -> bool:
+    """Write a response; whether the connection can be kept."""
+    keeps_alive = request.keeps_alive()
+    headers = dict(response.headers)
+    body = b"" if response.status in _WITHOUT_BODY or request.method == "HEAD" else response.body
+    length = next((v for n, v in headers.items() if n.lower() == "content-length"), None)
+    if length is not None:
+        keeps_alive = keeps_alive and length == str(len(body))
+    elif not body:
+        if response.status not in _WITHOUT_BODY and request.method != "HEAD":
+            headers["Content-Length"] = "0"
+    elif request.version == "HTTP/1.0":
+        keeps_alive = False
+    else:
+        headers["Transfer-Encoding"] = "chunked"
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    if not keeps_alive:
+        headers["Connection"] = "close"
+    elif request.version == "HTTP/1.0":
+        headers["Connection"] = "keep-alive"
+    writer.write(_head(response.status, headers) + body)
+    return keeps_alive
 
 
-def _auth_level(function: Function) -> AuthLevel:
-    """A function key unless the app says otherwise."""
-    return AuthLevel(str(function.trigger.settings.get("authLevel") or "function").lower())
-
-
-async def _rpc_request(request: Request, params: dict[str, str]) -> RpcHttp:
-    # Only a body with a length is passed on: one in chunks reaches no function.
-    body = await request.read() if request.content_length else b""
-    host = request.headers.get("host", "")
-    return RpcHttp(
-        method=request.method,
-        url=f"http://{host}{encode_path(request.path)}{request.query}",
-        headers=request.headers,
-        params=params,
-        query=read_query(request.raw_query),
-        body=TypedData(bytes=body) if body else TypedData(),
-    )
-
-
-def _response(value: TypedData | None) -> Response:
-    """Raises ValueError for anything but an HttpResponse with a number as its status."""
-    http = value.http if value is not None else None
-    if http is None:
-        raise ValueError("not an HttpResponse")
-    headers = {n: text for n, text in http.headers.items() if n.lower() not in _OWN_HEADERS}
-    if any(map(_NOT_IN_A_HEADER.search, headers.values())):
-        raise ValueError("a header that cannot be sent")
-    body = http.body.bytes if http.body.bytes is not None else (http.body.string or "").encode()
-    return Response(int(http.status_code), headers, body)
+def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    given = {name.lower() for name in headers}
+    own = {"Date": formatdate(usegmt=True), "Server": "Kestrel"}
+    own = {name: value for name, value in own.items() if name.lower() not in given}
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    lines += [f"{name}: {value}" for name, value in (own | dict(headers)).items()]
+    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")

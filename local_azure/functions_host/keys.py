@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from local_azure.functions_host.http_address import read_query
-from local_azure.functions_host.http_wire import Request, Response
+from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.settings import AppSettings
 
 

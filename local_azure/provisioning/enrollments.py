@@ -29,7 +29,10 @@ class EnrollmentKind(StrEnum):
 
 
 class ReprovisionPolicy(StrEnum):
-    """The policy that the webhook's request shows. It has no effect: there is only one hub."""
+    """What a later registration does to the device's twin.
+
+    `MIGRATE` and `NEVER` keep it, because there is only one hub.
+    """
 
     MIGRATE = "migrate"
     RESET = "reset"

@@ -18,6 +18,7 @@ from local_azure.provisioning.enrollments import (
     Enrollment,
     EnrollmentKind,
     Json,
+    ReprovisionPolicy,
     check_id,
 )
 from local_azure.provisioning.exceptions import (
@@ -41,6 +42,7 @@ class Substatus(StrEnum):
 
     INITIAL = "initialAssignment"
     KEPT = "reprovisionedToInitialAssignment"
+    RESET = "deviceDataReset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,16 +154,25 @@ class ProvisioningService:
     def assign(self, request: RegistrationRequest, allocation: Allocation) -> Registration:
         """Follow the webhook's answer. Raises AllocationFailed when the hub refuses it.
 
-        An assumption: a device that somebody deleted from its hub is assigned for the first time.
+        The policy `RESET` replaces the twin of a device that registers again. An assumption: a
+        device that somebody deleted from its hub is assigned for the first time.
         """
         known = self._known(request)
         substatus = Substatus.KEPT
-        if known is None or known.assigned_hub is None or self._identity(request.device_id) is None:
-            substatus = Substatus.INITIAL
-            try:
+        try:
+            if (
+                known is None
+                or known.assigned_hub is None
+                or self._identity(request.device_id) is None
+            ):
+                substatus = Substatus.INITIAL
                 self._create(request, allocation.twin_patch)
-            except IotHubError as error:
-                raise AllocationFailed(f"Custom allocation failed: {error.message}") from error
+            elif request.enrollment.reprovision_policy is ReprovisionPolicy.RESET:
+                substatus = Substatus.RESET
+                self._check(allocation.twin_patch)
+                self._hub.reset_twin(request.device_id, allocation.twin_patch)
+        except IotHubError as error:
+            raise AllocationFailed(f"Custom allocation failed: {error.message}") from error
         return self._remember(
             replace(
                 self._answer(request, Status.ASSIGNED),

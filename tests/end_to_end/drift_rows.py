@@ -47,7 +47,7 @@ def rows() -> dict[str, Row]:
             pulls_go_on={"go on": True, "are refused": False}[pulls],
             has_new_password=found.startswith("a new password"),
         )
-        for somebody, says, happens, pulls, found, _ in table_below("What the sweep mends")
+        for somebody, says, happens, pulls, found in table_below("What the sweep mends")
     }
 
 

@@ -196,7 +196,7 @@ async def connected(
         settings = read_settings()
     clock = MovableClock(stack.kernel.clock.now)
     async with AsyncExitStack() as cleanup:
-        ports = await bootstrap.connect(settings, cleanup)
+        ports = await bootstrap.connect(settings, cleanup=cleanup)
         hubs = cast("IotHubAdapter", ports.hubs)
         cleanup.push_async_callback(_connections_of_threads_closed, hubs)
         # This process runs in the local Azure's time, like its functions hosts.

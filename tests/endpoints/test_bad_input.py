@@ -678,18 +678,6 @@ _CONTEXT = "deviceRuntimeContext"
             "InvalidRequest",
             ["/deviceruntimecontext/registrationid"],
         ),
-        (
-            {_CONTEXT: {"registrationId": f"{MARK} a"}},
-            400,
-            "InvalidRequest",
-            ["/deviceRuntimeContext/registrationId"],
-        ),
-        (
-            {_CONTEXT: {"registrationId": "a" * 129}},
-            400,
-            "InvalidRequest",
-            ["/deviceruntimecontext/registrationid"],
-        ),
         ({"enrollmentGroup": ...}, 400, "InvalidRequest", [""]),
         (
             {"individualEnrollment": {"registrationId": MARK}},
@@ -712,6 +700,16 @@ async def test_a_call_that_is_not_the_provisioning_services_is_refused(
 ) -> None:
     answer = await endpoints.call("POST", "provisioning", _call(endpoints, **changes))
     check_problem(answer, status, reason, paths)
+
+
+@pytest.mark.parametrize("device_id", [f"{MARK} a", "a" * 129, ".."])
+async def test_a_device_with_a_refused_id_gets_its_hub_and_no_record(
+    endpoints: Endpoints, device_id: str
+) -> None:
+    call = _call(endpoints, **{_CONTEXT: {"registrationId": device_id}})
+    answer = await endpoints.call("POST", "provisioning", call)
+    assert answer.document == {"iotHubHostName": endpoints.stack.iot_hub_host_name}
+    assert device_id not in await endpoints.records()
 
 
 async def test_provisioning_does_not_take_an_onboarding_request(endpoints: Endpoints) -> None:

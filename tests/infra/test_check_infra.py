@@ -38,7 +38,7 @@ MISTAKES = {
         (PARAMETERS, '"createDemo"', '"makeDemo"', "only main.bicep has the parameter createDemo"),
     ],
     "settings": [
-        (APP, "FIRSTPULL_POLICY:", "FIRSTPULL_RULES:", "FIRSTPULL_POLICY is not always set"),
+        (APP, "FIRSTPULL_POLICY:", "FIRSTPULL_RULES:", "no setting FIRSTPULL_RULES"),
         (APP, "FIRSTPULL_KEY_VAULT_URL", "FIRSTPULL_VAULT_URL", "no setting FIRSTPULL_VAULT_URL"),
         (APP, "AzureWebJobsStorage__tableServiceUri", "AzureWebJobsStorage", "knows no setting"),
         (APP, "AzureWebJobsStorage__credential", "X", "__credential is not always set"),
@@ -47,7 +47,7 @@ MISTAKES = {
         (APP, "CLIENT_ID: identityClientId", "CLIENT_ID: identityId", "AZURE_CLIENT_ID is not"),
         (APP, "minTlsVersion: '1.2'\n", "appSettings: []\n", "not in exactly one place"),
         (APP, "name: 'appsettings'", "name: 'settings'", "not in exactly one place"),
-        (APP, "webhookSettings, {", "empty(subnetId) ? {} : {", "POLICY is not always set"),
+        (APP, "policySettings, {", "empty(subnetId) ? {} : {", "VAULT_URL is not always set"),
         (APP, "'@Microsoft.KeyVault(", "'whsec_(", "is not a reference to the vault"),
     ],
     "policy": [

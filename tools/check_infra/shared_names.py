@@ -14,9 +14,9 @@ from functions.openapi import document
 from tools.check_infra.bicep import BicepFile, Finding, line_of, literal, text, walk
 
 _EVENT_QUEUE = "device-events"
-# For the platform and for Event Grid; firstpull uses neither.
+# For the platform, Event Grid, and whoever writes the policy; firstpull writes to none of them.
 _DEAD_LETTERS = "event-dead-letters"
-_OTHER_CONTAINERS = {"app-package", _DEAD_LETTERS}
+_OTHER_CONTAINERS = {"app-package", "policy", _DEAD_LETTERS}
 # Needs a function key. A provisioning service has no Entra token to send with it.
 _KEY_ONLY = {"/provisioning"}
 

@@ -268,4 +268,4 @@ async def _firstpull(run: Run, made: Made) -> AsyncIterator[Application]:
         }
     )
     async with AsyncExitStack() as cleanup:
-        yield wire(settings, await connect(settings, cleanup))
+        yield wire(settings, await connect(settings, cleanup=cleanup))

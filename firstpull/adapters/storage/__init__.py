@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firstpull.adapters.storage.account import StorageServices
 from firstpull.adapters.storage.membership import BlobLedgers, BlobLocks
+from firstpull.adapters.storage.policy import BlobPolicy
 from firstpull.adapters.storage.queues import PoisonStorage, QueueWork
 from firstpull.adapters.storage.records import TableRecords
 from firstpull.adapters.storage.sweeps import blob_revoke_counts, blob_sweeps
@@ -11,6 +12,7 @@ from firstpull.adapters.storage.sweeps import blob_revoke_counts, blob_sweeps
 __all__ = [
     "BlobLedgers",
     "BlobLocks",
+    "BlobPolicy",
     "PoisonStorage",
     "QueueWork",
     "StorageServices",

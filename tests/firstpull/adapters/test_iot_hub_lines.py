@@ -104,7 +104,7 @@ async def test_a_hub_is_called_by_its_name_for_services_where_the_policy_lists_t
     managers: dict[str, Manager],
 ) -> None:
     names = {HEALTHY: "healthy.service.example"}
-    hubs = IotHubAdapter(Credential(), SystemClock(), service_hosts=names)
+    hubs = IotHubAdapter(Credential(), SystemClock(), service_host=names.__getitem__)
     await hubs.generation_id(DeviceKey(hub=HEALTHY, device_id="press-1"))
     assert list(managers) == ["healthy.service.example"]
     await hubs.close()

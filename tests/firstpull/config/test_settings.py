@@ -51,6 +51,7 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     set_all(monkeypatch, GOOD | more)
     settings = read_settings()
     assert settings.key_vault_url == "https://v.vault.azure.net"
+    assert settings.policy is not None
     assert [entry.name for entry in settings.policy.connected_registries] == ["plantone"]
     assert settings.password_validity == timedelta(days=30)
     assert (settings.deployment, settings.client_id) == ("firstpull", "id")
@@ -155,6 +156,40 @@ def test_storage_has_to_be_set_in_one_way(
 ) -> None:
     without = {k: v for k, v in GOOD.items() if k != "AzureWebJobsStorage"}
     assert set(lines(monkeypatch, without | storage)) == {"AzureWebJobsStorage"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("FIRSTPULL_POLICY_BLOB", "policy/policy.json"), ("FIRSTPULL_POLICY_FILE", "/policy.json")],
+)
+def test_the_policy_may_be_in_a_document(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    set_all(monkeypatch, GOOD | {"FIRSTPULL_POLICY": "", setting: value})
+    settings = read_settings()
+    assert (settings.policy, settings.policy_setting) == (None, setting)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"FIRSTPULL_POLICY": ""},
+        {"FIRSTPULL_POLICY": POLICY, "FIRSTPULL_POLICY_BLOB": "policy/policy.json"},
+        {"FIRSTPULL_POLICY_FILE": "a", "FIRSTPULL_POLICY_BLOB": "policy/policy.json"},
+    ],
+    ids=["none", "empty", "both", "two documents"],
+)
+def test_the_policy_has_to_be_set_in_one_way(
+    monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]
+) -> None:
+    without = {k: v for k, v in GOOD.items() if k != "FIRSTPULL_POLICY"}
+    assert set(lines(monkeypatch, without | policy)) == {"FIRSTPULL_POLICY"}
+
+
+def test_a_blob_without_a_container_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = GOOD | {"FIRSTPULL_POLICY": "", "FIRSTPULL_POLICY_BLOB": "policy.json"}
+    assert set(lines(monkeypatch, wrong)) == {"FIRSTPULL_POLICY_BLOB"}
 
 
 def test_a_secret_that_the_platform_could_not_read_switches_webhooks_off_and_is_named(

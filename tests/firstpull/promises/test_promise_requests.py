@@ -46,7 +46,7 @@ class Expected:
     """The device was registered anew while its request was carried out."""
     was_lost: bool = False
     may_be_without_token: bool = False
-    """A revoke, by request or with its device, has ended the token that somebody made."""
+    """The token that somebody made has ended: by a revoke, with its device, or as leaked."""
     ended: set[str] = field(default_factory=set)
     """Passwords that open nothing."""
     ended_at_once: set[str] = field(default_factory=set)
@@ -127,6 +127,7 @@ def rotating(*, immediately: bool) -> Request:
             life.expected.ended |= set() if is_repeated else before
             if immediately and not is_repeated:
                 life.expected.ended_at_once |= before
+                life.expected.may_be_without_token |= life.expected.adopts
                 life.harness.devices_answer = False
 
     return rotate

@@ -239,7 +239,9 @@ async def test_without_the_table_no_revoked_device_comes_back_by_itself(by: str)
         await harness.handle(device, created=True)
     elif by == "a registration":
         onboarding = harness.processes[0].application.onboarding
-        await onboarding.introduce(harness.request(), requested_by="a registration")
+        await onboarding.introduce(
+            harness.request(), requested_by="a registration", may_reset_twin=True
+        )
     await play(harness)
     assert harness.cloud.record(device).is_tombstone
     assert remains(harness.cloud, device) == set()

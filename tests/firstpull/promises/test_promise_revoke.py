@@ -105,7 +105,9 @@ async def test_a_device_that_is_still_in_the_hub_is_not_onboarded_again_by_itsel
     await assert_stays_revoked(harness, device)
     harness.cloud.change_identity(device, enabled=True)
     await harness.handle(device, created=True)
-    await harness.processes[0].onboarding.introduce(harness.request(), requested_by="provisioning")
+    await harness.processes[0].onboarding.introduce(
+        harness.request(), requested_by="provisioning", may_reset_twin=True
+    )
     assert (await harness.sweep()).onboarded == 0
     await assert_stays_revoked(harness, device)
 

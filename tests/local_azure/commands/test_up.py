@@ -152,6 +152,23 @@ async def test_a_policy_is_tried_on_the_local_addresses(up: Up) -> None:
     assert rooms == {"northern": 7, "southern": 50}
 
 
+@pytest.mark.slow
+async def test_a_changed_policy_counts_within_a_minute(up: Up) -> None:
+    path = up.workplace / "policy.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps({**before, "sites": []}))
+
+    async def has_no_site() -> bool | None:
+        return True if (await up.app("GET", "sites"))["sites"] == [] else None
+
+    async def has_a_site() -> bool | None:
+        return True if (await up.app("GET", "sites"))["sites"] else None
+
+    await until(has_no_site)
+    path.write_text(json.dumps(before))
+    await until(has_a_site)
+
+
 async def test_a_moved_clock_moves_the_services_and_firstpull_and_passwords_are_renewed(
     up: Up, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from local_azure.provisioning import (
     Enrollment,
     EnrollmentKind,
     ProvisioningService,
+    ReprovisionPolicy,
 )
 from local_azure.provisioning.exceptions import EnrollmentExists, EnrollmentNotFound
 from local_azure.provisioning.models import Registration
@@ -143,6 +144,27 @@ async def test_a_device_that_registers_again_keeps_its_twin_and_gets_the_new_pay
     assert hub.device("dev-007") == before
     twin = hub.twin("dev-007")
     assert (twin.tags, twin.desired.values) == ({}, {"state": "at work"})
+
+
+async def test_the_policy_reset_replaces_the_twin_of_a_device_that_registers_again(
+    client: AllocationWebhook,
+    webhook: WebhookServer,
+    service: ProvisioningService,
+    hub: IotHub,
+    group: Enrollment,
+) -> None:
+    service.enroll(replace(group, id="reset", reprovision_policy=ReprovisionPolicy.RESET))
+    webhook.answer = answering({"iotHubHostName": HUB, "initialTwin": TWIN})
+    await register(client, group_id="reset")
+    before = hub.device("dev-007")
+    hub.patch_twin("dev-007", TwinPatch(desired={"state": "at work"}, tags={"a": 1}), etag=None)
+    hub.report("dev-007", {"state": "at work"})
+    registration = await register(client, group_id="reset")
+    assert (registration.status, registration.substatus) == ("assigned", "deviceDataReset")
+    twin = hub.twin("dev-007")
+    assert (twin.tags, twin.desired.values) == ({"site": "north"}, {"state": "ready"})
+    assert twin.reported.values == {}
+    assert hub.device("dev-007") == before
 
 
 async def test_a_deleted_device_is_assigned_for_the_first_time_again(

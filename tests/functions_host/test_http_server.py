@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from local_azure.functions_host.http_wire import HttpServer, Request, Response
+from local_azure.functions_host.http_messages import Request, Response
+from local_azure.functions_host.http_server import HttpServer
 
 from .raw_http import answer_in, bytes_for, exchanged
 

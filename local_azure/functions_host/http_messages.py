@@ -1,33 +1,22 @@
-"""HTTP/1.1 as Kestrel speaks it: what it refuses, and how it writes answers.
-
-No server from a package underneath: each has limits and leniencies of its own, and sends no
-answer whose Content-Length is wrong, which an app can bring about.
-"""
+"""Requests as they come in and responses as they go out, by the rules and limits of Kestrel."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from http import HTTPStatus
 
 from local_azure.functions_host.http_address import BadPath, decode_path
 
-_LOG = logging.getLogger("functions_host.http")
+MOST_HEADER_BYTES = 32 * 2**10
 _LONGEST_LINE = 8 * 2**10
-_MOST_HEADER_BYTES = 32 * 2**10
 _MOST_HEADERS = 100
 _LARGEST_BODY = 100 * 2**20
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LINE = re.compile(rf"({_TOKEN.pattern}) ([\x21-\x7e]+) (HTTP/\d\.\d)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?\r\n")
-_WITHOUT_BODY = (204, 304)
-_BROKEN = (asyncio.IncompleteReadError, ConnectionError)
 
 
 class BadRequest(Exception):
@@ -101,7 +90,7 @@ class Request:
 
     def keeps_alive(self) -> bool:
         """Whether the connection may serve another request after the answer."""
-        if self._body.is_held_back:
+        if self._body.ends_connection:
             return False
         wishes = {word.strip() for word in self.headers.get("connection", "").lower().split(",")}
         if self.version == "HTTP/1.0":
@@ -126,16 +115,22 @@ class _Body:
         self._reader = reader
         self._writer = writer
         self.length = length
-        self.is_held_back = is_held_back
+        self._is_held_back = is_held_back
         self._data: bytes | None = None
 
+    @property
+    def ends_connection(self) -> bool:
+        """Whether nobody can tell where the next request would begin."""
+        return self._is_held_back or (self.length or 0) > _LARGEST_BODY
+
     async def read(self) -> bytes:
+        """All of it. Raises BodyTooLarge and BadRequest."""
         if self._data is None:
             if (self.length or 0) > _LARGEST_BODY:
                 raise BodyTooLarge
-            if self.is_held_back:
+            if self._is_held_back:
                 self._writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                self.is_held_back = False
+                self._is_held_back = False
             if self.length is None:
                 self._data = await self._read_chunks()
             else:
@@ -152,6 +147,7 @@ class _Body:
             if size == 0:
                 break
             if len(data) + size > _LARGEST_BODY:
+                self.length = len(data) + size  # what is known of it, and enough to end with it
                 raise BodyTooLarge
             data += await self._reader.readexactly(size)
             if await self._reader.readexactly(2) != b"\r\n":
@@ -161,102 +157,7 @@ class _Body:
         return bytes(data)
 
 
-class HttpServer:
-    """Serves `handle` on one address."""
-
-    def __init__(self, handle: Callable[[Request], Awaitable[Response]]) -> None:
-        self._handle = handle
-        self._server: asyncio.Server | None = None
-        self._connections: dict[asyncio.Task[None], bool] = {}
-        """Each with whether it is at a request."""
-
-    async def start(self, address: str, port: int) -> tuple[str, int]:
-        """Listen; the address and the port. Raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(
-            self._serve, address, port, limit=_MOST_HEADER_BYTES
-        )
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Take no more requests; those under way have so long to end."""
-        if self._server is not None:
-            self._server.close()
-        for connection, is_busy in self._connections.items():
-            if not is_busy:
-                connection.cancel()
-        if self._connections:
-            _, late = await asyncio.wait(self._connections, timeout=grace_seconds)
-            for connection in late:
-                connection.cancel()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.current_task()
-        assert connection is not None  # noqa: S101 - the server runs this as a task
-        self._connections[connection] = False
-        try:
-            while await self._serve_one(connection, reader, writer):
-                self._connections[connection] = False
-                if self._server is None or not self._server.is_serving():
-                    return
-        except (*_BROKEN, asyncio.CancelledError):
-            pass  # the client, or the host, has gone
-        finally:
-            del self._connections[connection]
-            writer.close()
-            with suppress(*_BROKEN, asyncio.CancelledError):
-                await writer.wait_closed()
-
-    async def _serve_one(
-        self,
-        connection: asyncio.Task[None],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        """Answer one request; whether another may follow."""
-        try:
-            request = await _read_request(reader, writer)
-            if request is None:
-                return False
-            self._connections[connection] = True
-            is_refused = False
-            try:
-                response = await self._handle(request)
-            except BodyTooLarge:
-                response, is_refused = Response(500), True
-            except (BadRequest, *_BROKEN):
-                raise
-            except Exception:
-                _LOG.exception("%s %s", request.method, request.path)
-                response = Response(500)
-            keeps_alive = request.keeps_alive() and not is_refused
-            keeps_alive = _write(writer, request, response, keeps_alive=keeps_alive)
-            await writer.drain()
-            if keeps_alive:
-                await request.read()  # what nobody has read, so that the next request follows
-        except BodyTooLarge:
-            keeps_alive = False
-        except BadRequest as bad:
-            writer.write(_head(bad.status, {"Content-Length": "0", "Connection": "close"}))
-            await _finish(reader, writer)
-            return False
-        if not keeps_alive:
-            await _finish(reader, writer)
-        return keeps_alive
-
-
-async def _finish(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """End the answer, and let the client read it before unread bytes would reset the connection."""
-    await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1):
-            while await reader.read(2**16):
-                pass
-
-
-async def _read_request(
+async def read_request(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Request | None:
     """The next request; None where the connection has ended. Raises BadRequest."""
@@ -270,7 +171,6 @@ async def _read_request(
     joined = {name: ",".join(values) for name, values in headers.items()}
     if length is None:
         joined.pop("content-length", None)
-
     waits = version == "HTTP/1.1" and joined.get("expect", "").lower() == "100-continue"
     body = _Body(reader, writer, length=length, is_held_back=waits)
     return Request(method=method, target=target, version=version, headers=joined, body=body)
@@ -298,7 +198,7 @@ def _request_line(line: bytes) -> tuple[str, str, str]:
 async def _read_headers(reader: asyncio.StreamReader) -> Mapping[str, Sequence[str]]:
     """By lower name. Raises BadRequest."""
     headers: dict[str, list[str]] = {}
-    left, count = _MOST_HEADER_BYTES, 0
+    left, count = MOST_HEADER_BYTES, 0
     while (line := await _read_line(reader, too_long=431, longest=left)) != b"\r\n":
         left, count = left - len(line), count + 1
         if count > _MOST_HEADERS:
@@ -330,7 +230,7 @@ def _body_length(headers: Mapping[str, Sequence[str]], version: str) -> int | No
 
 
 async def _read_line(
-    reader: asyncio.StreamReader, *, too_long: int, longest: int = _MOST_HEADER_BYTES
+    reader: asyncio.StreamReader, *, too_long: int, longest: int = MOST_HEADER_BYTES
 ) -> bytes:
     """A line with its end. Raises BadRequest, and IncompleteReadError where there is no more."""
     try:
@@ -340,41 +240,3 @@ async def _read_line(
     if len(line) > longest:
         raise BadRequest(too_long)
     return line
-
-
-def _write(
-    writer: asyncio.StreamWriter, request: Request, response: Response, *, keeps_alive: bool
-) -> bool:
-    """Write a response; whether the connection can be kept."""
-    headers = dict(response.headers)
-    body = b"" if response.status in _WITHOUT_BODY or request.method == "HEAD" else response.body
-    length = next((v for n, v in headers.items() if n.lower() == "content-length"), None)
-    if length is not None:
-        keeps_alive = keeps_alive and length == str(len(body))
-    elif not body:
-        if response.status not in _WITHOUT_BODY and request.method != "HEAD":
-            headers["Content-Length"] = "0"
-    elif request.version == "HTTP/1.0":
-        keeps_alive = False
-    else:
-        headers["Transfer-Encoding"] = "chunked"
-        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-    if not keeps_alive:
-        headers["Connection"] = "close"
-    elif request.version == "HTTP/1.0":
-        headers["Connection"] = "keep-alive"
-    writer.write(_head(response.status, headers) + body)
-    return keeps_alive
-
-
-def _head(status: int, headers: Mapping[str, str]) -> bytes:
-    given = {name.lower() for name in headers}
-    own = {"Date": formatdate(usegmt=True), "Server": "Kestrel"}
-    own = {name: value for name, value in own.items() if name.lower() not in given}
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    lines = [f"HTTP/1.1 {status} {reason}"]
-    lines += [f"{name}: {value}" for name, value in (own | dict(headers)).items()]
-    return "".join(f"{line}\r\n" for line in (*lines, "")).encode("latin-1")

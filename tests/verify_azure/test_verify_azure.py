@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from local_azure.kernel.faults import Fault, FaultKind
-from local_azure.stack import Stack
+from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import SUBSCRIPTION_ID
 
 from .runs import VerifyRun, is_empty, left, verify_azure
@@ -71,7 +71,27 @@ async def test_the_results_name_no_subscription_and_no_resource(whole_run: Verif
         assert "fpverify" not in text
 
 
-@pytest.mark.parametrize("at", ["Making its sync token", "A device: rotation"])
+@pytest.mark.slow
+async def test_the_local_azure_with_its_own_timings_is_as_the_contract_says(
+    tmp_path: Path,
+) -> None:
+    site = ConnectedRegistryOptions(name="plantone")
+    async with start_stack(StackOptions(seed=20261129, connected_registries=(site,))) as stack:
+        ca_file = tmp_path / "ca.pem"
+        ca_file.write_text(stack.ca_pem)
+        async with verify_azure(stack, ca_file, tmp_path, "--yes") as run:
+            assert await run.ends() == 0, run.screen
+            contract = {each["service"]: each for each in run.results["contract"]}
+            assert not any(each["differences"] for each in contract.values())
+            asked = [name for name, each in contract.items() if each["not_asked"] is None]
+            assert asked == ["containerRegistry", "iotHub", "keyVault", "registry"]
+            assert left(stack) == []
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["Making its sync token", pytest.param("A device: rotation", marks=pytest.mark.slow)],
+)
 async def test_a_run_that_is_killed_leaves_nothing_behind(
     stack: Stack, ca_file: Path, tmp_path: Path, at: str
 ) -> None:

@@ -15,7 +15,7 @@ from local_azure.stack.options import OPERATOR_CLIENT_ID, SUBSCRIPTION_ID
 from tools.verify_azure.journal import Journal, journals
 from tools.verify_azure.plan import LIFETIME, Run, resources
 from tools.verify_azure.remove import remove, remove_leftovers
-from tools.verify_azure.rest import Arm
+from tools.verify_azure.rest import Arm, Refused
 
 from .runs import left
 
@@ -102,6 +102,18 @@ async def test_a_run_at_another_endpoint_is_left_alone_and_named(
         remove_leftovers, arm, tmp_path, subscription=SUBSCRIPTION_ID, say=say_to(lines)
     )
     assert lines == [f"Left alone: {journal.path} is about https://elsewhere.test"]
+    assert [found.run for found in journals(tmp_path)] == [run]
+
+
+async def test_what_is_in_a_subscription_that_the_caller_does_not_see_is_not_taken_for_gone(
+    stack: Stack, arm: Arm, tmp_path: Path
+) -> None:
+    unseen = {"subscription": "0b1f6471-1bf0-4dda-aec3-cb9272f09590"}
+    run = Run(**(a_run(stack).to_json() | unseen))
+    journal = Journal.start(tmp_path, run)
+    journal.note(run.group)
+    with pytest.raises(Refused, match="SubscriptionNotFound"):
+        await asyncio.to_thread(remove, arm, journal, say=say_to([]))
     assert [found.run for found in journals(tmp_path)] == [run]
 
 

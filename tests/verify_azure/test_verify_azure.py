@@ -102,14 +102,14 @@ async def test_a_run_that_is_killed_leaves_nothing_behind(
         await is_empty(run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_a_run_that_is_interrupted_removes_everything(
     stack: Stack, ca_file: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     async with verify_azure(stack, ca_file, tmp_path, "--yes") as run:
         await run.says(LAST_BEFORE_THE_CONTRACT)
         run.process.send_signal(number)
-        await run.ends()
+        assert await run.ends() == 128 + number
         assert "Removing the resource group" in run.screen
         assert left(stack) == []
         assert run.journals == []

@@ -16,7 +16,6 @@ from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
 
-from firstpull.model.errors import FirstpullError
 from tools.verify_azure.ask_contract import ask_contract
 from tools.verify_azure.create import await_access, create
 from tools.verify_azure.journal import FOLDER, Journal
@@ -51,7 +50,10 @@ def main() -> int:
     if not (arguments.yes or _is_wanted()):
         _say("Nothing is made.")
         return 2
-    report = _verify(arm, credential, principal, Journal.start(arguments.journals, run))
+    try:
+        report = _verify(arm, credential, principal, Journal.start(arguments.journals, run))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     folder = arguments.output or (
         _VERIFIED if arm.endpoint == ARM_AUDIENCE else arguments.journals / "verified"
     )
@@ -68,7 +70,7 @@ def _verify(
     with journal.locked(wait=True), watched(journal):
         try:
             _run(arm, credential, principal, journal, report)
-        except (AzureError, Refused, FirstpullError) as error:
+        except Exception as error:  # whatever it is, what was found so far is reported
             report.failure = _explained(error)
             _say(report.failure)
         finally:
@@ -90,19 +92,27 @@ def _run(
         lambda: await_access(made, credential, arm, say=_say),
     )
     _say("Asking for every answer of the contract")
-    report.contract = _timed(
-        report,
-        "the contract",
-        lambda: asyncio.run(ask_contract(journal.run, made, arm, credential)),
-    )
+    try:
+        report.contract = _timed(
+            report,
+            "the contract",
+            lambda: asyncio.run(ask_contract(journal.run, made, arm, credential)),
+        )
+    except Exception as error:  # the device's life is verified all the same
+        _say(_explained(error))
     report.lifetime = asyncio.run(run_lifetime(journal.run, made, arm, credential, say=_say))
 
 
 def _timed[T](report: Report, title: str, work: Callable[[], T]) -> T:
-    start = time.monotonic()
-    found = work()
-    report.preparation.append(Step(title=title, seconds=time.monotonic() - start))
-    return found
+    start, problems = time.monotonic(), list[str]()
+    try:
+        return work()
+    except Exception as error:
+        problems.append(_explained(error))
+        raise
+    finally:
+        seconds = time.monotonic() - start
+        report.preparation.append(Step(title=title, seconds=seconds, problems=tuple(problems)))
 
 
 def _remove(arm: Arm, journal: Journal) -> Step:
@@ -121,6 +131,7 @@ def _arguments() -> argparse.Namespace:
     region = os.environ.get("AZURE_LOCATION")
     parser.add_argument(
         "--region",
+        type=lambda text: text.replace(" ", "").lower(),
         default=region,
         required=region is None,
         help="where to make everything, westeurope for example; $AZURE_LOCATION by default",
@@ -133,14 +144,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=_folder,
         help="the folder of the results; contract/verified by default, on Azure",
     )
     parser.add_argument(
-        "--journals", type=Path, default=FOLDER, help="the folder of the notes on what to remove"
+        "--journals", type=_folder, default=FOLDER, help="the folder of the notes on what to remove"
     )
     parser.set_defaults(arm_endpoint=os.environ.get("ARM_ENDPOINT", ARM_AUDIENCE))
     return parser.parse_args()
+
+
+def _folder(text: str) -> Path:
+    return Path(text).resolve()
 
 
 def _only_subscription(arm: Arm) -> str:
@@ -161,7 +176,9 @@ def _is_wanted() -> bool:
 
 def _explained(error: Exception) -> str:
     remedy = error.remedy if isinstance(error, Refused) else None
-    return f"{error}\n{remedy}" if remedy else str(error)
+    if remedy:
+        return f"{error}\n{remedy}"
+    return str(error) or type(error).__name__
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -19,15 +19,16 @@ from tools.verify_azure.plan import (
     resources,
 )
 from tools.verify_azure.principal import Principal
-from tools.verify_azure.rest import Arm, Document, Refused, Rest
+from tools.verify_azure.rest import Answer, Arm, Document, Refused, Rest
 
 HUB_AUDIENCE = "https://iothubs.azure.net"
 STORAGE_AUDIENCE = "https://storage.azure.com"
 _VAULT_VERSION = {"api-version": "7.4"}
 _RESOURCE = re.compile(r'resource="(https://[^"]+)"')
 _STORAGE_VERSION = {"x-ms-version": "2021-12-02", "Accept": "application/json"}
-_ACCESS_SECONDS = 10 * 60
+_ACCESS_POLLS = 60
 _ACCESS_POLL_SECONDS = 10.0
+_ACCESS_SECONDS = _ACCESS_POLLS * _ACCESS_POLL_SECONDS
 _WITHOUT_EFFECT = (400, 401, 403, 404)
 """Not 409, which may be the answer to a repetition whose first answer was lost."""
 _NO_ACCESS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -68,7 +69,7 @@ def create(arm: Arm, journal: Journal, principal: Principal, *, say: Callable[[s
     return Made(
         login_server=found[run.registry]["loginServer"],
         vault_url=vault_url,
-        vault_audience=_audience_of(vault_url),
+        vault_audience=_audience_of(vault_url, arm),
         hub_host=found[run.hub]["hostName"],
         storage_urls={name: endpoints[name].rstrip("/") for name in ("blob", "queue", "table")},
     )
@@ -96,12 +97,12 @@ def await_access(
         _await(probe, credential, arm)
 
 
-def _audience_of(vault_url: str) -> str:
+def _audience_of(vault_url: str, arm: Arm) -> str:
     """The audience of a vault's tokens, from its challenge. Raises Refused.
 
     Only a part of the vault's own address is accepted, as by Key Vault's SDK.
     """
-    answer = Rest(vault_url).send("GET", "/secrets", query=_VAULT_VERSION)
+    answer = _reach(Rest(vault_url), "/secrets", _VAULT_VERSION, arm)
     named = _RESOURCE.search(answer.headers.get("WWW-Authenticate", ""))
     audience = named[1] if named else ""
     if not urlsplit(vault_url).netloc.endswith(f".{urlsplit(audience).netloc or '/'}"):
@@ -124,20 +125,34 @@ class _Probe:
 
 def _await(probe: _Probe, credential: TokenCredential, arm: Arm) -> None:
     rest = Rest(probe.endpoint, credential=credential, audience=probe.audience)
-    waited = 0.0
-    while True:
-        answer = rest.send("GET", probe.path, query=probe.query, headers=_STORAGE_VERSION)
+    for _ in _polls(arm):
+        answer = _reach(rest, probe.path, probe.query, arm)
         if answer.status not in _NO_ACCESS:
             return
-        if waited >= _ACCESS_SECONDS:
-            raise Refused(
-                f"GET {probe.endpoint}{probe.path}",
-                status=answer.status,
-                code="NoAccess",
-                message=f"The role assignments have had no effect for {waited:.0f} s.",
-            )
-        arm.wait(_ACCESS_POLL_SECONDS)
-        waited += _ACCESS_POLL_SECONDS
+    raise Refused(
+        f"GET {probe.endpoint}{probe.path}",
+        status=403,
+        code="NoAccess",
+        message=f"The role assignments have had no effect for {_ACCESS_SECONDS:.0f} s.",
+    )
+
+
+def _reach(rest: Rest, path: str, query: dict[str, str], arm: Arm) -> Answer:
+    """An answer of a service whose address may be too new to be known. Raises Refused."""
+    refusal: Refused | None = None
+    for _ in _polls(arm):
+        try:
+            return rest.send("GET", path, query=query, headers=_STORAGE_VERSION)
+        except Refused as error:
+            refusal = error
+    raise refusal or LookupError(path)
+
+
+def _polls(arm: Arm) -> Iterator[int]:
+    for number in range(_ACCESS_POLLS):
+        if number:
+            arm.wait(_ACCESS_POLL_SECONDS)
+        yield number
 
 
 def _make(arm: Arm, journal: Journal, resource: Resource, *, say: Callable[[str], None]) -> None:

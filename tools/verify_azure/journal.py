@@ -70,20 +70,24 @@ class Journal:
     def close(self) -> None:
         """Remove the note: nothing of the run is left."""
         self.path.unlink(missing_ok=True)
+        self._new.unlink(missing_ok=True)
         self._lock.unlink(missing_ok=True)
 
     @property
     def _lock(self) -> Path:
         return self.path.with_suffix(".lock")
 
+    @property
+    def _new(self) -> Path:
+        return self.path.with_suffix(".new")
+
     def _write(self) -> None:
         document = {"run": self.run.to_json(), "begun": self._begun}
-        new = self.path.with_suffix(".new")
-        with new.open("w") as file:
+        with self._new.open("w") as file:
             json.dump(document, file, indent=2)
             file.flush()
             os.fsync(file.fileno())
-        new.replace(self.path)
+        self._new.replace(self.path)
 
 
 def journals(folder: Path) -> list[Journal]:

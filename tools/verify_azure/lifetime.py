@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from azure.core.credentials import TokenCredential
 
-from firstpull.bootstrap import Application, connect, wire
+from firstpull.bootstrap import Application, Ports, connect, wire
 from firstpull.config.settings import Settings
 from firstpull.intake.requests import read_request
 from firstpull.model.device_key import DeviceKey
@@ -34,6 +34,7 @@ _SETTLE_SECONDS = 15 * 60
 _LOGIN_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _AFTER_A_FAILURE = 5.0
+_CONNECT_TRIES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,4 +269,14 @@ async def _firstpull(run: Run, made: Made) -> AsyncIterator[Application]:
         }
     )
     async with AsyncExitStack() as cleanup:
-        yield wire(settings, await connect(settings, cleanup=cleanup))
+        yield wire(settings, await _connected(settings, cleanup))
+
+
+async def _connected(settings: Settings, cleanup: AsyncExitStack) -> Ports:
+    """The adapters, also where roles that have had an effect lose it for moments."""
+    for _ in range(_CONNECT_TRIES):
+        try:
+            return await connect(settings, cleanup=cleanup)
+        except FirstpullError:
+            await asyncio.sleep(_AFTER_A_FAILURE)
+    return await connect(settings, cleanup=cleanup)

@@ -79,15 +79,18 @@ def _expired_runs(arm: Arm, subscription: str) -> list[Run]:
         **{"$filter": f"tagName eq '{TAG}'"},
     )
     now = datetime.now(UTC)
-    return [
-        Run(
-            id=group["tags"][TAG],
-            endpoint=arm.endpoint,
-            subscription=subscription,
-            region=group["location"],
-            started=group["tags"][EXPIRES],
+    runs = [
+        (
+            Run(
+                id=group["tags"][TAG],
+                endpoint=arm.endpoint,
+                subscription=subscription,
+                region=group["location"],
+                started=group["tags"][EXPIRES],
+            ),
+            group["name"],
         )
         for group in groups
-        if datetime.fromisoformat(group["tags"][EXPIRES]) < now
-        and group["name"] == f"firstpull-verify-{group['tags'][TAG]}"
+        if EXPIRES in group["tags"] and datetime.fromisoformat(group["tags"][EXPIRES]) < now
     ]
+    return [run for run, name in runs if run.group.endswith(f"/{name}")]

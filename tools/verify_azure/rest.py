@@ -26,6 +26,7 @@ ARM_AUDIENCE = "https://management.azure.com"
 Document = dict[str, Any]
 Wait = Callable[[float], None]
 
+_UNSEEN = ("SubscriptionNotFound",)
 _POLL_SECONDS = 5.0
 _MOST_SECONDS = 20 * 60
 
@@ -51,6 +52,7 @@ class Refused(Exception):
             "exemption, or use another subscription.",
             "MissingSubscriptionRegistration": "Register the resource provider: "
             "az provider register --namespace NAME.",
+            "SubscriptionNotFound": "Is it of the tenant that you are logged in to (az login)?",
             "NoAnswer": "Is the network there, and are you logged in (az login)?",
         }.get(self.code)
 
@@ -191,16 +193,19 @@ class Arm:
         answer = self._rest.send(
             method, path, body=body, query={"api-version": api_version, **(query or {})}
         )
-        if answer.status == HTTPStatus.NOT_FOUND and method != "PUT":
+        document = answer.body if isinstance(answer.body, dict) else {}
+        error = document.get("error") or {}
+        code = str(error.get("code", ""))
+        # A subscription that the caller does not see may still have what is asked for.
+        if answer.status == HTTPStatus.NOT_FOUND and method != "PUT" and code not in _UNSEEN:
             return None
         if answer.status == HTTPStatus.NO_CONTENT and method == "DELETE":
             return None
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            error = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
             raise Refused(
                 f"{method} {path}",
                 status=answer.status,
-                code=str(error.get("code", "")),
+                code=code,
                 message=str(error.get("message", "")),
             )
-        return answer.body if isinstance(answer.body, dict) else {}
+        return document

@@ -12,8 +12,8 @@ AZURE_CLI := 2.91.0
 PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/observability.md docs/settings.md
-PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
+PAGES := docs/local-azure.md docs/observability.md docs/settings.md
+PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src tests tools benchmarks
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic.fields import FieldInfo
 
+from contract.answers import Basis, Service, services
 from firstpull.config.settings import Settings, StorageSettings
 from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
@@ -61,6 +62,25 @@ def settings() -> str:
     last = {_variable(name, field) for name, field in StorageSettings.model_fields.items()}
     rows.sort(key=lambda row: (row[0].strip("`") in last, row[1] != "required"))
     return table(("Variable", "Default", "Meaning"), rows)
+
+
+def contract() -> str:
+    """What the local Azure's answers rest on: operations that are known, and all assumptions."""
+
+    def operations(service: Service, basis: Basis) -> str:
+        held = [each for each in service.answers if each.basis is basis and not each.not_local]
+        return _codes(dict.fromkeys(".".join(each.id.split(".")[:2]) for each in held))
+
+    rows = (
+        (
+            service.title,
+            operations(service, Basis.RECORDED),
+            operations(service, Basis.DOCUMENTED),
+            "<br>".join(each.says for each in service.answers if each.basis is Basis.ASSUMED),
+        )
+        for service in services()
+    )
+    return table(("Service", "Recorded", "Documented", "Assumed"), rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

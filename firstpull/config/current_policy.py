@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from firstpull.config.policy import Policy
-from firstpull.config.settings import SettingsError, policy_in
+from firstpull.config.settings import SettingsError, read_policy_document
 from firstpull.model.clock import Clock
 from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.ports import Stored
@@ -102,7 +102,10 @@ class CurrentPolicy:
                 return
             raise SettingsError.of({self.setting: error.message}) from None
         if found is not None:
-            self.policy, self._etag = policy_in(found.value, setting=self.setting), found.etag
+            self.policy, self._etag = (
+                read_policy_document(found.value, setting=self.setting),
+                found.etag,
+            )
             self._looked_at = self.clock.now()
 
     def _is_due(self) -> bool:
@@ -120,7 +123,7 @@ class CurrentPolicy:
             found = await self.source.read(known=self._etag)
             if found is None:
                 return
-            policy = policy_in(found.value, setting=self.setting)
+            policy = read_policy_document(found.value, setting=self.setting)
         except SettingsError as error:
             self._etag = found.etag if found is not None else None
             self._refuse(policy_not_valid(str(error)[:_LONGEST_MESSAGE]))

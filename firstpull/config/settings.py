@@ -233,7 +233,7 @@ def read_settings() -> Settings:
     return Settings.model_validate({})
 
 
-def policy_in(content: bytes, *, setting: str) -> Policy:
+def read_policy_document(content: bytes, *, setting: str) -> Policy:
     """The policy in a document. Raises SettingsError with every error, by its path."""
     try:
         return read_policy(content)

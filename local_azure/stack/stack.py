@@ -224,7 +224,7 @@ class _Builder:
         cloud = ContainerRegistryCloud(
             clock=self._kernel.clock,
             random=self._kernel.random,
-            settings=CloudSettings(token_activation_seconds=self._options.token_activation_seconds),
+            settings=CloudSettings(operation_lengths=self._options.operation_lengths),
         )
         arm, data = self._listeners.bind(), self._listeners.bind()
         registry = cloud.create_registry(_registry_id(), login_server=data.host)

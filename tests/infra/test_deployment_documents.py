@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tools.check_infra.__main__ import REPOSITORY
 from tools.check_infra.bicep import read_folder, text
 
@@ -66,18 +64,3 @@ def test_the_package_that_azd_deploys_is_the_one_that_make_package_writes() -> N
     assert "dist: dist/firstpull.zip" in azure_yaml
     assert "run: make package" in azure_yaml
     assert "remoteBuild: false" in azure_yaml
-
-
-@pytest.mark.parametrize(
-    ("file", "actions"),
-    [
-        ("iot-hub-role.json", r"^(Microsoft\.Devices/\S+)$"),
-        ("vault-role.json", r"^(Microsoft\.KeyVault/\S+)$"),
-        ("vault-role.json", r"^\| `(Microsoft\.KeyVault/\S+)` \| data \|"),
-    ],
-)
-def test_the_actions_of_a_custom_role_are_the_documented_ones(file: str, actions: str) -> None:
-    role = json.loads((INFRA / file).read_text())
-    pages = ((REPOSITORY / "docs" / name).read_text() for name in ("settings.md", "security.md"))
-    assert role["DataActions"] == re.findall(actions, "\n".join(pages), re.MULTILINE)
-    assert role["Actions"] == []

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs
+.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -41,6 +41,9 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
+
+verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
+	@exec $(BIN)/python -m tools.verify_azure $(ARGS)
 
 planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs

@@ -586,6 +586,10 @@ class ContainerRegistryCloud:
         """The registry of this id, in any case."""
         return self._registries.get(registry_id.key)
 
+    def delete_registry(self, registry_id: RegistryId) -> None:
+        """Remove a registry with everything in it."""
+        self._registries.pop(registry_id.key, None)
+
     def registries(self) -> list[Registry]:
         """All registries, the oldest first."""
         return list(self._registries.values())

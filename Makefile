@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs
+.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -12,8 +12,8 @@ AZURE_CLI := 2.91.0
 PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/observability.md docs/settings.md
-PYTHON_CODE := firstpull functions function_app.py local_azure device_agent/src tests tools benchmarks
+PAGES := docs/local-azure.md docs/observability.md docs/settings.md
+PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src tests tools benchmarks
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
+
+verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
+	@exec $(BIN)/python -m tools.verify_azure $(ARGS)
 
 planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs

@@ -84,6 +84,7 @@ def main() -> int:
 
 async def _measure(devices: int, address: str, authority: CertificateAuthority) -> Result:
     from benchmarks.fleet import CLIENTS  # noqa: PLC0415 - see `trusted_authority`
+    from local_azure.container_registry.models import AT_ONCE  # noqa: PLC0415 - see `trusted_authority`
     from local_azure.stack import (  # noqa: PLC0415 - see `trusted_authority`
         ConnectedRegistryOptions,
         StackOptions,
@@ -96,7 +97,7 @@ async def _measure(devices: int, address: str, authority: CertificateAuthority) 
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=3600)
             for number in range(math.ceil(devices / CLIENTS))
         ),
-        token_activation_seconds=(0.0, 0.0),
+        operation_lengths=AT_ONCE,
         event_subscriptions=(),  # their deliveries would be counted, too
     )
     async with start_stack(options, address=address, certificates=authority) as stack:

@@ -7,6 +7,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -267,29 +268,41 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(settings: Settings, policies: CurrentPolicy | None = None) -> Ports:
-    """The adapters, with the app's identity. Creates missing tables, queues and containers."""
+async def connect(
+    settings: Settings,
+    policies: CurrentPolicy | None = None,
+    *,
+    cleanup: AsyncExitStack | None = None,
+) -> Ports:
+    """The adapters, with the app's identity. Creates missing tables, queues and containers.
+
+    `cleanup` closes them. A functions app has no end and so no use for it.
+    """
     credential = AsyncDefaultAzureCredential(
         managed_identity_client_id=settings.client_id, **IDENTITY
     )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
+    registries = ContainerRegistryAdapter(
+        client_factory(credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience)
+    )
+    secrets = KeyVaultAdapter(settings.key_vault_url, credential)
+    hubs = IotHubAdapter(
+        FixedAudience(
+            DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
+            settings.iot_hub_audience,
+        ),
+        clock,
+        service_host=(policies or _policies(settings)).service_host,
+    )
+    if cleanup is not None:
+        for opened in (credential, storage, registries, secrets, hubs):
+            cleanup.push_async_callback(opened.close)
     await storage.prepare()
     return Ports(
-        registries=ContainerRegistryAdapter(
-            client_factory(
-                credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience
-            )
-        ),
-        secrets=KeyVaultAdapter(settings.key_vault_url, credential),
-        hubs=IotHubAdapter(
-            FixedAudience(
-                DefaultAzureCredential(managed_identity_client_id=settings.client_id, **IDENTITY),
-                settings.iot_hub_audience,
-            ),
-            clock,
-            service_host=(policies or _policies(settings)).service_host,
-        ),
+        registries=registries,
+        secrets=secrets,
+        hubs=hubs,
         records=TableRecords(storage),
         queue=QueueWork(storage),
         ledgers=BlobLedgers(storage),

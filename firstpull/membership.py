@@ -264,15 +264,14 @@ class Membership:
     ) -> ConnectedRegistry:
         """Find the tokens for which the service refused the list, in the order of admission.
 
-        Tokens that no longer exist are dropped. The others are added one at a time until the
-        service refuses one: that is its own limit, so the rest are refused too.
+        Tokens that are gone, or about to be, are dropped. The others are added one at a time until
+        the service refuses one: that is its own limit, so the rest are refused too.
         """
         listed = await self._registry(ref)
         gone, candidates = [], []
         for entry in ledger.of(Standing.MEMBER, Standing.JOINING):
-            name = entry.token_id.name
-            exists = await self.registries.get_token(ref.registry, name) is not None
-            if not exists:
+            token = await self.registries.get_token(ref.registry, entry.token_id.name)
+            if token is None or token.is_being_deleted:
                 gone.append(entry.token_id)
             elif entry.standing is Standing.JOINING and not listed.lists(entry.token_id):
                 candidates.append(entry.token_id)

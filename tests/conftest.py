@@ -36,12 +36,19 @@ def ca_file() -> Path:
 
 
 @pytest.fixture(scope="session")
+def authority() -> CertificateAuthority:
+    """Its certificates name the loopback addresses."""
+    return _AUTHORITY
+
+
+@pytest.fixture(scope="session")
 async def stack() -> AsyncIterator[Stack]:
     """The session's local Azure, without throttling.
 
     Its connected registries, plant01 to plant31, sync on request only.
     """
     from local_azure.container_registry.backends import SyncOverride  # noqa: PLC0415 - see above
+    from local_azure.container_registry.models import AT_ONCE  # noqa: PLC0415 - see above
     from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
 
     options = StackOptions(
@@ -50,7 +57,7 @@ async def stack() -> AsyncIterator[Stack]:
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
             for number in range(1, 32)
         ),
-        token_activation_seconds=(0.0, 0.0),
+        operation_lengths=AT_ONCE,
         throttled=False,
     )
     async with start_stack(options, address=_ADDRESS, certificates=_AUTHORITY) as started:
@@ -60,6 +67,7 @@ async def stack() -> AsyncIterator[Stack]:
             patch.setenv("IDENTITY_ENDPOINT", started.identity_endpoint)
             # An app in this process says which identity it has, or gets none.
             patch.setenv("IDENTITY_HEADER", started.identity_header_of_both)
+            started.vault.settings.moving_seconds = (0.0, 0.0)
             yield started
 
 

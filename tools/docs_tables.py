@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic.fields import FieldInfo
 
+from contract.answers import Basis, Service, services
 from firstpull.config.settings import Settings, StorageSettings
 from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
@@ -61,6 +62,24 @@ def settings() -> str:
     last = {_variable(name, field) for name, field in StorageSettings.model_fields.items()}
     rows.sort(key=lambda row: (row[0].strip("`") in last, row[1] != "required"))
     return table(("Variable", "Default", "Meaning"), rows)
+
+
+def contract() -> str:
+    """What the local Azure's answers rest on: how many are known, and all assumptions."""
+
+    def held(service: Service, basis: Basis) -> str:
+        return str(sum(each.basis is basis and not each.not_local for each in service.answers))
+
+    rows = (
+        (
+            service.title,
+            held(service, Basis.RECORDED),
+            held(service, Basis.DOCUMENTED),
+            "<br>".join(each.says for each in service.answers if each.basis is Basis.ASSUMED),
+        )
+        for service in services()
+    )
+    return table(("Service", "Recorded", "Documented", "Assumed"), rows)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

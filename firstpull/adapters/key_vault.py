@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -22,6 +24,8 @@ _WRITE_DEADLINE = 30.0
 """Seconds, enough for retries: a password that is not stored must be made again."""
 _LIST_DEADLINE = 120.0
 """Seconds for all pages of the vault; a page has 25 secrets."""
+_MOVING_PAUSES = (1.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+"""Seconds between tries to store a secret that is being recovered or deleted: up to 14 s."""
 _CONTENT_TYPE = "text/plain"
 
 
@@ -51,15 +55,25 @@ class KeyVaultAdapter:
         tags: Mapping[str, str],
         enabled: bool = True,
     ) -> SecretVersion:
-        """Store a new version; first recover a deleted secret of this name."""
+        """Store a new version; first recover a deleted secret of this name.
+
+        A recovery takes seconds, and this waits for it: a password that is not stored is lost.
+        """
         async with azure_errors(_SERVICE, deadline_seconds=_WRITE_DEADLINE):
-            try:
-                return await self._set(name, value, expires_at, tags, enabled=enabled)
-            except ResourceExistsError as error:
-                if is_passing(error):  # it is being recovered or deleted already
-                    raise
-                await self._client.recover_deleted_secret(name)
-                return await self._set(name, value, expires_at, tags, enabled=enabled)
+            pauses = iter(_MOVING_PAUSES)
+            while True:
+                try:
+                    return await self._set(name, value, expires_at, tags, enabled=enabled)
+                except ResourceExistsError as refused:
+                    pause = next(pauses, None)
+                    if pause is None:
+                        raise
+                    if is_passing(refused):  # it is being recovered or deleted already
+                        await asyncio.sleep(pause)
+                        continue
+                    # Gone, or taken: somebody else purges or recovers it.
+                    with suppress(ResourceNotFoundError, ResourceExistsError):
+                        await self._client.recover_deleted_secret(name)
 
     async def tag(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Replace the tags of a version. A missing version is no error."""

@@ -151,7 +151,7 @@ class Password:
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A token of the container registry. `active` is false while Azure creates the token."""
+    """A token of the container registry. `active` is false while Azure changes the token."""
 
     id: TokenId
     name: str
@@ -159,6 +159,7 @@ class Token:
     enabled: bool
     active: bool
     passwords: tuple[Password, ...] = ()
+    is_being_deleted: bool = False
 
     def with_passwords_in(self, slots: Collection[Slot]) -> Token:
         """This token with only the passwords in these slots."""

@@ -73,6 +73,13 @@ class Transient(FirstpullError):
         self.retry_after = retry_after
 
 
+class InProgress(Transient):
+    """A write was accepted, and its effect is still to come: observe again."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(Reason.TOKEN_NOT_ACTIVE, message, retry_after=retry_after)
+
+
 class Conflict(FirstpullError):
     """Another writer came between the read and the write: observe again."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import InProgress
 from firstpull.observability.log import FieldValue, emit
 from firstpull.observability.log_events import LogEvent
 
@@ -73,3 +75,13 @@ class Journal:
         emit(event, hub=self.device.hub, device_id=self.device.device_id, **fields)
         detail = ", ".join(f"{name} {value}" for name, value in fields.items())
         self.entries.append(entry(event, at=self.clock.now(), detail=detail))
+
+    @contextmanager
+    def noting(self, event: LogEvent, **fields: FieldValue) -> Iterator[None]:
+        """Note an event after a write that succeeded, or whose effect is still to come."""
+        try:
+            yield
+        except InProgress:
+            self.note(event, **fields)
+            raise
+        self.note(event, **fields)

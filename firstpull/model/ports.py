@@ -92,7 +92,10 @@ class Page:
 
 
 class ContainerRegistries(Protocol):
-    """Scope maps, tokens and connected registries."""
+    """Scope maps, tokens and connected registries.
+
+    A write whose effect takes longer than some seconds raises InProgress.
+    """
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
@@ -161,7 +164,7 @@ class ContainerRegistries(Protocol):
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a scope map. A missing scope map is no error."""
+        """Delete a scope map, which may take some seconds. A missing scope map is no error."""
         ...
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:

@@ -116,7 +116,7 @@ MEANING: dict[Reason, str] = {
     Reason.REVOKED: "The device is revoked; nothing of its access is left.",
     Reason.DEVICE_NOT_REGISTERED: "The hub has no device with this id yet.",
     Reason.DEVICE_DISABLED: "The device is disabled in the hub.",
-    Reason.TOKEN_NOT_ACTIVE: "The container registry is still creating the token.",
+    Reason.TOKEN_NOT_ACTIVE: "The container registry is still carrying out a change.",
     Reason.MEMBERSHIP_PENDING: "Another worker is changing the connected registry's list.",
     Reason.NO_FREE_SLOT: "Both passwords of the token are live; the earlier expiry frees a slot.",
     Reason.AWAITING_SYNC: "The connected registry has not synced since the change.",

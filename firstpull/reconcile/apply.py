@@ -131,36 +131,36 @@ class _Run:
 
     async def _put_scope_map(self, action: PutScopeMap) -> None:
         self._guard.check()
-        await self._applier.registries.put_scope_map(
-            action.registry,
-            action.name,
-            actions=action.actions,
-            deadline_seconds=REQUEST_DEADLINE,
-        )
-        self._note(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name)
+        with self._journal.noting(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name):
+            await self._applier.registries.put_scope_map(
+                action.registry,
+                action.name,
+                actions=action.actions,
+                deadline_seconds=REQUEST_DEADLINE,
+            )
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()
         creates, registries = isinstance(action, CreateToken), self._applier.registries
         put = registries.create_token if creates else registries.update_token
-        await put(
-            action.registry,
-            action.name,
-            scope_map=action.scope_map,
-            deadline_seconds=REQUEST_DEADLINE,
-        )
         event = LogEvent.DEVICE_TOKEN_CREATED if creates else LogEvent.DEVICE_TOKEN_UPDATED
-        self._note(event, token=action.name)
+        with self._journal.noting(event, token=action.name):
+            await put(
+                action.registry,
+                action.name,
+                scope_map=action.scope_map,
+                deadline_seconds=REQUEST_DEADLINE,
+            )
 
     async def _keep_passwords(self, action: KeepPasswords) -> None:
         self._guard.check()
-        await self._applier.registries.keep_passwords(
-            action.registry,
-            action.name,
-            slots=action.slots,
-            deadline_seconds=REQUEST_DEADLINE,
-        )
-        self._note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
+        with self._journal.noting(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name):
+            await self._applier.registries.keep_passwords(
+                action.registry,
+                action.name,
+                slots=action.slots,
+                deadline_seconds=REQUEST_DEADLINE,
+            )
 
     async def _generate(self, action: GeneratePassword) -> None:
         token = action.names.token

@@ -60,18 +60,18 @@ class TeardownApplier:
         guard.check()
         match action:
             case DisableToken():
-                await self.registries.disable_token(
-                    action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
-                )
-                journal.note(LogEvent.DEVICE_TOKEN_DISABLED, token=action.name)
+                with journal.noting(LogEvent.DEVICE_TOKEN_DISABLED, token=action.name):
+                    await self.registries.disable_token(
+                        action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
+                    )
             case KeepPasswords():
-                await self.registries.keep_passwords(
-                    action.registry,
-                    action.name,
-                    slots=action.slots,
-                    deadline_seconds=REQUEST_DEADLINE,
-                )
-                journal.note(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name)
+                with journal.noting(LogEvent.DEVICE_PASSWORDS_REMOVED, token=action.name):
+                    await self.registries.keep_passwords(
+                        action.registry,
+                        action.name,
+                        slots=action.slots,
+                        deadline_seconds=REQUEST_DEADLINE,
+                    )
             case LeaveConnectedRegistry():
                 await self.membership.leave(action.ref, action.token_id, capacity=action.capacity)
                 journal.note(LogEvent.DEVICE_MEMBERSHIP_LEFT, connected_registry=str(action.ref))
@@ -90,9 +90,9 @@ class TeardownApplier:
             case TagSecret():
                 await tag_secret(self.secrets, action, journal=journal)
             case DeleteToken():
-                await self.registries.delete_token(
-                    action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
-                )
-                journal.note(LogEvent.DEVICE_TOKEN_DELETED, token=action.name)
+                with journal.noting(LogEvent.DEVICE_TOKEN_DELETED, token=action.name):
+                    await self.registries.delete_token(
+                        action.registry, action.name, deadline_seconds=REQUEST_DEADLINE
+                    )
             case _:
                 assert_never(action)

@@ -15,6 +15,7 @@ from local_azure.container_registry.resources import (
     GeneratedCredentials,
     LoginServer,
     ProblemCode,
+    Provisioning,
     ScopeMap,
     StatusDetail,
     SystemData,
@@ -57,25 +58,35 @@ def registry_document(registry: Registry) -> Document:
     }
 
 
-def scope_map_document(registry: Registry, scope_map: ScopeMap) -> Document:
-    """A scope map."""
+def scope_map_document(
+    registry: Registry, scope_map: ScopeMap, *, has_begun: bool = False
+) -> Document:
+    """A scope map; the provider's own have no systemData. `has_begun`: in a change's answer."""
+    is_own = scope_map.kind == "SystemDefined"
     properties = {
         "description": scope_map.description,
         "type": scope_map.kind,
         "creationDate": wire_time(scope_map.creation_date),
-        "provisioningState": "Succeeded",
+        "provisioningState": _state(registry, scope_map.provisioning, has_begun=has_begun),
         "actions": list(scope_map.actions),
     }
     return _child(
-        registry, "scopeMaps", scope_map.name, scope_map.system_data, _present(properties)
+        registry,
+        "scopeMaps",
+        scope_map.name,
+        None if is_own else scope_map.system_data,
+        _present(properties),
     )
 
 
-def token_document(registry: Registry, token: Token) -> Document:
-    """A token with the names and times of its passwords and never their values."""
+def token_document(registry: Registry, token: Token, *, has_begun: bool = False) -> Document:
+    """A token with the names and times of its passwords and never their values.
+
+    `has_begun`: in a change's answer, which shows its progress however short it is.
+    """
     properties = {
         "creationDate": wire_time(token.creation_date),
-        "provisioningState": token.provisioning.state(registry.now()),
+        "provisioningState": _state(registry, token.provisioning, has_begun=has_begun),
         "scopeMapId": token.scope_map_id,
         "credentials": {"passwords": [_password(password) for password in token.passwords]},
         "status": token.status,
@@ -121,15 +132,20 @@ def connected_registry_document(
 
 
 def _child(
-    registry: Registry, kind: str, name: str, system_data: SystemData, properties: Document
+    registry: Registry, kind: str, name: str, system_data: SystemData | None, properties: Document
 ) -> Document:
-    return {
+    document = {
         "type": f"{PROVIDER}/registries/{kind}",
         "id": registry.registry_id.child(kind, name),
         "name": name,
-        "systemData": _system_data(system_data),
+        "systemData": None if system_data is None else _system_data(system_data),
         "properties": properties,
     }
+    return _present(document)
+
+
+def _state(registry: Registry, provisioning: Provisioning, *, has_begun: bool) -> str:
+    return provisioning.progress if has_begun else provisioning.state(registry.now())
 
 
 def _system_data(system_data: SystemData) -> Document:

@@ -16,6 +16,13 @@ class ResourceNotFound(ArmError):
     says_failed = True
 
 
+class BeingDeleted(ArmError):
+    """A change of a resource whose deletion is in progress. That it is refused is an assumption."""
+
+    status = 409
+    code = "OperationInProgress"
+
+
 class TokenNotActive(ArmError):
     """The token is still being created."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from local_azure.container_registry.exceptions import (
+    BeingDeleted,
     InvalidProperty,
     ResourceNotFound,
     ScopeMapInUse,
@@ -43,6 +44,7 @@ from local_azure.container_registry.resources import (
     GeneratedPassword,
     LoginServer,
     ProblemCode,
+    Progress,
     Provisioning,
     ScopeMap,
     StatusDetail,
@@ -63,32 +65,51 @@ from local_azure.registry.images import Image
 from local_azure.resource_manager.directory import Resource
 
 _SYSTEM_SCOPE_MAPS = {
-    "_repositories_admin": REPOSITORY_ACTIONS,
-    "_repositories_pull": ("content/read",),
-    "_repositories_pull_metadata_read": ("content/read", "metadata/read"),
-    "_repositories_push": ("content/read", "content/write"),
+    "_repositories_admin": (
+        "Can perform all read, write and delete operations on the registry",
+        REPOSITORY_ACTIONS,
+    ),
+    "_repositories_pull": ("Can pull any repository of the registry", ("content/read",)),
+    "_repositories_pull_metadata_read": (
+        "Can perform all read operations on the registry",
+        ("content/read", "metadata/read"),
+    ),
+    "_repositories_push": (
+        "Can push to any repository of the registry",
+        ("content/read", "content/write"),
+    ),
     "_repositories_push_metadata_write": (
-        "content/read",
-        "content/write",
-        "metadata/read",
-        "metadata/write",
+        "Can perform all read and write operations on the registry",
+        ("content/read", "content/write", "metadata/read", "metadata/write"),
     ),
 }
+
+
+@dataclass(frozen=True)
+class OperationLengths:
+    """The least and the most seconds of an operation that creates or changes, or that deletes.
+
+    The defaults are short ones of azure-cli's and azure-sdk-for-net's recordings: 0.6 to 11 s.
+    """
+
+    change: tuple[float, float] = (0.6, 0.8)
+    deletion: tuple[float, float] = (2.0, 8.0)
+
+
+AT_ONCE = OperationLengths(change=(0.0, 0.0), deletion=(0.0, 0.0))
+"""Operations end as soon as they have begun, and are answered as asynchronous ones all the same."""
 
 
 @dataclass
 class CloudSettings:
     """Settings of this cloud, which may be changed while it runs.
 
-    `token_activation_seconds`: the least and the most time until a new token is active, and until
-    an asynchronous operation ends. An asynchronous deletion takes effect at once; only its
-    operation takes that time. A page of a list holds `page_size` resources. `max_clients` applies
-    to connected registries created after a change.
+    A page of a list holds `page_size` resources. `max_clients` applies to connected registries
+    created after a change.
     """
 
-    token_activation_seconds: tuple[float, float] = (0.2, 1.0)
+    operation_lengths: OperationLengths = OperationLengths()
     generate_credentials_asynchronously: bool = False
-    delete_asynchronously: bool = False
     page_size: int = 20
     max_clients: int = 50
 
@@ -101,10 +122,69 @@ class Surroundings:
     random: random.Random
     settings: CloudSettings
 
-    def activation_time(self) -> datetime:
-        """The time at which an asynchronous operation that begins now ends."""
-        seconds = self.random.uniform(*self.settings.token_activation_seconds)
-        return self.clock.now() + timedelta(seconds=seconds)
+    def begin(self, progress: Progress) -> Provisioning:
+        """An operation that begins now."""
+        lengths, now = self.settings.operation_lengths, self.clock.now()
+        seconds = lengths.deletion if progress == "Deleting" else lengths.change
+        until = now + timedelta(seconds=self.random.uniform(*seconds))
+        return Provisioning(progress=progress, since=now, until=until)
+
+
+class _Children[T: (ScopeMap, Token)]:
+    """Scope maps or tokens. A deletion takes effect when its operation ends."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._resources: dict[str, T] = {}
+        self._being_deleted: set[str] = set()
+
+    def all(self) -> list[T]:
+        """Sorted by name."""
+        return _sorted(self._present())
+
+    def find(self, name: str) -> T | None:
+        """The resource of this name, in any case."""
+        return self._present().get(name.lower())
+
+    def get(self, name: str) -> T:
+        """Raises ResourceNotFound."""
+        return _find(self._present(), name)
+
+    def to_change(self, name: str) -> T:
+        """A resource that is not being deleted. Raises ResourceNotFound and BeingDeleted."""
+        self.check_stays(name)
+        return self.get(name)
+
+    def check_stays(self, name: str) -> None:
+        """Raises BeingDeleted while the resource is being deleted."""
+        if not self.stays(name):
+            raise BeingDeleted(f"The resource {name} is being deleted.")
+
+    def stays(self, name: str) -> bool:
+        """Whether no deletion of this name is in progress."""
+        self._present()
+        return name.lower() not in self._being_deleted
+
+    def save(self, resource: T) -> T:
+        """Add or replace."""
+        self._resources[resource.name.lower()] = resource
+        return resource
+
+    def delete(self, name: str) -> Provisioning:
+        """Begin a deletion, unless one is in progress: then that one."""
+        resource, key = self.get(name), name.lower()
+        if key not in self._being_deleted:
+            resource = replace(resource, provisioning=self._surroundings.begin("Deleting"))
+            self._being_deleted.add(key)
+        return self.save(resource).provisioning
+
+    def _present(self) -> dict[str, T]:
+        now = self._surroundings.clock.now()
+        for key in sorted(self._being_deleted):
+            if self._resources[key].provisioning.has_succeeded(now):
+                del self._resources[key]
+                self._being_deleted.remove(key)
+        return self._resources
 
 
 @dataclass(kw_only=True, eq=False)
@@ -112,7 +192,8 @@ class Registry:
     """One registry. Methods raise the errors that Azure Resource Manager would answer.
 
     Names are found in any case. `caller` is the principal that systemData names.
-    `images` is repository to tag to image.
+    `images` is repository to tag to image. A change is effective at once, and a deletion at the
+    end of its operation.
     """
 
     registry_id: RegistryId
@@ -120,20 +201,26 @@ class Registry:
     surroundings: Surroundings
     images: dict[str, dict[str, Image]] = field(default_factory=dict)
     system_data: SystemData = field(init=False)
-    _scope_maps: dict[str, ScopeMap] = field(default_factory=dict)
-    _tokens: dict[str, Token] = field(default_factory=dict)
+    _scope_maps: _Children[ScopeMap] = field(init=False)
+    _tokens: _Children[Token] = field(init=False)
     _connected_registries: dict[str, ConnectedRegistry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.system_data = SystemData("local-azure", self.now())
-        for name, actions in _SYSTEM_SCOPE_MAPS.items():
-            self._scope_maps[name] = ScopeMap(
-                name=name,
-                actions=tuple(f"repositories/*/{action}" for action in actions),
-                description=None,
-                creation_date=self.now(),
-                system_data=self.system_data,
-                kind="SystemDefined",
+        now = self.now()
+        self.system_data = SystemData("local-azure", now)
+        self._scope_maps = _Children(self.surroundings)
+        self._tokens = _Children(self.surroundings)
+        for name, (description, actions) in _SYSTEM_SCOPE_MAPS.items():
+            self._scope_maps.save(
+                ScopeMap(
+                    name=name,
+                    actions=tuple(f"repositories/*/{action}" for action in actions),
+                    description=description,
+                    creation_date=now,
+                    provisioning=Provisioning(progress="Creating", since=now, until=now),
+                    system_data=self.system_data,
+                    kind="SystemDefined",
+                )
             )
 
     def now(self) -> datetime:
@@ -144,11 +231,11 @@ class Registry:
 
     def scope_maps(self) -> list[ScopeMap]:
         """All scope maps by name."""
-        return _sorted(self._scope_maps)
+        return self._scope_maps.all()
 
     def scope_map(self, name: str) -> ScopeMap:
         """Raises ResourceNotFound."""
-        return _find(self._scope_maps, name)
+        return self._scope_maps.get(name)
 
     def put_scope_map(
         self,
@@ -158,16 +245,20 @@ class Registry:
         description: str | None = None,
         caller: str = "local-azure",
     ) -> ScopeMap:
-        """Create or replace."""
+        """Create at once, or replace by an operation."""
         check_name("scope map", name)
         self._refuse_system_scope_map(name)
+        self._scope_maps.check_stays(name)
+        existing, now = self._scope_maps.find(name), self.now()
+        created = Provisioning(progress="Creating", since=now, until=now)
         return self._save_scope_map(
             ScopeMap(
-                name=name,
+                name=existing.name if existing else name,
                 actions=tuple(actions),
                 description=description,
-                creation_date=self.now(),
-                system_data=SystemData(caller, self.now()),
+                creation_date=existing.creation_date if existing else now,
+                provisioning=self.surroundings.begin("Updating") if existing else created,
+                system_data=SystemData(caller, now),
             )
         )
 
@@ -180,27 +271,27 @@ class Registry:
         caller: str = "local-azure",
     ) -> ScopeMap:
         """Replace what is given; the actions as a whole."""
-        current = self.scope_map(name)
+        current = self._scope_maps.to_change(name)
         self._refuse_system_scope_map(name)
         return self._save_scope_map(
             replace(
                 current,
                 actions=current.actions if actions is None else tuple(actions),
                 description=current.description if description is None else description,
+                provisioning=self.surroundings.begin("Updating"),
                 system_data=SystemData(caller, self.now()),
             )
         )
 
-    def delete_scope_map(self, name: str) -> bool:
-        """Whether there was one."""
-        if name.lower() not in self._scope_maps:
-            return False
+    def delete_scope_map(self, name: str) -> Provisioning | None:
+        """The deletion, None where there is nothing to delete."""
+        if self._scope_maps.find(name) is None:
+            return None
         self._refuse_system_scope_map(name)
         user = next((t for t in self.tokens() if self._names_scope_map(t, name)), None)
         if user is not None:
             raise ScopeMapInUse(f"The scope map '{name}' is used by the token '{user.name}'.")
-        del self._scope_maps[name.lower()]
-        return True
+        return self._scope_maps.delete(name)
 
     def scope_map_of(self, token: Token) -> ScopeMap:
         """The scope map that a token of this registry names."""
@@ -210,8 +301,7 @@ class Registry:
     def _save_scope_map(self, scope_map: ScopeMap) -> ScopeMap:
         check_actions(scope_map.actions)
         check_description(scope_map.description or "")
-        self._scope_maps[scope_map.name.lower()] = scope_map
-        return scope_map
+        return self._scope_maps.save(scope_map)
 
     def _refuse_system_scope_map(self, name: str) -> None:
         if name.lower() in _SYSTEM_SCOPE_MAPS:
@@ -224,11 +314,11 @@ class Registry:
 
     def tokens(self) -> list[Token]:
         """All tokens by name."""
-        return _sorted(self._tokens)
+        return self._tokens.all()
 
     def token(self, name: str) -> Token:
         """Raises ResourceNotFound."""
-        return _find(self._tokens, name)
+        return self._tokens.get(name)
 
     def put_token(
         self,
@@ -242,19 +332,19 @@ class Registry:
         """Create or replace. The token becomes active a little later."""
         check_name("token", name)
         self._check_scope_map_id(scope_map_id)
-        existing = self._tokens.get(name.lower())
-        now = self.now()
-        token = Token(
-            name=existing.name if existing else name,
-            scope_map_id=scope_map_id,
-            status=status,
-            passwords=_keep(existing.passwords if existing else (), keep_passwords),
-            creation_date=now,
-            provisioning=Provisioning(since=now, until=self.surroundings.activation_time()),
-            system_data=SystemData(caller, now),
+        self._tokens.check_stays(name)
+        existing, now = self._tokens.find(name), self.now()
+        return self._tokens.save(
+            Token(
+                name=existing.name if existing else name,
+                scope_map_id=scope_map_id,
+                status=status,
+                passwords=_keep(existing.passwords if existing else (), keep_passwords),
+                creation_date=now,
+                provisioning=self.surroundings.begin("Creating"),
+                system_data=SystemData(caller, now),
+            )
         )
-        self._tokens[name.lower()] = token
-        return token
 
     def update_token(
         self,
@@ -266,47 +356,48 @@ class Registry:
         caller: str = "local-azure",
     ) -> Token:
         """Replace what is given. Passwords that `keep_passwords` does not name are deleted."""
-        token = self.token(name)
+        token = self._tokens.to_change(name)
         if scope_map_id is not None:
             self._check_scope_map_id(scope_map_id)
         kept = token.passwords if keep_passwords is None else _keep(token.passwords, keep_passwords)
-        token = replace(
-            token,
-            scope_map_id=scope_map_id or token.scope_map_id,
-            status=status or token.status,
-            passwords=kept,
-            system_data=SystemData(caller, self.now()),
+        return self._tokens.save(
+            replace(
+                token,
+                scope_map_id=scope_map_id or token.scope_map_id,
+                status=status or token.status,
+                passwords=kept,
+                provisioning=self.surroundings.begin("Updating"),
+                system_data=SystemData(caller, self.now()),
+            )
         )
-        self._tokens[name.lower()] = token
-        return token
 
-    def delete_token(self, name: str) -> bool:
-        """Whether there was one."""
-        if name.lower() not in self._tokens:
-            return False
+    def delete_token(self, name: str) -> Provisioning | None:
+        """The deletion, None where there is nothing to delete."""
+        if self._tokens.find(name) is None:
+            return None
         user = next((c for c in self.connected_registries() if self._uses(c, name)), None)
         if user is not None:
             raise TokenInUse(f"The token '{name}' is used by connected registry '{user.name}'.")
-        del self._tokens[name.lower()]
-        return True
+        return self._tokens.delete(name)
 
     def token_of(self, token_id: str) -> Token:
         """The token of a resource id. Raises TokenNotFound, also for another registry's."""
         name = self.registry_id.child_name("tokens", token_id)
-        if name is None or name.lower() not in self._tokens:
+        token = self._tokens.find(name) if name is not None else None
+        if token is None:
             raise TokenNotFound(f"The token '{token_id}' could not be found in this registry.")
-        return self._tokens[name.lower()]
+        return token
 
     def generate_credentials(
         self, token_id: str, *, name: PasswordName | None = None, expiry: datetime | None = None
     ) -> GeneratedCredentials:
         """New values for the named password, or for both. Old values are void at once.
 
-        Raises TokenNotActive while the token is being created.
+        Raises TokenNotActive while the token is being created or deleted.
         """
         token = self.token_of(token_id)
         now = self.now()
-        if not token.provisioning.has_succeeded(now):
+        if token.provisioning.state(now) in ("Creating", "Deleting"):
             raise TokenNotActive(f"The token '{token.name}' is not active.")
         if expiry is not None and expiry <= now:
             raise InvalidProperty("The expiry must be in the future.")
@@ -315,12 +406,13 @@ class Registry:
             by_name[each] = GeneratedPassword(*make_password(each, now=now, expiry=expiry))
         entries = tuple(entry for _, entry in sorted(by_name.items()))
         passwords = tuple(entry.password for entry in entries)
-        self._tokens[token.name.lower()] = replace(token, passwords=passwords)
+        self._tokens.save(replace(token, passwords=passwords))
         return GeneratedCredentials(token.name, entries)
 
     def _check_scope_map_id(self, scope_map_id: str) -> None:
         name = self.registry_id.child_name("scopeMaps", scope_map_id)
-        if name is None or name.lower() not in self._scope_maps:
+        found = self._scope_maps.find(name) if name is not None else None
+        if found is None or not self._scope_maps.stays(found.name):
             raise ScopeMapNotFound(
                 f"The scope map '{scope_map_id}' could not be found in this registry."
             )
@@ -451,7 +543,10 @@ class Registry:
     ) -> tuple[str, ...]:
         by_token: dict[str, str] = {}
         for token_id in token_ids:
-            by_token.setdefault(self.token_of(token_id).name, token_id)
+            name = self.token_of(token_id).name
+            if not self._tokens.stays(name):
+                raise TokenNotFound(f"The token '{name}' is being deleted.")
+            by_token.setdefault(name, token_id)
         if len(by_token) > connected.max_clients:
             raise TooManyClientTokens(
                 f"The connected registry '{connected.name}' takes at most "
@@ -490,6 +585,10 @@ class ContainerRegistryCloud:
     def registry(self, registry_id: RegistryId) -> Registry | None:
         """The registry of this id, in any case."""
         return self._registries.get(registry_id.key)
+
+    def delete_registry(self, registry_id: RegistryId) -> None:
+        """Remove a registry with everything in it."""
+        self._registries.pop(registry_id.key, None)
 
     def registries(self) -> list[Registry]:
         """All registries, the oldest first."""

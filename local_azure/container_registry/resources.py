@@ -14,6 +14,7 @@ ConnectionState = Literal["Online", "Offline", "Unhealthy"]
 ProblemCode = Literal["DISK_ERROR", "DISK_PERMISSION_DENIED", "DISK_STORAGE_FULL"]
 LogLevel = Literal["Debug", "Information", "Warning", "Error", "None"]
 AuditLogStatus = Literal["Enabled", "Disabled"]
+Progress = Literal["Creating", "Updating", "Deleting"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ class SystemData:
 
 @dataclass(frozen=True, kw_only=True)
 class Provisioning:
-    """A resource or an operation that is `Creating` until a time, and then `Succeeded`."""
+    """A change of a resource, or an operation: in `progress` until a time, then `Succeeded`."""
 
+    progress: Progress
     since: datetime
     until: datetime
 
     def state(self, now: datetime) -> str:
-        """`Creating` or `Succeeded`."""
-        return "Succeeded" if self.has_succeeded(now) else "Creating"
+        """The progress, or `Succeeded`."""
+        return "Succeeded" if self.has_succeeded(now) else self.progress
 
     def has_succeeded(self, now: datetime) -> bool:
         """Whether it has ended."""
@@ -48,6 +50,7 @@ class ScopeMap:
     actions: tuple[str, ...]
     description: str | None
     creation_date: datetime
+    provisioning: Provisioning
     system_data: SystemData
     kind: Literal["UserDefined", "SystemDefined"] = "UserDefined"
 

@@ -32,9 +32,12 @@ from local_azure.container_registry.resources import (
     ConnectedRegistry,
     ConnectedRegistrySettings,
     Provisioning,
+    ScopeMap,
+    Token,
 )
 from local_azure.container_registry.versions import SERVED_API_VERSIONS
 from local_azure.kernel import Kernel
+from local_azure.resource_manager.directory import LOCATION
 from local_azure.resource_manager.exceptions import (
     NotFoundInResourceManager,
     ParentResourceNotFound,
@@ -44,7 +47,7 @@ from local_azure.resource_manager.routing import ArmCall, Handler, Route
 
 _ASYNC_OPERATION: Final = "Azure-AsyncOperation"
 _LOCATION: Final = "Location"
-_RETRY_AFTER_SECONDS = "1"  # of a 202; token creation sends none, as on Azure
+_RETRY_AFTER_SECONDS = "10"  # azure-powershell's recordings, however short the operation is
 _SIGNED = frozenset("tcsh")
 _NONE: frozenset[str] = frozenset()
 
@@ -53,6 +56,10 @@ _IN_GROUP = (
     f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/providers/{PROVIDER}/registries"
 )
 _REGISTRY = f"{_IN_GROUP}/{{registry}}"
+_OPERATION_RESULTS = (
+    f"/subscriptions/{{subscription}}/providers/{PROVIDER}/locations/{LOCATION.upper()}"
+    "/operationResults"
+)
 _CHILDREN = frozenset({"scopeMaps", "tokens", "connectedRegistries"})
 # The permission of each verb, https://learn.microsoft.com/azure/role-based-access-control/permissions/containers
 _ACTION_VERBS = {
@@ -122,6 +129,18 @@ class ContainerRegistryService:
             self._below("PATCH", connected, "update", self.update_connected_registry),
             self._below("DELETE", connected, "delete", self.delete_connected_registry),
             self._below("GET", connected + status, "operationStatus", self.show_operation, _SIGNED),
+            Route(
+                method="GET",
+                path=f"{_OPERATION_RESULTS}/{{operation}}",
+                operation="locations.operationResult",
+                handler=self.show_operation,
+                api_versions=SERVED_API_VERSIONS,
+                namespace=PROVIDER,
+                resource_type="locations/operationResults",
+                # Not below the registry: a role on the registry does not reach it.
+                action=f"{PROVIDER}/locations/operationResults/read",
+                query=_SIGNED,
+            ),
         ]
 
     def _below(
@@ -187,9 +206,9 @@ class ContainerRegistryService:
             return web.json_response(credentials_document(credentials))
         operation = self._operations.start(
             "registries",
+            below=f"{call.registry.registry_id}/operationStatuses",
             polled_by=_LOCATION,
-            parent_id=str(call.registry.registry_id),
-            provisioning=self._provisioning(call),
+            provisioning=call.registry.surroundings.begin("Updating"),
             result=credentials,
         )
         return self._accepted(operation, call)
@@ -207,24 +226,26 @@ class ContainerRegistryService:
         return web.json_response(scope_map_document(call.registry, scope_map))
 
     async def put_scope_map(self, call: RegistryCall) -> web.Response:
-        """Create or replace, at once."""
+        """200 for a new one; 201 with the address of the operation where it replaces one."""
         given = parse(ScopeMapBody, call.content).properties
         scope_map = call.registry.put_scope_map(
             call.name, actions=given.actions, description=given.description, caller=call.caller
         )
-        return web.json_response(scope_map_document(call.registry, scope_map))
+        if scope_map.provisioning.progress == "Creating":
+            return web.json_response(scope_map_document(call.registry, scope_map))
+        return self._scope_map_changed(call, scope_map)
 
     async def update_scope_map(self, call: RegistryCall) -> web.Response:
-        """Replace what is given."""
+        """201 with the address of the operation. Replaces what is given."""
         given = parse(ScopeMapUpdateBody, call.content).properties
         scope_map = call.registry.update_scope_map(
             call.name, actions=given.actions, description=given.description, caller=call.caller
         )
-        return web.json_response(scope_map_document(call.registry, scope_map))
+        return self._scope_map_changed(call, scope_map)
 
     async def delete_scope_map(self, call: RegistryCall) -> web.Response:
-        """200 or 202; 204 when there is nothing to delete."""
-        return self._deleted("scopeMaps", call, existed=call.registry.delete_scope_map(call.name))
+        """202; 204 when there is nothing to delete."""
+        return self._deleted("scopeMap", call, call.registry.delete_scope_map(call.name))
 
     # Tokens
 
@@ -239,7 +260,7 @@ class ContainerRegistryService:
         return web.json_response(token_document(call.registry, token))
 
     async def put_token(self, call: RegistryCall) -> web.Response:
-        """201 with the address of the operation, without Retry-After as in Azure."""
+        """201 with the address of the operation."""
         given = parse(TokenBody, call.content).properties
         token = call.registry.put_token(
             call.name,
@@ -248,20 +269,10 @@ class ContainerRegistryService:
             keep_passwords=(given.credentials and given.credentials.names()) or (),
             caller=call.caller,
         )
-        operation = self._operations.start(
-            "token",
-            polled_by=_ASYNC_OPERATION,
-            parent_id=call.registry.registry_id.child("tokens", token.name),
-            provisioning=token.provisioning,
-        )
-        return web.json_response(
-            token_document(call.registry, token),
-            status=201,
-            headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
-        )
+        return self._token_changed(call, token)
 
     async def update_token(self, call: RegistryCall) -> web.Response:
-        """Replace what is given. Passwords that the body does not name are deleted."""
+        """201 with the address of the operation. Passwords that the body does not name go."""
         given = parse(TokenUpdateBody, call.content).properties
         token = call.registry.update_token(
             call.name,
@@ -270,11 +281,11 @@ class ContainerRegistryService:
             keep_passwords=given.credentials.names() if given.credentials else None,
             caller=call.caller,
         )
-        return web.json_response(token_document(call.registry, token))
+        return self._token_changed(call, token)
 
     async def delete_token(self, call: RegistryCall) -> web.Response:
-        """200 or 202; 204 when there is nothing to delete."""
-        return self._deleted("tokens", call, existed=call.registry.delete_token(call.name))
+        """202; 204 when there is nothing to delete."""
+        return self._deleted("token", call, call.registry.delete_token(call.name))
 
     # Connected registries
 
@@ -315,58 +326,71 @@ class ContainerRegistryService:
         return _connected_registry(call, connected)
 
     async def delete_connected_registry(self, call: RegistryCall) -> web.Response:
-        """200 or 202; 204 when there is nothing to delete."""
-        return self._deleted(
-            "connectedRegistries",
-            call,
-            existed=call.registry.delete_connected_registry(call.name),
-        )
+        """200; 204 when there is nothing to delete."""
+        existed = call.registry.delete_connected_registry(call.name)
+        return web.Response(status=200 if existed else 204)
 
     # Asynchronous operations
 
-    async def show_operation(self, call: RegistryCall) -> web.Response:
+    async def show_operation(self, call: ArmCall) -> web.Response:
         """200 with the state for Azure-AsyncOperation; 202 and then 200 for Location."""
         operation = self._operations.find(call.path, call.query)
         if operation.polled_by == _ASYNC_OPERATION:
-            return web.json_response(
-                {"status": operation.provisioning.state(self._clock.now())},
-                headers={_ASYNC_OPERATION: self._operation_url(operation, call)},
-            )
+            status = operation.provisioning.state(self._clock.now())
+            return self._in_progress({"status": status}, operation, call, status=200)
         if not operation.provisioning.has_succeeded(self._clock.now()):
             return self._accepted(operation, call)
         if operation.result is None:
             return web.Response(status=200)
         return web.json_response(credentials_document(operation.result))
 
-    def _deleted(self, kind: str, call: RegistryCall, *, existed: bool) -> web.Response:
-        if not existed:
-            return web.Response(status=204)
-        if not self._cloud.settings.delete_asynchronously:
-            return web.Response(status=200)
+    def _scope_map_changed(self, call: RegistryCall, scope_map: ScopeMap) -> web.Response:
+        document = scope_map_document(call.registry, scope_map, has_begun=True)
+        return self._changed("scopeMap", call, scope_map.provisioning, document)
+
+    def _token_changed(self, call: RegistryCall, token: Token) -> web.Response:
+        document = token_document(call.registry, token, has_begun=True)
+        return self._changed("token", call, token.provisioning, document)
+
+    def _changed(
+        self, prefix: str, call: RegistryCall, provisioning: Provisioning, document: Document
+    ) -> web.Response:
         operation = self._operations.start(
-            kind.lower(),
+            prefix,
+            below=f"{document['id']}/operationStatuses",
+            polled_by=_ASYNC_OPERATION,
+            provisioning=provisioning,
+        )
+        return self._in_progress(document, operation, call, status=201)
+
+    def _deleted(
+        self, prefix: str, call: RegistryCall, provisioning: Provisioning | None
+    ) -> web.Response:
+        if provisioning is None:
+            return web.Response(status=204)
+        operation = self._operations.start(
+            prefix,
+            below=_OPERATION_RESULTS.format(subscription=call.variables["subscription"]),
             polled_by=_LOCATION,
-            parent_id=call.registry.registry_id.child(kind, call.name),
-            provisioning=self._provisioning(call),
+            provisioning=provisioning,
         )
         return self._accepted(operation, call)
-
-    def _provisioning(self, call: RegistryCall) -> Provisioning:
-        ends = call.registry.surroundings.activation_time()
-        return Provisioning(since=self._clock.now(), until=ends)
 
     def _page(self, call: ArmCall, documents: Iterable[Document]) -> web.Response:
         return self._links.page(call, documents, size=self._cloud.settings.page_size)
 
-    def _accepted(self, operation: Operation, call: ArmCall) -> web.Response:
-        headers = {
-            _LOCATION: self._operation_url(operation, call),
-            "Retry-After": _RETRY_AFTER_SECONDS,
-        }
-        return web.Response(status=202, headers=headers)
+    def _in_progress(
+        self, document: Document, operation: Operation, call: ArmCall, *, status: int
+    ) -> web.Response:
+        headers = self._poll_headers(operation, call)
+        return web.json_response(document, status=status, headers=headers)
 
-    def _operation_url(self, operation: Operation, call: ArmCall) -> str:
-        return self._links.link(operation.path, call, operation.signature)
+    def _accepted(self, operation: Operation, call: ArmCall) -> web.Response:
+        return web.Response(status=202, headers=self._poll_headers(operation, call))
+
+    def _poll_headers(self, operation: Operation, call: ArmCall) -> dict[str, str]:
+        address = self._links.link(operation.path, call, operation.signature())
+        return {operation.polled_by: address, "Retry-After": _RETRY_AFTER_SECONDS}
 
 
 def _route(

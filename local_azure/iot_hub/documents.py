@@ -93,27 +93,30 @@ def identity_document(identity: Identity) -> JsonObject:
 
 
 def twin_document(identity: Identity, twin: Twin) -> JsonObject:
-    """A twin as the service side reads it."""
+    """A twin as the service side reads it, without what is not set.
+
+    The local hub knows no model, so that no twin has a modelId.
+    """
+    settings = identity.settings
     return {
         "deviceId": identity.device_id,
         "etag": twin.etag,
         "deviceEtag": identity.etag,
-        "status": identity.settings.status,
-        "statusReason": identity.settings.status_reason,
+        "status": settings.status,
+        **({"statusReason": settings.status_reason} if settings.status_reason else {}),
         "statusUpdateTime": hub_time(identity.status_updated_at),
         "connectionState": _connection_state(identity),
         "lastActivityTime": hub_time(identity.last_activity_at),
         "cloudToDeviceMessageCount": 0,
-        "authenticationType": identity.settings.authentication.type,
-        "x509Thumbprint": _thumbprints(identity.settings.authentication),
-        "modelId": "",
+        "authenticationType": settings.authentication.type,
+        "x509Thumbprint": _thumbprints(settings.authentication),
         "version": twin.version,
-        "tags": twin.tags,
+        **({"tags": twin.tags} if twin.tags else {}),
         "properties": {
             "desired": _section_document(twin.desired),
             "reported": _section_document(twin.reported),
         },
-        "capabilities": {"iotEdge": identity.settings.iot_edge},
+        "capabilities": {"iotEdge": settings.iot_edge},
         **_scope(identity),
     }
 

@@ -69,8 +69,14 @@ class Clock:
 
 
 def wire_time(at: datetime) -> str:
-    """ISO 8601 with microseconds and `+00:00`, as Azure Resource Manager writes times."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
+    """ISO 8601 with `+00:00` as Azure Resource Manager writes times.
+
+    Seven digits of a second, without the zeros at their end (azure-powershell's recordings).
+    """
+    at = at.astimezone(UTC)
+    # The seventh digit, which Python's times do not have, follows from the others.
+    digits = f"{at.microsecond:06}{at.microsecond % 10}".rstrip("0")
+    return f"{at:%Y-%m-%dT%H:%M:%S}{'.' if digits else ''}{digits}+00:00"
 
 
 def dotnet_time(at: datetime) -> str:

@@ -93,14 +93,16 @@ class SecretIsBeingDeleted(SecretIsMoving):
 
     inner_code = "ObjectIsBeingDeleted"
 
-    def __init__(self) -> None:
-        super().__init__("Secret is currently being deleted.")
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Secret {name} is currently being deleted; retry later.")
 
 
 class SecretIsBeingRecovered(SecretIsMoving):
-    """The secret is being recovered. The inner code is an assumption."""
+    """The secret is being recovered."""
 
     inner_code = "ObjectIsBeingRecovered"
 
-    def __init__(self) -> None:
-        super().__init__("Secret is currently being recovered.")
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Secret {name} is currently being recovered and cannot be re-created; retry later."
+        )

@@ -90,7 +90,7 @@ class VaultSettings:
     the secret is found nowhere, and its name cannot be used.
     """
 
-    moving_seconds: tuple[float, float] = (0.0, 0.0)
+    moving_seconds: tuple[float, float] = (2.0, 5.0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Move:
     """A deletion, recovery or purge in progress, and the refusal of requests meanwhile."""
 
     until: datetime
-    refusal: Callable[[], SecretIsMoving]
+    refusal: Callable[[str], SecretIsMoving]
 
 
 class Vault:
@@ -243,7 +243,7 @@ class Vault:
             return None
         return None if self._is_moving(key) else deleted
 
-    def _move(self, key: str, refusal: Callable[[], SecretIsMoving]) -> None:
+    def _move(self, key: str, refusal: Callable[[str], SecretIsMoving]) -> None:
         least, most = self.settings.moving_seconds
         if most > 0:
             takes = timedelta(seconds=self._random.uniform(least, most))
@@ -255,7 +255,7 @@ class Vault:
 
     def _check_settled(self, key: str) -> None:
         if self._is_moving(key):
-            raise self._moves[key].refusal()
+            raise self._moves[key].refusal(key)
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())

@@ -22,7 +22,11 @@ TOKEN_LIFETIME = timedelta(minutes=75)
 CONNECTED_REGISTRY_TOKEN_PATH = "/acr/oauth2/token"  # noqa: S105 - a path
 CLOUD_TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
 
+# Users of connected registries report the first, recordings of azure-sdk-for-net have the second.
 _INSUFFICIENT_SCOPES = "Insufficient scopes to perform the operation"
+_SEE_AUTHORIZATION = (
+    "authentication required, visit https://aka.ms/acr/authorization for more information."
+)
 
 
 class Authentication:
@@ -41,6 +45,7 @@ class Authentication:
         self._backend = backend
         self._host = host
         self._realm = f"{scheme}://{host}{token_path}"
+        self._is_cloud = token_path == CLOUD_TOKEN_PATH
         # Not the host alone: a registry that reuses an address must refuse its former tokens.
         self._audience = f"{host}/{kernel.random.getrandbits(64):016x}"
 
@@ -66,6 +71,8 @@ class Authentication:
             lifetime=TOKEN_LIFETIME,
             claims={"sub": grant.token_name, "access": access.to_claims()},
         )
+        if self._is_cloud:
+            return web.json_response({"access_token": token})
         return web.json_response(
             {
                 "access_token": token,
@@ -98,7 +105,8 @@ class Authentication:
         """Raises RegistryError 401 unless the caller may pull this repository."""
         scope = Scope("repository", name, frozenset({"pull"}))
         if not self.access_of(request, scope).allows_pull(name):
-            raise self._refusal(scope, message=_INSUFFICIENT_SCOPES, problem="insufficient_scope")
+            message = _SEE_AUTHORIZATION if self._is_cloud else _INSUFFICIENT_SCOPES
+            raise self._refusal(scope, message=message, problem="insufficient_scope")
 
     def _log_in(self, username: str, password: str) -> Grant:
         grant = self._backend.authenticate(username, password)
@@ -109,7 +117,7 @@ class Authentication:
     def _refusal(
         self, scope: Scope | None, *, message: str, problem: str | None = None
     ) -> RegistryError:
-        denied = problem == "insufficient_scope"
+        denied = problem == "insufficient_scope" and not self._is_cloud
         parameters = {"realm": self._realm, "service": self._host}
         if scope is not None:
             parameters["scope"] = str(scope)

@@ -109,8 +109,11 @@ class RequestChecks:
         admission = self._throttle.admit(subscription_id=subscription, principal=caller, kind=kind)
         if admission is None:
             return
-        remaining = f"x-ms-ratelimit-remaining-subscription-{kind}"
-        request[_BUCKET_HEADERS] = {remaining: str(admission.remaining)}
+        remaining = "x-ms-ratelimit-remaining-subscription"
+        request[_BUCKET_HEADERS] = {
+            f"{remaining}-{kind}": str(admission.remaining),
+            f"{remaining}-global-{kind}": str(admission.remaining_of_all),
+        }
         if admission.retry_after_seconds is not None:
             raise SubscriptionRequestsThrottled(
                 f"Number of requests for subscription '{subscription}' and operation "

@@ -28,13 +28,19 @@ class Resource:
 
 
 class Directory:
-    """The subscriptions and resource groups that hold a resource.
+    """The subscriptions and resource groups that hold a resource, or that `groups` names.
 
-    Ids and names are compared without case and spelled as in the first resource.
+    `groups` gives pairs of a subscription's id and a group's name. Ids and names are compared
+    without case and spelled as in the first resource.
     """
 
-    def __init__(self, resources: Callable[[], Iterable[Resource]]) -> None:
+    def __init__(
+        self,
+        resources: Callable[[], Iterable[Resource]],
+        groups: Callable[[], Iterable[tuple[str, str]]] = tuple,
+    ) -> None:
         self._resources = resources
+        self._groups = groups
 
     def resources(self, subscription_id: str) -> list[Resource]:
         """The resources of a subscription."""
@@ -47,7 +53,10 @@ class Directory:
 
     def resource_groups(self, subscription_id: str) -> list[str]:
         """The names of the resource groups in a subscription."""
-        return _spelled_once(each.resource_group for each in self.resources(subscription_id))
+        held = [each.resource_group for each in self.resources(subscription_id)]
+        wanted = subscription_id.lower()
+        empty = [name for subscription, name in self._groups() if subscription.lower() == wanted]
+        return _spelled_once([*held, *empty])
 
 
 def find(names: Iterable[str], wanted: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -31,8 +32,11 @@ class Links:
     def page(
         self, call: ArmCall, documents: Iterable[Document], *, size: int | None = None
     ) -> web.Response:
-        """The requested page, with the address of the next one. `size` overrides `page_size`."""
-        # A page starts after a name and not at an index: after a deletion nothing is skipped.
+        """The requested page, with the address of the next one. `size` overrides `page_size`.
+
+        No client may rely on an order: azure-powershell's recordings show none.
+        """
+        # A page starts after a place and not at an index: after a deletion nothing is skipped.
         after = call.query.get("$skiptoken", "")
         rest = [each for each in sorted(documents, key=_place) if _place(each) > after]
         page = rest[: size or self._page_size]
@@ -45,5 +49,5 @@ class Links:
 
 
 def _place(document: Document) -> str:
-    """The sort key: the name, or the id of a subscription."""
-    return str(document["id"]).rpartition("/")[2].lower()
+    """The sort key, which stays the same whatever else is there."""
+    return blake2b(str(document["id"]).lower().encode(), digest_size=16).hexdigest()

@@ -1,4 +1,8 @@
-"""Azure Resource Manager's token buckets: one per subscription, principal and kind of request."""
+"""Azure Resource Manager's token buckets.
+
+There is one per subscription, principal and kind of request, and one of 15 times its size for all
+principals of a subscription.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from local_azure.kernel.buckets import BucketSize, TokenBucket
 from local_azure.kernel.clock import Clock
 
 RequestKind = Literal["reads", "writes", "deletes"]
+
+_ALL_PRINCIPALS = 15
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,13 @@ class RateLimits:
 
 @dataclass(frozen=True)
 class Admission:
-    """`remaining` whole requests; `retry_after_seconds` is None when the request may pass."""
+    """`remaining` whole requests of the principal, and of all.
+
+    `retry_after_seconds` is None when the request may pass.
+    """
 
     remaining: int
+    remaining_of_all: int
     retry_after_seconds: int | None
 
 
@@ -39,15 +49,19 @@ class Throttle:
     def __init__(self, *, clock: Clock, limits: RateLimits | None) -> None:
         self.limits = limits
         self._clock = clock
-        self._buckets: dict[tuple[str, str, RequestKind], TokenBucket] = {}
+        self._buckets: dict[tuple[str, str | None, RequestKind], TokenBucket] = {}
 
     def admit(self, *, subscription_id: str, principal: str, kind: RequestKind) -> Admission | None:
         """Take one request out of its bucket; None when there are no limits."""
         if self.limits is None:
             return None
-        size, now = self.limits.of(kind), self._clock.now()
-        key = (subscription_id.lower(), principal, kind)
-        bucket = self._buckets.setdefault(key, TokenBucket(size.capacity, now))
-        if bucket.take(size, now):
-            return Admission(int(bucket.tokens), None)
-        return Admission(0, max(1, math.ceil((1 - bucket.tokens) / size.per_second)))
+        size, now, subscription = self.limits.of(kind), self._clock.now(), subscription_id.lower()
+        of_all = BucketSize(size.capacity * _ALL_PRINCIPALS, size.per_second * _ALL_PRINCIPALS)
+        waits, left = [], []
+        for each, whose in ((size, principal), (of_all, None)):
+            key = (subscription, whose, kind)
+            bucket = self._buckets.setdefault(key, TokenBucket(each.capacity, now))
+            if not bucket.take(each, now):
+                waits.append(max(1, math.ceil((1 - bucket.tokens) / each.per_second)))
+            left.append(int(bucket.tokens))
+        return Admission(left[0], left[1], max(waits, default=None))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from email.utils import format_datetime
 
 from aiohttp import web
@@ -19,7 +21,7 @@ class Listeners:
         self._clock = clock
         self._address = address
         self._context: ssl.SSLContext = certificates.server_context()
-        self._runners: list[web.AppRunner] = []
+        self._runners: dict[socket.socket, web.AppRunner] = {}
         self._unserved: set[socket.socket] = set()
 
     def bind(self) -> Port:
@@ -33,10 +35,19 @@ class Listeners:
         application.on_response_prepare.append(self._date)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
-        self._runners.append(runner)
+        self._runners[port.socket] = runner
         self._unserved.discard(port.socket)
         context = self._context if tls else None
         await web.SockSite(runner, port.socket, ssl_context=context).start()
+
+    @asynccontextmanager
+    async def serving(self, port: Port, application: web.Application) -> AsyncIterator[None]:
+        """Serve an application with TLS while the context is open."""
+        await self.serve(port, application)
+        try:
+            yield
+        finally:
+            await self._runners.pop(port.socket).cleanup()
 
     async def _date(self, _: web.Request, response: web.StreamResponse) -> None:
         """Date answers by the stack's clock: clients compare theirs with it."""
@@ -44,7 +55,7 @@ class Listeners:
 
     async def close(self) -> None:
         """Stop serving and release all ports."""
-        for runner in reversed(self._runners):
+        for runner in reversed(self._runners.values()):
             await runner.cleanup()
         for bound in self._unserved:
             bound.close()

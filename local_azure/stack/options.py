@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_azure.container_registry.models import OperationLengths
 from local_azure.event_grid import EventSubscription, StorageQueue, Topic
 from local_azure.event_grid.models import DeliverySettings
 
@@ -53,7 +54,7 @@ class StackOptions:
 
     seed: int
     connected_registries: tuple[ConnectedRegistryOptions, ...]
-    token_activation_seconds: tuple[float, float] = (0.2, 1.0)
+    operation_lengths: OperationLengths = field(default_factory=OperationLengths)
     throttled: bool = True
     app_roles: Path = APP_ROLES
     event_delivery: DeliverySettings = field(default_factory=DeliverySettings)

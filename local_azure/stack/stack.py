@@ -50,6 +50,7 @@ from local_azure.stack.identities import (
     new_identity_headers,
 )
 from local_azure.stack.listeners import Listeners
+from local_azure.stack.made_resources import MadeResources
 from local_azure.stack.management_routes import SiteRoutes
 from local_azure.stack.options import (
     HUB_NAME,
@@ -62,6 +63,8 @@ from local_azure.stack.options import (
 )
 from local_azure.stack.sites import Sites
 from local_azure.stack.storage_gates import run_storage_gates
+from local_azure.subscriptions.models import ResourceGroups
+from local_azure.subscriptions.responses import ResourceGroupService
 
 _PAGE_SIZE = 20
 _ARM_AUDIENCES = ("https://management.azure.com", "https://management.core.windows.net")
@@ -81,6 +84,7 @@ class Stack:
     kernel: Kernel
     registry_id: str
     cloud: ContainerRegistryCloud
+    resource_groups: ResourceGroups
     hub: IotHub
     vault: Vault
     sites: Sites
@@ -145,7 +149,9 @@ async def start_stack(
         storage_urls = await cleanup.enter_async_context(
             run_storage_gates(kernel, storage, address=address)
         )
-        arm_endpoint, cloud, registry_host = await builder.container_registry()
+        resource_groups = ResourceGroups(lambda: (RESOURCE_GROUP,))
+        arm_endpoint, cloud, registry_host = await builder.container_registry(resource_groups)
+        cleanup.push_async_callback(resource_groups.close)
         key_vault_url, vault = await builder.key_vault()
         hub_host, hub = await builder.iot_hub(cleanup)
         identity_endpoint, headers = await builder.identity()
@@ -180,6 +186,7 @@ async def start_stack(
             kernel=kernel,
             registry_id=str(_registry_id()),
             cloud=cloud,
+            resource_groups=resource_groups,
             hub=hub,
             vault=vault,
             sites=sites,
@@ -210,19 +217,21 @@ class _Builder:
         self._listeners = listeners
         self._address = address
 
-    async def container_registry(self) -> tuple[str, ContainerRegistryCloud, str]:
+    async def container_registry(
+        self, groups: ResourceGroups
+    ) -> tuple[str, ContainerRegistryCloud, str]:
         """Start Azure Resource Manager and the cloud registry's data plane."""
         cloud = ContainerRegistryCloud(
             clock=self._kernel.clock,
             random=self._kernel.random,
-            settings=CloudSettings(token_activation_seconds=self._options.token_activation_seconds),
+            settings=CloudSettings(operation_lengths=self._options.operation_lengths),
         )
         arm, data = self._listeners.bind(), self._listeners.bind()
         registry = cloud.create_registry(_registry_id(), login_server=data.host)
         registry.images["hello-world"] = {"latest": hello_world()}
         registry.images["sensor-gateway"] = {"latest": sensor_gateway()}
         endpoint = f"https://{arm.host}"
-        await self._listeners.serve(arm, self._arm(cloud, endpoint))
+        await self._listeners.serve(arm, self._arm(cloud, groups, endpoint))
         await self._listeners.serve(
             data,
             create_registry_application(
@@ -236,18 +245,24 @@ class _Builder:
         )
         return endpoint, cloud, data.host
 
-    def _arm(self, cloud: ContainerRegistryCloud, endpoint: str) -> web.Application:
+    def _arm(
+        self, cloud: ContainerRegistryCloud, groups: ResourceGroups, endpoint: str
+    ) -> web.Application:
         identity = CloudIdentity(
             name="LocalAzure",
             endpoint=endpoint,
             tenant_id=TENANT_ID,
             audiences=(endpoint, *_ARM_AUDIENCES),
         )
-        directory = Directory(cloud.resources)
+        directory = Directory(
+            cloud.resources, lambda: ((group.subscription_id, group.name) for group in groups.all())
+        )
         links = Links(endpoint=endpoint, page_size=_PAGE_SIZE)
+        makers = MadeResources(self._kernel, self._listeners, cloud, address=self._address)
         services = (
             SubscriptionService(identity, directory, links),
             ContainerRegistryService(self._kernel, cloud, links),
+            ResourceGroupService(groups, makers.kinds(), links),
         )
         return create_arm_application(
             self._kernel,

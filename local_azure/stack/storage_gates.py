@@ -18,9 +18,9 @@ from local_azure.stack.listeners import Listeners
 
 @asynccontextmanager
 async def run_storage_gates(
-    kernel: Kernel, storage: AzuriteEndpoints, *, address: str
+    kernel: Kernel, storage: AzuriteEndpoints, *, address: str, account_id: str = STORAGE_ID
 ) -> AsyncIterator[StorageUrls]:
-    """Proxies that check the roles on the app's storage account, in front of any account.
+    """Proxies that check the roles on an account, the app's by default, in front of Azurite's.
 
     The account has the queues that infra/ deploys.
     """
@@ -38,7 +38,7 @@ async def run_storage_gates(
             ):
                 port = listeners.bind()
                 gate = create_storage_gate(
-                    kernel, session, service=service, url=url, account_id=STORAGE_ID
+                    kernel, session, service=service, url=url, account_id=account_id
                 )
                 await listeners.serve(port, gate)
                 urls[f"{service}_url"] = f"https://{port.host}/{storage.account_name}"

@@ -11,6 +11,7 @@ import pytest
 
 from local_azure.commands.function_app import FunctionApp, run_function_app
 from local_azure.commands.up import shell_environment
+from local_azure.container_registry.models import AT_ONCE
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 from .azure_cli import AzureCli
@@ -34,7 +35,7 @@ async def cloud(_needs_az: None) -> AsyncIterator[Stack]:
             ConnectedRegistryOptions(name=name, sync_every_seconds=3600)
             for name in ("plantone", "planttwo", "plantthree", "plantfour")
         ),
-        token_activation_seconds=(0.0, 0.0),
+        operation_lengths=AT_ONCE,
         throttled=False,
     )
     async with start_stack(options) as stack:

@@ -102,7 +102,7 @@ def test_every_table_that_the_code_generates_is_in_a_page_that_make_checks() -> 
     assert pages is not None
     text = "".join(map(text_of, pages[1].split()))
     tables = (docs_tables.events, docs_tables.metrics, docs_tables.metric_attributes)
-    for table in (*tables, docs_tables.settings):
+    for table in (*tables, docs_tables.settings, docs_tables.contract):
         assert f"cog.out({table.__name__}())" in text
 
 

@@ -6,10 +6,10 @@ import asyncio
 import gc
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, cast
+from typing import cast
 
 import pytest
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
@@ -190,27 +190,18 @@ async def connected(
     stack: Stack, more_settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[Firstpull]:
     """The real adapters with the settings of an app on this stack, and `more_settings`."""
-    opened: list[_Closable] = []
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**app_settings(stack), **(more_settings or {})}.items():
             patch.setenv(name, value)
-        for maker in ("_storage", "AsyncDefaultAzureCredential"):
-            patch.setattr(bootstrap, maker, _remembering(opened, getattr(bootstrap, maker)))
         settings = read_settings()
-        ports = await bootstrap.connect(settings)
     clock = MovableClock(stack.kernel.clock.now)
-    try:
+    async with AsyncExitStack() as cleanup:
+        ports = await bootstrap.connect(settings, cleanup=cleanup)
+        hubs = cast("IotHubAdapter", ports.hubs)
+        cleanup.push_async_callback(_connections_of_threads_closed, hubs)
         # This process runs in the local Azure's time, like its functions hosts.
         ports = replace(ports, clock=clock, clock_offset=timedelta)
         yield Firstpull(stack, settings, ports, clock)
-    finally:
-        for port in (ports.registries, ports.secrets, ports.hubs, *opened):
-            await cast("_Closable", port).close()
-        await _connections_of_threads_closed(cast("IotHubAdapter", ports.hubs))
-
-
-class _Closable(Protocol):
-    async def close(self) -> None: ...
 
 
 async def _connections_of_threads_closed(hubs: IotHubAdapter) -> None:
@@ -218,15 +209,3 @@ async def _connections_of_threads_closed(hubs: IotHubAdapter) -> None:
     for line in hubs._lines.values():
         await asyncio.to_thread(line.threads.shutdown)
     gc.collect()
-
-
-def _remembering[**P](
-    made: list[_Closable], maker: Callable[P, _Closable]
-) -> Callable[P, _Closable]:
-    """Collects what the wiring makes and never closes: a functions app has no end, a test has."""
-
-    def make(*args: P.args, **kwargs: P.kwargs) -> _Closable:
-        made.append(maker(*args, **kwargs))
-        return made[-1]
-
-    return make

@@ -236,7 +236,7 @@ async def test_all_connected_registries_are_listed_as_each_is_read(arm: Arm) -> 
     found = await arm.adapter.get_connected_registry(arm.ref)
     arm.cloud.note_connection(_PLANT, "Online")
     names = [connected.name for connected in listed]
-    assert names == [connected.name for connected in arm.cloud.connected_registries()]
+    assert sorted(names) == [connected.name for connected in arm.cloud.connected_registries()]
     assert found == listed[names.index(_PLANT)]
     # As text: an enumeration of the SDK would not be "Offline" there.
     assert f"{found.connection_state}" == "Offline"
@@ -307,8 +307,14 @@ async def test_a_version_of_a_deleted_secret_can_be_disabled(
 
 @pytest.mark.parametrize("purged", [False, True])
 async def test_a_secret_that_is_being_recovered_or_purged_is_waited_for(
-    stack: Stack, vault: Vault, firstpull: Firstpull, *, purged: bool
+    stack: Stack,
+    vault: Vault,
+    firstpull: Firstpull,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    purged: bool,
 ) -> None:
+    monkeypatch.setattr("firstpull.adapters.key_vault._MOVING_PAUSES", (0.0,))
     name = f"adapters-moves-{purged}"
     vault.set(name, SecretStr("a value"), Properties())
     vault.delete(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from firstpull.adapters.storage import StorageServices
 from firstpull.model.errors import FirstpullError
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
+from local_azure.container_registry.models import AT_ONCE, OperationLengths
 from local_azure.kernel.access import Access, Action, Assignment, Permission, RoleDefinition
 from local_azure.stack import Stack
 from local_azure.stack.options import PRINCIPAL_ID, RESOURCE_GROUP, SUBSCRIPTION_ID
@@ -62,12 +64,11 @@ async def storage(stack: Stack) -> AsyncIterator[StorageServices]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _asynchronous_operations(stack: Stack) -> Iterator[None]:
-    """What Azure may do asynchronously, it does: polling needs actions of its own."""
-    settings = stack.cloud.settings
-    settings.delete_asynchronously = settings.generate_credentials_asynchronously = True
+def _asynchronous_passwords(stack: Stack) -> Iterator[None]:
+    """Azure may make passwords by an operation: reading its result needs an action of its own."""
+    stack.cloud.settings.generate_credentials_asynchronously = True
     yield
-    settings.delete_asynchronously = settings.generate_credentials_asynchronously = False
+    stack.cloud.settings.generate_credentials_asynchronously = False
 
 
 @pytest.fixture
@@ -100,6 +101,36 @@ async def test_the_roles_of_infra_permit_exactly_what_a_lifetime_needs(
     used = {action for decision in access.decisions for action in decision.actions}
     assert {action for action in used if action.name.startswith(_PROVIDERS)} == CUSTOM
     assert used == set(NEEDED)
+
+
+@pytest.fixture
+def _slow_operations(stack: Stack) -> Iterator[None]:
+    """Operations that take up to 11 s, and secrets that are deleted or recovered for up to 5 s."""
+    settings = stack.cloud.settings
+    settings.generate_credentials_asynchronously = False  # never recorded
+    settings.operation_lengths = OperationLengths(change=(0, 11), deletion=(0, 11))
+    stack.vault.settings.moving_seconds = (0, 5)
+    yield
+    settings.operation_lengths, stack.vault.settings.moving_seconds = AT_ONCE, (0, 0)
+    settings.generate_credentials_asynchronously = True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("lifetime", "_slow_operations")  # in this order: it ends first
+async def test_slow_operations_need_no_permission_outside_the_registry(
+    stack: Stack, lifetime: Lifetime, access: Access, seed: int
+) -> None:
+    stack.kernel.random.seed(seed)
+    await replace(lifetime, pause_seconds=1.0).run()
+    assert [decision for decision in access.decisions if not decision.allowed] == []
+    used = {action.name for decision in access.decisions for action in decision.actions}
+    assert not {name for name in used if "operation" in name.lower()}
+    record = await lifetime.firstpull.record(lifetime.device_id)
+    events = [entry.event for entry in record.history]
+    assert LogEvent.DEVICE_RECONCILE_BLOCKED not in events
+    assert events.count(LogEvent.DEVICE_TOKEN_CREATED) == 1
+    assert events.count(LogEvent.DEVICE_TOKEN_DELETED) >= 1
 
 
 @pytest.mark.parametrize(

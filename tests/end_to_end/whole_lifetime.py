@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class Lifetime:
     storage: StorageServices
     application: Application
     device_id: str
+    pause_seconds: float = 0.0
+    """Of the machine's time, before each pass: operations of Azure end in that."""
 
     @property
     def _stack(self) -> Stack:
@@ -148,6 +151,7 @@ class Lifetime:
         for _ in range(_PASSES):
             record = await self.firstpull.record(self.device_id)
             self.firstpull.clock.advance_to(record.schedule.due_at)
+            await asyncio.sleep(self.pause_seconds)
             await self.application.worker.reconcile(record.device)
             condition = (await self.firstpull.record(self.device_id)).status.condition
             if condition.reason is Reason.ACCESS_DENIED:

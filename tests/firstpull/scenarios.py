@@ -84,10 +84,21 @@ class Outcome:
     faults_met: int
     calls: int
     writes_of_one_more_pass: Counter[str]
+    events: frozenset[str]
+    """What the history of the device says."""
 
 
-async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int = 1) -> Outcome:
-    """Play a scenario with faults at these calls, then reconcile once more."""
+async def run(
+    scenario: Scenario,
+    faults: Mapping[int, Fault],
+    *,
+    processes: int = 1,
+    slow: int | None = None,
+) -> Outcome:
+    """Play a scenario with faults at these calls, then reconcile once more.
+
+    `slow`: the seed by which operations of Azure take 0 to 11 s.
+    """
     policy = make_policy(
         connectedRegistries=[
             {"name": "plantone", "capacity": scenario.capacity},
@@ -97,6 +108,8 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
     )
     harness = Harness(policy=policy, processes=processes, sync_every=timedelta(seconds=6))
     device = await scenario.prepare(harness)
+    if slow is not None:
+        harness.cloud.slow_down(seed=slow)
     begun = len(harness.cloud.calls)
     harness.cloud.faults = {begun + number: fault for number, fault in faults.items()}
     await scenario.act(harness, device)
@@ -110,6 +123,7 @@ async def run(scenario: Scenario, faults: Mapping[int, Fault], *, processes: int
         faults_met=harness.cloud.faults_met,
         calls=calls,
         writes_of_one_more_pass=harness.cloud.writes() - before,
+        events=frozenset(entry.event for entry in harness.cloud.record(device).history),
     )
 
 

@@ -27,7 +27,13 @@ from local_azure.container_registry.backends import (
     SyncOverride,
 )
 from local_azure.container_registry.exceptions import ResourceNotFound
-from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
+from local_azure.container_registry.models import (
+    AT_ONCE,
+    CloudSettings,
+    ContainerRegistryCloud,
+    OperationLengths,
+    Registry,
+)
 from local_azure.container_registry.passwords import PasswordName
 from local_azure.container_registry.resource_ids import RegistryId as ResourceId
 from local_azure.container_registry.resources import (
@@ -41,7 +47,7 @@ from local_azure.iot_hub.identities import DeviceSettings, DeviceStatus, Identit
 from local_azure.iot_hub.models import IotHub
 from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.kernel.clock import Clock
-from local_azure.key_vault.models import SecretVersion, Vault
+from local_azure.key_vault.models import SecretVersion, Vault, VaultSettings
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.world.calls import Calls, Crashed
 from tests.world.device import Device, entries_below
@@ -83,10 +89,11 @@ class Cloud(Calls):
     ) -> None:
         super().__init__(clock, chance=chance)
         time, numbers = Clock(clock.now), random.Random(2026)  # noqa: S311 - chance, not secrets
+        self._services_chance = numbers
         self._service = ContainerRegistryCloud(
             clock=time,
             random=numbers,
-            settings=settings or CloudSettings(token_activation_seconds=(0, 0)),
+            settings=settings or CloudSettings(operation_lengths=AT_ONCE),
         )
         self._registries: dict[RegistryId, Registry] = {}
         self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {}
@@ -94,7 +101,9 @@ class Cloud(Calls):
         """Those that Azure shows without a sync token: they sync by a managed identity."""
         self.policy_disables_tokens = False
         """Whether an Azure Policy of the kind modify disables every token that is written."""
-        self.vault = Vault(clock=time, random=numbers)
+        self.vault = Vault(
+            clock=time, random=numbers, settings=VaultSettings(moving_seconds=(0.0, 0.0))
+        )
         name, *_ = HUB.split(".")
         self.hub = IotHub(name=name, clock=time, random=numbers, throttle_limits={})
         self.devices: dict[DeviceKey, Device] = {}
@@ -112,6 +121,19 @@ class Cloud(Calls):
         self.violations: list[str] = []
         self.watch = Watch(self)
         self._numbers = 0
+
+    def slow_down(self, *, seed: int) -> None:
+        """Let operations take 0 to 11 s from now on, as recorded, and secrets move for up to 14."""
+        self._services_chance.seed(seed)
+        self.operations_take(change=(0, 11), deletion=(0, 11))
+        self.vault.settings.moving_seconds = (0, 14)
+
+    def operations_take(
+        self, *, change: tuple[float, float], deletion: tuple[float, float]
+    ) -> None:
+        """Let operations on tokens and scope maps take the least to the most seconds."""
+        lengths = OperationLengths(change=change, deletion=deletion)
+        self._service.settings.operation_lengths = lengths
 
     # firstpull's storage
 
@@ -211,6 +233,11 @@ class Cloud(Calls):
             return self.registry(registry).token(name)
         except ResourceNotFound:
             return None
+
+    def stays(self, registry: RegistryId, name: str) -> bool:
+        """Whether there is a token that is not being deleted."""
+        token = self.token(registry, name)
+        return token is not None and token.provisioning.state(self.clock.now()) != "Deleting"
 
     def add_token(
         self, name: str, *, registry: RegistryId | None = None, scope_map: str = PULL

@@ -6,7 +6,7 @@ watch over the promises is called around each write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from firstpull.adapters.azure_errors import translate_status
+from firstpull.adapters.container_registry.changes import until
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
@@ -47,8 +48,6 @@ from local_azure.key_vault.exceptions import KeyVaultError, SecretNotFound
 from local_azure.resource_manager.exceptions import ArmError
 from tests.world.cloud import HUB, PASSWORD_NAMES, Cloud, Line
 from tests.world.watch import Watch
-
-_ACTIVATION_POLL = 0.5
 
 
 @dataclass(frozen=True)
@@ -92,17 +91,23 @@ class FakeContainerRegistries(_Port):
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
             "get_scope_map",
-            lambda: _or_none(lambda: _scope_map(self._registry(registry).scope_map(name))),
+            lambda: _or_none(lambda: self._scope_map(registry, name)),
         )
 
     async def put_scope_map(
         self, registry: RegistryId, name: str, *, actions: frozenset[str], **more: float
     ) -> None:
-        await self._call(
+        async def active() -> bool:
+            found = await self.get_scope_map(registry, name)
+            return found is not None and found.active
+
+        made = await self._call(
             "put_scope_map",
             lambda: self._registry(registry).put_scope_map(name, actions=sorted(actions)),
             **more,
         )
+        if self._is_in_progress(registry, made.provisioning):
+            await self._until(active, name)
 
     async def get_token(self, registry: RegistryId, name: str) -> Token | None:
         return await self._call(
@@ -113,7 +118,7 @@ class FakeContainerRegistries(_Port):
     async def create_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> Token:
-        def effect() -> Token | None:
+        def effect() -> Token:
             with self.watch.over_token(registry, name):
                 made = self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
@@ -121,19 +126,15 @@ class FakeContainerRegistries(_Port):
             return self._token(registry, made)
 
         token = await self._call("create_token", effect, **more)
-        while token is not None and not token.active:
-            await self.cloud.clock.sleep(_ACTIVATION_POLL)
-            token = await self.get_token(registry, name)
-        if token is None:
-            raise Transient(Reason.TOKEN_NOT_ACTIVE, "The new token has gone.")
-        return token
+        return token if token.active else await self._active_token(registry, name)
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
     ) -> None:
-        def update(found: Registry) -> None:
-            found.update_token(name, scope_map_id=str(scope_map), status="enabled")
+        def update(found: Registry) -> resources.Token:
+            token = found.update_token(name, scope_map_id=str(scope_map), status="enabled")
             self._let_policy_disable(registry, name)
+            return token
 
         await self._change_token("update_token", registry, name, update, **more)
 
@@ -184,16 +185,24 @@ class FakeContainerRegistries(_Port):
         )
 
     async def delete_token(self, registry: RegistryId, name: str, **more: float) -> None:
-        def delete(found: Registry) -> None:
+        def effect() -> resources.Provisioning | None:
             try:
-                if found.delete_token(name):
-                    self.watch.token_was_deleted(registry, name)
+                with self.watch.over_token(registry, name):
+                    deletion = self._registry(registry).delete_token(name)
             except TokenInUse:
                 raise Blocked(
                     Reason.TOKEN_IN_USE, f"The token {name} is used.", remedy="Take it off."
                 ) from None
+            if deletion is not None and not self._is_in_progress(registry, deletion):
+                self.watch.token_was_deleted(registry, name)
+            return deletion
 
-        await self._change_token("delete_token", registry, name, delete, **more)
+        async def gone() -> bool:
+            return await self.get_token(registry, name) is None
+
+        deletion = await self._call("delete_token", effect, **more)
+        if self._is_in_progress(registry, deletion):
+            await self._until(gone, name)
 
     async def delete_scope_map(self, registry: RegistryId, name: str, **more: float) -> None:
         await self._call(
@@ -208,7 +217,11 @@ class FakeContainerRegistries(_Port):
 
     async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
         return await self._call(
-            "list_scope_maps", lambda: tuple(map(_scope_map, self._registry(registry).scope_maps()))
+            "list_scope_maps",
+            lambda: tuple(
+                _scope_map(found, now=self.cloud.clock.now())
+                for found in self._registry(registry).scope_maps()
+            ),
         )
 
     async def list_connected_registries(
@@ -253,14 +266,34 @@ class FakeContainerRegistries(_Port):
         call: str,
         registry: RegistryId,
         name: str,
-        change: Callable[[Registry], object],
+        change: Callable[[Registry], resources.Token | None],
         **more: float,
     ) -> None:
-        def effect() -> None:
+        def effect() -> resources.Token | None:
             with self.watch.over_token(registry, name):
-                change(self._registry(registry))
+                return change(self._registry(registry))
 
-        await self._call(call, effect, **more)
+        token = await self._call(call, effect, **more)
+        if token is not None and self._is_in_progress(registry, token.provisioning):
+            await self._active_token(registry, name)
+
+    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+        async def active() -> Token | None:
+            token = await self.get_token(registry, name)
+            return token if token is not None and token.active else None
+
+        return await self._until(active, name)
+
+    async def _until[T](self, read: Callable[[], Awaitable[T | None]], what: str) -> T:
+        return await until(read, what, sleep=self.cloud.clock.sleep)
+
+    def _is_in_progress(self, registry: RegistryId, change: resources.Provisioning | None) -> bool:
+        return change is not None and not change.has_succeeded(self._registry(registry).now())
+
+    def _scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
+        found, now = self._registry(registry).scope_map(name), self.cloud.clock.now()
+        is_being_deleted = found.provisioning.state(now) == "Deleting"
+        return None if is_being_deleted else _scope_map(found, now=now)
 
     def _registry(self, registry: RegistryId) -> Registry:
         return self.cloud.registry(registry)
@@ -277,6 +310,7 @@ class FakeContainerRegistries(_Port):
                 Password(slot=Slot(p.name), created_at=p.creation_time, expires_at=p.expiry)
                 for p in token.passwords
             ),
+            is_being_deleted=token.provisioning.state(self._registry(registry).now()) == "Deleting",
         )
 
     def _connected_at(self, ref: ConnectedRegistryRef) -> ConnectedRegistry:
@@ -460,15 +494,19 @@ def _refusals(service: str) -> Iterator[None]:
         raise translate_status(service, status=error.kind.status, code=error.kind.code) from None
 
 
-def _or_none[T](reading: Callable[[], T]) -> T | None:
+def _or_none[T](reading: Callable[[], T | None]) -> T | None:
     try:
         return reading()
     except ResourceNotFound:
         return None
 
 
-def _scope_map(found: resources.ScopeMap) -> ScopeMap:
-    return ScopeMap(name=found.name, actions=frozenset(found.actions))
+def _scope_map(found: resources.ScopeMap, *, now: datetime) -> ScopeMap:
+    return ScopeMap(
+        name=found.name,
+        actions=frozenset(found.actions),
+        active=found.provisioning.has_succeeded(now),
+    )
 
 
 def _version(found: vault_models.SecretVersion) -> SecretVersion:

@@ -160,7 +160,7 @@ class Watch:
                 self._note(f"P4: {name} was taken off {ref}, and nobody asked for it")
         for entry in ledger.of(Standing.MEMBER):
             name = entry.token_id.name
-            if name not in after and self._cloud.token(ref.registry, name) is not None:
+            if name not in after and self._cloud.stays(ref.registry, name):
                 self._note(f"P4: the member {name} was left out of {ref}")
         added = {*after} - {*before}
         if added and len(after) > self._capacity(ref):

@@ -3,17 +3,22 @@
 Writes are asynchronous: Azure answers 201 or 202 and asks to come back in ten seconds. A deadline
 bounds the submission alone, because only a write that comes late does harm. Then the adapter reads
 the resource, soon at first, and never the operation: that may lie outside the registry, where
-firstpull has no role. What takes longer is left to the next pass.
+firstpull has no role. What takes longer raises InProgress, and the next pass finds it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.pipeline import PipelineResponse
+from azure.core.polling import AsyncLROPoller
 from azure.mgmt.containerregistry.models import (
     ConnectedRegistryUpdateParameters,
     ConnectedRegistryUpdateProperties,
@@ -29,11 +34,13 @@ from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
 from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.container_registry.changes import Sleep, until
 from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
     given,
+    is_being_deleted,
     new_password_from,
     scope_map_from,
     token_from,
@@ -49,12 +56,9 @@ from firstpull.model.azure_resources import (
     Token,
     TokenId,
 )
-from firstpull.model.errors import Blocked, Transient
+from firstpull.model.errors import Blocked
 from firstpull.model.reasons import Reason
 
-_PAUSES = (0.75, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
-"""Seconds before each read of a resource that changes: a token takes 0.7 to 11 s."""
-_AGAIN_SECONDS = 2.0
 _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _REFUSALS = (400, 409)
@@ -64,17 +68,19 @@ _REFUSALS = (400, 409)
 class ContainerRegistryAdapter:
     """Implements `ContainerRegistries`, which has the contract of each method."""
 
-    def __init__(self, create_client: ClientFactory) -> None:
+    def __init__(self, create_client: ClientFactory, *, sleep: Sleep = asyncio.sleep) -> None:
         self._clients = Clients(create_client)
+        self._until = partial(until, sleep=sleep)
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE):
             try:
-                return scope_map_from(await client.scope_maps.get(group, account, name))
+                found = await client.scope_maps.get(group, account, name)
             except ResourceNotFoundError:
                 return None
+        return None if is_being_deleted(found) else scope_map_from(found)
 
     async def put_scope_map(
         self, registry: RegistryId, name: str, *, actions: frozenset[str], deadline_seconds: float
@@ -92,17 +98,18 @@ class ContainerRegistryAdapter:
             )
             written = scope_map_from(await poller.result())
         if not written.active:
-            await _until(lambda: self._is_scope_map_active(registry, name), f"Scope map {name}")
+            await self._until(
+                lambda: self._is_scope_map_active(registry, name), f"the scope map {name}"
+            )
 
     async def delete_scope_map(
         self, registry: RegistryId, name: str, *, deadline_seconds: float
     ) -> None:
-        """Delete a scope map. A missing scope map is no error."""
+        """Delete a scope map, which may take some seconds. A missing scope map is no error."""
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             with suppress(ResourceNotFoundError):
                 await client.scope_maps.begin_delete(group, account, name, polling=False)
-        await _until(lambda: self._is_scope_map_gone(registry, name), f"Scope map {name}")
 
     async def list_scope_maps(self, registry: RegistryId) -> tuple[ScopeMap, ...]:
         """All scope maps of the container registry, the service's own included."""
@@ -170,7 +177,10 @@ class ContainerRegistryAdapter:
         client, group, account = self._clients.of(registry)
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
             try:
-                await client.tokens.begin_delete(group, account, name, polling=False)
+                poller: AsyncLROPoller[Any] = await client.tokens.begin_delete(
+                    group, account, name, polling=False, cls=_status
+                )
+                status = await poller.result()
             except ResourceNotFoundError:
                 return
             except HttpResponseError as error:
@@ -183,7 +193,8 @@ class ContainerRegistryAdapter:
                         "--remove-client-tokens; firstpull then deletes it by itself.",
                     ) from None
                 raise
-        await _until(lambda: self._is_token_gone(registry, name), f"Token {name}")
+        if status == HTTPStatus.ACCEPTED:
+            await self._until(lambda: self._is_token_gone(registry, name), f"the token {name}")
 
     async def list_tokens(self, registry: RegistryId) -> tuple[Token, ...]:
         """All tokens of the container registry, foreign ones included."""
@@ -271,7 +282,7 @@ class ContainerRegistryAdapter:
             token = await self.get_token(registry, name)
             return token if token is not None and token.active else None
 
-        return await _until(active, f"Token {name}")
+        return await self._until(active, f"the token {name}")
 
     async def _update_token(
         self,
@@ -304,9 +315,6 @@ class ContainerRegistryAdapter:
         scope_map = await self.get_scope_map(registry, name)
         return scope_map is not None and scope_map.active
 
-    async def _is_scope_map_gone(self, registry: RegistryId, name: str) -> bool:
-        return await self.get_scope_map(registry, name) is None
-
     async def _users(self, registry: RegistryId, token: str) -> str:
         """The names of the connected registries that list a token or sync with it."""
         token_id = registry.token(token)
@@ -318,20 +326,10 @@ class ContainerRegistryAdapter:
         )
 
 
-async def _until[T](read: Callable[[], Awaitable[T | None]], what: str) -> T:
-    """The first read that shows the effect of a write, by few reads: each takes from ARM's bucket.
-
-    Raises Transient where it takes longer: the write was taken, and the next pass finds it.
-    """
-    for pause in _PAUSES:
-        await asyncio.sleep(pause)
-        if found := await read():
-            return found
-    raise Transient(
-        Reason.TOKEN_NOT_ACTIVE,
-        f"{what} is still being changed by the service.",
-        retry_after=_AGAIN_SECONDS,
-    )
+def _status(response: PipelineResponse[Any, Any], _body: None, _headers: Any) -> int:  # noqa: ANN401 - the SDK's
+    """The status of an answer, which the SDK does not return."""
+    status: int = response.http_response.status_code
+    return status
 
 
 def _check_status(token: Token, *, enabled: bool | None) -> None:

@@ -43,6 +43,11 @@ def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
     )
 
 
+def is_being_deleted(scope_map: ScopeMapResource) -> bool:
+    """Whether nothing may rely on a scope map any more."""
+    return given(scope_map.properties).provisioning_state == "Deleting"
+
+
 def token_from(resource: TokenResource) -> Token:
     """A token; its passwords have no values."""
     properties = given(resource.properties)
@@ -54,6 +59,7 @@ def token_from(resource: TokenResource) -> Token:
         enabled=properties.status == "enabled",
         active=properties.provisioning_state == "Succeeded",
         passwords=tuple(_passwords(credentials)) if credentials else (),
+        is_being_deleted=properties.provisioning_state == "Deleting",
     )
 
 

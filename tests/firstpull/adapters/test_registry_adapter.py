@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestServer
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
-from firstpull.adapters.container_registry import ContainerRegistryAdapter, adapter
+from firstpull.adapters.container_registry import ContainerRegistryAdapter, changes
 from firstpull.model.azure_resources import NewPassword, Slot
 from firstpull.model.errors import Blocked, Transient
 from firstpull.model.reasons import Reason
@@ -30,7 +30,7 @@ ENDS = datetime(2026, 7, 1, tzinfo=UTC)
 @pytest.fixture
 async def answering(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Answering]:
     """An adapter whose service gives these answers in turn, the last one for ever."""
-    monkeypatch.setattr(adapter, "_PAUSES", (0.0,))
+    monkeypatch.setattr(changes, "_PAUSES", (0.0,))
     application, ahead = web.Application(), list[Answer]()
 
     async def answer(request: web.Request) -> web.Response:

@@ -8,7 +8,12 @@ from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestServer, unused_port
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
-from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
+from local_azure.container_registry.models import (
+    AT_ONCE,
+    CloudSettings,
+    ContainerRegistryCloud,
+    Registry,
+)
 from local_azure.container_registry.responses import ContainerRegistryService
 from local_azure.kernel import Kernel
 from local_azure.resource_manager.application import create_arm_application
@@ -22,7 +27,7 @@ from .arm_harness import AUDIENCE, REGISTRY_ID, Arm, LocalCredential
 @pytest.fixture
 def cloud(kernel: Kernel) -> ContainerRegistryCloud:
     """Tokens are active at once, unless a test sets a time; pages hold three."""
-    settings = CloudSettings(token_activation_seconds=(0.0, 0.0), page_size=3)
+    settings = CloudSettings(operation_lengths=AT_ONCE, page_size=3)
     return ContainerRegistryCloud(clock=kernel.clock, random=kernel.random, settings=settings)
 
 

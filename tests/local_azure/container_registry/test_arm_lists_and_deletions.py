@@ -9,15 +9,25 @@ import pytest
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
 from local_azure.container_registry.backends import deploy_connected_registry
-from local_azure.container_registry.models import ContainerRegistryCloud, Registry
+from local_azure.container_registry.exceptions import TokenNotActive, TokenNotFound
+from local_azure.container_registry.models import (
+    ContainerRegistryCloud,
+    OperationLengths,
+    Registry,
+)
 from local_azure.container_registry.resource_ids import RegistryId
 from local_azure.container_registry.resources import ConnectedRegistryChanges
+from local_azure.kernel.access import Assignment, Permission, RoleDefinition
 
-from .arm_harness import READ_HELLO, REGISTRY_ID, WHERE, Arm, refusal_of
+from .arm_harness import READ_HELLO, REGISTRY_ID, WHERE, Arm, LocalCredential, refusal_of
 
 Client = ContainerRegistryManagementClient
 DEVICES = [f"device-{number:03}" for number in range(7)]
 PLANT = "factory1"
+RESULTS = (
+    f"/subscriptions/{REGISTRY_ID.subscription_id}/providers/Microsoft.ContainerRegistry"
+    "/locations/WESTEUROPE/operationResults"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +57,21 @@ async def pages(arm: Arm, url: str | None) -> list[dict[str, Any]]:
 async def test_the_sdk_follows_every_list_to_its_last_page(
     client: Client, registry: Registry
 ) -> None:
-    tokens = [found.name async for found in client.tokens.list(*WHERE)]
-    scope_maps = [found.name async for found in client.scope_maps.list(*WHERE)]
+    tokens = [str(found.name) async for found in client.tokens.list(*WHERE)]
+    scope_maps = [str(found.name) async for found in client.scope_maps.list(*WHERE)]
     connected = [found.name async for found in client.connected_registries.list(*WHERE)]
 
-    assert tokens == [*DEVICES, PLANT]
-    assert scope_maps == [found.name for found in registry.scope_maps()]
+    assert sorted(tokens) == [*DEVICES, PLANT]
+    assert sorted(scope_maps) == [found.name for found in registry.scope_maps()]
     assert {"_repositories_admin", *DEVICES} <= set(scope_maps)
     assert connected == [PLANT]
+
+
+async def test_lists_are_not_in_the_order_of_names(client: Client) -> None:
+    for resources in (client.tokens, client.scope_maps):
+        names = [str(found.name) async for found in resources.list(*WHERE)]
+        assert names != sorted(names)
+        assert names == [str(found.name) async for found in resources.list(*WHERE)]
 
 
 async def test_a_page_holds_as_many_as_the_setting_says_and_links_to_the_next(arm: Arm) -> None:
@@ -70,11 +87,11 @@ async def test_the_next_page_starts_where_the_last_ended_after_a_deletion(
     client: Client, registry: Registry
 ) -> None:
     set_clients(registry)
-    names = []
+    names: list[str] = []
     async for page in client.tokens.list(*WHERE).by_page():
-        names += [found.name async for found in page]
+        names += [str(found.name) async for found in page]
         registry.delete_token("device-002")
-    assert names == [*DEVICES, PLANT]
+    assert sorted(names) == [*DEVICES, PLANT]
 
 
 async def test_registries_are_listed_by_subscription_and_by_resource_group(
@@ -92,7 +109,7 @@ async def test_registries_are_listed_by_subscription_and_by_resource_group(
         path = f"{group}/providers/Microsoft.ContainerRegistry/registries"
         url = f"{arm.endpoint}/subscriptions/{subscription}{path}?api-version=2025-11-01"
         found = await pages(arm, url)
-        assert [each["name"] for page in found for each in page["value"]] == expected
+        assert sorted(each["name"] for page in found for each in page["value"]) == expected
 
 
 async def test_a_resource_is_deleted_after_those_that_reference_it(
@@ -106,7 +123,7 @@ async def test_a_resource_is_deleted_after_those_that_reference_it(
 
     set_clients(registry, *DEVICES[1:])
     for resources in (client.tokens, client.scope_maps):
-        for expected in (200, 204):
+        for expected in (200, 204):  # of the operation, and of a deletion of nothing
             await (await resources.begin_delete(*WHERE, name)).result()
             assert arm.kernel.calls.latest()[-1].status == expected
         assert await refusal_of(resources.get(*WHERE, name)) == (404, "ResourceNotFound")
@@ -126,18 +143,55 @@ async def test_a_deleted_connected_registry_releases_its_tokens(
     assert [found.name for found in registry.tokens()] == DEVICES[1:]
 
 
-async def test_an_asynchronous_deletion_is_202_until_it_ends(arm: Arm, registry: Registry) -> None:
+async def test_a_deletion_is_202_and_takes_effect_when_it_ends(
+    arm: Arm, registry: Registry
+) -> None:
     set_clients(registry)
-    arm.cloud.settings.delete_asynchronously = True
-    arm.cloud.settings.token_activation_seconds = (5, 5)
+    arm.cloud.settings.operation_lengths = OperationLengths(deletion=(5, 5))
     url = arm.url(f"/tokens/{DEVICES[0]}")
     accepted = await arm.send("DELETE", url)
     location = accepted.headers["Location"]
-    child = REGISTRY_ID.child("tokens", DEVICES[0])
-    assert accepted.status == 202
-    assert location.startswith(f"{arm.endpoint}{child}/operationStatuses/tokens-")
-    for expected in (202, 200):
+    assert (accepted.status, accepted.headers["Retry-After"]) == (202, "10")
+    assert location.startswith(f"{arm.endpoint}{RESULTS}/token-")
+    for expected, state in ((202, "Deleting"), (200, None)):
         answer = await arm.send("GET", location)
         assert (answer.status, answer.body) == (expected, None)
+        found = await arm.send("GET", url)
+        assert found.body.get("properties", {}).get("provisioningState") == state
         arm.kernel.clock.advance(timedelta(seconds=5))
     assert (await arm.send("DELETE", url)).status == 204
+
+
+async def test_what_is_being_deleted_takes_no_change_and_no_reference(
+    arm: Arm, registry: Registry
+) -> None:
+    token, other = DEVICES[:2]
+    set_clients(registry, *DEVICES[1:])
+    arm.cloud.settings.operation_lengths = OperationLengths(change=(0, 0), deletion=(5, 5))
+    assert (await arm.send("DELETE", arm.url(f"/tokens/{token}"))).status == 202
+    body = {"properties": {"scopeMapId": REGISTRY_ID.child("scopeMaps", other)}}
+    for method in ("PUT", "PATCH"):
+        answer = await arm.send(method, arm.url(f"/tokens/{token}"), body)
+        assert (answer.status, answer.code) == (409, "OperationInProgress")
+    with pytest.raises(TokenNotFound):
+        set_clients(registry, *DEVICES)
+    with pytest.raises(TokenNotActive):
+        registry.generate_credentials(REGISTRY_ID.child("tokens", token))
+    assert (await arm.send("DELETE", arm.url(f"/tokens/{token}"))).status == 202
+    arm.kernel.clock.advance(timedelta(seconds=5))
+    assert (await arm.send("PUT", arm.url(f"/tokens/{token}"), body)).status == 201
+
+
+async def test_a_role_on_the_registry_does_not_reach_the_result_of_a_deletion(
+    arm: Arm, registry: Registry
+) -> None:
+    set_clients(registry)
+    actions = ("Microsoft.ContainerRegistry/*",)
+    arm.kernel.access.define(RoleDefinition("everything", (Permission(actions=actions),)))
+    credential = LocalCredential(arm.kernel)
+    scope = str(REGISTRY_ID)
+    arm.kernel.access.assign(credential.principal, [Assignment("everything", scope)])
+    accepted = await arm.send("DELETE", arm.url(f"/tokens/{DEVICES[0]}"))
+    refused = await arm.send("GET", accepted.headers["Location"])
+    assert (accepted.status, refused.status) == (202, 403)
+    assert "Microsoft.ContainerRegistry/locations/operationResults/read" in str(refused.body)

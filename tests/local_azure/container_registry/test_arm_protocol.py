@@ -173,14 +173,15 @@ async def test_every_answer_carries_a_request_id(arm: Arm) -> None:
 async def test_an_empty_bucket_answers_429_until_the_clock_has_refilled_it(arm: Arm) -> None:
     arm.throttle.limits = RateLimits(writes=BucketSize(capacity=2, per_second=0.1))
     url = arm.url(HELLO_READERS)
-    for remaining in ("1", "0"):
+    for remaining, of_all in (("1", "29"), ("0", "28")):
         answer = await arm.send("PUT", url, BODY)
         assert answer.headers["x-ms-ratelimit-remaining-subscription-writes"] == remaining
+        assert answer.headers["x-ms-ratelimit-remaining-subscription-global-writes"] == of_all
     answer = await arm.send("PUT", url, BODY)
     assert (answer.status, answer.code) == (429, "SubscriptionRequestsThrottled")
     assert 0 < int(answer.headers["Retry-After"]) <= 10
     arm.kernel.clock.advance(timedelta(seconds=10))
-    assert (await arm.send("PUT", url, BODY)).status == 200
+    assert (await arm.send("PUT", url, BODY)).status == 201
 
 
 async def test_each_principal_has_a_bucket_per_kind_of_request(arm: Arm) -> None:
@@ -192,7 +193,7 @@ async def test_each_principal_has_a_bucket_per_kind_of_request(arm: Arm) -> None
         ("PUT", url, None, 429),
         ("POST", arm.url("/generateCredentials"), None, 429),  # counts as a write
         ("GET", url, None, 200),
-        ("PUT", url, another, 200),
+        ("PUT", url, another, 201),
     ):
         body = BODY if method == "PUT" else None
         answer = await arm.send(method, address, body, credential=credential)

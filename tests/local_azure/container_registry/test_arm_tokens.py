@@ -22,6 +22,7 @@ from azure.mgmt.containerregistry.models import (
 )
 
 from local_azure.container_registry.backends import CloudRegistryBackend
+from local_azure.container_registry.models import OperationLengths
 
 from .arm_harness import READ_HELLO, REGISTRY_ID, WHERE, Arm, refusal_of
 
@@ -103,27 +104,40 @@ async def test_the_scope_maps_of_the_provider_cannot_be_changed(client: Client) 
     assert await refusal_of(deleting) == (400, "SystemScopeMapReadOnly")
 
 
-async def test_a_token_is_created_with_201_without_retry_after_at_a_signed_address(
-    arm: Arm,
-) -> None:
-    arm.cloud.settings.token_activation_seconds = (5, 5)
+async def test_a_token_is_made_by_an_operation_at_a_signed_address(arm: Arm) -> None:
+    arm.cloud.settings.operation_lengths = OperationLengths(change=(5, 5))
     body = {"properties": {"scopeMapId": SCOPE_MAP_ID}}
     created = await arm.send("PUT", arm.url(f"/tokens/{DEVICE}"), body)
     poll = created.headers["Azure-AsyncOperation"]
-    assert created.status == 201
+    assert (created.status, created.headers["Retry-After"]) == (201, "10")
     assert created.body["properties"]["provisioningState"] == "Creating"
     assert created.body["properties"]["credentials"] == {"passwords": []}
-    assert "Retry-After" not in created.headers
     for expected in ("Creating", "Succeeded"):
         answer = await arm.send("GET", poll)
         assert answer.body == {"status": expected}
-        assert answer.headers["Azure-AsyncOperation"] == poll
+        assert answer.headers["Azure-AsyncOperation"] != poll
+        poll = answer.headers["Azure-AsyncOperation"]
         arm.kernel.clock.advance(timedelta(seconds=5))
     assert (await arm.send("GET", poll.split("&t=")[0])).status == 404
+    assert (await arm.send("GET", poll.replace("&c=", "&c=x"))).status == 404
+
+
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("path", [f"/tokens/{DEVICE}", "/scopeMaps/hello-readers"])
+async def test_a_change_is_an_operation_even_if_it_changes_nothing(arm: Arm, path: str) -> None:
+    arm.cloud.settings.operation_lengths = OperationLengths(change=(5, 5))
+    for _ in range(2):
+        changed = await arm.send("PATCH", arm.url(path), {"properties": {}})
+        assert changed.status == 201
+        assert changed.body["properties"]["provisioningState"] == "Updating"
+        poll = changed.headers["Azure-AsyncOperation"]
+        assert (await arm.send("GET", poll)).body == {"status": "Updating"}
+        arm.kernel.clock.advance(timedelta(seconds=5))
+        assert (await arm.send("GET", poll)).body == {"status": "Succeeded"}
 
 
 async def test_a_token_has_no_password_before_it_is_active(client: Client, arm: Arm) -> None:
-    arm.cloud.settings.token_activation_seconds = (5, 5)
+    arm.cloud.settings.operation_lengths = OperationLengths(change=(5, 5))
     wanted = Token(properties=TokenProperties(scope_map_id=SCOPE_MAP_ID))
     await client.tokens.begin_create(*WHERE, DEVICE, wanted, polling=False)
     token = await client.tokens.get(*WHERE, DEVICE)
@@ -182,9 +196,9 @@ async def test_asynchronous_credentials_are_202_until_the_operation_ends(
     arm: Arm, token: Token
 ) -> None:
     arm.cloud.settings.generate_credentials_asynchronously = True
-    arm.cloud.settings.token_activation_seconds = (5, 5)
+    arm.cloud.settings.operation_lengths = OperationLengths(change=(5, 5))
     accepted = await arm.send("POST", arm.url("/generateCredentials"), {"tokenId": token.id})
-    assert (accepted.status, accepted.headers["Retry-After"]) == (202, "1")
+    assert (accepted.status, accepted.headers["Retry-After"]) == (202, "10")
     location = accepted.headers["Location"]
     assert (await arm.send("GET", location)).status == 202
     arm.kernel.clock.advance(timedelta(seconds=5))

@@ -15,7 +15,12 @@ from local_azure.container_registry.backends import (
     deploy_connected_registry,
 )
 from local_azure.container_registry.exceptions import InvalidProperty
-from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud, Registry
+from local_azure.container_registry.models import (
+    AT_ONCE,
+    CloudSettings,
+    ContainerRegistryCloud,
+    Registry,
+)
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.container_registry.rules import check_actions
 from local_azure.kernel.clock import Clock
@@ -37,7 +42,7 @@ def registry(clock: Clock) -> Registry:
     cloud = ContainerRegistryCloud(
         clock=clock,
         random=random.Random(3),  # noqa: S311 - chance, not secrets
-        settings=CloudSettings(token_activation_seconds=(0.0, 0.0)),
+        settings=CloudSettings(operation_lengths=AT_ONCE),
     )
     registry = cloud.create_registry(REGISTRY_ID, login_server="contosofleet.azurecr.io")
     registry.images["hello-world"] = {"latest": hello_world()}

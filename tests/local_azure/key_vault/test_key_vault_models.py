@@ -15,7 +15,7 @@ from local_azure.key_vault.exceptions import (
     SecretIsDeletedButRecoverable,
     SecretNotFound,
 )
-from local_azure.key_vault.models import Properties, SecretVersion, Vault
+from local_azure.key_vault.models import Properties, SecretVersion, Vault, VaultSettings
 
 NO_PROPERTIES = Properties()
 
@@ -27,7 +27,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def vault(clock: Clock) -> Vault:
-    return Vault(clock=clock, random=random.Random(7))  # noqa: S311 - ids, not secrets
+    settings = VaultSettings(moving_seconds=(0.0, 0.0))
+    return Vault(clock=clock, random=random.Random(7), settings=settings)  # noqa: S311 - ids, not secrets
 
 
 def put(

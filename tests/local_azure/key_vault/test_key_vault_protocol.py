@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pydantic import SecretStr
 
 from local_azure.kernel import Kernel
-from local_azure.key_vault.models import Properties, Vault
+from local_azure.key_vault.models import Properties, Vault, VaultSettings
 from local_azure.key_vault.responses import API_VERSION, create_key_vault_application
 
 VAULT_URL = "https://vault.test"
@@ -59,7 +59,8 @@ class Wire:
 
 @pytest.fixture
 async def wire(kernel: Kernel) -> AsyncIterator[Wire]:
-    vault = Vault(clock=kernel.clock, random=kernel.random)
+    settings = VaultSettings(moving_seconds=(0.0, 0.0))
+    vault = Vault(clock=kernel.clock, random=kernel.random, settings=settings)
     application = create_key_vault_application(
         kernel,
         vault,

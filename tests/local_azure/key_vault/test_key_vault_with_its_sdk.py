@@ -170,6 +170,24 @@ async def test_the_sdk_deletes_recovers_and_purges(running: RunningVault) -> Non
     assert (await running.client.set_secret("device", "two")).value == "two"
 
 
+async def test_a_deletion_a_recovery_and_a_purge_take_seconds(running: RunningVault) -> None:
+    await running.client.set_secret("device", "one")
+    vault = running.vault
+    vault.delete("device")
+    with pytest.raises(ResourceExistsError):
+        await running.client.purge_deleted_secret("device")
+    with pytest.raises(ResourceNotFoundError):
+        await running.client.get_deleted_secret("device")
+    running.kernel.clock.advance(timedelta(seconds=5))
+    vault.recover("device")
+    with pytest.raises(ResourceNotFoundError):
+        await running.client.get_secret("device")
+    with pytest.raises(ResourceExistsError, match="cannot be re-created") as refused:
+        await running.client.set_secret("device", "two")
+    taken = {"code": "ObjectIsBeingRecovered"}
+    assert inner_code_of(refused.value) == (409, "Conflict", taken)
+
+
 async def test_the_sdk_follows_both_lists_to_their_last_page(running: RunningVault) -> None:
     names = [f"device-{number:02}" for number in range(60)]
     for name in names:

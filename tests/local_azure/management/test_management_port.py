@@ -86,12 +86,12 @@ async def test_the_clock_can_be_moved_forward(kernel: Kernel, port: TestClient[A
     assert await call(port, "GET", "/seed") == (200, {"seed": 11})
     assert await call(port, "GET", "/clock") == (
         200,
-        {"now": "2031-05-06T12:00:00.000000+00:00", "shiftSeconds": 0},
+        {"now": "2031-05-06T12:00:00+00:00", "shiftSeconds": 0},
     )
     await call(port, "POST", "/clock", {"advanceSeconds": 86400})
     assert await call(port, "POST", "/clock", {"advanceSeconds": 0.5}) == (
         200,
-        {"now": "2031-05-07T12:00:00.500000+00:00", "shiftSeconds": 86400.5},
+        {"now": "2031-05-07T12:00:00.5+00:00", "shiftSeconds": 86400.5},
     )
     assert kernel.clock.now() == NOON + timedelta(days=1, milliseconds=500)
 

@@ -121,7 +121,7 @@ async def test_the_filter_applies_to_every_page_of_the_resources(
         assert len(body["value"]) <= 2
         seen += [each["name"] for each in body["value"]]
         address = body.get("nextLink", "")
-    assert seen == found
+    assert sorted(seen) == found
 
 
 async def test_a_resource_is_listed_with_its_whole_id(get: Get) -> None:

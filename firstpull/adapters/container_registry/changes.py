@@ -1,0 +1,27 @@
+"""How long a pass waits for a change that Azure has accepted: it reads the resource itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from firstpull.model.errors import InProgress
+
+_PAUSES = (0.25, 0.5, 0.25, 0.5, 1.0, 1.5)
+"""Seconds before each read. Most changes take 0.7 s; each read takes from ARM's bucket."""
+_AGAIN_SECONDS = 2.0
+
+type Sleep = Callable[[float], Awaitable[None]]
+
+
+async def until[T](
+    read: Callable[[], Awaitable[T | None]], what: str, *, sleep: Sleep = asyncio.sleep
+) -> T:
+    """The first read that shows the effect of a write. Raises InProgress where it takes longer."""
+    for pause in _PAUSES:
+        await sleep(pause)
+        if found := await read():
+            return found
+    raise InProgress(
+        f"The container registry is still changing {what}.", retry_after=_AGAIN_SECONDS
+    )

@@ -13,7 +13,7 @@ from azure.keyvault.secrets import SecretProperties
 from azure.keyvault.secrets.aio import SecretClient
 
 from firstpull.adapters.azure_errors import azure_errors, is_passing
-from firstpull.adapters.timeouts import SOCKET
+from firstpull.adapters.timeouts import SOCKET, Sleep
 from firstpull.model.azure_resources import SecretVersion, StoredSecret
 from firstpull.model.errors import Transient
 from firstpull.model.reasons import Reason
@@ -32,10 +32,13 @@ _CONTENT_TYPE = "text/plain"
 class KeyVaultAdapter:
     """Implements `Secrets`. It may repeat a write: a later pass disables a surplus version."""
 
-    def __init__(self, vault_url: str, credential: AsyncTokenCredential) -> None:
+    def __init__(
+        self, vault_url: str, credential: AsyncTokenCredential, *, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._client = SecretClient(
             vault_url, credential, retry_total=2, retry_backoff_factor=0.2, **SOCKET
         )
+        self._sleep = sleep
 
     async def versions(self, name: str) -> tuple[SecretVersion, ...]:
         """All versions, without values; none for a secret that does not exist."""
@@ -69,7 +72,7 @@ class KeyVaultAdapter:
                     if pause is None:
                         raise
                     if is_passing(refused):  # it is being recovered or deleted already
-                        await asyncio.sleep(pause)
+                        await self._sleep(pause)
                         continue
                     # Gone, or taken: somebody else purges or recovers it.
                     with suppress(ResourceNotFoundError, ResourceExistsError):

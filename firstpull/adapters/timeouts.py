@@ -1,4 +1,4 @@
-"""How long the SDKs wait for a socket and for a bearer token.
+"""How long adapters wait, and how long the SDKs do for a socket and for a bearer token.
 
 Their own timeouts are five minutes, several times over. A deadline around an asynchronous call
 ends it all the same, but not a call in a thread, nor each page of a long listing.
@@ -6,7 +6,11 @@ ends it all the same, but not a call in a thread, nor each page of a long listin
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
+
+type Sleep = Callable[[float], Awaitable[None]]
+"""Waits so many seconds."""
 
 SOCKET: dict[str, Any] = {"connection_timeout": 5.0, "read_timeout": 10.0}
 """For a client of azure-core: seconds to connect, and between two reads of an answer."""

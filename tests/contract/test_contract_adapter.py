@@ -269,12 +269,12 @@ async def test_a_refused_change_of_a_secret_has_its_reason(
 
 
 async def test_a_secret_that_was_deleted_is_recovered_and_its_password_stored(
-    azure: LocalServices, monkeypatch: pytest.MonkeyPatch
+    azure: LocalServices,
 ) -> None:
     """A password that is not stored is lost, and takes a slot until it expires."""
-    monkeypatch.setattr("firstpull.adapters.key_vault.asyncio.sleep", azure.time.sleep)
     url = azure.endpoints["vault"]
-    vault = KeyVaultAdapter(url, Credential(azure.kernel, vault_resource(url)))
+    credential = Credential(azure.kernel, vault_resource(url))
+    vault = KeyVaultAdapter(url, credential, sleep=azure.time.sleep)
 
     async def put(value: str) -> None:
         await vault.put("device", Secret(value), expires_at=None, tags={})

@@ -34,7 +34,7 @@ from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.adapters.container_registry.changes import Sleep, until
+from firstpull.adapters.container_registry.changes import until
 from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
@@ -45,6 +45,7 @@ from firstpull.adapters.container_registry.resources import (
     scope_map_from,
     token_from,
 )
+from firstpull.adapters.timeouts import Sleep
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,

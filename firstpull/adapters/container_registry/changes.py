@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from firstpull.adapters.timeouts import Sleep
 from firstpull.model.errors import InProgress
 
 _PAUSES = (0.25, 0.5, 0.25, 0.5, 1.0, 1.5)
 """Seconds before each read. Most changes take 0.7 s; each read takes from ARM's bucket."""
 _AGAIN_SECONDS = 2.0
-
-type Sleep = Callable[[float], Awaitable[None]]
 
 
 async def until[T](

@@ -16,7 +16,7 @@ from firstpull.config.settings import CallerSettings, read_caller_settings
 from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
 from functions.endpoints import Access, Endpoint
-from functions.http_requests import function_key, is_dry_run
+from functions.http_requests import function_keys, is_dry_run
 
 UNNAMED_KEY = "function key"
 """The caller whose key has no name."""
@@ -57,7 +57,8 @@ def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
 
     The platform sets the principal's headers only where it authenticates; elsewhere anyone could.
     """
-    key = named_key(function_key(req), settings.named_keys)
+    found = (named_key(value, settings.named_keys) for value in function_keys(req))
+    key = next(filter(None, found), None)
     by_default = frozenset[Role]() if settings.roles_required else EVERY_ROLE
     if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() != "true":
         if key is None:

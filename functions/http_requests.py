@@ -90,12 +90,16 @@ def parameters(req: func.HttpRequest) -> dict[str, str]:
     return dict(_pairs(req))
 
 
-def function_key(req: func.HttpRequest) -> str:
-    """The function key that the host took: the header goes before the parameter."""
-    if given := req.headers.get("x-functions-key"):
-        # Of several headers, which arrive joined, the host takes the first.
-        return str(given).partition(",")[0].strip()
-    return next((value for name, value in _all_pairs(req) if name.lower() == _KEY), "")
+def function_keys(req: func.HttpRequest) -> tuple[str, ...]:
+    """What the host may have taken as the function key: the header goes before the parameter.
+
+    Microsoft's host 4.1037 was recorded to answer 401 to several headers, joined with commas; its
+    source takes the first. So the part before a comma counts, too: a named key that is sent with
+    another one keeps its name.
+    """
+    by_parameter = (value for name, value in _all_pairs(req) if name.lower() == _KEY)
+    given = req.headers.get("x-functions-key") or next(by_parameter, "")
+    return (given, given.partition(",")[0].strip()) if "," in given else (given,)
 
 
 def is_dry_run(req: func.HttpRequest) -> bool:

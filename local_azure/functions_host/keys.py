@@ -51,7 +51,7 @@ class HostKeys:
         return Response(403)
 
     def _level_of(self, request: Request) -> AuthLevel:
-        presented = request.headers.get("x-functions-key") or _code(request)
+        presented = request.headers.get("x-functions-key", _code(request))  # also an empty header
         levels = {
             AuthLevel.ADMIN: self.master,
             AuthLevel.SYSTEM: self.system,

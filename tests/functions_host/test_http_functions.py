@@ -104,6 +104,7 @@ async def test_the_header_goes_before_the_parameter_and_of_two_none_counts(
         ([right], "wrong", 200),
         (["wrong"], right, 401),
         ([right, right], right, 401),
+        ([""], right, 401),
         ([], right, 200),
     ):
         given = [("x-functions-key", key) for key in headers]

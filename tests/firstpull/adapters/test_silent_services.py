@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Self
 
 import pytest
@@ -68,6 +71,13 @@ class Token:
         return
 
 
+class SynchronousToken:
+    """The same for a synchronous SDK."""
+
+    def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:  # noqa: ANN401 - the SDK's
+        return AccessToken("a token", int(time.time()) + 3600)
+
+
 async def test_every_service_that_is_silent_is_given_up_on(silent: str) -> None:
     clock = ServiceClock(SystemClock())
     names = ("Blob", "Queue", "Table")
@@ -116,11 +126,7 @@ async def test_no_thread_waits_long_for_an_identity_endpoint_that_is_silent(
 
 
 async def test_no_thread_waits_long_for_a_hub_that_is_silent(silent: str) -> None:
-    class Credential:
-        def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:  # noqa: ANN401 - the SDK's
-            return AccessToken("a token", int(time.time()) + 3600)
-
-    hubs = IotHubAdapter(Credential(), SystemClock())
+    hubs = IotHubAdapter(SynchronousToken(), SystemClock())
     device = DeviceKey(hub=silent, device_id="press-1")
     begun = time.monotonic()
     with pytest.raises(Transient):
@@ -128,3 +134,55 @@ async def test_no_thread_waits_long_for_a_hub_that_is_silent(silent: str) -> Non
     for line in hubs._lines.values():
         await asyncio.to_thread(line.threads.shutdown)
     assert time.monotonic() - begun < _MOST_SECONDS
+
+
+@contextmanager
+def _no_answer_from_dns() -> Iterator[None]:
+    """No DNS server answers for a name that ends in `.unresolved`, while the block runs."""
+    real, is_over = socket.getaddrinfo, threading.Event()
+
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - of getaddrinfo
+        if str(host).endswith(".unresolved"):
+            is_over.wait()
+            raise socket.gaierror
+        return real(host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", look_up)
+        try:
+            yield
+        finally:
+            is_over.set()
+
+
+@pytest.mark.asyncio(loop_scope="function")  # with threads of its own
+async def test_a_deadline_ends_calls_that_wait_for_dns_and_others_have_threads_left() -> None:
+    """Names are looked up in threads, of which a loop has five on one processor."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(5))
+    vault = KeyVaultAdapter("https://vault.unresolved", Token())
+    arm = "https://arm.unresolved"
+    registries = ContainerRegistryAdapter(client_factory(Token(), endpoint=arm, audience=arm))
+    hubs = IotHubAdapter(SynchronousToken(), SystemClock())
+    device = DeviceKey(hub="hub.unresolved", device_id="press-1")
+
+    async def call(name: str) -> None:
+        async with asyncio.timeout(0.3):
+            match name:
+                case "vault":
+                    await vault.list_secrets()
+                case "registries":
+                    await registries.list_tokens(REGISTRY)
+                case "hubs":
+                    await hubs.twin(device)
+
+    with _no_answer_from_dns():
+        async with asyncio.timeout(_MOST_SECONDS):
+            calls = asyncio.gather(
+                *map(call, 8 * ["vault", "registries", "hubs"]), return_exceptions=True
+            )
+            assert await asyncio.to_thread(lambda: "a neighbour") == "a neighbour"
+            ends = await calls
+            assert await asyncio.to_thread(lambda: "a neighbour") == "a neighbour"
+    assert all(isinstance(end, TimeoutError | Transient) for end in ends), ends
+    for client in (vault, registries, hubs):
+        await client.close()

@@ -130,6 +130,14 @@ async def test_a_second_key_header_does_not_hide_whose_key_it_is() -> None:
     assert await status("revoke_device", with_key(f"{KEYS[Role.READER]} , junk")) == 403
 
 
+async def test_a_named_key_may_have_a_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = {"name": "a team", "sha256": sha256(b"one,two").hexdigest(), "roles": ["Reader"]}
+    monkeypatch.setenv("FIRSTPULL_NAMED_KEYS", json.dumps([key]))
+    read_caller_settings.cache_clear()
+    assert await status("revoke_device", with_key("one,two")) == 403
+    assert await status("revoke_device", {}, "CODE=one,two") == 403
+
+
 async def test_a_key_without_a_name_may_do_everything_until_roles_are_required(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from firstpull.model.address import (
 )
 from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
 from firstpull.model.scope_actions import DEFAULT_ACTION, covers
-from firstpull.model.strict_json import read_strictly
+from firstpull.model.strict_json import read_strictly, repeated
 
 DEFAULT_CAPACITY = 50
 """The most clients of a connected registry (intro-connected-registry; older pages say 20)."""
@@ -354,8 +353,7 @@ class _Named:
 
 
 def _twice(names: Iterable[str]) -> list[str]:
-    counts = Counter(map(str.casefold, names))
-    return sorted(name for name, count in counts.items() if count > 1)
+    return sorted(repeated(map(str.casefold, names)))
 
 
 def _folded(name: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import os
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -236,7 +237,7 @@ def read_settings() -> Settings:
 def read_policy_document(content: bytes, *, setting: str) -> Policy:
     """The policy in a document. Raises SettingsError with every error, by its path."""
     try:
-        return read_policy(content)
+        return read_policy(content.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         problems = {
             ".".join((setting, *map(str, e["loc"]))): _reason(e["msg"]) for e in error.errors()

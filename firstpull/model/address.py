@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(
-    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))(?::(?P<port>[0-9]{{1,5}}))?"
+    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))(?::(?P<port>[1-9][0-9]{{0,4}}))?"
 )
 _HTTPS = ":443"
 
@@ -15,7 +15,7 @@ _HTTPS = ":443"
 def is_host(text: str) -> bool:
     """Whether a text is `host` or `host:port`: a name, an IPv4 address or `[IPv6]`."""
     found = _HOST.fullmatch(text)
-    if found is None or int(found["port"] or 1) not in range(1, 65536):
+    if found is None or int(found["port"] or 1) > 65535:
         return False
     name = found["name"]
     try:

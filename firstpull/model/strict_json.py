@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -38,14 +39,18 @@ def pointer(parts: Iterable[object]) -> str:
     return "".join(f"/{part}" for part in escaped)[:_LONGEST_PATH]
 
 
+def repeated(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that are there more than once, each once."""
+    return tuple(name for name, count in Counter(names).items() if count > 1)
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object with all its names."""
 
 
 def _twice(value: object, place: tuple[object, ...]) -> Iterator[str]:
     if isinstance(value, _Pairs):
-        names = [name for name, _ in value]
-        yield from (pointer((*place, n)) for n in dict.fromkeys(names) if names.count(n) > 1)
+        yield from (pointer((*place, name)) for name in repeated(name for name, _ in value))
         for name, inner in value:
             yield from _twice(inner, (*place, name))
     elif isinstance(value, list):

@@ -234,6 +234,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
                   validation: {
                     allowedAudiences: [entraClientId, 'api://${entraClientId}']
                     defaultAuthorizationPolicy: {
+                      // Without groups, which Azure answers with an internal error (azure-sdk-for-net#38485).
                       allowedPrincipals: {
                         identities: empty(entraCallers) ? nobody : entraCallers
                       }

@@ -105,13 +105,15 @@ class CloudSettings:
     """Settings of this cloud, which may be changed while it runs.
 
     A page of a list holds `page_size` resources. `max_clients` applies to connected registries
-    created after a change.
+    created after a change. `policy_disables_tokens`: an Azure Policy with the effect modify
+    (Azure/azure-policy, ACR_TokenDisabled_Modify.json) disables each token that is written.
     """
 
     operation_lengths: OperationLengths = OperationLengths()
     generate_credentials_asynchronously: bool = False
     page_size: int = 20
     max_clients: int = 50
+    policy_disables_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -338,7 +340,7 @@ class Registry:
             Token(
                 name=existing.name if existing else name,
                 scope_map_id=scope_map_id,
-                status=status,
+                status=self._allowed(status),
                 passwords=_keep(existing.passwords if existing else (), keep_passwords),
                 creation_date=now,
                 provisioning=self.surroundings.begin("Creating"),
@@ -364,7 +366,7 @@ class Registry:
             replace(
                 token,
                 scope_map_id=scope_map_id or token.scope_map_id,
-                status=status or token.status,
+                status=self._allowed(status or token.status),
                 passwords=kept,
                 provisioning=self.surroundings.begin("Updating"),
                 system_data=SystemData(caller, self.now()),
@@ -408,6 +410,10 @@ class Registry:
         passwords = tuple(entry.password for entry in entries)
         self._tokens.save(replace(token, passwords=passwords))
         return GeneratedCredentials(token.name, entries)
+
+    def _allowed(self, status: TokenStatus) -> TokenStatus:
+        """The status that a token gets which is written."""
+        return "disabled" if self.surroundings.settings.policy_disables_tokens else status
 
     def _check_scope_map_id(self, scope_map_id: str) -> None:
         name = self.registry_id.child_name("scopeMaps", scope_map_id)

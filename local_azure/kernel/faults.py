@@ -26,7 +26,7 @@ class Fault:
     operation: str
     kind: FaultKind
     status: int = 503
-    code: str | None = None  # the service's own error code; each service has its default
+    code: str | None = None  # the service's own, of Key Vault also an inner one; has defaults
     retry_after: str | None = None  # the header: seconds or an HTTP date
     seconds: float = 0.0  # of a delay
     skip: int = 0

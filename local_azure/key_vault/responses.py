@@ -40,6 +40,19 @@ _API_VERSIONS = (API_VERSION, "7.4")  # azure-cli 2.91.0 asks for 7.4
 
 _VERSION = "{version:(?:/[^/]*)?}"  # the SDK ends the path of the current version with a slash
 _PAGE_SIZE = 25
+# What a fault may name; the codes around them are the defaults of their status.
+_INNER_CODES = frozenset(
+    {
+        "ForbiddenByFirewall",
+        "ForbiddenByPolicy",
+        "ForbiddenByRbac",
+        "ObjectIsBeingDeleted",
+        "ObjectIsBeingRecovered",
+        "ObjectIsDeletedButRecoverable",
+        "SecretDisabled",
+    }
+)
+
 _DEFAULT_CODES = {
     400: "BadParameter",
     401: "Unauthorized",
@@ -308,6 +321,8 @@ def _name_operation(request: web.Request) -> str:
 def _render_error(
     *, status: int, code: str | None, message: str, inner_code: str | None = None
 ) -> web.Response:
+    if code in _INNER_CODES:
+        code, inner_code = None, code
     default = _DEFAULT_CODES.get(status, "InternalServerError")
     error: Json = {"code": code or default, "message": message}
     if inner_code is not None:

@@ -1,4 +1,4 @@
-"""The management port's routes for connected registries."""
+"""The management port's routes for connected registries, and for what Azure Policy changes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from local_azure.container_registry.backends import SyncOverride
+from local_azure.container_registry.models import CloudSettings
 from local_azure.kernel.clock import wire_time
 from local_azure.management import Body, read_body
 from local_azure.stack.options import ConnectedRegistryOptions
@@ -98,6 +99,36 @@ class SiteRoutes:
         if site is None:
             raise web.HTTPNotFound(reason="there is no such connected registry")
         return site
+
+
+class PolicyBody(Body):
+    """What Azure Policy changes."""
+
+    disables_tokens: bool
+
+
+class AzurePolicyRoutes:
+    """An Azure Policy with the effect modify; one that denies is a fault."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._settings = settings
+
+    def table(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.route("GET", "/azurePolicy", self.show),
+            web.route("PUT", "/azurePolicy", self.set),
+        ]
+
+    async def show(self, _: web.Request) -> web.Response:
+        """Whether Azure Policy disables every token that is written."""
+        return web.json_response({"disablesTokens": self._settings.policy_disables_tokens})
+
+    async def set(self, request: web.Request) -> web.Response:
+        """Lets Azure Policy disable every token that is written: {"disablesTokens": true}."""
+        body = await read_body(request, PolicyBody)
+        self._settings.policy_disables_tokens = body.disables_tokens
+        return await self.show(request)
 
 
 def _view(site: Site) -> dict[str, object]:

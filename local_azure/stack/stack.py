@@ -51,7 +51,7 @@ from local_azure.stack.identities import (
 )
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.made_resources import MadeResources
-from local_azure.stack.management_routes import SiteRoutes
+from local_azure.stack.management_routes import AzurePolicyRoutes, SiteRoutes
 from local_azure.stack.options import (
     HUB_NAME,
     PRINCIPAL_ID,
@@ -174,6 +174,7 @@ async def start_stack(
         )
         management_url = await builder.management(
             SiteRoutes(sites),
+            AzurePolicyRoutes(cloud.settings),
             EventGridRoutes(events),
             ProvisioningRoutes(provisioning),
             IotHubRoutes(hub),
@@ -320,7 +321,12 @@ class _Builder:
 
     async def management(
         self,
-        *routes: SiteRoutes | EventGridRoutes | ProvisioningRoutes | IotHubRoutes | RoleRoutes,
+        *routes: SiteRoutes
+        | AzurePolicyRoutes
+        | EventGridRoutes
+        | ProvisioningRoutes
+        | IotHubRoutes
+        | RoleRoutes,
         extensions: Sequence[Extension],
     ) -> str:
         """Start the management port."""

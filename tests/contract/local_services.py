@@ -160,6 +160,7 @@ class LocalServices:
             ),
             "iotHub": ("hub", HUB, {"device": "press-1"}),
             "registry": ("registry", ARM, self._registry_variables()),
+            "provisioning": ("arm", ARM, {}),
             "storageAndEvents": ("arm", ARM, {}),
         }[service]
         return Target(

@@ -128,6 +128,19 @@ async def test_a_change_that_takes_eleven_seconds_is_in_progress_and_no_failure(
     await change(adapter) if change is delete_token else None
 
 
+async def test_a_password_that_is_made_by_an_operation_is_not_waited_for_as_a_header_says(
+    azure: LocalServices, adapter: ContainerRegistryAdapter
+) -> None:
+    """The specification allows it, and only the operation shows the password."""
+    await prepare(azure, update_token, OperationLengths(change=(0.7, 0.7)))
+    azure.cloud.settings.generate_credentials_asynchronously = True
+    expires_at = azure.kernel.clock.now() + timedelta(days=90)
+    made = await adapter.generate_password(
+        REGISTRY_ID, TOKEN, slot=Slot.TWO, expires_at=expires_at, deadline_seconds=DEADLINE
+    )
+    assert made.slot is Slot.TWO
+
+
 async def test_a_new_scope_map_is_not_waited_for(
     azure: LocalServices, adapter: ContainerRegistryAdapter
 ) -> None:

@@ -99,8 +99,6 @@ class Cloud(Calls):
         self.sites: dict[ConnectedRegistryRef, ConnectedRegistryBackend] = {}
         self.sync_by_identity: set[ConnectedRegistryRef] = set()
         """Those that Azure shows without a sync token: they sync by a managed identity."""
-        self.policy_disables_tokens = False
-        """Whether an Azure Policy of the kind modify disables every token that is written."""
         self.vault = Vault(
             clock=time, random=numbers, settings=VaultSettings(moving_seconds=(0.0, 0.0))
         )
@@ -127,6 +125,10 @@ class Cloud(Calls):
         self._services_chance.seed(seed)
         self.operations_take(change=(0, 11), deletion=(0, 11))
         self.vault.settings.moving_seconds = (0, 14)
+
+    def let_policy_disable_tokens(self, *, disable: bool) -> None:
+        """Whether an Azure Policy with the effect modify disables every token that is written."""
+        self._service.settings.policy_disables_tokens = disable
 
     def operations_take(
         self, *, change: tuple[float, float], deletion: tuple[float, float]

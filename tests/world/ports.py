@@ -122,7 +122,7 @@ class FakeContainerRegistries(_Port):
             with self.watch.over_token(registry, name):
                 made = self._registry(registry).put_token(name, scope_map_id=str(scope_map))
             self.watch.token_was_made(registry, name)
-            self._let_policy_disable(registry, name)
+            _check_is_enabled(made)
             return self._token(registry, made)
 
         token = await self._call("create_token", effect, **more)
@@ -133,17 +133,10 @@ class FakeContainerRegistries(_Port):
     ) -> None:
         def update(found: Registry) -> resources.Token:
             token = found.update_token(name, scope_map_id=str(scope_map), status="enabled")
-            self._let_policy_disable(registry, name)
+            _check_is_enabled(token)
             return token
 
         await self._change_token("update_token", registry, name, update, **more)
-
-    def _let_policy_disable(self, registry: RegistryId, name: str) -> None:
-        if self.cloud.policy_disables_tokens:
-            self._registry(registry).update_token(name, status="disabled")
-            raise Blocked(
-                Reason.REFUSED_BY_POLICY, f"The service left {name} disabled.", remedy="Exempt it."
-            )
 
     async def generate_password(
         self, registry: RegistryId, token: str, *, slot: Slot, expires_at: datetime, **more: float
@@ -492,6 +485,12 @@ def _refusals(service: str) -> Iterator[None]:
         raise translate_status(service, status=error.status, code=error.code) from None
     except IotHubError as error:
         raise translate_status(service, status=error.kind.status, code=error.kind.code) from None
+
+
+def _check_is_enabled(token: resources.Token) -> None:
+    if token.status == "disabled":
+        message = f"The service left {token.name} disabled."
+        raise Blocked(Reason.REFUSED_BY_POLICY, message, remedy="Exempt it.")
 
 
 def _or_none[T](reading: Callable[[], T | None]) -> T | None:

@@ -16,7 +16,7 @@ from firstpull_agent.secret import Secret
 # host[:port] as in image names, and nothing else: it becomes a path, an argument and a URL.
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(
-    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))(?::(?P<port>[0-9]{{1,5}}))?"
+    rf"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>{_LABEL}(?:\.{_LABEL})*))(?::(?P<port>[1-9][0-9]{{0,4}}))?"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -178,7 +178,7 @@ def _address(value: str) -> str:
 
 def _is_address(value: str) -> bool:
     found = _ADDRESS.fullmatch(value)
-    if found is None or int(found["port"] or 1) not in range(1, 65536):
+    if found is None or int(found["port"] or 1) > 65535:
         return False
     name = found["name"]
     try:

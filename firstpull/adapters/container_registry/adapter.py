@@ -34,7 +34,7 @@ from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
 
 from firstpull.adapters.azure_errors import azure_errors
-from firstpull.adapters.container_registry.changes import until
+from firstpull.adapters.container_registry.changes import SoonPolling, until
 from firstpull.adapters.container_registry.clients import ClientFactory, Clients
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
@@ -219,7 +219,9 @@ class ContainerRegistryAdapter:
             token_id=str(registry.token(token)), name=slot.value, expiry=expires_at
         )
         async with azure_errors(SERVICE, deadline_seconds=deadline_seconds):
-            poller = await client.registries.begin_generate_credentials(group, account, asked)
+            poller = await client.registries.begin_generate_credentials(
+                group, account, asked, polling=SoonPolling()
+            )
             answer = await poller.result()
         return new_password_from(answer, slot, token=token)
 

@@ -1,9 +1,14 @@
-"""How long a pass waits for a change that Azure has accepted: it reads the resource itself."""
+"""How long a pass waits for a change that Azure has accepted.
+
+It reads the resource itself; only of a password the operation alone has the value.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+
+from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 
 from firstpull.adapters.timeouts import Sleep
 from firstpull.model.errors import InProgress
@@ -11,6 +16,14 @@ from firstpull.model.errors import InProgress
 _PAUSES = (0.25, 0.5, 0.25, 0.5, 1.0, 1.5)
 """Seconds before each read. Most changes take 0.7 s; each read takes from ARM's bucket."""
 _AGAIN_SECONDS = 2.0
+_POLL_SECONDS = 0.5
+
+
+class SoonPolling(AsyncARMPolling):
+    """Polls an operation often: the ten seconds of a Retry-After are a request's whole deadline."""
+
+    async def _delay(self) -> None:
+        await self._sleep(_POLL_SECONDS)
 
 
 async def until[T](

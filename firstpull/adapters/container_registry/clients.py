@@ -14,9 +14,6 @@ from firstpull.adapters.timeouts import SOCKET
 from firstpull.model.azure_resources import RegistryId
 from firstpull.observability import telemetry
 
-_POLL_SECONDS = 0.5
-"""Between reads of an operation; the SDK's own 30 s is longer than a token takes."""
-
 _REMAINING = "x-ms-ratelimit-remaining-subscription-"
 
 ClientFactory = Callable[[str], ContainerRegistryManagementClient]
@@ -37,7 +34,6 @@ def client_factory(
             subscription,
             base_url=endpoint,
             credential_scopes=[f"{audience}/.default"],
-            polling_interval=_POLL_SECONDS,
             retry_total=0,
             **SOCKET,
             per_call_policies=[_NoteRequestsLeft(subscription)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -210,6 +211,15 @@ async def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     second = await source.read(known=first.etag)
     assert second is not None
     assert second.value == document("planttwo")
+
+
+async def test_a_document_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors and shells write it."""
+    path = tmp_path / "policy.json"
+    path.write_bytes(codecs.BOM_UTF8 + document("plantone"))
+    current = CurrentPolicy(policy=None, clock=VirtualClock(), source=FilePolicy(path))
+    await current.read_at_start()
+    assert names(await current.get()) == ["plantone"]
 
 
 async def test_a_policy_may_be_larger_than_an_environment_variable(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from firstpull.intake.onboard import Onboarding
 from firstpull.intake.requests import read_request
 from firstpull.intake.webhook_signatures import SignatureNotValid
 from firstpull.model.errors import MOST_ERRORS, FieldError, Invalid, NotAllowed
+from firstpull.model.strict_json import repeated
 from functions.endpoints import ENDPOINTS, ROUTE_PREFIX
 from functions.http_answers import error_answer
 from functions.http_endpoint import http_endpoint
@@ -110,6 +111,23 @@ def calls_of_a_site_request(size: int) -> int:
 
 def test_a_site_request_costs_by_the_size_of_the_policy_and_not_by_its_square() -> None:
     assert calls_of_a_site_request(400) < 5 * calls_of_a_site_request(100)
+
+
+def test_names_that_are_there_twice_are_found_without_comparing_each_with_each() -> None:
+    compared = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    names = [Name(number) for number in range(1000)]
+    assert repeated([*names, *names[:2]]) == ("0", "1")
+    assert compared < 2 * len(names)
 
 
 def test_a_policy_is_checked_at_a_cost_by_its_size() -> None:

@@ -97,11 +97,11 @@ async def test_a_policy_that_disables_every_token_is_told_and_not_fought(*, is_n
     harness = Harness()
     if is_new:
         device = harness.register()
-        harness.cloud.policy_disables_tokens = True
+        harness.cloud.let_policy_disable_tokens(disable=True)
         await harness.ask()
     else:
         device = await harness.make_ready()
-        harness.cloud.policy_disables_tokens = True
+        harness.cloud.let_policy_disable_tokens(disable=True)
         token = grant_of(harness.cloud.record(device)).token_id
         harness.cloud.registry().update_token(token.name, status="disabled")
         await harness.sweep()
@@ -114,7 +114,7 @@ async def test_a_policy_that_disables_every_token_is_told_and_not_fought(*, is_n
         await harness.run_for(HOUR)
         await harness.sweep()
     assert harness.cloud.writes()["registries.update_token"] - written <= 3
-    harness.cloud.policy_disables_tokens = False
+    harness.cloud.let_policy_disable_tokens(disable=False)
     await harness.ask()
     await harness.run_until_quiet()
     assert harness.state(device) is State.READY

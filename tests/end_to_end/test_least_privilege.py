@@ -15,7 +15,7 @@ from firstpull.adapters.storage import StorageServices
 from firstpull.model.errors import FirstpullError
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
-from local_azure.container_registry.models import AT_ONCE, OperationLengths
+from local_azure.container_registry.models import SLOW
 from local_azure.kernel.access import Access, Action, Assignment, Permission, RoleDefinition
 from local_azure.stack import Stack
 from local_azure.stack.options import PRINCIPAL_ID, RESOURCE_GROUP, SUBSCRIPTION_ID
@@ -108,10 +108,10 @@ def _slow_operations(stack: Stack) -> Iterator[None]:
     """Operations that take up to 11 s, and secrets that are deleted or recovered for up to 5 s."""
     settings = stack.cloud.settings
     settings.generate_credentials_asynchronously = False  # never recorded
-    settings.operation_lengths = OperationLengths(change=(0, 11), deletion=(0, 11))
+    before, settings.operation_lengths = settings.operation_lengths, SLOW
     stack.vault.settings.moving_seconds = (0, 5)
     yield
-    settings.operation_lengths, stack.vault.settings.moving_seconds = AT_ONCE, (0, 0)
+    settings.operation_lengths, stack.vault.settings.moving_seconds = before, (0, 0)
     settings.generate_credentials_asynchronously = True
 
 

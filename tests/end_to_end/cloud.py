@@ -149,14 +149,13 @@ async def forget_devices(stack: Stack) -> None:
 
 async def operations_end(stack: Stack) -> None:
     """Wait until no token or scope map is being changed or deleted any more."""
-    registry = cloud_registry(stack)
 
     def have_ended() -> bool:
-        now = registry.now()
-        resources = (*registry.tokens(), *registry.scope_maps())
+        now, registries = stack.kernel.clock.now(), stack.cloud.registries()
+        resources = (each for r in registries for each in (*r.tokens(), *r.scope_maps()))
         return all(resource.provisioning.has_succeeded(now) for resource in resources)
 
-    await eventually(have_ended, "an operation of the container registry does not end")
+    await eventually(have_ended, "an operation of a container registry does not end")
 
 
 async def eventually(holds: Callable[[], object], what: str = "it did not come true") -> None:

@@ -174,8 +174,8 @@ class Firstpull:
         record = await self.record(device_id)
         if record.status.condition.reason is Reason.MEMBERSHIP_PENDING:
             await self._let_the_lease_run_out(plant)
-        if record.schedule.attempts:
-            # It may have failed on an operation, which ends in the cloud's time and not in `clock`.
+        if record.schedule.attempts > 1:
+            # It may wait for an operation, which ends in the cloud's time and not in `clock`.
             await operations_end(self.stack)
         return record
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -122,7 +121,7 @@ async def test_slow_operations_need_no_permission_outside_the_registry(
     stack: Stack, lifetime: Lifetime, access: Access, seed: int
 ) -> None:
     stack.kernel.random.seed(seed)
-    await replace(lifetime, pause_seconds=1.0).run()
+    await lifetime.run()
     assert [decision for decision in access.decisions if not decision.allowed] == []
     used = {action.name for decision in access.decisions for action in decision.actions}
     assert not {name for name in used if "operation" in name.lower()}

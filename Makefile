@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -35,6 +35,9 @@ test: check ## the checks, then all tests but the slow ones: below 6 minutes on 
 
 test-slow: setup ## every fault at every call, and long scenarios (minutes)
 	@$(BIN)/pytest -m slow $(PARALLEL)
+
+test-slow-azure: setup ## the app's tests while Azure's operations take up to 11 seconds (minutes)
+	@SLOW_AZURE=1 $(BIN)/pytest tests/end_to_end tests/endpoints -m "not slow" --timeout=900 $(PARALLEL)
 
 test-every-call: setup ## each request at each call of each other one (minutes)
 	@EVERY_CALL=1 $(BIN)/pytest tests/firstpull/promises/test_promise_requests.py $(PARALLEL)

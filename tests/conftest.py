@@ -45,10 +45,11 @@ def authority() -> CertificateAuthority:
 async def stack() -> AsyncIterator[Stack]:
     """The session's local Azure, without throttling.
 
-    Its connected registries, plant01 to plant31, sync on request only.
+    Its connected registries, plant01 to plant31, sync on request only. Its operations end at once,
+    or with SLOW_AZURE=1 after up to 11 s.
     """
     from local_azure.container_registry.backends import SyncOverride  # noqa: PLC0415 - see above
-    from local_azure.container_registry.models import AT_ONCE  # noqa: PLC0415 - see above
+    from local_azure.container_registry.models import AT_ONCE, SLOW  # noqa: PLC0415 - see above
     from local_azure.stack import ConnectedRegistryOptions, StackOptions, start_stack  # noqa: PLC0415 - see above
 
     options = StackOptions(
@@ -57,7 +58,7 @@ async def stack() -> AsyncIterator[Stack]:
             ConnectedRegistryOptions(name=f"plant{number:02}", sync_every_seconds=None)
             for number in range(1, 32)
         ),
-        operation_lengths=AT_ONCE,
+        operation_lengths=SLOW if os.environ.get("SLOW_AZURE") else AT_ONCE,
         throttled=False,
     )
     async with start_stack(options, address=_ADDRESS, certificates=_AUTHORITY) as started:

@@ -274,6 +274,8 @@ class Passwords:
             why = "no stored password of the token is valid"
         tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
         tags |= rotation_tags(self._record)
+        # A pass that requested the slot may have made none: the token was still being created.
+        has_one = self._found.token is not None and self._found.token.password(slot) is not None
         return (
             GeneratePassword(
                 registry=self._registry,
@@ -281,7 +283,7 @@ class Passwords:
                 slot=slot,
                 expires_at=self._expiry(),
                 request=merged({}, tags),
-                repeats=slot in self._requested,
+                repeats=slot in self._requested and has_one,
                 why=why,
             ),
         )

@@ -99,6 +99,9 @@ class OperationLengths:
 AT_ONCE = OperationLengths(change=(0.0, 0.0), deletion=(0.0, 0.0))
 """Operations end as soon as they have begun, and are answered as asynchronous ones all the same."""
 
+SLOW = OperationLengths(change=(0.0, 11.0), deletion=(0.0, 11.0))
+"""Any operation may take as long as the longest of those recordings, or end at once."""
+
 
 @dataclass
 class CloudSettings:

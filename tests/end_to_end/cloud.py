@@ -147,6 +147,17 @@ async def forget_devices(stack: Stack) -> None:
             await queues.get_queue_client(queue.name).clear_messages()
 
 
+async def operations_end(stack: Stack) -> None:
+    """Wait until no token or scope map is being changed or deleted any more."""
+
+    def have_ended() -> bool:
+        now, registries = stack.kernel.clock.now(), stack.cloud.registries()
+        resources = (each for r in registries for each in (*r.tokens(), *r.scope_maps()))
+        return all(resource.provisioning.has_succeeded(now) for resource in resources)
+
+    await eventually(have_ended, "an operation of a container registry does not end")
+
+
 async def eventually(holds: Callable[[], object], what: str = "it did not come true") -> None:
     """Wait until something holds. Raises AssertionError long before the test is given up."""
     give_up = time.monotonic() + GIVE_UP_SECONDS

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from firstpull.model.reasons import Reason
 
-from .cloud import entry_of, pull_answers, site_of
+from .cloud import entry_of, operations_end, pull_answers, site_of
 from .deployments import Deployment, Subject
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "drift.md").read_text()
@@ -66,6 +66,7 @@ async def check_row(
     stack, device_id = deployment.stack, subject.device_id
     before = entry_of(stack, device_id, subject.plant)
     await act()
+    await operations_end(stack)
     site_of(stack, subject.plant).backend.sync()
     assert (await pull_answers(stack, before) == 200) is row.pulls_go_on
     assert await deployment.sweep_says(device_id) == row.says
@@ -78,6 +79,7 @@ async def check_row(
         assert record.status.condition.remedy
         assert await deployment.sweep_writes() == []
         await remedy()
+        await operations_end(stack)
         record = await deployment.come_to_rest(device_id)
     assert record.is_converged, record.status.condition
     after = entry_of(stack, device_id, subject.plant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -29,7 +30,7 @@ from firstpull.model.device_record import (
     Revocation,
     State,
 )
-from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
+from firstpull.model.errors import Blocked, Conflict, FirstpullError, InProgress, Transient
 from firstpull.model.history import LENGTH, entry, extended
 from firstpull.model.naming import Names
 from firstpull.model.ports import ContainerRegistries, Query
@@ -46,7 +47,14 @@ from local_azure.key_vault.models import Properties, Vault
 from local_azure.stack import Stack
 from tests.firstpull.records import changed
 
-from .cloud import RECORDS_TABLE, cloud_answers, cloud_registry, forget_devices, register
+from .cloud import (
+    RECORDS_TABLE,
+    cloud_answers,
+    cloud_registry,
+    forget_devices,
+    operations_end,
+    register,
+)
 from .in_process import Firstpull, MovableClock, connected
 from .whole_lifetime import storage_of
 
@@ -71,11 +79,19 @@ async def firstpull(stack: Stack) -> AsyncIterator[Firstpull]:
 
 @dataclass(frozen=True)
 class Arm:
-    """The container registry: by the adapter, and as the service keeps it."""
+    """The container registry: by the adapter, and as the service keeps it.
 
+    The writes here end when the service has carried them out, however long it takes.
+    """
+
+    stack: Stack
     adapter: ContainerRegistries
     registry: RegistryId
-    cloud: Registry
+
+    @property
+    def cloud(self) -> Registry:
+        """The state of the service."""
+        return cloud_registry(self.stack)
 
     @property
     def ref(self) -> ConnectedRegistryRef:
@@ -88,9 +104,13 @@ class Arm:
         await self.adapter.put_scope_map(
             self.registry, name, actions=_ACTIONS, deadline_seconds=_DEADLINE
         )
-        await self.adapter.create_token(
-            self.registry, name, scope_map=self.registry.scope_map(name), deadline_seconds=_DEADLINE
-        )
+        async with self.to_the_end():
+            await self.adapter.create_token(
+                self.registry,
+                name,
+                scope_map=self.registry.scope_map(name),
+                deadline_seconds=_DEADLINE,
+            )
         for slot in slots:
             await self.new_password(name, slot)
         return name
@@ -106,23 +126,53 @@ class Arm:
         )
         return made.value.reveal()
 
+    async def keep_passwords(self, token: str, slots: tuple[Slot, ...]) -> None:
+        """Remove the passwords of a token in other slots."""
+        async with self.to_the_end():
+            await self.adapter.keep_passwords(
+                self.registry, token, slots=slots, deadline_seconds=_DEADLINE
+            )
+
+    async def disable_token(self, token: str) -> None:
+        """Disable a token."""
+        async with self.to_the_end():
+            await self.adapter.disable_token(self.registry, token, deadline_seconds=_DEADLINE)
+
+    async def enable_token(self, token: str) -> None:
+        """Enable a token, with the scope map of its name."""
+        scope_map = self.registry.scope_map(token)
+        async with self.to_the_end():
+            await self.adapter.update_token(
+                self.registry, token, scope_map=scope_map, deadline_seconds=_DEADLINE
+            )
+
     async def delete_token(self, token: str) -> None:
-        """Delete a token by the adapter."""
-        await self.adapter.delete_token(self.registry, token, deadline_seconds=_DEADLINE)
+        """Delete a token."""
+        async with self.to_the_end():
+            await self.adapter.delete_token(self.registry, token, deadline_seconds=_DEADLINE)
 
     async def delete_scope_map(self, name: str) -> None:
-        """Delete a scope map by the adapter."""
-        await self.adapter.delete_scope_map(self.registry, name, deadline_seconds=_DEADLINE)
+        """Delete a scope map."""
+        async with self.to_the_end():
+            await self.adapter.delete_scope_map(self.registry, name, deadline_seconds=_DEADLINE)
+
+    @asynccontextmanager
+    async def to_the_end(self) -> AsyncIterator[None]:
+        """Make a write of the adapter, and wait until the service has carried it out."""
+        with suppress(InProgress):
+            yield
+        await operations_end(self.stack)
 
 
 @pytest.fixture
-def arm(stack: Stack, firstpull: Firstpull) -> Iterator[Arm]:
+async def arm(stack: Stack, firstpull: Firstpull) -> AsyncIterator[Arm]:
     """What a test leaves there is removed."""
     cloud = cloud_registry(stack)
-    yield Arm(firstpull.ports.registries, RegistryId(stack.registry_id), cloud)
+    yield Arm(stack, firstpull.ports.registries, RegistryId(stack.registry_id))
     for token in cloud.tokens():
         if token.name.startswith("adapters-"):
             cloud.delete_token(token.name)
+    await operations_end(stack)
     for scope_map in cloud.scope_maps():
         if scope_map.name.startswith("adapters-"):
             cloud.delete_scope_map(scope_map.name)
@@ -134,7 +184,7 @@ async def test_a_token_keeps_the_named_passwords_and_no_other(
 ) -> None:
     token = await arm.new_token(*Slot)
     before = {password.name: password for password in arm.cloud.token(token).passwords}
-    await arm.adapter.keep_passwords(arm.registry, token, slots=kept, deadline_seconds=_DEADLINE)
+    await arm.keep_passwords(token, kept)
     after = {password.name: password for password in arm.cloud.token(token).passwords}
     assert after == {name: before[name] for name in before if name in kept}
 
@@ -145,14 +195,9 @@ async def test_a_disabled_token_keeps_its_password_and_lets_nobody_in(
     token = await arm.new_token()
     password = await arm.new_password(token, Slot.ONE)
     assert await cloud_answers(stack, token, password) == 200
-    await arm.adapter.disable_token(arm.registry, token, deadline_seconds=_DEADLINE)
+    await arm.disable_token(token)
     assert await cloud_answers(stack, token, password) == 401
-    await arm.adapter.update_token(
-        arm.registry,
-        token,
-        scope_map=arm.registry.scope_map(token),
-        deadline_seconds=_DEADLINE,
-    )
+    await arm.enable_token(token)
     assert await cloud_answers(stack, token, password) == 200
 
 
@@ -160,7 +205,7 @@ async def test_what_is_gone_can_be_disabled_and_deleted_again(arm: Arm) -> None:
     token = await arm.new_token()
     for _ in range(2):
         await arm.delete_token(token)
-        await arm.adapter.disable_token(arm.registry, token, deadline_seconds=_DEADLINE)
+        await arm.disable_token(token)
         await arm.delete_scope_map(token)
     assert token not in {found.name for found in arm.cloud.tokens()}
     assert token not in {found.name for found in arm.cloud.scope_maps()}
@@ -220,6 +265,7 @@ async def test_lists_hold_what_is_on_every_page(stack: Stack, arm: Arm) -> None:
         arm.cloud.put_scope_map(name, actions=sorted(_ACTIONS))
         scope_map_id = str(arm.registry.scope_map(name))
         arm.cloud.put_token(name, scope_map_id=scope_map_id, status="disabled")
+    await operations_end(stack)
     stack.kernel.calls.reset()
     tokens = {found.name: found for found in await arm.adapter.list_tokens(arm.registry)}
     scope_maps = {found.name: found for found in await arm.adapter.list_scope_maps(arm.registry)}

@@ -34,6 +34,7 @@ from .cloud import (
     RECORDS_TABLE,
     cloud_registry,
     entry_of,
+    operations_end,
     pull_answers,
     secret_versions,
     site_of,
@@ -151,6 +152,7 @@ async def test_somebody_deletes_the_record_of_a_device(
     await deployment.log_in(subject.device_id)
     take_off_the_list(stack, PLANT, subject.token)
     cloud_registry(stack).delete_token(subject.token)
+    await operations_end(stack)
     await deployment.application.sweeper.run()
     await deployment.come_to_rest(subject.device_id)
     await deployment.log_in(subject.device_id)

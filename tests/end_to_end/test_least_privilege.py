@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from firstpull.adapters.storage import StorageServices
 from firstpull.model.errors import FirstpullError
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
-from local_azure.container_registry.models import AT_ONCE, OperationLengths
+from local_azure.container_registry.models import SLOW
 from local_azure.kernel.access import Access, Action, Assignment, Permission, RoleDefinition
 from local_azure.stack import Stack
 from local_azure.stack.options import PRINCIPAL_ID, RESOURCE_GROUP, SUBSCRIPTION_ID
@@ -108,10 +107,10 @@ def _slow_operations(stack: Stack) -> Iterator[None]:
     """Operations that take up to 11 s, and secrets that are deleted or recovered for up to 5 s."""
     settings = stack.cloud.settings
     settings.generate_credentials_asynchronously = False  # never recorded
-    settings.operation_lengths = OperationLengths(change=(0, 11), deletion=(0, 11))
+    before, settings.operation_lengths = settings.operation_lengths, SLOW
     stack.vault.settings.moving_seconds = (0, 5)
     yield
-    settings.operation_lengths, stack.vault.settings.moving_seconds = AT_ONCE, (0, 0)
+    settings.operation_lengths, stack.vault.settings.moving_seconds = before, (0, 0)
     settings.generate_credentials_asynchronously = True
 
 
@@ -122,7 +121,7 @@ async def test_slow_operations_need_no_permission_outside_the_registry(
     stack: Stack, lifetime: Lifetime, access: Access, seed: int
 ) -> None:
     stack.kernel.random.seed(seed)
-    await replace(lifetime, pause_seconds=1.0).run()
+    await lifetime.run()
     assert [decision for decision in access.decisions if not decision.allowed] == []
     used = {action.name for decision in access.decisions for action in decision.actions}
     assert not {name for name in used if "operation" in name.lower()}

@@ -19,7 +19,16 @@ from local_azure.container_registry.backends import ConnectedRegistryBackend
 from local_azure.registry.authentication import CONNECTED_REGISTRY_TOKEN_PATH
 from local_azure.stack import Stack
 
-from .cloud import Entry, cloud_answers, cloud_registry, entry_of, pull_answers, register, site_of
+from .cloud import (
+    Entry,
+    cloud_answers,
+    cloud_registry,
+    entry_of,
+    operations_end,
+    pull_answers,
+    register,
+    site_of,
+)
 from .deployments import Deployment, Subject, deployed
 from .end_state import check_revoked
 from .engines import skopeo
@@ -169,6 +178,7 @@ async def test_a_scope_map_is_removed_when_nothing_has_referred_to_it_for_a_day(
     deployment.firstpull.clock.advance_to(since + SCOPE_MAP_REST)
     done = await deployment.application.sweeper.run()
     assert (done.scope_maps_removed, done.scope_maps_unreferenced) == (1, {})
+    await operations_end(stack)
     assert subject.scope_map not in {each.name for each in cloud_registry(stack).scope_maps()}
 
 

@@ -20,6 +20,7 @@ from .cloud import (
     clients_of,
     cloud_registry,
     entry_of,
+    operations_end,
     pull_answers,
     register,
     secret_versions,
@@ -213,6 +214,7 @@ async def test_a_revoke_in_one_and_the_end_of_its_scope_map_touch_nothing_of_the
     both.ours.firstpull.clock.advance(SCOPE_MAP_REST)
     report = await both.ours.application.sweeper.run()
     assert report.scope_maps_removed == 1
+    await operations_end(stack)
     left = {each.name for each in cloud_registry(stack).scope_maps()}
     assert pair.ours.scope_map not in left
     assert _resources(stack, pair.theirs) == before

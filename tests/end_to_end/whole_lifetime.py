@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from .cloud import (
     cloud_registry,
     entry_of,
     forget_devices,
+    operations_end,
     register,
     report_login,
     site_of,
@@ -73,8 +73,6 @@ class Lifetime:
     storage: StorageServices
     application: Application
     device_id: str
-    pause_seconds: float = 0.0
-    """Of the machine's time, before each pass: operations of Azure end in that."""
 
     @property
     def _stack(self) -> Stack:
@@ -151,7 +149,9 @@ class Lifetime:
         for _ in range(_PASSES):
             record = await self.firstpull.record(self.device_id)
             self.firstpull.clock.advance_to(record.schedule.due_at)
-            await asyncio.sleep(self.pause_seconds)
+            if record.schedule.attempts > 1:
+                # It may wait for an operation, which ends in the cloud's time.
+                await operations_end(self._stack)
             await self.application.worker.reconcile(record.device)
             condition = (await self.firstpull.record(self.device_id)).status.condition
             if condition.reason is Reason.ACCESS_DENIED:
@@ -180,6 +180,7 @@ async def forget(stack: Stack) -> None:
         write_clients(stack, plant, [])
     for token in tokens_like(stack, DEPLOYMENT):
         registry.delete_token(token.name)
+    await operations_end(stack)
     used = {registry.scope_map_of(token).name for token in registry.tokens()}
     for scope_map in registry.scope_maps():
         # A lifetime that stopped before its token, or after it, has left a scope map alone.

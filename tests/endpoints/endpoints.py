@@ -23,13 +23,12 @@ from local_azure.iot_hub.twins import Json, TwinPatch
 from local_azure.stack import Stack
 from local_azure.stack.options import HUB_NAME
 from local_azure.stack.storage_gates import run_storage_gates
-from tests.end_to_end.cloud import report_login
+from tests.end_to_end.cloud import GIVE_UP_SECONDS, report_login
 
 from .documents import Document, body_of, request, signed
 
 ONBOARDING, EVENTS, WORK = "device-onboarding", "device-events", "device-work"
 QUEUES = (ONBOARDING, EVENTS, WORK)
-_PATIENCE_SECONDS = 40.0
 _HOST_SETTINGS = {
     # What waits for a queue does not wait long, and what fails is given up on at once.
     "AzureFunctionsJobHost__extensions__queues__maxPollingInterval": "00:00:00.2",
@@ -190,7 +189,7 @@ class Endpoints:
     # Waiting
 
     async def until(
-        self, holds: Callable[[], Awaitable[object]], *, within: float = _PATIENCE_SECONDS
+        self, holds: Callable[[], Awaitable[object]], *, within: float = GIVE_UP_SECONDS
     ) -> None:
         """Wait until something holds."""
         give_up = time.monotonic() + within
@@ -198,7 +197,7 @@ class Endpoints:
             assert time.monotonic() < give_up, "it did not come true in time"
             await asyncio.sleep(0.1)
 
-    async def until_taken(self, *queues: str, within: float = _PATIENCE_SECONDS) -> None:
+    async def until_taken(self, *queues: str, within: float = GIVE_UP_SECONDS) -> None:
         """Wait until queues are empty: every message was handled, or is kept."""
 
         async def empty() -> bool:

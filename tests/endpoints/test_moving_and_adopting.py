@@ -10,6 +10,7 @@ from tests.end_to_end.cloud import (
     cloud_answers,
     cloud_registry,
     entry_of,
+    operations_end,
     report_login,
     tokens_like,
 )
@@ -69,7 +70,7 @@ async def test_revoked_in_the_middle_of_a_move_it_loses_both_connected_registrie
         assert entry_of(endpoints.stack, "move-2", plant) == {}
 
 
-def _by_hand(endpoints: Endpoints, token: str) -> str:
+async def _by_hand(endpoints: Endpoints, token: str) -> str:
     """A token made by hand, in the list of `doorone`; returns its password, which never ends."""
     registry = cloud_registry(endpoints.stack)
     scope_map = registry.put_scope_map(
@@ -77,6 +78,7 @@ def _by_hand(endpoints: Endpoints, token: str) -> str:
     )
     token_id = registry.registry_id.child("tokens", token)
     registry.put_token(token, scope_map_id=registry.registry_id.child("scopeMaps", scope_map.name))
+    await operations_end(endpoints.stack)
     generated = registry.generate_credentials(token_id, name="password1")
     listed = registry.connected_registry("doorone").settings.client_token_ids
     registry.update_connected_registry(
@@ -89,7 +91,7 @@ async def test_an_adopted_token_keeps_its_password_and_its_connected_registry(
     endpoints: Endpoints,
 ) -> None:
     stack, token = endpoints.stack, "legacy-gateway"
-    password = _by_hand(endpoints, token)
+    password = await _by_hand(endpoints, token)
     endpoints.register("adopts-1")
     wish = request("adopts-1", adopt=token)
     planned = await endpoints.call("POST", "devices?dryRun=true", wish)
@@ -116,7 +118,7 @@ async def test_an_adopted_token_keeps_its_password_and_its_connected_registry(
 async def test_a_rotation_gives_an_adopted_device_a_password_of_its_own(
     endpoints: Endpoints,
 ) -> None:
-    _by_hand(endpoints, "legacy-rotates")
+    await _by_hand(endpoints, "legacy-rotates")
     endpoints.register("adopts-2")
     await endpoints.call("POST", "devices", request("adopts-2", adopt="legacy-rotates"))
     await endpoints.until_state("adopts-2", "Ready")
@@ -138,7 +140,7 @@ async def test_a_token_that_does_not_exist_cannot_be_adopted(endpoints: Endpoint
 
 
 async def test_a_device_with_a_token_adopts_no_other(endpoints: Endpoints) -> None:
-    _by_hand(endpoints, "legacy-spare")
+    await _by_hand(endpoints, "legacy-spare")
     await endpoints.onboarded("adopts-4")
     for dry_run in ("", "?dryRun=true"):
         answer = await endpoints.call(
@@ -148,7 +150,7 @@ async def test_a_device_with_a_token_adopts_no_other(endpoints: Endpoints) -> No
 
 
 async def test_a_token_of_another_device_is_not_adopted(endpoints: Endpoints) -> None:
-    _by_hand(endpoints, "legacy-shared")
+    await _by_hand(endpoints, "legacy-shared")
     for device_id in ("adopts-5", "adopts-6"):
         endpoints.register(device_id)
     await endpoints.call("POST", "devices", request("adopts-5", adopt="legacy-shared"))

@@ -88,3 +88,11 @@ async def test_a_token_that_somebody_is_deleting_keeps_no_other_device_out() -> 
     assert await harness.run_until(delivered, timedelta(seconds=50))
     await harness.run_until_quiet()
     assert harness.state(first) is harness.state(second) is State.READY
+
+
+async def test_while_a_token_is_being_created_nothing_is_stored_for_it() -> None:
+    harness = Harness(sync_every=timedelta(seconds=6))
+    harness.cloud.operations_take(change=(60, 60), deletion=(0, 0))
+    device = await harness.make_ready()
+    secret = grant_of(harness.cloud.record(device)).names.secret
+    assert len(harness.cloud.vault.list_versions(secret)) == 1

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from firstpull_cli.api import Api
 from firstpull_cli.errors import CliError, Exit
+from firstpull_cli.journal import Journal
+from firstpull_cli.onboarding import send_rows
 from firstpull_cli.profiles import Profile, choose_profile
+from firstpull_cli.rows import Row
 
 from .command import Operator
 from .fake_service import FakeService, fake_service
@@ -164,6 +167,31 @@ async def test_errors_go_to_standard_error_with_advice_and_a_status(tmp_path: Pa
     assert (ran.status, ran.out) == (Exit.USAGE, "")
     assert "make up" in ran.err
     assert (await Operator(tmp_path, {}).run("devices", "--state", "Great")).status == Exit.USAGE
+
+
+def test_rows_that_are_refused_for_now_are_sent_again(tmp_path: Path) -> None:
+    def answer(*rows: tuple[str, int]) -> tuple[int, dict[str, str], object]:
+        problem = {"reason": "ServiceUnavailable", "detail": "no answer"}
+        found = [
+            {"row": n, "deviceId": device_id, "status": status}
+            | ({"problem": problem} if status == 503 else {"hub": "h", "generation": 1})
+            for n, (device_id, status) in enumerate(rows)
+        ]
+        return 207, {}, {"rows": found}
+
+    rows = [Row(line=n, document={"deviceId": f"d-{n}"}) for n in (2, 3, 4)]
+    journal, pauses = Journal(tmp_path / "journal.jsonl"), list[float]()
+    first, second = (
+        answer(("d-2", 202), ("d-3", 503), ("d-4", 503)),
+        answer(("d-3", 202), ("d-4", 503)),
+    )
+    stubborn = [answer(("d-4", 503))] * 4
+    with fake_service(first, second, *stubborn) as service:
+        outcomes = send_rows(api_of(service, pauses), rows, journal=journal, at_once=10)
+    assert [found.status for found in outcomes] == [202, 202, 503]
+    assert outcomes[2].reason == "ServiceUnavailable"
+    assert pauses == sorted(pauses)
+    assert [one["line"] for one in journal.read()] == [2, 3]
 
 
 async def test_help_imports_no_http_client_and_no_azure_sdk() -> None:

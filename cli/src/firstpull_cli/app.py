@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from firstpull_cli import __version__
-from firstpull_cli.commands import look
+from firstpull_cli.commands import bulk, look
 from firstpull_cli.errors import CliError
 
 _EPILOG = """
@@ -23,12 +23,18 @@ Exit status: 0 done; 1 refused, blocked or failed; 2 wrong usage; 3 not known; 4
 not reachable; 6 --wait was over; 7 plan --exit-code has changes; 130 Ctrl-C.
 """
 
+
+def _help(text: str) -> str:
+    """A help whose paragraphs are as long as the terminal is wide."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
 app = typer.Typer(
     name="firstpull",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=_EPILOG.replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n\n"),
+    epilog=_help(_EPILOG),
 )
 
 
@@ -49,8 +55,16 @@ def _options(
 
 
 _LOOK, _CHANGE = "Look", "Change"
-for _command in (look.status, look.devices, look.device, look.sites):
-    app.command(rich_help_panel=_LOOK)(_command)
+_COMMANDS = (
+    (_LOOK, look.status, look.status.__doc__),
+    (_LOOK, look.devices, look.devices.__doc__),
+    (_LOOK, look.device, look.device.__doc__),
+    (_LOOK, look.sites, look.sites.__doc__),
+    (_LOOK, bulk.plan, bulk.PLAN),
+    (_CHANGE, bulk.onboard, bulk.ONBOARD),
+)
+for _panel, _command, _text in _COMMANDS:
+    app.command(rich_help_panel=_panel, help=_help(_text or ""))(_command)
 
 
 def main() -> None:

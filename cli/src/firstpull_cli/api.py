@@ -218,7 +218,8 @@ def _without_problem(status: int, response: requests.Response) -> CliError:
 _ADVICE = {
     "DeviceNotKnown": "`firstpull devices` lists those that are known; `--hub` names another hub.",
     "RoleMissing": "Ask for the role in the app's Entra registration.",
-    "TooManyRevokes": "`firstpull status` shows the room; a MassRevokeApprover can approve more.",
+    "TooManyRevokes": "Go on when `firstpull status` shows room; or a MassRevokeApprover sends "
+    "POST /api/revokes/approve.",
     "SweepNotKnown": "`firstpull sweep show` has the id of the last sweep.",
     "MessageNotKnown": "`firstpull poison list` shows what is kept.",
     "DeviceRevoked": "Onboard it again with `firstpull onboard`.",

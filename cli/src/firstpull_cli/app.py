@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from firstpull_cli import __version__
-from firstpull_cli.commands import bulk, look
+from firstpull_cli.commands import bulk, change, look, poison, sweep
 from firstpull_cli.errors import CliError
 
 _EPILOG = """
@@ -62,9 +62,15 @@ _COMMANDS = (
     (_LOOK, look.sites, look.sites.__doc__),
     (_LOOK, bulk.plan, bulk.PLAN),
     (_CHANGE, bulk.onboard, bulk.ONBOARD),
+    (_CHANGE, change.rotate, change.rotate.__doc__),
+    (_CHANGE, change.move, change.move.__doc__),
+    (_CHANGE, change.revoke, change.revoke.__doc__),
+    (_CHANGE, change.adopt, change.adopt.__doc__),
 )
 for _panel, _command, _text in _COMMANDS:
     app.command(rich_help_panel=_panel, help=_help(_text or ""))(_command)
+app.add_typer(poison.app, name="poison", rich_help_panel=_CHANGE)
+app.add_typer(sweep.app, name="sweep", rich_help_panel=_CHANGE)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from rich.text import Text
 
-from firstpull_cli import output, rooms
+from firstpull_cli import output, rooms, sweeps
 from firstpull_cli.api import Api, Document
 from firstpull_cli.errors import CliError, Exit
 from firstpull_cli.profiles import Profile
@@ -36,17 +36,11 @@ def read(api: Api) -> Overview:
         if error.status is not Exit.UNAVAILABLE or "cannot be reached" in error.message:
             raise
         unhealthy = error.message
-    try:
-        sweep = api.get("sweep")
-    except CliError as error:
-        if error.status is not Exit.NOT_FOUND:
-            raise
-        sweep = None
     return Overview(
         unhealthy=unhealthy,
         fleet=api.get("fleet.json"),
         sites=api.get("sites"),
-        sweep=sweep,
+        sweep=sweeps.latest(api),
         revokes=api.get("revokes"),
         poison=api.get("poison"),
     )

@@ -67,7 +67,7 @@ def _has(device: Document) -> list[tuple[str, object]]:
         f"{one['connectedRegistry']}{' at once' if one['atOnce'] else ' after its next login'}"
         for one in device.get("leaving", ())
     ]
-    attempts = device["attempts"]
+    attempts, look = device["attempts"], output.ago(device.get("nextLookAt"))
     place = device.get("connectedRegistry")
     return [
         ("at", place and f"{device['containerRegistry']}/{place}"),
@@ -78,7 +78,7 @@ def _has(device: Document) -> list[tuple[str, object]]:
         ("expires", delivery and f"{delivery['expiresOn']} ({output.ago(delivery['expiresOn'])})"),
         ("rejected", rejected and f"{rejected['reason']}: {rejected['message']}"),
         ("failures", f"{attempts} in a row" if attempts else None),
-        ("next look", output.ago(device.get("nextLookAt"))),
+        ("next look", look if look is None or look.startswith("in ") else "due"),
     ]
 
 

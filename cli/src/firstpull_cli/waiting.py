@@ -26,18 +26,14 @@ def wait_for_devices(api: Api, keys: Collection[Key], *, seconds: float) -> dict
     """
     give_up, pause = time.monotonic() + seconds, _FIRST_PAUSE
     wanted = set(keys)
-    with Steps("delivered", total=len(wanted)) as steps:
-        while True:
-            found = {
-                key: device
-                for device in api.devices({"state": _UNFINISHED})
-                if (key := (device["hub"], device["deviceId"])) in wanted
-            }
-            steps.reached(len(wanted) - len(found))
-            if all(map(_is_stuck, found.values())) or time.monotonic() + pause > give_up:
-                return found
+    found = _unfinished(api, wanted)
+    with Steps("delivered", total=len(wanted), done=len(wanted) - len(found)) as steps:
+        while not all(map(_is_stuck, found.values())) and time.monotonic() + pause <= give_up:
             api.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+            found = _unfinished(api, wanted)
+            steps.reached(len(wanted) - len(found))
+    return found
 
 
 def is_late(device: Document) -> bool:
@@ -71,6 +67,14 @@ def wait_for_request(api: Api, answer: Answer, *, seconds: float) -> None:
             output.note(says)
             told = says
         api.sleep(pause)
+
+
+def _unfinished(api: Api, wanted: Collection[Key]) -> dict[Key, Document]:
+    return {
+        key: device
+        for device in api.devices({"state": _UNFINISHED})
+        if (key := (device["hub"], device["deviceId"])) in wanted
+    }
 
 
 def _is_stuck(device: Document) -> bool:

@@ -220,8 +220,8 @@ _ADVICE = {
     "RoleMissing": "Ask for the role in the app's Entra registration.",
     "TooManyRevokes": "Go on when `firstpull status` shows room; or a MassRevokeApprover sends "
     "POST /api/revokes/approve.",
-    "SweepNotKnown": "A sweep runs each hour, or by `firstpull sweep run`; it can be approved while "
-    "it holds devices.",
+    "SweepNotKnown": "A sweep runs each hour, or by `firstpull sweep run`; it is approved "
+    "only while it holds devices.",
     "MessageNotKnown": "`firstpull poison list` shows what is kept.",
     "DeviceRevoked": "Onboard it again with `firstpull onboard`.",
     "NothingToRotate": "Wait until it has credentials: `firstpull device ID`.",

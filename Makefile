@@ -13,7 +13,7 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
 PAGES := docs/local-azure.md docs/observability.md docs/settings.md
-PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src tests tools benchmarks
+PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -67,21 +67,23 @@ format: setup ## let ruff write the code its way
 docs: setup ## write the tables that are made of the code into their pages
 	@$(BIN)/python -m cogapp -r --verbosity=1 $(PAGES)
 
-lock: setup ## compile the three requirements files from the two pyproject.toml
+lock: setup ## compile the requirements files from each pyproject.toml
 	@$(COMPILE) --python $(BIN)/python pyproject.toml --output-file requirements.txt
 	@$(COMPILE) --python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
+	@$(COMPILE) --universal --python-version 3.11 cli/pyproject.toml \
+		--constraint requirements-dev.txt --output-file cli/requirements.txt
 
 setup: $(VENV)/.installed $(AZURITE) $(KUSTO) ## .venv and Azurite only
 
-$(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml
+$(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml cli/pyproject.toml
 	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
 		"$$python" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
 		-r requirements-dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
-		--editable device_agent
+		--editable device_agent --editable cli
 	@touch $@
 
 $(AZURITE): local_azure/azurite/package-lock.json | $(VENV)/.installed

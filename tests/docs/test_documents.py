@@ -26,6 +26,7 @@ DOCUMENTS = sorted(
     [
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("cli/README.md"),
         *ROOT.glob("device_agent/README.md"),
         *ROOT.glob("local_azure/README.md"),
     ]

@@ -1,0 +1,3 @@
+"""The operator's command for firstpull."""
+
+__version__ = "0.1.0"

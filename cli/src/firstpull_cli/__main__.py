@@ -1,0 +1,5 @@
+"""`python -m firstpull_cli`."""
+
+from firstpull_cli.app import main
+
+main()

@@ -1,0 +1,207 @@
+"""Commands for single devices: rotate, move, revoke, adopt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from firstpull_cli.commands.common import (
+    AsJson,
+    DryRun,
+    Hub,
+    ProfileName,
+    Timeout,
+    Wait,
+    Yes,
+    confirm,
+    open_api,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from firstpull_cli.api import Api, Document
+    from firstpull_cli.changing import Request
+
+DeviceId = Annotated[str, typer.Argument(metavar="ID")]
+DeviceIds = Annotated[list[str], typer.Argument(metavar="ID...")]
+_SECONDS = 300.0
+
+
+def rotate(
+    device_ids: DeviceIds,
+    *,
+    immediately: Annotated[
+        bool,
+        typer.Option("--immediately", help="End the present password at once, after a leak."),
+    ] = False,
+    hub: Hub = None,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    timeout: Timeout = _SECONDS,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace the passwords of devices.
+
+    The old one ends when the device has logged in with the new one. With --immediately it ends
+    first, and the device has no access until its site has synced.
+    """
+    from firstpull_cli import changing
+
+    asked = [changing.rotate(one, hub=hub, immediately=immediately) for one in device_ids]
+    with open_api(profile) as api:
+        if dry_run:
+            _plan(api, asked, as_json=as_json)
+        else:
+            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+
+
+def move(
+    device_id: DeviceId,
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The connected registry to move to.")
+    ] = None,
+    site: Annotated[str | None, typer.Option(metavar="NAME", help="The site to move to.")] = None,
+    container_registry: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where several have one of this name.")
+    ] = None,
+    hub: Hub = None,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    timeout: Timeout = _SECONDS,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a device to another connected registry or site.
+
+    It keeps its repositories and actions, and what it has now until it has logged in at the new
+    place.
+    """
+    from firstpull_cli import changing, one_device
+
+    target = _target(to, site, container_registry, option="--to")
+    with open_api(profile) as api:
+        asked = [changing.move(one_device.find(api, device_id, hub=hub), target)]
+        if dry_run:
+            _plan(api, asked, as_json=as_json)
+        else:
+            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+
+
+def revoke(
+    device_ids: DeviceIds,
+    *,
+    hub: Hub = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    timeout: Timeout = _SECONDS,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the access of devices away: shows what will go, and asks.
+
+    Azure refuses the login at once; the site accepts it until its next sync.
+    """
+    from firstpull_cli import changing
+
+    asked = [changing.revoke(one, hub=hub) for one in device_ids]
+    with open_api(profile) as api:
+        if dry_run:
+            _plan(api, asked, as_json=as_json)
+            return
+        if not yes:
+            planned = changing.plans(api, asked)
+            changing.show_plans(planned)
+            if status := changing.status_of(planned):
+                raise typer.Exit(status)
+            named = asked[0].device_id if len(asked) == 1 else f"these {len(asked)} devices"
+            where = f"{api.profile.url} ({api.profile.name})"
+            confirm(f"Revoke {named} at {where}?", yes=yes)
+        _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+
+
+def adopt(
+    device_id: DeviceId,
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token that it has.")],
+    *,
+    connected_registry: Annotated[
+        str | None, typer.Option("--connected-registry", "-c", metavar="NAME")
+    ] = None,
+    site: Annotated[str | None, typer.Option(metavar="NAME")] = None,
+    repository: Annotated[
+        list[str], typer.Option("--repository", "-r", metavar="NAME", help="Repeatable.")
+    ],
+    container_registry: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where several have one of this name.")
+    ] = None,
+    hub: Hub = None,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    timeout: Timeout = _SECONDS,
+    profile: ProfileName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Onboard a device with a token that was made by hand.
+
+    The device keeps its password; `adoptableTokens` of the policy has to allow the token. For many
+    devices, `onboard` has a column adopt.
+    """
+    from firstpull_cli import changing
+
+    target = _target(connected_registry, site, container_registry, option="--connected-registry")
+    document = {"deviceId": device_id, "adopt": token, "repositories": repository, **target}
+    if hub is not None:
+        document["hub"] = hub
+    with open_api(profile) as api:
+        asked = [changing.onboard(document)]
+        if dry_run:
+            _plan(api, asked, as_json=as_json)
+        else:
+            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+
+
+def _target(
+    connected_registry: str | None, site: str | None, container_registry: str | None, *, option: str
+) -> Document:
+    from firstpull_cli.errors import CliError, Exit
+
+    if (connected_registry is None) == (site is None):
+        raise CliError(
+            f"give either {option} or --site",
+            advice="`firstpull sites` lists both.",
+            status=Exit.USAGE,
+        )
+    target = {
+        "connectedRegistry": connected_registry,
+        "site": site,
+        "containerRegistry": container_registry,
+    }
+    return {name: value for name, value in target.items() if value is not None}
+
+
+def _plan(api: Api, asked: Sequence[Request], *, as_json: bool) -> None:
+    from firstpull_cli import changing, output
+
+    planned = changing.plans(api, asked)
+    if as_json:
+        output.write_json([one.as_json() for one in planned])
+    else:
+        changing.show_plans(planned)
+    if status := changing.status_of(planned):
+        raise typer.Exit(status)
+
+
+def _carry_out(api: Api, asked: Sequence[Request], *, seconds: float | None, as_json: bool) -> None:
+    from firstpull_cli import changing, output
+
+    results = changing.carry_out(api, asked, seconds=seconds)
+    if as_json:
+        output.write_json([one.as_json() for one in results])
+    else:
+        changing.show_results(results)
+    if status := changing.status_of(results):
+        raise typer.Exit(status)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from local_azure.stack import Stack
+from tests.endpoints.endpoints import Endpoints, open_endpoints, policy_for
+
+from .command import Operator
+
+SITES = [
+    {"name": "works", "connectedRegistries": ["plant01", "plant02"]},
+    {"name": "small", "connectedRegistries": ["plant03", "plant04"]},
+]
+
+
+def connected_registries(stack: Stack, *, count: int) -> list[dict[str, object]]:
+    """Entries of a policy for plant01 and so on; those of the site `small` take one client."""
+    return [
+        {
+            "name": f"plant{number:02}",
+            "repositories": ["hello-world", "line/*"],
+            "ca": stack.ca_pem,
+            **({"capacity": 1} if number in (3, 4) else {}),
+        }
+        for number in range(1, count + 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+async def service(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
+    """The app with four connected registries in two sites."""
+    policy = policy_for(
+        stack,
+        connectedRegistries=connected_registries(stack, count=4),
+        sites=SITES,
+        adoptableTokens=["*"],
+    )
+    key = secrets.token_urlsafe(32)
+    async with open_endpoints(stack, ca_file=str(ca_file), policy=policy, system_key=key) as opened:
+        yield opened
+
+
+@pytest.fixture
+def operator(service: Endpoints, tmp_path: Path) -> Operator:
+    """An operator of that app."""
+    return operator_of(service, tmp_path)
+
+
+def operator_of(service: Endpoints, home: Path) -> Operator:
+    """An operator with the app's keys in the environment."""
+    variables = {
+        "FIRSTPULL_URL": service.app.url,
+        "FIRSTPULL_KEY": service.app.key,
+        "FIRSTPULL_MASTER_KEY": service.app.master_key,
+    }
+    return Operator(home, variables)

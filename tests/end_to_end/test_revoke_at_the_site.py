@@ -24,6 +24,7 @@ from .cloud import (
     cloud_answers,
     cloud_registry,
     entry_of,
+    eventually,
     operations_end,
     pull_answers,
     register,
@@ -67,7 +68,10 @@ def site(stack: Stack) -> ConnectedRegistryBackend:
 async def revoked(deployment: Deployment, subject: Subject) -> DeviceRecord:
     """The tombstone, right after the revoke. A sync comes later by Azure's time."""
     deployment.firstpull.clock.keep_azures_time()
-    return await deployment.revoke(subject.device_id)
+    record = await deployment.revoke(subject.device_id)
+    azures_time, since = deployment.stack.kernel.clock, record.status.condition.since
+    await eventually(lambda: azures_time.now() > since)  # retries have moved the worker's time
+    return record
 
 
 async def reconciled_later(deployment: Deployment, subject: Subject) -> DeviceRecord:

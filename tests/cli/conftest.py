@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_azure.stack import Stack
+from tests.end_to_end.actions import write_clients
 from tests.endpoints.endpoints import Endpoints, open_endpoints, policy_for
 
 from .command import Operator
@@ -32,7 +33,9 @@ def connected_registries(stack: Stack, *, count: int) -> list[dict[str, object]]
 
 @pytest.fixture(scope="module")
 async def service(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
-    """The app with four connected registries in two sites."""
+    """The app with four connected registries in two sites, whose lists of clients are empty."""
+    for number in range(1, 5):
+        write_clients(stack, f"plant{number:02}", [])
     policy = policy_for(
         stack,
         connectedRegistries=connected_registries(stack, count=4),

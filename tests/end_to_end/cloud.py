@@ -151,9 +151,10 @@ async def operations_end(stack: Stack) -> None:
     """Wait until no token or scope map is being changed or deleted any more."""
 
     def have_ended() -> bool:
-        now, registries = stack.kernel.clock.now(), stack.cloud.registries()
-        resources = (each for r in registries for each in (*r.tokens(), *r.scope_maps()))
-        return all(resource.provisioning.has_succeeded(now) for resource in resources)
+        registries = stack.cloud.registries()
+        operations = [token.provisioning for each in registries for token in each.tokens()]
+        operations += [found.provisioning for each in registries for found in each.scope_maps()]
+        return all(each.has_succeeded(stack.kernel.clock.now()) for each in operations)
 
     await eventually(have_ended, "an operation of a container registry does not end")
 

@@ -39,7 +39,7 @@ from firstpull.model.secret import Secret
 from firstpull.model.sweep_report import Kind, Orphan, SweepReport
 from firstpull.model.transitions import new_record
 from firstpull.observability.log_events import LogEvent
-from local_azure.container_registry.models import Registry
+from local_azure.container_registry.models import OperationLengths, Registry
 from local_azure.iot_hub.identities import DeviceSettings, DeviceStatus
 from local_azure.iot_hub.twins import TwinPatch
 from local_azure.kernel.faults import Fault, FaultKind
@@ -115,14 +115,16 @@ class Arm:
             await self.new_password(name, slot)
         return name
 
-    async def new_password(self, token: str, slot: Slot) -> str:
+    async def new_password(
+        self, token: str, slot: Slot, *, deadline_seconds: float = _DEADLINE
+    ) -> str:
         """The value of a new password."""
         made = await self.adapter.generate_password(
             self.registry,
             token,
             slot=slot,
             expires_at=datetime.now(UTC) + timedelta(days=1),
-            deadline_seconds=_DEADLINE,
+            deadline_seconds=deadline_seconds,
         )
         return made.value.reveal()
 
@@ -198,6 +200,18 @@ async def test_a_disabled_token_keeps_its_password_and_lets_nobody_in(
     await arm.disable_token(token)
     assert await cloud_answers(stack, token, password) == 401
     await arm.enable_token(token)
+    assert await cloud_answers(stack, token, password) == 200
+
+
+async def test_a_password_is_waited_for_longer_than_its_submission_may_take(
+    stack: Stack, arm: Arm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = await arm.new_token()
+    lengths = OperationLengths(change=(1, 1))
+    monkeypatch.setattr(stack.cloud.settings, "generate_credentials_asynchronously", True)
+    monkeypatch.setattr(stack.cloud.settings, "operation_lengths", lengths)
+    monkeypatch.setattr("local_azure.container_registry.responses._RETRY_AFTER_SECONDS", "3")
+    password = await arm.new_password(token, Slot.ONE, deadline_seconds=2)
     assert await cloud_answers(stack, token, password) == 200
 
 

@@ -62,6 +62,8 @@ from firstpull.model.reasons import Reason
 
 _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
+_PASSWORD_DEADLINE = 30.0
+"""Seconds for the operation that makes a password, which the SDK reads every ten seconds."""
 _REFUSALS = (400, 409)
 """No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
@@ -222,6 +224,8 @@ class ContainerRegistryAdapter:
             poller = await client.registries.begin_generate_credentials(
                 group, account, asked, polling=SoonPolling()
             )
+        # Nothing but the answer has the value, so that an operation has to be waited for.
+        async with azure_errors(SERVICE, deadline_seconds=_PASSWORD_DEADLINE):
             answer = await poller.result()
         return new_password_from(answer, slot, token=token)
 

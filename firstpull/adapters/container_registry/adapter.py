@@ -63,7 +63,7 @@ from firstpull.model.reasons import Reason
 _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _PASSWORD_DEADLINE = 30.0
-"""Seconds for the operation that makes a password, which the SDK reads every ten seconds."""
+"""Seconds for the operation that makes a password: operations take up to eleven."""
 _REFUSALS = (400, 409)
 """No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 

@@ -36,7 +36,7 @@ test: check ## the checks, then all tests but the slow ones: below 6 minutes on 
 test-slow: setup ## every fault at every call, and long scenarios (minutes)
 	@$(BIN)/pytest -m slow $(PARALLEL)
 
-test-slow-azure: setup ## the app's tests while Azure's operations take up to 11 seconds (minutes)
+test-slow-azure: setup ## the app's tests while Azure's operations take up to 11 seconds (20 minutes)
 	@SLOW_AZURE=1 $(BIN)/pytest tests/end_to_end tests/endpoints -m "not slow" --timeout=900 $(PARALLEL)
 
 test-every-call: setup ## each request at each call of each other one (minutes)

@@ -25,15 +25,15 @@ _TOKEN = "made-by-hand"  # noqa: S105 - a name
 async def test_a_rotation_is_planned_then_waited_for(
     service: Endpoints, operator: Operator
 ) -> None:
-    await onboarded(service, "rotate-1", logged_in=True)
-    before = await service.device("rotate-1")
-    planned = await operator.ok("rotate", "rotate-1", "--dry-run")
+    await onboarded(service, "cli-rotate-1", logged_in=True)
+    before = await service.device("cli-rotate-1")
+    planned = await operator.ok("rotate", "cli-rotate-1", "--dry-run")
     assert "GeneratePassword" in planned.out
-    assert await service.device("rotate-1") == before
-    async with operator.started("rotate", "rotate-1", "--wait", "--json") as rotating:
+    assert await service.device("cli-rotate-1") == before
+    async with operator.started("rotate", "cli-rotate-1", "--wait", "--json") as rotating:
 
         async def awaits_sync() -> bool:
-            device = await service.device("rotate-1")
+            device = await service.device("cli-rotate-1")
             return bool(device["condition"]["reason"] == "AwaitingSync")
 
         await service.until(awaits_sync)
@@ -49,40 +49,40 @@ async def test_a_rotation_is_planned_then_waited_for(
 async def test_one_device_that_is_refused_stops_no_other(
     service: Endpoints, operator: Operator
 ) -> None:
-    await onboarded(service, "rotate-2", logged_in=True)
-    ran = await operator.run("rotate", "nobody-1", "rotate-2")
+    await onboarded(service, "cli-rotate-2", logged_in=True)
+    ran = await operator.run("rotate", "nobody-1", "cli-rotate-2")
     assert ran.status == Exit.FAILED
     assert "nobody-1: DeviceNotKnown" in ran.err
-    assert ran.out.startswith("rotate-2  ")
+    assert ran.out.startswith("cli-rotate-2  ")
     assert (await operator.run("rotate", "nobody-1")).status == Exit.NOT_FOUND
 
 
 async def test_a_device_moves_with_what_it_may_pull(service: Endpoints, operator: Operator) -> None:
-    await onboarded(service, "move-1", logged_in=True)
-    planned = await operator.ok("move", "move-1", "--to", "plant02", "--dry-run")
+    await onboarded(service, "cli-move-1", logged_in=True)
+    planned = await operator.ok("move", "cli-move-1", "--to", "plant02", "--dry-run")
     assert f"JoinConnectedRegistry  {REGISTRY_NAME}/plant02" in planned.out
     (moved,) = json.loads(
-        (await operator.ok("move", "move-1", "--to", "plant02", "--wait", "--json")).out
+        (await operator.ok("move", "cli-move-1", "--to", "plant02", "--wait", "--json")).out
     )
     assert moved["connectedRegistry"] == "plant02"
     assert moved["wants"]["repositories"] == ["hello-world"]
     assert [one["connectedRegistry"] for one in moved["leaving"]] == ["plant01"]
-    assert (await operator.run("move", "move-1")).status == Exit.USAGE
+    assert (await operator.run("move", "cli-move-1")).status == Exit.USAGE
 
 
 async def test_a_revoke_shows_what_will_go_and_asks(service: Endpoints, operator: Operator) -> None:
-    await onboarded(service, "revoke-1")
-    unanswered = await operator.run("revoke", "revoke-1")
+    await onboarded(service, "cli-revoke-1")
+    unanswered = await operator.run("revoke", "cli-revoke-1")
     assert unanswered.status == Exit.USAGE
     assert "--yes" in unanswered.err
     assert "DeleteToken" in unanswered.out
-    assert (await service.device("revoke-1"))["generation"] == 1
-    assert await _answered(operator, "n", "revoke", "revoke-1") == Exit.FAILED
-    assert (await service.device("revoke-1"))["generation"] == 1
-    assert await _answered(operator, "y", "revoke", "revoke-1", "--wait") == Exit.OK
-    assert (await service.device("revoke-1"))["state"] == "Revoked"
+    assert (await service.device("cli-revoke-1"))["generation"] == 1
+    assert await _answered(operator, "n", "revoke", "cli-revoke-1") == Exit.FAILED
+    assert (await service.device("cli-revoke-1"))["generation"] == 1
+    assert await _answered(operator, "y", "revoke", "cli-revoke-1", "--wait") == Exit.OK
+    assert (await service.device("cli-revoke-1"))["state"] == "Revoked"
     listed = (await operator.ok("devices", "--json", "--state", "Revoked")).document
-    assert "revoke-1" in {device["deviceId"] for device in listed["devices"]}
+    assert "cli-revoke-1" in {device["deviceId"] for device in listed["devices"]}
 
 
 async def _answered(operator: Operator, answer: str, *words: str) -> int:
@@ -99,7 +99,7 @@ async def _answered(operator: Operator, answer: str, *words: str) -> int:
             env={**os.environ, "HOME": str(operator.home), **operator.variables},
         )
         _, err = await process.communicate()
-        assert b"Revoke revoke-1 at" in err
+        assert b"Revoke cli-revoke-1 at" in err
         assert process.returncode is not None
         return process.returncode
     finally:
@@ -113,8 +113,8 @@ async def test_a_token_made_by_hand_is_adopted(service: Endpoints, operator: Ope
     scope_map_id = registry.registry_id.child("scopeMaps", "by-hand")
     registry.put_token(_TOKEN, scope_map_id=scope_map_id)
     registry.generate_credentials(registry.registry_id.child("tokens", _TOKEN), name="password1")
-    service.register("adopt-1")
-    words = ("adopt", "adopt-1", _TOKEN, "-c", "plant01", "-r", "hello-world")
+    service.register("cli-adopt-1")
+    words = ("adopt", "cli-adopt-1", _TOKEN, "-c", "plant01", "-r", "hello-world")
     (adopted,) = json.loads((await operator.ok(*words, "--wait", "--json")).out)
     assert adopted["token"] == _TOKEN
 
@@ -122,11 +122,11 @@ async def test_a_token_made_by_hand_is_adopted(service: Endpoints, operator: Ope
 async def test_what_is_blocked_fails_the_wait_with_its_remedy(
     service: Endpoints, operator: Operator
 ) -> None:
-    service.register("adopt-2")
-    words = ("adopt", "adopt-2", "no-such-token", "-c", "plant01", "-r", "hello-world")
+    service.register("cli-adopt-2")
+    words = ("adopt", "cli-adopt-2", "no-such-token", "-c", "plant01", "-r", "hello-world")
     ran = await operator.run(*words, "--wait")
     assert ran.status == Exit.FAILED
-    device = await service.device("adopt-2")
+    device = await service.device("cli-adopt-2")
     assert device["condition"]["reason"] == "TokenNotFound"
     assert device["condition"]["remedy"] in ran.err
 
@@ -135,16 +135,16 @@ async def test_rejected_messages_are_shown_corrected_and_discarded(
     service: Endpoints, operator: Operator, tmp_path: Path
 ) -> None:
     await service.discard_all()
-    bad = request("poison-1", connectedRegistry="plant01", repositories=["Bad"])
+    bad = request("cli-poison-1", connectedRegistry="plant01", repositories=["Bad"])
     await service.put_message(ONBOARDING, bad)
     message = await service.until_kept(ONBOARDING)
     listed = await operator.ok("poison", "list")
     assert "/repositories/0: must be in lower case" in listed.out
-    assert "poison-1" in (await operator.ok("poison", "show", message["id"])).out
+    assert "cli-poison-1" in (await operator.ok("poison", "show", message["id"])).out
     good = tmp_path / "good.json"
     good.write_text(json.dumps({**bad, "repositories": ["hello-world"]}))
     await operator.ok("poison", "resend", message["id"], "--body", good)
-    await service.until_state("poison-1", "Waiting")
+    await service.until_state("cli-poison-1", "Waiting")
     await service.put_message(ONBOARDING, bad)
     await service.until_kept(ONBOARDING)
     await operator.ok("poison", "discard", "--queue", ONBOARDING, "--dry-run")
@@ -160,7 +160,7 @@ async def test_rejected_messages_are_shown_corrected_and_discarded(
 async def test_a_sweep_is_run_and_what_it_holds_is_approved(
     service: Endpoints, operator: Operator
 ) -> None:
-    devices = {f"swept-{number}" for number in range(3)}
+    devices = {f"cli-swept-{number}" for number in range(3)}
     for device_id in devices:
         await onboarded(service, device_id)
     for device_id in devices:

@@ -8,8 +8,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 KUSTO := tools/check_kql/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
-# A local Azure for each worker.
-PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+# A local Azure for each worker. Tests wait more than they compute: three workers on two cores.
+PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
 PAGES := docs/local-azure.md docs/observability.md docs/settings.md

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,33 +12,35 @@ from tests.endpoints.endpoints import Endpoints, open_endpoints, policy_for
 
 from .command import Operator
 
+OURS = ("plant23", "plant24", "plant25", "plant26")
+"""No other test uses them."""
 SITES = [
-    {"name": "works", "connectedRegistries": ["plant01", "plant02"]},
-    {"name": "small", "connectedRegistries": ["plant03", "plant04"]},
+    {"name": "works", "connectedRegistries": OURS[:2]},
+    {"name": "small", "connectedRegistries": OURS[2:]},
 ]
 
 
-def connected_registries(stack: Stack, *, count: int) -> list[dict[str, object]]:
-    """Entries of a policy for plant01 and so on; those of the site `small` take one client."""
+def connected_registries(stack: Stack, names: Iterable[str]) -> list[dict[str, object]]:
+    """Entries of a policy; those of the site `small` take one client."""
     return [
         {
-            "name": f"plant{number:02}",
+            "name": name,
             "repositories": ["hello-world", "line/*"],
             "ca": stack.ca_pem,
-            **({"capacity": 1} if number in (3, 4) else {}),
+            **({"capacity": 1} if name in OURS[2:] else {}),
         }
-        for number in range(1, count + 1)
+        for name in names
     ]
 
 
 @pytest.fixture(scope="module")
 async def service(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
     """The app with four connected registries in two sites, whose lists of clients are empty."""
-    for number in range(1, 5):
-        write_clients(stack, f"plant{number:02}", [])
+    for name in OURS:
+        write_clients(stack, name, [])
     policy = policy_for(
         stack,
-        connectedRegistries=connected_registries(stack, count=4),
+        connectedRegistries=connected_registries(stack, OURS),
         sites=SITES,
         adoptableTokens=["*"],
     )

@@ -38,7 +38,7 @@ async def test_a_rotation_is_planned_then_waited_for(
 
         await service.until(awaits_sync)
         service.stack.kernel.clock.advance(timedelta(seconds=6))
-        assert site_of(service.stack, "plant01").backend.sync()
+        assert site_of(service.stack, "plant23").backend.sync()
         out, err = await rotating.communicate()
     assert rotating.returncode == 0, err
     (after,) = json.loads(out)
@@ -59,14 +59,14 @@ async def test_one_device_that_is_refused_stops_no_other(
 
 async def test_a_device_moves_with_what_it_may_pull(service: Endpoints, operator: Operator) -> None:
     await onboarded(service, "cli-move-1", logged_in=True)
-    planned = await operator.ok("move", "cli-move-1", "--to", "plant02", "--dry-run")
-    assert f"JoinConnectedRegistry  {REGISTRY_NAME}/plant02" in planned.out
+    planned = await operator.ok("move", "cli-move-1", "--to", "plant24", "--dry-run")
+    assert f"JoinConnectedRegistry  {REGISTRY_NAME}/plant24" in planned.out
     (moved,) = json.loads(
-        (await operator.ok("move", "cli-move-1", "--to", "plant02", "--wait", "--json")).out
+        (await operator.ok("move", "cli-move-1", "--to", "plant24", "--wait", "--json")).out
     )
-    assert moved["connectedRegistry"] == "plant02"
+    assert moved["connectedRegistry"] == "plant24"
     assert moved["wants"]["repositories"] == ["hello-world"]
-    assert [one["connectedRegistry"] for one in moved["leaving"]] == ["plant01"]
+    assert [one["connectedRegistry"] for one in moved["leaving"]] == ["plant23"]
     assert (await operator.run("move", "cli-move-1")).status == Exit.USAGE
 
 
@@ -114,7 +114,7 @@ async def test_a_token_made_by_hand_is_adopted(service: Endpoints, operator: Ope
     registry.put_token(_TOKEN, scope_map_id=scope_map_id)
     registry.generate_credentials(registry.registry_id.child("tokens", _TOKEN), name="password1")
     service.register("cli-adopt-1")
-    words = ("adopt", "cli-adopt-1", _TOKEN, "-c", "plant01", "-r", "hello-world")
+    words = ("adopt", "cli-adopt-1", _TOKEN, "-c", "plant23", "-r", "hello-world")
     (adopted,) = json.loads((await operator.ok(*words, "--wait", "--json")).out)
     assert adopted["token"] == _TOKEN
 
@@ -123,7 +123,7 @@ async def test_what_is_blocked_fails_the_wait_with_its_remedy(
     service: Endpoints, operator: Operator
 ) -> None:
     service.register("cli-adopt-2")
-    words = ("adopt", "cli-adopt-2", "no-such-token", "-c", "plant01", "-r", "hello-world")
+    words = ("adopt", "cli-adopt-2", "no-such-token", "-c", "plant23", "-r", "hello-world")
     ran = await operator.run(*words, "--wait")
     assert ran.status == Exit.FAILED
     device = await service.device("cli-adopt-2")
@@ -135,7 +135,7 @@ async def test_rejected_messages_are_shown_corrected_and_discarded(
     service: Endpoints, operator: Operator, tmp_path: Path
 ) -> None:
     await service.discard_all()
-    bad = request("cli-poison-1", connectedRegistry="plant01", repositories=["Bad"])
+    bad = request("cli-poison-1", connectedRegistry="plant23", repositories=["Bad"])
     await service.put_message(ONBOARDING, bad)
     message = await service.until_kept(ONBOARDING)
     listed = await operator.ok("poison", "list")

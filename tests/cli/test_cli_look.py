@@ -13,15 +13,15 @@ from .command import Operator
 
 
 async def onboarded(service: Endpoints, device_id: str, *, logged_in: bool = False) -> None:
-    """Onboard a device at plant01."""
+    """Onboard a device at plant23."""
     await service.onboarded(
-        device_id, logged_in=logged_in, connectedRegistry="plant01", repositories=["hello-world"]
+        device_id, logged_in=logged_in, connectedRegistry="plant23", repositories=["hello-world"]
     )
 
 
 async def test_the_list_shows_devices_of_a_filter(service: Endpoints, operator: Operator) -> None:
     await onboarded(service, "cli-listed-1", logged_in=True)
-    wish = {"connectedRegistry": "plant01", "repositories": ["hello-world"]}
+    wish = {"connectedRegistry": "plant23", "repositories": ["hello-world"]}
     await service.call("PUT", "devices/cli-listed-2", wish)
     await service.until_state("cli-listed-2", "Waiting")
     shown = await operator.ok("devices", "--state", "Waiting", "--state", "Blocked")
@@ -68,7 +68,7 @@ async def test_a_device_is_shown_with_its_history_as_a_timeline(
 async def test_what_waits_for_a_person_is_shown_with_its_remedy(
     service: Endpoints, operator: Operator
 ) -> None:
-    wish = {"connectedRegistry": "plant03", "repositories": ["hello-world"]}
+    wish = {"connectedRegistry": "plant25", "repositories": ["hello-world"]}
     for number in (1, 2):
         service.register(f"cli-blocked-{number}")
         await service.call("PUT", f"devices/cli-blocked-{number}", wish)
@@ -89,7 +89,7 @@ async def test_an_id_that_no_path_can_carry_is_shown(
 ) -> None:
     device_id = "cli%25id"
     service.register(device_id)
-    wish = {"connectedRegistry": "plant01", "repositories": ["hello-world"]}
+    wish = {"connectedRegistry": "plant23", "repositories": ["hello-world"]}
     await service.call("PUT", "devices?deviceId=cli%2525id", wish)
     shown = await operator.ok("device", device_id)
     assert shown.out.startswith(device_id)
@@ -101,9 +101,9 @@ async def test_sites_show_used_and_free_places_as_bars(
 ) -> None:
     await onboarded(service, "cli-counted-1")
     shown = await operator.ok("sites")
-    row = next(line for line in shown.out.splitlines() if "/plant02" in line)
+    row = next(line for line in shown.out.splitlines() if "/plant24" in line)
     assert "░" * 24 in row
-    first = next(line for line in shown.out.splitlines() if "/plant01" in line)
+    first = next(line for line in shown.out.splitlines() if "/plant23" in line)
     assert "█" in first
     assert first.startswith("works")
     names = [site["name"] for site in (await operator.ok("sites", "--json")).document["sites"]]

@@ -33,7 +33,8 @@ _BAD = (
 @pytest.fixture(scope="module")
 async def recording(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
     """An app with 20 connected registries that records requests, and leaves it at that."""
-    policy = policy_for(stack, connectedRegistries=connected_registries(stack, count=20), sites=[])
+    names = [f"plant{number:02}" for number in range(1, 21)]
+    policy = policy_for(stack, connectedRegistries=connected_registries(stack, names), sites=[])
     async with open_endpoints(
         stack,
         ca_file=str(ca_file),

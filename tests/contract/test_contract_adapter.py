@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from contract.answers import Refusal, answer
+from contract.answers import answer
 from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
 from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.model.azure_resources import Slot
@@ -203,11 +203,14 @@ async def test_the_deadline_is_for_the_submission_and_not_for_the_reads(
 
 
 @pytest.fixture
-async def refusing(azure: LocalServices) -> AsyncIterator[Callable[[Refusal], Awaitable[str]]]:
-    """Starts a service that gives one answer to everything."""
+async def refusing(azure: LocalServices) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """Starts a service that refuses everything as an answer of the contract does."""
     servers: list[TestServer] = []
 
-    async def start(refusal: Refusal) -> str:
+    async def start(refused: str) -> str:
+        refusal = answer(refused).refusal
+        assert refusal is not None
+
         async def refuse(request: web.Request) -> web.Response:
             if "Authorization" not in request.headers:
                 audience = vault_resource(str(request.url.origin()))
@@ -239,14 +242,12 @@ async def refusing(azure: LocalServices) -> AsyncIterator[Callable[[Refusal], Aw
 )
 async def test_a_refused_write_has_its_reason(
     azure: LocalServices,
-    refusing: Callable[[Refusal], Awaitable[str]],
+    refusing: Callable[[str], Awaitable[str]],
     refused: str,
     kind: type[FirstpullError],
     reason: Reason,
 ) -> None:
-    refusal = answer(refused).refusal
-    assert refusal is not None
-    endpoint = await refusing(refusal)
+    endpoint = await refusing(refused)
     factory = client_factory(Credential(azure.kernel), endpoint=endpoint, audience=ARM)
     adapter = ContainerRegistryAdapter(factory, sleep=azure.time.sleep)
     with pytest.raises(kind) as raised:
@@ -267,14 +268,12 @@ async def test_a_refused_write_has_its_reason(
 )
 async def test_a_refused_change_of_a_secret_has_its_reason(
     azure: LocalServices,
-    refusing: Callable[[Refusal], Awaitable[str]],
+    refusing: Callable[[str], Awaitable[str]],
     refused: str,
     kind: type[FirstpullError],
     reason: Reason,
 ) -> None:
-    refusal = answer(refused).refusal
-    assert refusal is not None
-    vault = KeyVaultAdapter(await refusing(refusal), Credential(azure.kernel))
+    vault = KeyVaultAdapter(await refusing(refused), Credential(azure.kernel))
     with pytest.raises(kind) as raised:
         await vault.disable("device", "1" * 32)
     assert raised.value.reason is reason

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -121,11 +121,7 @@ def send(api: Api, request: Request, *, dry_run: bool = False) -> Answer:
 def show_plans(results: Sequence[Result]) -> None:
     """Write plans for a person."""
     console = output.console()
-    for result in results:
-        if result.document is None:
-            _show_error(result)
-            continue
-        plan = result.document
+    for plan in _documents(results):
         console.print(Text(output.clean(plan["deviceId"]), style="bold"))
         for number, action in enumerate(plan["actions"], start=1):
             line = Text.assemble(f"  {number:2}. ", (action["action"], "cyan"))
@@ -144,11 +140,7 @@ def show_plans(results: Sequence[Result]) -> None:
 def show_results(results: Sequence[Result]) -> None:
     """Write what became of requests, a line for each device."""
     console = output.console()
-    for result in results:
-        if result.document is None:
-            _show_error(result)
-            continue
-        device = result.document
+    for device in _documents(results):
         line = Text.assemble(output.clean(device["deviceId"]), "  ")
         line.append(output.state_cell(device["state"]))
         condition = device["condition"]
@@ -182,6 +174,10 @@ def _applied_to(action: Document) -> str:
     return " ".join(", ".join(value) if isinstance(value, list) else f"{value}" for value in named)
 
 
-def _show_error(result: Result) -> None:
-    if result.error is not None:
-        output.note(f"{result.device_id}: {result.error.message}\n  → {result.error.advice}")
+def _documents(results: Sequence[Result]) -> Iterator[Document]:
+    """The documents, in their order; each error is written in its place."""
+    for result in results:
+        if result.document is not None:
+            yield result.document
+        elif result.error is not None:
+            output.note(f"{result.device_id}: {result.error.message}\n  → {result.error.advice}")

@@ -5,7 +5,6 @@ It reads the resource itself; only of a password the operation alone has the val
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
@@ -26,9 +25,7 @@ class SoonPolling(AsyncARMPolling):
         await self._sleep(_POLL_SECONDS)
 
 
-async def until[T](
-    read: Callable[[], Awaitable[T | None]], what: str, *, sleep: Sleep = asyncio.sleep
-) -> T:
+async def until[T](read: Callable[[], Awaitable[T | None]], what: str, *, sleep: Sleep) -> T:
     """The first read that shows the effect of a write. Raises InProgress where it takes longer."""
     for pause in _PAUSES:
         await sleep(pause)

@@ -52,10 +52,7 @@ def rotate(
 
     asked = [changing.rotate(one, hub=hub, immediately=immediately) for one in device_ids]
     with open_api(profile) as api:
-        if dry_run:
-            _plan(api, asked, as_json=as_json)
-        else:
-            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
 
 
 def move(
@@ -85,10 +82,7 @@ def move(
     target = _target(to, site, container_registry, option="--to")
     with open_api(profile) as api:
         asked = [changing.move(one_device.find(api, device_id, hub=hub), target)]
-        if dry_run:
-            _plan(api, asked, as_json=as_json)
-        else:
-            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
 
 
 def revoke(
@@ -110,10 +104,7 @@ def revoke(
 
     asked = [changing.revoke(one, hub=hub) for one in device_ids]
     with open_api(profile) as api:
-        if dry_run:
-            _plan(api, asked, as_json=as_json)
-            return
-        if not yes:
+        if not (yes or dry_run):
             planned = changing.plans(api, asked)
             changing.show_plans(planned)
             if status := changing.status_of(planned):
@@ -121,7 +112,7 @@ def revoke(
             named = asked[0].device_id if len(asked) == 1 else f"these {len(asked)} devices"
             where = f"{api.profile.url} ({api.profile.name})"
             confirm(f"Revoke {named} at {where}?", yes=yes)
-        _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
 
 
 def adopt(
@@ -158,10 +149,7 @@ def adopt(
         document["hub"] = hub
     with open_api(profile) as api:
         asked = [changing.onboard(document)]
-        if dry_run:
-            _plan(api, asked, as_json=as_json)
-        else:
-            _carry_out(api, asked, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
 
 
 def _target(
@@ -183,25 +171,19 @@ def _target(
     return {name: value for name, value in target.items() if value is not None}
 
 
-def _plan(api: Api, asked: Sequence[Request], *, as_json: bool) -> None:
+def _do(
+    api: Api, asked: Sequence[Request], *, dry_run: bool, seconds: float | None, as_json: bool
+) -> None:
+    """Plan requests or carry them out, and show what comes of it."""
     from firstpull_cli import changing, output
 
-    planned = changing.plans(api, asked)
-    if as_json:
-        output.write_json([one.as_json() for one in planned])
+    if dry_run:
+        results, show = changing.plans(api, asked), changing.show_plans
     else:
-        changing.show_plans(planned)
-    if status := changing.status_of(planned):
-        raise typer.Exit(status)
-
-
-def _carry_out(api: Api, asked: Sequence[Request], *, seconds: float | None, as_json: bool) -> None:
-    from firstpull_cli import changing, output
-
-    results = changing.carry_out(api, asked, seconds=seconds)
+        results, show = changing.carry_out(api, asked, seconds=seconds), changing.show_results
     if as_json:
         output.write_json([one.as_json() for one in results])
     else:
-        changing.show_results(results)
+        show(results)
     if status := changing.status_of(results):
         raise typer.Exit(status)

@@ -156,7 +156,7 @@ def _candidates(document: Document, sites: Document) -> list[str]:
 def _place_of(device: Document | None) -> str | None:
     if device is None or "connectedRegistry" not in device:
         return None
-    return f"{device['containerRegistry']}/{device['connectedRegistry']}"
+    return rooms.name_of(device)
 
 
 def _differences(change: Change) -> Iterator[str]:

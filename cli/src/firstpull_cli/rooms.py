@@ -43,7 +43,7 @@ def all_rooms(sites: Document) -> list[Document]:
 
 
 def name_of(room: Document) -> str:
-    """`container registry/connected registry`, as a batch names places."""
+    """`container registry/connected registry` of a room or a device, as a batch names places."""
     return f"{room['containerRegistry']}/{room['connectedRegistry']}"
 
 

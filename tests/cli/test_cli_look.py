@@ -39,11 +39,11 @@ async def test_the_list_shows_devices_of_a_filter(service: Endpoints, operator: 
 async def test_a_watcher_sees_a_device_change(service: Endpoints, operator: Operator) -> None:
     async with operator.started("devices", "--watch", "--json", "--interval", "0.1") as watching:
         assert watching.stdout is not None
-        await onboarded(service, "watched-1")
+        await onboarded(service, "cli-watched-1")
         states: list[str] = []
         while states[-1:] != ["Delivered"]:
             seen = json.loads(await watching.stdout.readline())
-            if seen["device"]["deviceId"] == "watched-1":
+            if seen["device"]["deviceId"] == "cli-watched-1":
                 states.append(seen["device"]["state"])
         watching.send_signal(signal.SIGINT)
         assert await watching.wait() == 130

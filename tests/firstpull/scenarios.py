@@ -83,6 +83,8 @@ class Outcome:
     state: Mapping[str, Any]
     faults_met: int
     calls: int
+    checked: Counter[str]
+    """How often each promise was checked."""
     writes_of_one_more_pass: Counter[str]
     events: frozenset[str]
     """What the history of the device says."""
@@ -122,6 +124,7 @@ async def run(
         state=state,
         faults_met=harness.cloud.faults_met,
         calls=calls,
+        checked=harness.cloud.watch.checked,
         writes_of_one_more_pass=harness.cloud.writes() - before,
         events=frozenset(entry.event for entry in harness.cloud.record(device).history),
     )

@@ -6,11 +6,15 @@ import asyncio
 import logging
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
-from tests.chaos import crashes, real_crashes
+from tests.chaos import crashes, hostile, interleavings, real_crashes
 from tests.chaos.tally import Chaos, Part, Tally, run_part
 
 PARTS: dict[str, Part] = {
     **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
+    "real-storms": hostile.storms,
+    "two-workers": interleavings.on_one_device,
+    "three-workers": interleavings.at_one_place,
+    "random-schedules": interleavings.beyond,
     "one-crash": crashes.one_crash,
     "two-crashes": crashes.two_crashes,
 }

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from firstpull.model import ledger as ledgers
 from firstpull.model import record_codec
@@ -77,6 +77,18 @@ class LockHold:
     released: bool = False
 
 
+class Turns(Protocol):
+    """Decides which process goes on, at each call."""
+
+    async def before(self, line: Line, operation: str) -> None:
+        """Return when this process may make its call."""
+        ...
+
+    async def after(self, line: Line, operation: str) -> None:
+        """Return when this process may have its answer."""
+        ...
+
+
 class Cloud(Calls):
     """Container registries with their sites, a vault, a hub with its devices, and storage."""
 
@@ -118,6 +130,7 @@ class Cloud(Calls):
         self.documents: dict[str, tuple[bytes, int]] = {}
         self.violations: list[str] = []
         self.watch = Watch(self)
+        self.turns: Turns | None = None
         self._numbers = 0
 
     def slow_down(self, *, seed: int) -> None:
@@ -454,8 +467,13 @@ class Line:
             await asyncio.sleep(0)
         if self.dead:
             raise Crashed(operation)
+        if self.cloud.turns is not None:
+            await self.cloud.turns.before(self, operation)
         try:
-            return await self.cloud.make(operation, effect)
+            answer = await self.cloud.make(operation, effect)
         except Crashed:
             self.dead = True
             raise
+        if self.cloud.turns is not None:
+            await self.cloud.turns.after(self, operation)
+        return answer

@@ -8,6 +8,7 @@ import logging
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
 from tests.chaos import crashes, hostile, interleavings, real_crashes
 from tests.chaos.tally import Chaos, Part, Tally, run_part
+from tests.chaos.upgrade.part import upgrade
 
 PARTS: dict[str, Part] = {
     **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
@@ -17,6 +18,7 @@ PARTS: dict[str, Part] = {
     "random-schedules": interleavings.beyond,
     "one-crash": crashes.one_crash,
     "two-crashes": crashes.two_crashes,
+    "upgrade": upgrade,
 }
 """By name, the longest first: two run at a time."""
 

@@ -25,7 +25,7 @@ async def one_crash(chaos: Chaos) -> None:
     for name in ONCE:
         smooth, last = await _smooth(name), 0
         cases = [(number, kind) for number in range(1, smooth.calls + 20) for kind in CRASHES]
-        for number, kind in chaos.some(cases, name=name, least=2):
+        for number, kind in chaos.some(cases, name=name):
             outcome = await _check(chaos, name, {number: kind}, smooth)
             last = max(last, number if outcome else 0)
         chaos.note(f"{name}: {len(cases)} crashes, up to call {last}" if chaos.share >= 1 else "")

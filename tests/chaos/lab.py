@@ -350,7 +350,7 @@ async def own_stack(seed: int) -> AsyncIterator[Stack]:
         throttled=False,
     )
     async with start_stack(
-        options, address=conftest._ADDRESS, certificates=conftest._AUTHORITY
+        options, address=conftest._SECOND_ADDRESS, certificates=conftest._AUTHORITY
     ) as stack:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("IDENTITY_ENDPOINT", stack.identity_endpoint)

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs chaos verify-azure
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs chaos fuzz-tools verify-azure
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -45,8 +45,12 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
 
-chaos: setup ## crashes, interleavings, storms, upgrade and odd input, by SEED=n (an hour); ARGS=--help
+chaos: setup fuzz-tools ## crashes, interleavings, storms, upgrade and odd input, by SEED=n (an hour); ARGS=--help
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz-tools: setup ## Atheris, which make chaos fuzzes with
+	@test -d .local/atheris || $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
+		--require-hashes --target .local/atheris -r tests/chaos/fuzz/requirements.txt
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)

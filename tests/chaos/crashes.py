@@ -23,12 +23,16 @@ TWICE = ("onboarding", "rotation")
 async def one_crash(chaos: Chaos) -> None:
     """Before and after each call of each scenario."""
     for name in ONCE:
-        smooth, last = await _smooth(name), 0
-        cases = [(number, kind) for number in range(1, smooth.calls + 20) for kind in CRASHES]
-        for number, kind in chaos.some(cases, name=name):
-            outcome = await _check(chaos, name, {number: kind}, smooth)
-            last = max(last, number if outcome else 0)
-        chaos.note(f"{name}: {len(cases)} crashes, up to call {last}" if chaos.share >= 1 else "")
+        await one_crash_in(chaos, name)
+
+
+async def one_crash_in(chaos: Chaos, name: str) -> None:
+    """Before and after each call of one scenario."""
+    smooth = await _smooth(name)
+    cases = [(number, kind) for number in range(1, smooth.calls + 20) for kind in CRASHES]
+    for number, kind in chaos.some(cases, name=name):
+        await _check(chaos, name, {number: kind}, smooth)
+    chaos.note(f"{name}: {len(cases)} crashes, all of them" if chaos.share >= 1 else "")
 
 
 async def two_crashes(chaos: Chaos) -> None:

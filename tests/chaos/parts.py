@@ -7,6 +7,7 @@ import logging
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
 from tests.chaos import crashes, hostile, interleavings, real_crashes
+from tests.chaos.fuzz.part import fuzz
 from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
 
@@ -19,6 +20,7 @@ PARTS: dict[str, Part] = {
     "one-crash": crashes.one_crash,
     "two-crashes": crashes.two_crashes,
     "upgrade": upgrade,
+    "fuzz": fuzz,
 }
 """By name, the longest first: two run at a time."""
 

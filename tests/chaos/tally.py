@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from typing import Self
 
 _LINES = 6
-_PATIENCE = 5
-"""Failures of one part before it gives up: more say nothing new."""
 
 
 @dataclass
@@ -48,6 +46,8 @@ class Chaos:
     seed: int
     share: float = 1.0
     """Of the cases, drawn by the seed; 1 means all."""
+    patience: int = 5
+    """Failures of one part before it gives up: more say nothing new."""
     tally: Tally = field(default_factory=Tally)
 
     def chance(self, name: str = "") -> random.Random:
@@ -71,7 +71,7 @@ class Chaos:
         except AssertionError as broken:
             said = "\n    ".join(str(broken).splitlines()[:_LINES])
             self.tally.failures.append(f"{self.part}: {name}: {said}")
-            if len(self.tally.failures) >= _PATIENCE:
+            if len(self.tally.failures) >= self.patience:
                 raise TooManyFailures from None
 
     def count(self, faults: Mapping[str, int] | Iterable[str], checks: Mapping[str, int]) -> None:
@@ -97,6 +97,6 @@ async def run_part(part: Part, chaos: Chaos) -> Tally:
     try:
         await part(chaos)
     except TooManyFailures:
-        chaos.note(f"gave up after {_PATIENCE} failures")
+        chaos.note(f"gave up after {chaos.patience} failures")
     chaos.tally.seconds = time.monotonic() - began
     return chaos.tally

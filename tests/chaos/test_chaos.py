@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.chaos import crashes, interleavings
+from tests.chaos.fuzz.part import fuzz_one, kept_for
+from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
 from tests.chaos.lab import Lab
 from tests.chaos.real_crashes import REAL_SCENARIOS, crash_at_every_request, own_lab
@@ -78,3 +80,19 @@ async def test_a_hostile_azure_breaks_no_promise(lab: Lab) -> None:
     chaos = a_share("storms", 0.01)
     await in_storms(chaos, lab, range(len(REAL_SCENARIOS)))
     assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", TARGETS)
+def test_odd_input_gets_an_answer(target: str) -> None:
+    chaos = a_share("fuzz", 0.05)
+    fuzz_one(chaos, target, seconds=2.0)
+    assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_sample_is_valid_and_kept_input_stays_answered(target: str) -> None:
+    assert all(TARGETS[target].check(body) for body in TARGETS[target].bodies)
+    for path in kept_for(target):
+        TARGETS[target].check(path.read_bytes())

@@ -14,7 +14,7 @@ _FIGURES = ("onboarding", "sweeps", "host_kills")
 def main() -> int:
     """Run a figure. Its module is imported when the process trusts the local Azure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("figure", choices=_FIGURES)
+    parser.add_argument("figure", choices=_FIGURES, nargs="?", default="onboarding")
     parsed, rest = parser.parse_known_args()
     with trusted_authority() as trust:
         module = importlib.import_module(f"benchmarks.{parsed.figure}")

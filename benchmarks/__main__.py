@@ -8,7 +8,16 @@ import sys
 
 from benchmarks.trust import trusted_authority
 
-_FIGURES = ("onboarding", "sweeps", "host_kills")
+_FIGURES = (
+    "onboarding",
+    "alternatives",
+    "at_rest",
+    "cold_start",
+    "full_registry",
+    "lifecycle",
+    "sweeps",
+    "host_kills",
+)
 
 
 def main() -> int:

@@ -8,8 +8,8 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,13 +19,14 @@ from standardwebhooks import Webhook
 from benchmarks.profile import Profile
 from benchmarks.trust import Trust
 from local_azure.commands.function_app import ScalableApp, run_function_app
+from local_azure.container_registry.models import AT_ONCE
 from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.iot_hub.models import DesiredPropertiesChanged, HubEvent
 from local_azure.kernel.calls import Call
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import OPERATOR_PRINCIPAL_ID
 
 SEED = 20261129
-_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class Bench:
     session: aiohttp.ClientSession
     ca_file: str
     webhook_key: str = field(repr=False)
+    deliveries: dict[str, float] = field(default_factory=dict)
+    """The monotonic time of each device's first delivery."""
+    _delivered: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def register(self, devices: Iterable[str]) -> None:
         """Make identities for devices in the hub."""
@@ -60,20 +64,24 @@ class Bench:
             return time.monotonic()
 
     def is_delivered(self, device: str) -> bool:
-        """Whether the twin has the device's credentials."""
-        return "firstpull" in self.stack.hub.twin(device).desired.values
+        """Whether the twin has got the device's credentials."""
+        return device in self.deliveries
 
-    async def delivered(
-        self, devices: Iterable[str], *, at_most: float, poll_seconds: float = _POLL_SECONDS
-    ) -> dict[str, float]:
+    async def delivered(self, devices: Iterable[str], *, at_most: float) -> dict[str, float]:
         """Wait for deliveries; the monotonic time of each. `at_most`: seconds from now."""
-        missing, found, give_up = set(devices), {}, time.monotonic() + at_most
-        while missing and time.monotonic() < give_up:
-            for device in [each for each in missing if self.is_delivered(each)]:
-                found[device] = time.monotonic()
-                missing.discard(device)
-            await asyncio.sleep(poll_seconds)
-        return found
+        wanted = set(devices)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                while not wanted <= self.deliveries.keys():
+                    self._delivered.clear()
+                    await self._delivered.wait()
+        return {device: self.deliveries[device] for device in wanted & self.deliveries.keys()}
+
+    def note(self, event: HubEvent) -> None:
+        """Note the time of a device's first delivery."""
+        if isinstance(event, DesiredPropertiesChanged) and "firstpull" in event.patch:
+            self.deliveries.setdefault(event.device_id, time.monotonic())
+            self._delivered.set()
 
     async def settled(self, *, quiet_seconds: float = 1.5, at_most: float = 30.0) -> None:
         """Wait until firstpull has made no change of Azure for a while."""
@@ -99,56 +107,77 @@ class RequestRefused(Exception):
     """firstpull refused a request of the benchmark."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a benchmark wants of its Azure and its hosts.
+
+    `settings`: more of the app's. With `on_change`, a host that is killed is started again.
+    `prepare` fills the Azure before the hosts start.
+    """
+
+    profile: Profile = field(default_factory=Profile)
+    hosts: int = 1
+    throttled: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    on_change: Callable[[str], None] | None = None
+    prepare: Callable[[Stack], Awaitable[None]] | None = None
+
+
 @asynccontextmanager
 async def running_bench(
     trust: Trust,
     connected_registries: Iterable[ConnectedRegistryOptions],
-    *,
-    profile: Profile | None = None,
-    hosts: int = 1,
-    throttled: bool = True,
-    more_settings: Mapping[str, str] | None = None,
-    on_change: Callable[[str], None] | None = None,
+    setup: Setup | None = None,
 ) -> AsyncIterator[Bench]:
-    """An Azure with this profile, and hosts, which work at what they are asked for alone.
-
-    With `on_change`, a host that is killed is started again.
-    """
+    """An Azure, and hosts, which work at what they are asked for alone."""
+    setup = setup or Setup()
     address, authority, ca_file = trust
-    profile = profile or Profile()
     key = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     options = StackOptions(
         seed=SEED,
         connected_registries=tuple(connected_registries),
         event_subscriptions=(),
-        throttled=throttled,
+        operation_lengths=AT_ONCE,
+        throttled=setup.throttled,
     )
     settings = {
         "AzureWebJobs__sweep__Disabled": "true",
         "FIRSTPULL_WEBHOOK_KEYS": key,
-        **(more_settings or {}),
+        **setup.settings,
     }
     async with (
         start_stack(options, address=address, certificates=authority) as stack,
+        _prepared(stack, setup.prepare),
         run_function_app(
             stack,
             ca_file=ca_file,
             on_line=lambda _: None,
-            hosts=hosts,
-            on_change=on_change,
+            hosts=setup.hosts,
+            on_change=setup.on_change,
             more_settings=settings,
         ) as app,
         aiohttp.ClientSession() as session,
     ):
-        profile.apply_to(stack)
-        yield Bench(
+        setup.profile.apply_to(stack)
+        bench = Bench(
             stack=stack,
             app=app,
-            profile=profile,
+            profile=setup.profile,
             session=session,
             ca_file=ca_file,
             webhook_key=key,
         )
+        stack.hub.subscribe(bench.note)
+        yield bench
+
+
+@asynccontextmanager
+async def _prepared(
+    stack: Stack, prepare: Callable[[Stack], Awaitable[None]] | None
+) -> AsyncIterator[None]:
+    if prepare is not None:
+        await prepare(stack)
+    yield
 
 
 def operator_token(stack: Stack) -> str:

@@ -108,8 +108,8 @@ class Fleet:
             address=site.endpoint,
             username=names.token,
             repositories=record.spec.intent.repositories,
-            ca=self.stack.ca_pem,
-            insecure=False,
+            ca=None if site.options.insecure else self.stack.ca_pem,
+            insecure=site.options.insecure,
         )
         identity = self.stack.hub.create_device(DeviceSettings(device.device_id))
         self._deliver(device, ref, contents, password)

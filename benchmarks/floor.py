@@ -77,7 +77,7 @@ ONBOARD: tuple[Step, ...] = (
     ),
     Step(
         name="PATCH the twin",
-        seconds=HUB,
+        seconds=HUB / 2,  # the twin changes in the middle of the call
         after={
             "store the secret": "A password that only a twin has could not be delivered again.",
             "PATCH the list": _IS_CLIENT,
@@ -107,6 +107,94 @@ FIRST_OF_ITS_SCOPE_MAP: tuple[Step, ...] = tuple(
     )
 )
 """The same for the first device with these repositories."""
+
+
+REVOKE: tuple[Step, ...] = (
+    Step(name="read the twin", seconds=HUB, after={}),
+    Step(name="read the token", seconds=ARM, after={}),
+    Step(name="read the list", seconds=ARM, after={}),
+    Step(name="read the secret's versions", seconds=KEY_VAULT, after={}),
+    Step(
+        name="disable the token",
+        seconds=ARM,
+        after={"read the token": "Only a token of this device is touched."},
+    ),
+    Step(
+        name="PATCH the list",
+        seconds=LIST_PATCH,
+        after={"read the list": "Others' tokens in it must stay."},
+    ),
+    Step(
+        name="PATCH the twin",
+        seconds=HUB,
+        after={"read the twin": "The entry goes under the ETag of the twin that was read."},
+    ),
+    Step(
+        name="disable the secret's versions",
+        seconds=KEY_VAULT,
+        after={"read the secret's versions": "Each version is disabled by its id."},
+    ),
+    Step(
+        name="DELETE the token",
+        seconds=ARM / 2,  # it takes effect in the middle of the call
+        after={
+            "disable the token": "The login ends before anything that may fail.",
+            "PATCH the list": "A token in a list is not deleted (TokenInUse).",
+        },
+    ),
+)
+"""From the request to the deletion of the token."""
+
+MOVE: tuple[Step, ...] = (
+    Step(name="read the twin", seconds=HUB, after={}),
+    Step(name="read the token", seconds=ARM, after={}),
+    Step(name="read the new list", seconds=ARM, after={}),
+    Step(name="read the secret's versions", seconds=KEY_VAULT, after={}),
+    Step(
+        name="read the secret",
+        seconds=KEY_VAULT,
+        after={"read the secret's versions": "The one to deliver is known by its tags."},
+    ),
+    Step(
+        name="PATCH the new list",
+        seconds=LIST_PATCH,
+        after={
+            "read the new list": "Others' tokens in it must stay.",
+            "read the token": "A list takes tokens that exist.",
+            "read the twin": "Nothing changes for a device that the hub does not have.",
+        },
+    ),
+    Step(
+        name="PATCH the twin",
+        seconds=HUB / 2,  # the twin changes in the middle of the call
+        after={"PATCH the new list": _IS_CLIENT, "read the secret": "It holds the value."},
+    ),
+)
+"""From the request to the delivery for another connected registry of the container registry."""
+
+ROTATE: tuple[Step, ...] = (
+    Step(name="read the twin", seconds=HUB, after={}),
+    Step(name="read the token", seconds=ARM, after={}),
+    Step(
+        name="generate the password",
+        seconds=PASSWORD / 2,  # it is made in the middle of the call
+        after={
+            "read the twin": "Only a delivery that the device has acknowledged is replaced.",
+            "read the token": "A slot that may be in use is not filled.",
+        },
+    ),
+)
+"""From the request to the new password. The sync that follows is the site's own matter."""
+
+DELIVER_AFTER_SYNC: tuple[Step, ...] = (
+    Step(name="see the sync", seconds=ARM / 2, after={}),
+    Step(
+        name="PATCH the twin",
+        seconds=HUB / 2,  # the twin changes in the middle of the call
+        after={"see the sync": "Before it, the site refuses the new password."},
+    ),
+)
+"""From a sync that brings the new password to its delivery."""
 
 
 @dataclass(frozen=True, kw_only=True)

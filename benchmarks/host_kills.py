@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from benchmarks.apps import Bench, running_bench
+from benchmarks.apps import Bench, Setup, running_bench
 from benchmarks.trust import Trust
 from local_azure.stack import ConnectedRegistryOptions
 
@@ -59,7 +59,7 @@ async def _measure(arguments: argparse.Namespace, trust: Trust) -> list[Kill]:
     plants = [f"plant{number:02}" for number in range(arguments.kills)]
     registries = [ConnectedRegistryOptions(name=name) for name in plants]
     kills = []
-    async with running_bench(trust, registries, on_change=lambda _: None) as bench:
+    async with running_bench(trust, registries, Setup(on_change=lambda _: None)) as bench:
         for number, plant in enumerate(plants):
             devices = [f"{plant}-device-{n:02}" for n in range(arguments.devices)]
             after = _STEP_SECONDS * (number + 1)

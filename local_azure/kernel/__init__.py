@@ -29,6 +29,8 @@ class Kernel:
     tokens: TokenAuthority
     faults: Faults = field(default_factory=Faults)
     calls: CallLog = field(default_factory=CallLog)
+    storage_calls: CallLog = field(default_factory=CallLog)
+    """Of the storage account, apart from the others: hosts poll it all the time."""
     access: Access = field(default_factory=Access)
 
     @classmethod

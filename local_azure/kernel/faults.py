@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from local_azure.kernel.latency import Latency
+
 
 class FaultKind(StrEnum):
     """The kinds of faults."""
@@ -65,8 +67,7 @@ class Faults:
     def __init__(self) -> None:
         self.rules: list[Fault] = []
         self.storm: RandomFaults | None = None
-        # The minimum and maximum that is added to every call.
-        self.latency_seconds: tuple[float, float] = (0.0, 0.0)
+        self.latency = Latency()
 
     def add(self, fault: Fault) -> None:
         """Add a rule after the others."""
@@ -76,7 +77,7 @@ class Faults:
         """Remove all rules, the storm and the latency."""
         self.rules.clear()
         self.storm = None
-        self.latency_seconds = (0.0, 0.0)
+        self.latency = Latency()
 
     def next_for(self, operation: str) -> Fault | None:
         """The rule that applies to this call, if any."""

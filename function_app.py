@@ -7,6 +7,7 @@ import azure.functions as func
 from functions import (
     device_events,
     devices,
+    doctor,
     fleet,
     health,
     onboarding_queue,
@@ -34,5 +35,6 @@ app.register_functions(sites.blueprint)
 app.register_functions(sweep.blueprint)
 app.register_functions(revokes.blueprint)
 app.register_functions(poison.blueprint)
+app.register_functions(doctor.blueprint)
 app.register_functions(health.blueprint)
 app.register_functions(openapi.blueprint)

@@ -20,6 +20,7 @@ from functions.answers.allocation import Allocation
 from functions.answers.base import Answer
 from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
+from functions.answers.doctor import Doctor
 from functions.answers.dry_runs import Intended, Plan
 from functions.answers.fleet import Fleet, Rebuild, Revokes, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
@@ -320,6 +321,11 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             )
         },
         problems=(404, 503),
+    ),
+    "get_doctor": Endpoint(
+        "GET /doctor",
+        role=Role.READER,
+        answers={200: Answered("What is wrong, and what mends it.", (Doctor,))},
     ),
     "healthz": Endpoint(
         "GET /healthz",

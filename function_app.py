@@ -5,6 +5,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions import (
+    audit,
     device_events,
     devices,
     doctor,
@@ -36,5 +37,6 @@ app.register_functions(sweep.blueprint)
 app.register_functions(revokes.blueprint)
 app.register_functions(poison.blueprint)
 app.register_functions(doctor.blueprint)
+app.register_functions(audit.blueprint)
 app.register_functions(health.blueprint)
 app.register_functions(openapi.blueprint)

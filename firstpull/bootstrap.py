@@ -41,6 +41,7 @@ from firstpull.config.settings import (
     read_settings,
     unresolved_references,
 )
+from firstpull.fleet.audit import Audit
 from firstpull.fleet.batch import Batches
 from firstpull.fleet.doctor import AppState, Doctor
 from firstpull.fleet.doctor.reader import DoctorReader
@@ -124,6 +125,7 @@ class Application:
     gauges: Gauges
     sweeper: Sweeper
     rebuilding: Rebuilding
+    audit: Audit
     poison: Poison
     worker: Reconciler
     readiness: Readiness
@@ -239,6 +241,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
             queue=ports.queue,
             clock=ports.clock,
         ),
+        audit=Audit(records=ports.records),
         poison=Poison(
             queues=ports.poison,
             records=ports.records,

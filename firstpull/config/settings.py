@@ -74,14 +74,16 @@ def _named_keys(value: object) -> object:
     return read_strictly(value) if isinstance(value, str) and value.strip() else value or ()
 
 
-def _resource_ids(value: object) -> object:
+def _listed(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = tuple(ResourceId(text.strip()) for text in value.split(",") if text.strip())
-    for number, each in enumerate(found, start=1):
-        if not each.is_complete:
-            raise ValueError(f"id {number} is not the ARM id of a resource")
-    return found
+    return tuple(text.strip() for text in value.split(",") if text.strip())
+
+
+def _complete(value: ResourceId) -> ResourceId:
+    if not value.is_complete:
+        raise ValueError("is not the ARM id of a resource")
+    return value
 
 
 HttpsUrl = Annotated[str, AfterValidator(_https)]
@@ -220,7 +222,11 @@ class Settings(PolicySettings, CallerSettings, StorageSettings):
     iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
     """Audience of the access tokens for IoT Hub."""
 
-    resource_ids: Annotated[tuple[ResourceId, ...], NoDecode, BeforeValidator(_resource_ids)] = ()
+    resource_ids: Annotated[
+        tuple[Annotated[ResourceId, AfterValidator(_complete)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+    ] = ()
     """ARM ids of the hubs, the vault and the app's storage account, separated with commas.
 
     `GET /api/doctor` looks at them; the container registries' ids are in the policy.

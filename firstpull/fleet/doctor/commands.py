@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from firstpull.fleet.doctor.findings import Command
@@ -51,9 +52,10 @@ def update_role(file: str) -> Command:
 
 
 def exempt(assignment: str, *, scope: ArmId) -> Command:
-    """Exempt a resource from an Azure Policy."""
+    """Exempt a resource from an Azure Policy. Each assignment has an exemption of its own."""
+    digest = hashlib.sha256(assignment.lower().encode()).hexdigest()[:8]
     return az(
-        *("policy", "exemption", "create", "--name", "firstpull"),
+        *("policy", "exemption", "create", "--name", f"firstpull-{digest}"),
         *("--policy-assignment", assignment, "--exemption-category", "Waiver"),
         *("--scope", f"{scope}"),
     )

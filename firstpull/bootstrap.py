@@ -353,14 +353,14 @@ async def connect(
 
 
 def doctor_on(
-    connection: Connection,
+    ports: Ports,
+    manager: ResourceManager,
     settings: Settings,
     *,
     policy: Policy,
     policy_refusal: Callable[[], Blocked | None] = lambda: None,
 ) -> Doctor:
-    """The doctor on a connection, which need not work."""
-    ports = connection.ports
+    """The doctor on these ports, which need not work."""
     return Doctor(
         reader=DoctorReader(
             app=_app_state(settings),
@@ -373,7 +373,7 @@ def doctor_on(
             ledgers=ports.ledgers,
             poison=ports.poison,
             sweeps=ports.sweeps,
-            manager=connection.manager,
+            manager=manager,
             clock=ports.clock,
             clock_offset=ports.clock_offset,
         )
@@ -430,7 +430,9 @@ class Runtime:
         await self._policies.get()
         connecting = self._connecting
         if connecting is None or (connecting.done() and _has_failed(connecting)):
-            connecting = self._connecting = asyncio.create_task(self._connect())
+            connecting = self._connecting = asyncio.create_task(
+                connect(self._settings, self._policies)
+            )
         ports = await asyncio.shield(connecting)
         policy = self._policies.policy  # of now: another call may have read a later one meanwhile
         if self._application is None or self._application.policy is not policy:
@@ -438,25 +440,18 @@ class Runtime:
         return self._application
 
     async def doctor(self) -> Doctor:
-        """The doctor, also where the application cannot be had."""
+        """The doctor, also where the application cannot be had: it has a connection of its own."""
         with suppress(FirstpullError):  # which the doctor is about to explain
             await self.application()
+        if self._opened is None:
+            self._opened = open_connection(self._settings, self._policies)
         return doctor_on(
-            self._open(),
+            self._opened.ports,
+            self._opened.manager,
             self._settings,
             policy=await self._policies.get(),
             policy_refusal=lambda: self._policies.refusal,
         )
-
-    def _open(self) -> Connection:
-        if self._opened is None:
-            self._opened = open_connection(self._settings, self._policies)
-        return self._opened
-
-    async def _connect(self) -> Ports:
-        opened = self._open()
-        await opened.storage.prepare()
-        return opened.ports
 
     async def policy(self) -> Policy:
         """The present policy, also while storage does not answer."""

@@ -58,8 +58,9 @@ verify-azure: setup ## hold what this project knows of Azure against a subscript
 bench: setup ## how fast, beside its floor and its alternatives; ARGS="onboarding" for one figure (20 minutes)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
+planted-bugs: setup ## bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
+	@$(BIN)/pytest tests/chaos/test_planted_bugs.py
 
 check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, KQL, the tables in docs/
 	@$(BIN)/ruff check $(PYTHON_CODE)

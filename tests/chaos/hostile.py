@@ -3,6 +3,7 @@ operations that last, and crashes, all at once and by a seed."""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,13 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from firstpull.bootstrap import Application
+from firstpull.intake.event_grid import DeviceEvent
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.errors import Conflict, FirstpullError, Refused, Transient
 from firstpull.model.reasons import Reason
 from local_azure.container_registry.models import AT_ONCE, OperationLengths
 from local_azure.kernel.storm import Storm
+from local_azure.stack.options import HUB_NAME
 from tests.chaos.lab import Lab, is_done
 from tests.chaos.real_crashes import REAL_SCENARIOS, RealScenario, Subject, own_lab
 from tests.chaos.tally import Chaos
@@ -21,9 +25,10 @@ from tests.chaos.wire import Process, When
 from tests.end_to_end.cloud import operations_end
 from tests.end_to_end.faults import Crashed
 
-CASES = 150
+CASES = 60
 _PASSES = 25
 _SHARES = (0.02, 0.05, 0.15)
+_REPEATED = 0.3
 _LASTING = OperationLengths(change=(0.0, 11.0), deletion=(0.0, 11.0))
 """In Azure's time, which goes on as firstpull's does."""
 
@@ -53,7 +58,7 @@ async def _case(lab: Lab, scenario: RealScenario, chance: random.Random) -> Coun
     if scenario.keeps_login and login is not None:
         process.after_request = lambda: lab.check_login(login, subject.device_id)
     with _storm(lab, chance) as met:
-        await _weather(lab, scenario, subject, process)
+        await _weather(lab, scenario, subject, process, chance, met)
     process.after_request = None
     await operations_end(lab.stack)
     await lab.converge(lab.firstpull.application(), subject.device_id)
@@ -62,8 +67,15 @@ async def _case(lab: Lab, scenario: RealScenario, chance: random.Random) -> Coun
     return met + process.died
 
 
-async def _weather(lab: Lab, scenario: RealScenario, subject: Subject, process: Process) -> None:
-    """The request, again until it is taken, and some passes."""
+async def _weather(
+    lab: Lab,
+    scenario: RealScenario,
+    subject: Subject,
+    process: Process,
+    chance: random.Random,
+    met: Counter[str],
+) -> None:
+    """The request, again until it is taken, and some passes: messages and events come again."""
     is_asked = False
 
     async def work() -> None:
@@ -74,7 +86,7 @@ async def _weather(lab: Lab, scenario: RealScenario, subject: Subject, process: 
         is_asked = True
         for _ in range(_PASSES):
             with suppress(FirstpullError):
-                await application.worker.reconcile(device)
+                await _messages(application, device, chance, met)
             lab.sync()
             lab.act(subject.device_id)
             record = await lab.record_in_a_storm(subject.device_id)
@@ -89,6 +101,25 @@ async def _weather(lab: Lab, scenario: RealScenario, subject: Subject, process: 
             process.restart()
         else:
             return
+
+
+async def _messages(
+    application: Application, device: DeviceKey, chance: random.Random, met: Counter[str]
+) -> None:
+    """One reconcile request, or two at once; now and then an event that is late or repeated."""
+    passes = 1 + (chance.random() < _REPEATED)
+    if chance.random() < _REPEATED:
+        now = application.ports.clock.now()
+        event = DeviceEvent(
+            hub_name=HUB_NAME,
+            device_id=device.device_id,
+            created=chance.random() < 0.5,
+            at=now - timedelta(minutes=chance.randrange(60)),
+        )
+        met["late or repeated event"] += 1
+        await application.event_handler.handle(event)
+    met["repeated message"] += passes - 1
+    await asyncio.gather(*(application.worker.reconcile(device) for _ in range(passes)))
 
 
 async def _ask(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
-from tests.chaos import crashes, hostile, interleavings, real_crashes
+from tests.chaos import crashes, hostile, interleavings, orders, real_crashes
 from tests.chaos.fuzz.part import fuzz
 from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
@@ -19,6 +19,8 @@ PARTS: dict[str, Part] = {
     "random-schedules": interleavings.beyond,
     "one-crash": crashes.one_crash,
     "two-crashes": crashes.two_crashes,
+    "hosts-apart": orders.hosts_apart,
+    "lifetimes": orders.lifetimes,
     "upgrade": upgrade,
     "fuzz": fuzz,
 }

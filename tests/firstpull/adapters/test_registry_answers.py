@@ -84,7 +84,7 @@ def token_with(**password: str) -> Token:
     "answer",
     [
         {"name": "fp-1", "properties": True},
-        {"name": "fp-1", "properties": {"credentials": {"passwords": 7}}},
+        {"id": "/a", "name": "fp-1", "properties": {"credentials": {"passwords": 7}}},
     ],
 )
 def test_a_field_of_another_kind_is_no_answer(answer: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from firstpull.model.delivery_kinds import entries_everywhere, kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.naming import scope_map_name, token_name
+from firstpull.model.password_slots import token_of
 from firstpull.model.sweep_report import Kind, Orphan
 
 SCOPE_MAP_REST = timedelta(hours=24)
@@ -84,7 +85,7 @@ def _explains(record: DeviceRecord, inventory: Inventory) -> bool:
 
 def _orphaned_tokens(inventory: Inventory, deployment: str) -> Iterator[Orphan]:
     tagged = {
-        secret.tags.get("token", "")
+        token_of(secret)
         for secret in (inventory.secrets or {}).values()
         if secret.enabled and secret.tags.get("deployment") == deployment
     }

@@ -126,11 +126,16 @@ class DeliveredEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Acknowledgement:
-    """The device's report on the delivery that it tried last. Untrusted input."""
+    """The device's report on the delivery that it tried last. Untrusted input.
+
+    `awaits_sync`: the consumer has taken the delivery, which counts as a login when the connected
+    registry has synced once more.
+    """
 
     delivery_id: str
     logged_in: bool
     reason: str | None
+    awaits_sync: bool = False
 
 
 def read_entry(desired: Mapping[str, Any], connected_registry: str) -> DeliveredEntry | None:

@@ -39,6 +39,7 @@ from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS, scope_actions
+from firstpull.model.sealing import SealingKey
 
 
 class State(StrEnum):
@@ -75,6 +76,8 @@ class Intent:
     implicit: bool = False
     delivery: str = DEFAULT_KIND
     delivery_options: tuple[str, ...] = ()
+    sealing_key: SealingKey | None = None
+    """The device's public key, to which its password is sealed; of a caller's request only."""
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both ask for the same, regardless of requester, time and the case of names."""

@@ -51,6 +51,7 @@ from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
     NO_FREE_SLOT,
+    SEALING_KEY_NOT_KNOWN,
     Blocker,
     Target,
     check_preconditions,
@@ -280,6 +281,9 @@ class _Planner:
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
         kept, deliver = passwords.keep(), self._deliver()
+        key = self._record.spec.intent.sealing_key
+        if (deliver or slot is not None) and key is not None and key.jwk is None:
+            return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),

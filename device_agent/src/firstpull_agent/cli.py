@@ -332,7 +332,9 @@ examples:
   firstpull-agent key --replace > key.json     # the one before still opens deliveries""",
     )
     own_key.set_defaults(command=_key)
-    own_key.add_argument("--replace", action="store_true", help="make another key, which comes first")
+    own_key.add_argument(
+        "--replace", action="store_true", help="make another key, which comes first"
+    )
     _add(
         own_key,
         "--kind",

@@ -48,7 +48,7 @@ def entry(keys: FileKeys, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - f
 
 def seals(keys: FileKeys, folder: Path, device_id: str = "device-1") -> Seals:
     memory = SealMemory(folder / "seals.json")
-    return Seals(keys, memory, device_id=device_id, required=True, now=lambda: NOW)
+    return Seals(keys, memory, device_id=device_id, required=True)
 
 
 @pytest.mark.parametrize("kind", list(KeyKind))

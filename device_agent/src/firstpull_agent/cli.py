@@ -178,7 +178,6 @@ def _convergence(
         memory,
         device_id=device_id,
         required=arguments.require_sealed,
-        now=time.now,
     )
     logins = Logins(engine=_engine(arguments), store=store)
     check = partial(check_login, now=time.now)

@@ -184,7 +184,7 @@ class Convergence:
         self._logins.carry_out(next_step(name, wanted, in_place=in_place, superseded=superseded))
         if self._seals is not None and isinstance(wanted, Delivery) and wanted.seal is not None:
             try:
-                self._seals.remember(name, wanted.seal)
+                self._seals.remember(wanted.seal)
             except OSError as error:
                 detail = f"{error.filename or 'a file'}: {error.strerror}"
                 raise Failure(Reason.STORAGE_FAILED, detail) from None

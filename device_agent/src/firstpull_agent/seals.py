@@ -11,9 +11,8 @@ import hashlib
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,33 +28,40 @@ _GENERATION = re.compile(r"[\x21-\x7e]{1,64}")
 
 @dataclass(frozen=True)
 class Seal:
-    """When a delivery was sealed, in whole seconds since 1970, and for which identity."""
+    """When a delivery was sealed, in whole seconds since 1970, and for which identity.
 
+    `place` is the connected registry with its address: whoever seals something of his own has to
+    name a registry of his own, and so does not keep the right registry's next delivery out.
+    """
+
+    place: str
     issued_at: int
     generation_id: str
 
 
 class SealMemory:
-    """The newest seal of each connected registry with which the device has logged in."""
+    """The newest seal for each place with which the device has logged in."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def newest(self, name: str) -> Seal | None:
-        """The newest seal of a connected registry. An unreadable file counts as empty."""
-        entry = self._load().get(name)
+    def newest(self, place: str) -> Seal | None:
+        """The newest seal for a place. An unreadable file counts as empty."""
+        entry = self._load().get(place)
         try:
-            return Seal(int(entry["issuedAt"]), str(entry["generationId"])) if entry else None
+            if entry:
+                return Seal(place, int(entry["issuedAt"]), str(entry["generationId"]))
         except (KeyError, TypeError, ValueError):
-            return None
+            pass
+        return None
 
-    def put(self, name: str, seal: Seal) -> None:
+    def put(self, seal: Seal) -> None:
         """Remember a seal unless a newer one is remembered. Raises OSError."""
-        newest = self.newest(name)
+        newest = self.newest(seal.place)
         if newest is not None and newest.issued_at >= seal.issued_at:
             return
         entry = {"issuedAt": seal.issued_at, "generationId": seal.generation_id}
-        content = json.dumps({**self._load(), name: entry}, indent=2)
+        content = json.dumps({**self._load(), seal.place: entry}, indent=2)
         replace_file(self._path, content.encode(), mode=0o600)
 
     def discard_unfinished(self) -> None:
@@ -80,13 +86,11 @@ class Seals:
         *,
         device_id: str | None,
         required: bool,
-        now: Callable[[], datetime],
     ) -> None:
         self._keys = keys
         self._memory = memory
         self._device_id = device_id
         self._required = required
-        self._now = now
 
     def check_plain(self) -> None:
         """Raise Failure if this device takes sealed deliveries only."""
@@ -112,15 +116,11 @@ class Seals:
                 Reason.UNSUPPORTED_DELIVERY, f"{error.filename or 'the key'}: {error.strerror}"
             ) from None
         self._check(name, entry, opened.header)
-        return opened.content, self._seal(name, opened.header)
+        return opened.content, self._seal(f"{name} {entry.get('address')}", opened.header)
 
-    def remember(self, name: str, seal: Seal) -> None:
-        """Note that the device has logged in with this delivery. Raises OSError.
-
-        A time ahead of this device's clock counts as now: it must not lock later deliveries out.
-        """
-        latest = int(self._now().astimezone(UTC).timestamp())
-        self._memory.put(name, Seal(min(seal.issued_at, latest), seal.generation_id))
+    def remember(self, seal: Seal) -> None:
+        """Note that the device has logged in with this delivery. Raises OSError."""
+        self._memory.put(seal)
 
     def _check(self, name: str, entry: Mapping[str, Any], header: Mapping[str, Any]) -> None:
         delivery_id = str(entry.get("deliveryId")).partition(".")[0]
@@ -134,13 +134,13 @@ class Seals:
             if header.get(field) != expected:
                 raise Failure(Reason.SEAL_NOT_ACCEPTED, f"the password was sealed for {whose}")
 
-    def _seal(self, name: str, header: Mapping[str, Any]) -> Seal:
+    def _seal(self, place: str, header: Mapping[str, Any]) -> Seal:
         issued_at, generation_id = header.get("iat"), header.get("generationId")
         if not isinstance(issued_at, int) or isinstance(issued_at, bool):
             raise Failure(Reason.SEAL_NOT_ACCEPTED, "the seal has no time")
         if not isinstance(generation_id, str) or not _GENERATION.fullmatch(generation_id):
             raise Failure(Reason.SEAL_NOT_ACCEPTED, "the seal names no generation of the device")
-        seal, newest = Seal(issued_at, generation_id), self._memory.newest(name)
+        seal, newest = Seal(place, issued_at, generation_id), self._memory.newest(place)
         is_old = newest is not None and issued_at < newest.issued_at
         # A device that was registered anew has another generation, and then a later seal.
         is_anothers = newest is not None and newest.issued_at == issued_at and newest != seal

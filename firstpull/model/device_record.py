@@ -91,12 +91,14 @@ class Intent:
 
     @property
     def summary(self) -> str:
-        """What was asked for, in a line: target, the first repositories, other actions, token."""
+        """What was asked for, in a line: target, first repositories, other actions, token, key."""
         named, more = self.repositories[:_NAMED], len(self.repositories) - _NAMED
         repositories = f"{', '.join(named)}{f' and {more} more' if more > 0 else ''}"
         others = "" if self.actions == (DEFAULT_ACTION,) else f" ({', '.join(self.actions)})"
         adopted = f", adopting {self.adopt}" if self.adopt is not None else ""
-        return f"{self.target}: {repositories}{others}{adopted}"
+        key = self.sealing_key
+        sealed = f", sealed to {key.thumbprint[:12]}" if key is not None else ""
+        return f"{self.target}: {repositories}{others}{adopted}{sealed}"
 
     @property
     def scope_actions(self) -> frozenset[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -144,6 +146,12 @@ def test_a_key_that_a_record_has_lost_seals_nothing() -> None:
     assert to.key.public is None
     with pytest.raises(ValueError, match="not known"):
         to.seal(PASSWORD, FIELDS, content_id="x", now=NOW)
+
+
+@pytest.mark.parametrize("module", ["firstpull.bootstrap", "firstpull_agent.cli"])
+def test_nothing_of_it_is_loaded_before_there_is_a_sealed_device(module: str) -> None:
+    program = f"import sys, {module}; sys.exit('joserfc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0  # noqa: S603
 
 
 def test_the_digest_does_not_depend_on_the_order_of_the_fields() -> None:

@@ -260,6 +260,15 @@ async def test_a_kind_whose_consumer_opens_no_seal_takes_no_key(
     await harness.ask(delivery="kubernetes", sealingKey=jwk(KEY))
 
 
+async def test_the_history_says_to_which_key_a_request_seals() -> None:
+    harness = Harness()
+    device = await make_sealed(harness)
+    await harness.ask(sealingKey=jwk(OTHER))
+    details = " ".join(entry.detail for entry in harness.cloud.record(device).history)
+    assert f"sealed to {KEY.thumbprint()[:12]}" in details
+    assert f"sealed to {OTHER.thumbprint()[:12]}" in details
+
+
 async def test_the_record_has_the_public_key_and_no_password() -> None:
     harness = Harness()
     device = await make_sealed(harness)

@@ -42,7 +42,8 @@ _MOST_HEADER_BYTES = 2048
 class SealingKey:
     """A device's public key by its RFC 7638 thumbprint, and the key as a JWK of sorted members.
 
-    `jwk` is None where a lost record was made again: the key comes from a request only.
+    `jwk` is None where a lost record was made again: the key comes from a request only. A damaged
+    one counts as none: the thumbprint tells.
     """
 
     thumbprint: str
@@ -51,7 +52,7 @@ class SealingKey:
     @property
     def public(self) -> dict[str, str] | None:
         """The key as a JWK."""
-        if self.jwk is None:
+        if self.jwk is None or _thumbprint(self.jwk) != self.thumbprint:
             return None
         members: dict[str, str] = json.loads(self.jwk)
         return members
@@ -78,7 +79,7 @@ def read_sealing_key(jwk: Mapping[str, Any]) -> SealingKey:
     else:
         _check_modulus(members)
     text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    key = SealingKey(thumbprint=_encoded(hashlib.sha256(text.encode()).digest()), jwk=text)
+    key = SealingKey(thumbprint=_thumbprint(text), jwk=text)
     if jwk.get("kid", key.thumbprint) != key.thumbprint:
         raise ValueError("kid is not the key's RFC 7638 thumbprint")
     try:
@@ -117,6 +118,10 @@ def _decoded(members: Mapping[str, object], name: str) -> bytes:
         if value and _encoded(value) == text and (value[0] or name in ("x", "y")):
             return value
     raise ValueError(f"{name} is missing, or no unpadded base64url")
+
+
+def _thumbprint(jwk: str) -> str:
+    return _encoded(hashlib.sha256(jwk.encode(errors="replace")).digest())
 
 
 def _encoded(value: bytes) -> str:

@@ -282,7 +282,7 @@ class _Planner:
             return BlockedPlan(blocker=NO_FREE_SLOT)
         kept, deliver = passwords.keep(), self._deliver()
         key = self._record.spec.intent.sealing_key
-        if (deliver or slot is not None) and key is not None and key.jwk is None:
+        if (deliver or slot is not None) and key is not None and key.public is None:
             return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),

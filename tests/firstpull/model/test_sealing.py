@@ -144,6 +144,7 @@ def test_a_key_that_a_record_has_lost_seals_nothing() -> None:
         connected_registry="plantone",
     )
     assert to.key.public is None
+    assert SealingKey(thumbprint=EC.thumbprint(), jwk="damaged").public is None
     with pytest.raises(ValueError, match="not known"):
         to.seal(PASSWORD, FIELDS, content_id="x", now=NOW)
 

@@ -65,13 +65,23 @@ class SharedReads:
         self._listings = _Shared[None](clock)
         self._scope_maps = _Shared[ScopeMap | None](clock)
         self._synced = _Shared[frozenset[str]](clock)
+        self._sync_tokens: dict[ConnectedRegistryRef, TokenId] = {}
 
     async def look_at(self, ref: ConnectedRegistryRef, *, since: datetime | None = None) -> Look:
         """A look at a connected registry, which began at `since` or later."""
         look = await self._looks.get(ref, partial(self._look_at, ref), since=since)
         if look.connected_registry is None:
             self.forget(ref)
+        elif (sync_token_id := look.connected_registry.sync_token_id) is not None:
+            self._sync_tokens[ref] = sync_token_id
         return look
+
+    def sync_token_of(self, ref: ConnectedRegistryRef) -> TokenId:
+        """The sync token of a connected registry as last seen, else the name that az gives it.
+
+        A guess, by which a read may begin before the connected registry has answered.
+        """
+        return self._sync_tokens.get(ref) or ref.registry.token(ref.name)
 
     async def look_at_all(self, refs: Collection[ConnectedRegistryRef]) -> None:
         """Look at several connected registries by one listing of each container registry."""
@@ -113,6 +123,7 @@ class SharedReads:
 
     async def _look_at(self, ref: ConnectedRegistryRef) -> Look:
         ledger = await read_ledger(self._ledgers, ref)
+        self.note_ledger(ref, ledger)
         found = await self._registries.get_connected_registry(ref)
         return Look(connected_registry=found, ledger=ledger)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy, address_of
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
+    RegistryId,
     ScopeMap,
     ScopeMapId,
     SecretVersion,
@@ -19,7 +21,7 @@ from firstpull.model.azure_resources import (
     Twin,
 )
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import DeviceRecord, Grant
+from firstpull.model.device_record import DeviceRecord, Grant, State
 from firstpull.model.errors import Conflict, FirstpullError, read_or_else
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
@@ -38,6 +40,7 @@ from firstpull.model.ports import (
 from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.traces import TraceReader
 from firstpull.reconcile.unnamed import Found, Unnamed
@@ -188,12 +191,33 @@ class Observer:
     choices: Choices | None
     """None for a dry run, which must not keep others from a place."""
 
-    async def observe(self, record: DeviceRecord) -> Observed:
+    def begin(self, record: DeviceRecord) -> Ahead:
+        """Begin the reads that an observation of a device with a new request will need.
+
+        They depend on its names alone. A device that waits or fails may need none of them.
+        """
+        ahead, refs = Ahead(), self._refs(record)
+        is_new = record.status.condition.state is State.PENDING and not record.schedule.attempts
+        if not is_new or record.needs_teardown or not refs:
+            return ahead
+        registry, names = refs[0].registry, self._names(record, refs[0])
+        map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
+        sync_token_id = self.shared.sync_token_of(refs[0])
+        ahead.begin(record.device, partial(self.hubs.twin, record.device))
+        ahead.begin(refs[0], partial(self.shared.look_at, refs[0]))
+        ahead.begin(registry.token(names.token), partial(self._token, registry, names))
+        ahead.begin(names.secret, partial(self.secrets.versions, names.secret))
+        ahead.begin(map_name, partial(self.shared.scope_map, registry, map_name))
+        ahead.begin(sync_token_id, partial(self.shared.synced_actions, registry, sync_token_id))
+        return ahead
+
+    async def observe(self, record: DeviceRecord, ahead: Ahead | None = None) -> Observed:
         """What exists for the device of this record. Raises what the ports raise."""
+        ahead = ahead or Ahead()
         if record.needs_teardown:
             return await self._observe_teardown(record)
         twin, (views, chosen) = await asyncio.gather(
-            self.hubs.twin(record.device), self._views(record)
+            ahead.get(record.device, partial(self.hubs.twin, record.device)), self._views(record)
         )
         if self.choices and chosen is not None and (twin is None or not twin.enabled):
             self.choices.withdraw(chosen.token_id)
@@ -203,7 +227,7 @@ class Observer:
         if twin is not None and chosen is not None:
             generation_id, credential, retiring = await asyncio.gather(
                 self._generation_id(record, twin),
-                self._credential(record, chosen),
+                self._credential(record, chosen, ahead),
                 self._retiring(record, chosen, errors),
             )
         elif twin is not None:
@@ -478,18 +502,21 @@ class Observer:
             raise Conflict("The device was deleted while it was observed.")
         return found
 
+    async def _token(self, registry: RegistryId, names: Names) -> Token | None:
+        return await self.registries.get_token(registry, names.token)
+
     async def _credential(
-        self, record: DeviceRecord, view: ConnectedRegistryView
+        self, record: DeviceRecord, view: ConnectedRegistryView, ahead: Ahead
     ) -> CredentialView:
         names = self._names(record, view.ref)
         registry = view.ref.registry
         map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
         read = self.registries.get_scope_map if _is_done(record) else self.shared.scope_map
         scope_map, token, versions, synced, is_taken = await asyncio.gather(
-            read(registry, map_name),
-            self.registries.get_token(registry, names.token),
-            self.secrets.versions(names.secret),
-            self._synced_actions(record, view),
+            ahead.get(map_name, partial(read, registry, map_name)),
+            ahead.get(view.token_id, partial(self._token, registry, names)),
+            ahead.get(names.secret, partial(self.secrets.versions, names.secret)),
+            self._synced_actions(record, view, ahead),
             self._is_taken(record, view, names),
         )
         is_made_here = False
@@ -513,13 +540,15 @@ class Observer:
         )
 
     async def _synced_actions(
-        self, record: DeviceRecord, view: ConnectedRegistryView
+        self, record: DeviceRecord, view: ConnectedRegistryView, ahead: Ahead
     ) -> frozenset[str] | None:
         """What the connected registry syncs, read until the generation is done; None if unknown."""
         found = view.connected_registry
         if _is_done(record) or found is None or found.sync_token_id is None:
             return None
-        return await self.shared.synced_actions(view.ref.registry, found.sync_token_id)
+        token_id = found.sync_token_id
+        read = partial(self.shared.synced_actions, view.ref.registry, token_id)
+        return await ahead.get(token_id, read)
 
     async def _is_taken(
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names

@@ -22,6 +22,7 @@ from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import TagSecret
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.claim import CLAIM, LONGEST_HELD, HeldClaim, comes_back_at, is_woken
@@ -157,9 +158,21 @@ class Reconciler:
             outcome = self._failed(defect)
         await self._conclude(turn, outcome, failure=failure)
 
-    async def _take_back(self, turn: _Pass) -> None:
+    async def _prepare(self, turn: _Pass) -> Prepared:
+        """The plans of the pass, after the device was taken back if an earlier record was lost."""
+        before = turn.stored.value
+        ahead = self.preparation.begin(before)
+        try:
+            await self._take_back(turn, ahead)
+            record = turn.stored.value
+            return await self.preparation.prepare(record, ahead if record is before else None)
+        finally:
+            await ahead.end()
+
+    async def _take_back(self, turn: _Pass, ahead: Ahead) -> None:
         """Let a device keep what it had when an earlier record was lost."""
-        before, record = turn.stored.value, await self.preparation.taken_back(turn.stored.value)
+        before = turn.stored.value
+        record = await self.preparation.taken_back(before, ahead)
         if record == before:
             return
         turn.wrote(await self.records.replace(record, etag=turn.stored.etag), None)
@@ -180,9 +193,8 @@ class Reconciler:
         try:
             if await self._is_still_unacknowledged(before):
                 return self._postponed
-            await self._take_back(turn)
+            prepared = await self._prepare(turn)
             before = turn.stored.value
-            prepared = await self.preparation.prepare(before)
             work, delivery = prepared.work, None
             if work is not None:
                 await self._claim(turn, work)

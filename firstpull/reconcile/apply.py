@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
-from firstpull.model.azure_resources import NewPassword
+from firstpull.model.azure_resources import NewPassword, ScopeMap
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
@@ -130,14 +130,18 @@ class _Run:
             raise
 
     async def _put_scope_map(self, action: PutScopeMap) -> None:
+        async def write() -> None:
+            with self._journal.noting(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name):
+                await self._applier.registries.put_scope_map(
+                    action.registry,
+                    action.name,
+                    actions=action.actions,
+                    deadline_seconds=REQUEST_DEADLINE,
+                )
+
         self._guard.check()
-        with self._journal.noting(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name):
-            await self._applier.registries.put_scope_map(
-                action.registry,
-                action.name,
-                actions=action.actions,
-                deadline_seconds=REQUEST_DEADLINE,
-            )
+        wanted = ScopeMap(name=action.name, actions=action.actions)
+        await self._applier.membership.shared.write_scope_map(action.registry, wanted, write)
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()

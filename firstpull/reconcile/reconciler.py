@@ -334,7 +334,6 @@ class Reconciler:
                 )
         noted = {a.secret for a in plan.actions if isinstance(a, TagSecret)}
         record = transitions.with_noted_secrets(record, noted)
-        await self._request_later(record.device, LONGEST_HELD)  # first: the worker may die here
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(
             record,
@@ -342,7 +341,10 @@ class Reconciler:
             condition=self._condition_while_claimed(record, plan),
             due_at=comes_back_at(claim),
         )
-        stored = await self.records.replace(record, etag=stored.etag)
+        stored, _ = await asyncio.gather(
+            self.records.replace(record, etag=stored.etag),
+            self._request_later(record.device, LONGEST_HELD),  # the worker may die right after
+        )
         turn.wrote(stored, HeldClaim(stored, records=self.records, clock=self.clock))
 
     async def _is_contested(self, record: DeviceRecord) -> bool:

@@ -52,6 +52,7 @@ from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
 from firstpull.model.errors import Blocked
+from firstpull.model.hub_identity import IdentityBudget
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -73,6 +74,7 @@ from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.dry_run import DryRun
 from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.prepare import Preparation
+from firstpull.reconcile.prompt import PromptWork
 from firstpull.reconcile.reconciler import Reconciler
 from firstpull.reconcile.requeue import requeue_overdue
 
@@ -126,8 +128,13 @@ class Application:
         )
 
 
-def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> Application:
-    """The application on these ports, with the policy of the settings unless one is given."""
+def wire(
+    settings: Settings, ports: Ports, *, policy: Policy | None = None, prompt: bool = False
+) -> Application:
+    """The application on these ports, with the policy of the settings unless one is given.
+
+    With `prompt`, the process that records a request begins to carry it out.
+    """
     policy = policy or settings.policy
     if policy is None:
         raise ValueError("the settings name a document of the policy; pass the policy in it")
@@ -142,6 +149,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         records=ports.records,
         shared=shared,
         choices=Choices(clock=ports.clock),
+        budget=IdentityBudget(clock=ports.clock),
     )
     preparation = Preparation(
         observer=observer, clock=ports.clock, validity=settings.password_validity
@@ -153,12 +161,34 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         clock=ports.clock,
         shared=shared,
     )
-    onboarding = Onboarding(
-        policy=policy, records=ports.records, queue=ports.queue, clock=ports.clock
-    )
-    revoking = Revoking(
+    worker = Reconciler(
         records=ports.records,
         queue=ports.queue,
+        preparation=preparation,
+        applier=Applier(
+            deployment=settings.deployment,
+            registries=ports.registries,
+            secrets=ports.secrets,
+            hubs=ports.hubs,
+            membership=membership,
+            clock=ports.clock,
+        ),
+        teardown_applier=TeardownApplier(
+            registries=ports.registries,
+            secrets=ports.secrets,
+            hubs=ports.hubs,
+            membership=membership,
+        ),
+        clock=ports.clock,
+        clock_offset=ports.clock_offset,
+        new_id=_new_id,
+    )
+    # What somebody has just asked for begins here; timers leave it to the queue.
+    requests = PromptWork(ports.queue, worker.reconcile) if prompt else ports.queue
+    onboarding = Onboarding(policy=policy, records=ports.records, queue=requests, clock=ports.clock)
+    revoking = Revoking(
+        records=ports.records,
+        queue=requests,
         hubs=ports.hubs,
         clock=ports.clock,
         has_remains=observer.has_remains,
@@ -196,7 +226,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
         revoking=revoking,
-        rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
+        rotating=Rotating(records=ports.records, queue=requests, clock=ports.clock),
         dry_run=DryRun(preparation=replace(preparation, observer=replace(observer, choices=None))),
         event_handler=event_handler,
         sites=sites,
@@ -235,28 +265,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
             policy=policy,
             clock=ports.clock,
         ),
-        worker=Reconciler(
-            records=ports.records,
-            queue=ports.queue,
-            preparation=preparation,
-            applier=Applier(
-                deployment=settings.deployment,
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                membership=membership,
-                clock=ports.clock,
-            ),
-            teardown_applier=TeardownApplier(
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                membership=membership,
-            ),
-            clock=ports.clock,
-            clock_offset=ports.clock_offset,
-            new_id=_new_id,
-        ),
+        worker=worker,
         readiness=Readiness(
             records=ports.records, clock=ports.clock, clock_offset=ports.clock_offset
         ),
@@ -354,7 +363,7 @@ class Runtime:
         ports = await asyncio.shield(connecting)
         policy = self._policies.policy  # of now: another call may have read a later one meanwhile
         if self._application is None or self._application.policy is not policy:
-            self._application = wire(self._settings, ports, policy=policy)
+            self._application = wire(self._settings, ports, policy=policy, prompt=True)
         return self._application
 
     async def policy(self) -> Policy:

@@ -68,6 +68,8 @@ class Journal:
 
     device: DeviceKey
     clock: Clock
+    began_at: datetime
+    """When the worker began to look at the device."""
     entries: list[HistoryEntry] = field(default_factory=list)
 
     def note(self, event: LogEvent, **fields: FieldValue) -> None:

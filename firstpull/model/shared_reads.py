@@ -65,6 +65,7 @@ class SharedReads:
         self._listings = _Shared[None](clock)
         self._scope_maps = _Shared[ScopeMap | None](clock)
         self._writing: dict[Hashable, asyncio.Task[None]] = {}
+        self._written: dict[Hashable, datetime] = {}
         self._synced = _Shared[frozenset[str]](clock)
         self._last_ledgers: dict[ConnectedRegistryRef, tuple[datetime, Stored[Ledger] | None]] = {}
         self._sync_tokens: dict[ConnectedRegistryRef, TokenId] = {}
@@ -130,15 +131,20 @@ class SharedReads:
         registry: RegistryId,
         wanted: ScopeMap,
         write: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        since: datetime,
     ) -> None:
-        """Write a scope map as all want it who come while it is being written."""
+        """Write a scope map, unless another device does, or has since this one's pass began."""
         key = (registry, wanted.name, wanted.actions)
+        if self._written.get(key, since) > since:
+            return
         writing = self._writing.get(key)
         if writing is None or writing.done():
             writing = self._writing[key] = asyncio.create_task(write())
             writing.add_done_callback(lambda _: self._writing.pop(key, None))
         await asyncio.shield(writing)
-        self._scope_maps.put((registry, wanted.name), wanted, begun_at=self._clock.now())
+        self._written[key] = self._clock.now()
+        self._scope_maps.put((registry, wanted.name), wanted, begun_at=self._written[key])
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token."""

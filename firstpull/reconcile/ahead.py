@@ -7,7 +7,7 @@ run side by side with those that decide what is needed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from contextlib import suppress
 from typing import Any
 
@@ -24,11 +24,14 @@ class Ahead:
 
     async def get[V](self, key: Hashable, read: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """What the read of this key has found, else what `read` finds now."""
-        begun = self._reads.get(key)
-        if begun is None:
-            return await read()
-        found: V = await asyncio.shield(begun)
+        begun = self.begun(key)
+        found: V = await (read() if begun is None else begun)
         return found
+
+    def begun(self, key: Hashable) -> Awaitable[Any] | None:
+        """The read of this key, if it was begun."""
+        begun = self._reads.get(key)
+        return asyncio.shield(begun) if begun is not None else None
 
     async def end(self) -> None:
         """Give up the reads that have not ended. Nobody waits for their errors any more."""

@@ -141,7 +141,9 @@ class _Run:
 
         self._guard.check()
         wanted = ScopeMap(name=action.name, actions=action.actions)
-        await self._applier.membership.shared.write_scope_map(action.registry, wanted, write)
+        await self._applier.membership.shared.write_scope_map(
+            action.registry, wanted, write, since=self._journal.began_at
+        )
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()

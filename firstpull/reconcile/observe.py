@@ -22,7 +22,8 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant, State
-from firstpull.model.errors import Conflict, FirstpullError, read_or_else
+from firstpull.model.errors import Conflict, FirstpullError, Transient, read_or_else
+from firstpull.model.hub_identity import IdentityBudget, by_etag, is_by_etag
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
@@ -44,6 +45,8 @@ from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.traces import TraceReader
 from firstpull.reconcile.unnamed import Found, Unnamed
+
+_IDENTITY = "identity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,10 @@ class Observed:
     deployment: str
     twin: Twin | None
     hub_generation_id: str | None
-    """The identity's generationId, read when the identity changed; else the record's."""
+    """The identity's generationId, read when the identity changed; else the record's.
+
+    Or what stands for it: firstpull/model/hub_identity.py.
+    """
     views: tuple[ConnectedRegistryView, ...]
     chosen: ConnectedRegistryView | None
     """The grant's connected registry, or the first that can take the device."""
@@ -173,7 +179,9 @@ class Observed:
     def is_another_device(self) -> bool:
         """Whether the hub's device with this id is not the one that the record is about."""
         recorded = self.record.status.hub_generation_id
-        return self.twin is not None and recorded not in (None, self.hub_generation_id)
+        if self.twin is None or recorded in (None, self.hub_generation_id):
+            return False
+        return recorded != by_etag(self.twin.device_etag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +198,7 @@ class Observer:
     shared: SharedReads
     choices: Choices | None
     """None for a dry run, which must not keep others from a place."""
+    budget: IdentityBudget
 
     def begin(self, record: DeviceRecord) -> Ahead:
         """Begin the reads that an observation of a device with a new request will need.
@@ -204,6 +213,8 @@ class Observer:
         map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
         sync_token_id = self.shared.sync_token_of(refs[0])
         ahead.begin(record.device, partial(self.hubs.twin, record.device))
+        if record.status.hub_generation_id is None and self.budget.take():
+            ahead.begin(_IDENTITY, partial(self._read_identity, record.device))
         ahead.begin(refs[0], partial(self.shared.look_at, refs[0]))
         ahead.begin(registry.token(names.token), partial(self._token, registry, names))
         ahead.begin(names.secret, partial(self.secrets.versions, names.secret))
@@ -226,12 +237,12 @@ class Observer:
         errors: list[FirstpullError] = []
         if twin is not None and chosen is not None:
             generation_id, credential, retiring = await asyncio.gather(
-                self._generation_id(record, twin),
+                self._generation_id(record, twin, ahead),
                 self._credential(record, chosen, ahead),
                 self._retiring(record, chosen, errors),
             )
         elif twin is not None:
-            generation_id = await self._generation_id(record, twin)
+            generation_id = await self._generation_id(record, twin, ahead)
         return Observed(
             record=record,
             deployment=self.deployment,
@@ -302,7 +313,7 @@ class Observer:
         revocation = record.spec.revocation
         is_of_gone = revocation is not None and revocation.gone is not None
         if twin is not None and not record.is_tombstone and not is_of_gone:
-            identity = self._generation_id(record, twin)
+            identity = self._revoked_identity(record, twin)
             generation_id = await read_or_else(identity, generation_id, errors_of_hub)
         return Observed(
             record=record,
@@ -494,10 +505,42 @@ class Observer:
             token_id=ref.registry.token(self._names(record, ref).token),
         )
 
-    async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
-        if record.status.hub_device_etag == twin.device_etag:
-            return record.status.hub_generation_id
-        found = await self.hubs.generation_id(record.device)
+    async def _generation_id(self, record: DeviceRecord, twin: Twin, ahead: Ahead) -> str:
+        """The generationId, or what stands for it while the hub has no time for one more read."""
+        recorded, now = record.status.hub_generation_id, by_etag(twin.device_etag)
+        if is_by_etag(recorded) and recorded != now:
+            return now  # another device, whatever its generationId is
+        if recorded is not None and not is_by_etag(recorded):
+            if record.status.hub_device_etag == twin.device_etag:
+                return recorded
+            return await self._read_identity(record.device)
+        reading = ahead.begun(_IDENTITY)
+        if reading is None and not self.budget.take():
+            return now
+        try:
+            found: str = await (reading or self._read_identity(record.device))
+        except Transient as error:
+            if error.reason is not Reason.THROTTLED:
+                raise
+            self.budget.refuse()
+            return now
+        if recorded is not None and await self._has_changed(record.device, twin):
+            raise Conflict("The device was registered anew while it was observed.")
+        return found
+
+    async def _has_changed(self, device: DeviceKey, before: Twin) -> bool:
+        """Whether an identity that was just read may be that of another device than the twin."""
+        twin = await self.hubs.twin(device)
+        return twin is None or twin.device_etag != before.device_etag
+
+    async def _revoked_identity(self, record: DeviceRecord, twin: Twin) -> str | None:
+        recorded, status = record.status.hub_generation_id, record.status
+        if status.hub_device_etag == twin.device_etag and not is_by_etag(recorded):
+            return recorded
+        return await self._read_identity(record.device)
+
+    async def _read_identity(self, device: DeviceKey) -> str:
+        found = await self.hubs.generation_id(device)
         if found is None:
             raise Conflict("The device was deleted while it was observed.")
         return found

@@ -13,6 +13,7 @@ from itertools import chain
 from firstpull.model.clock import Clock
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Blocked, FirstpullError, record_out_of_date
+from firstpull.model.hub_identity import by_etag, is_by_etag
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import asked_for, before_change, in_place_of
@@ -111,6 +112,9 @@ class Preparation:
         is_first = record.spec.intent.implicit and record.spec.intent_generation == 1
         if not (is_first and last.is_revoke):
             return False
+        if is_by_etag(last.identity):
+            twin = await self.observer.hubs.twin(record.device)
+            return twin is not None and last.identity == by_etag(twin.device_etag)
         identity = await self.observer.hubs.generation_id(record.device)
         return identity is not None and last.identity in (None, identity)
 

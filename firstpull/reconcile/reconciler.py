@@ -77,7 +77,7 @@ class _Pass:
         """The record as the pass found it, or as its claim left it."""
         self.claim: HeldClaim | None = None
         self.began_at = clock.now()
-        self.journal = Journal(device=stored.value.device, clock=clock)
+        self.journal = Journal(device=stored.value.device, clock=clock, began_at=self.began_at)
         self._stored = stored
 
     @property

@@ -140,11 +140,16 @@ class SharedReads:
             return
         writing = self._writing.get(key)
         if writing is None or writing.done():
-            writing = self._writing[key] = asyncio.create_task(write())
-            writing.add_done_callback(lambda _: self._writing.pop(key, None))
+            writing = self._writing[key] = asyncio.create_task(self._write(key, write))
         await asyncio.shield(writing)
-        self._written[key] = self._clock.now()
         self._scope_maps.put((registry, wanted.name), wanted, begun_at=self._written[key])
+
+    async def _write(self, key: Hashable, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await write()
+            self._written[key] = self._clock.now()
+        finally:
+            del self._writing[key]
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token."""

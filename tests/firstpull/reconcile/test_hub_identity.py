@@ -73,7 +73,7 @@ async def test_an_identity_that_was_changed_before_it_was_known_counts_as_anothe
     harness.cloud.change_identity(device, enabled=True)
     harness.clock.advance(timedelta(seconds=2))
     await harness.ask()  # for the one of now
-    await harness.run_for(HOUR)
+    assert not await harness.run_until(lambda: False, HOUR)  # it had live passwords: no P2
     assert harness.state(device) is State.READY
     assert len(harness.cloud.passwords_made) == 2
     old = harness.cloud.passwords_made[0]

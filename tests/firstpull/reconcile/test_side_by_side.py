@@ -1,4 +1,4 @@
-"""What a pass waits for: reads side by side, one write for all that share it, and no second look."""
+"""What a pass waits for: reads side by side, one write for all that share it."""
 
 from __future__ import annotations
 

@@ -244,6 +244,7 @@ def wire(
             records=ports.records,
             queue=ports.queue,
             sweeps=ports.sweeps,
+            policy=policy,
             membership=membership,
             event_handler=event_handler,
             revoking=revoking,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from azure.identity import DefaultAzureCredential
 from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCredential
 
-from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
+from firstpull.adapters.container_registry import ContainerRegistryAdapter, Paces, client_factory
 from firstpull.adapters.iot_hub import FixedAudience, IotHubAdapter
 from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.storage import (
@@ -76,7 +76,7 @@ from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.prompt import PromptWork
 from firstpull.reconcile.reconciler import Reconciler
-from firstpull.reconcile.requeue import requeue_overdue
+from firstpull.reconcile.requeue import OverdueDevices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +119,12 @@ class Application:
     poison: Poison
     worker: Reconciler
     readiness: Readiness
+    overdue: OverdueDevices
     ports: Ports
 
     async def requeue_overdue(self) -> int:
         """Requeue overdue devices; returns how many."""
-        return await requeue_overdue(
-            records=self.ports.records, queue=self.ports.queue, clock=self.ports.clock
-        )
+        return await self.overdue.requeue()
 
 
 def wire(
@@ -270,6 +269,7 @@ def wire(
         readiness=Readiness(
             records=ports.records, clock=ports.clock, clock_offset=ports.clock_offset
         ),
+        overdue=OverdueDevices(records=ports.records, queue=ports.queue, clock=ports.clock),
         ports=ports,
     )
 
@@ -293,8 +293,15 @@ async def connect(
     )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
+    paces = Paces()
     registries = ContainerRegistryAdapter(
-        client_factory(credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience)
+        client_factory(
+            credential,
+            endpoint=settings.arm_endpoint,
+            audience=settings.arm_audience,
+            paces=paces,
+        ),
+        paces=paces,
     )
     secrets = KeyVaultAdapter(settings.key_vault_url, credential)
     hubs = IotHubAdapter(

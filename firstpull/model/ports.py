@@ -97,6 +97,10 @@ class ContainerRegistries(Protocol):
     A write whose effect takes longer than some seconds raises InProgress.
     """
 
+    async def admit(self, registry: RegistryId) -> None:
+        """Return when one more device may be begun with: what has begun goes first."""
+        ...
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         ...

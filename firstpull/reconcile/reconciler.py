@@ -48,6 +48,8 @@ _QUEUE_LIMIT = timedelta(minutes=10)
 """The timer requeues a device whose next pass is later than this."""
 _TWIN_ONLY = timedelta(minutes=2)
 """How long after a whole pass a read of the twin alone may replace another whole pass."""
+_AT_THE_DOOR = 60.0
+"""Seconds that a new device waits in a worker until there is room for its requests."""
 _EARLY = timedelta(seconds=1)
 """A reconcile request may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
@@ -138,7 +140,31 @@ class Reconciler:
             )
             return
         with telemetry.span("reconcile device", hub=device.hub, device_id=device.device_id):
+            waited_since = self.clock.now()
+            if not await self._may_begin(stored.value):
+                return
+            if self.clock.now() - waited_since > _EARLY:  # another worker may have begun
+                again = await self.records.get(device)
+                if again is None or not await self._is_free(again.value):
+                    return
+                stored = again
             await self._run(stored)
+
+    async def _may_begin(self, record: DeviceRecord) -> bool:
+        """Whether Azure Resource Manager has room for a new device; else it comes back later.
+
+        A pass that has begun waits for nothing but its own requests, so its claim lasts.
+        """
+        refs = record.spec.intent.candidates
+        if record.status.condition.state is not State.PENDING or not refs:
+            return True
+        try:
+            async with asyncio.timeout(_AT_THE_DOOR):
+                await self.observer.registries.admit(refs[0].registry)
+        except TimeoutError:
+            await self.queue.put(record.device)
+            return False
+        return True
 
     async def _run(self, stored: Stored[DeviceRecord]) -> None:
         turn, failure = _Pass(stored, self.clock), None

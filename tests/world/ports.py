@@ -88,6 +88,9 @@ class FakeContainerRegistries(_Port):
     service = "The container registry"
     prefix = "registries"
 
+    async def admit(self, registry: RegistryId) -> None:
+        """There is always room."""
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
             "get_scope_map",

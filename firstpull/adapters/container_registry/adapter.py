@@ -32,10 +32,11 @@ from azure.mgmt.containerregistry.models import (
 )
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
+from azure.mgmt.core.tools import parse_resource_id
 
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.container_registry.changes import SoonPolling, until
-from firstpull.adapters.container_registry.clients import ClientFactory, Clients
+from firstpull.adapters.container_registry.clients import ClientFactory, Clients, Paces
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
@@ -64,6 +65,8 @@ _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _PASSWORD_DEADLINE = 30.0
 """Seconds for the operation that makes a password: operations take up to eleven."""
+_WRITES_OF_DEVICE = 2.2
+"""A token, a password, and a share of the list."""
 _REFUSALS = (400, 409)
 """No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
@@ -71,11 +74,23 @@ _REFUSALS = (400, 409)
 class ContainerRegistryAdapter:
     """Implements `ContainerRegistries`, which has the contract of each method."""
 
-    def __init__(self, create_client: ClientFactory, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        create_client: ClientFactory,
+        *,
+        paces: Paces | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._clients = Clients(create_client)
+        self._paces = paces or Paces()
         self._until = partial(until, sleep=sleep)
         self._sync_maps: dict[TokenId, str] = {}
         """The names of the scope maps that sync tokens had."""
+
+    async def admit(self, registry: RegistryId) -> None:
+        """Return when one more device may be begun with."""
+        subscription = str(parse_resource_id(str(registry))["subscription"])
+        await self._paces.of(subscription, "writes").admit(_WRITES_OF_DEVICE)
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""

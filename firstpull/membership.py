@@ -20,7 +20,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
@@ -54,6 +54,8 @@ REQUEST_DEADLINE = 10.0
 _FOLLOW = 6.0
 """Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
+_MOMENT = timedelta(seconds=0.12)
+"""How long a list that was read waits for a token: others may change it meanwhile."""
 _LAST_PLACES = 3
 """A connected registry with fewer free places may fill up while a look at it is shared."""
 _ATTEMPTS = 30
@@ -132,6 +134,17 @@ class Membership:
                 return
         raise _pending_membership(ref)
 
+    def join_soon(self, ref: ConnectedRegistryRef, *, capacity: int) -> None:
+        """Take the lease and read the list now: a token of this process is about to exist.
+
+        What it finds is used if `join` comes within a moment; else one read was in vain.
+        """
+        task = self._commits.get(ref)
+        if task is None or task.done():
+            task = asyncio.create_task(self._commit(ref, capacity=capacity, is_soon=True))
+            task.add_done_callback(_retrieve)
+            self._commits[ref] = task
+
     async def leave(
         self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int | None
     ) -> None:
@@ -208,7 +221,9 @@ class Membership:
             self._commits[ref] = task
         return await asyncio.shield(task)
 
-    async def _commit(self, ref: ConnectedRegistryRef, *, capacity: int | None) -> _Seen | None:
+    async def _commit(
+        self, ref: ConnectedRegistryRef, *, capacity: int | None, is_soon: bool = False
+    ) -> _Seen | None:
         """Write everything that is pending, or wait until another lease holder has.
 
         The ledger as seen last; None if another worker holds the lease for too long.
@@ -218,7 +233,7 @@ class Membership:
             lease = await self.locks.acquire(ref)
             if lease is not None:
                 try:
-                    return await self._commit_under(lease, ref, capacity=capacity)
+                    return await self._commit_under(lease, ref, capacity=capacity, is_soon=is_soon)
                 finally:
                     with suppress(Transient):  # the lease expires by itself
                         await lease.release()
@@ -234,19 +249,23 @@ class Membership:
         return _Seen(await read_ledger(self.ledgers, ref), writes)
 
     async def _commit_under(
-        self, lease: Lease, ref: ConnectedRegistryRef, *, capacity: int | None
+        self, lease: Lease, ref: ConnectedRegistryRef, *, capacity: int | None, is_soon: bool
     ) -> _Seen:
         if lease.predecessor_vanished:
             await self.clock.sleep(REQUEST_DEADLINE)
         await self._writer(ref).settled()
         known, registry = self.shared.known_ledger(ref), None
-        if known is not None and _pending(known.value):  # as it will be: no need to ask first
+        is_read = is_soon or (known is not None and bool(_pending(known.value)))
+        if is_read:  # there is going to be something: no need to ask first
             seen, registry = await asyncio.gather(
                 self._seen(ref), self.registries.get_connected_registry(ref)
             )
-            is_read = True
         else:
-            seen, is_read = await self._seen(ref), False
+            seen = await self._seen(ref)
+        if is_soon and not _pending(seen.ledger):
+            read_at = self.clock.now()
+            seen = await self._seen_after(seen, ref)
+            is_read = self.clock.now() - read_at <= 2 * _MOMENT
         while _pending(seen.ledger):
             if not is_read:
                 registry = await self.registries.get_connected_registry(ref)
@@ -261,6 +280,15 @@ class Membership:
                 joining = {entry.token_id for entry in seen.ledger.of(Standing.JOINING)}
                 return await self._refuse(ref, sorted(ignored & joining), _list_not_taken(ref))
         return seen
+
+    async def _seen_after(self, seen: _Seen, ref: ConnectedRegistryRef) -> _Seen:
+        """The ledger with what this process marks within a moment."""
+        writer, give_up = self._writer(ref), self.clock.now() + _MOMENT
+        while not (is_later := await writer.settled() > seen.writes):
+            if self.clock.now() >= give_up:
+                break
+            await self.clock.sleep(_MOMENT.total_seconds() / 8)
+        return await self._seen(ref) if is_later else seen
 
     async def _admit(
         self,
@@ -487,6 +515,12 @@ class _LedgerWriter:
             else:
                 done.set_result(_Seen(after, self._writes))
         return True
+
+
+def _retrieve(task: asyncio.Task[_Seen | None]) -> None:
+    """Take the error of a commit that perhaps nobody waits for: the next one has it again."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _pending(ledger: Ledger) -> frozenset[TokenId]:

@@ -9,11 +9,12 @@ firstpull has no role. What takes longer raises InProgress, and the next pass fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -148,7 +149,13 @@ class ContainerRegistryAdapter:
                 return None
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: ScopeMapId,
+        deadline_seconds: float,
+        on_look: Callable[[int], None] = lambda _: None,
     ) -> Token:
         """Create an enabled token without a password, and wait until it is active."""
         client, group, account = self._clients.of(registry)
@@ -160,7 +167,7 @@ class ContainerRegistryAdapter:
             token = token_from(await poller.result())
         _check_status(token, enabled=True)
         if not token.active:
-            token = await self._active_token(registry, name)
+            token = await self._active_token(registry, name, on_look)
             _check_status(token, enabled=True)
         return token
 
@@ -303,10 +310,14 @@ class ContainerRegistryAdapter:
         """Close the connections."""
         await self._clients.close()
 
-    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+    async def _active_token(
+        self, registry: RegistryId, name: str, on_look: Callable[[int], None] = lambda _: None
+    ) -> Token:
         """A changed token when it is active."""
+        looks = count()
 
         async def active() -> Token | None:
+            on_look(next(looks))
             token = await self.get_token(registry, name)
             return token if token is not None and token.active else None
 

@@ -161,6 +161,7 @@ def wire(
         shared=shared,
         choices=Choices(clock=ports.clock),
         budget=IdentityBudget(clock=ports.clock),
+        requires_sealing=settings.require_sealed_delivery,
     )
     preparation = Preparation(
         observer=observer, clock=ports.clock, validity=settings.password_validity
@@ -196,7 +197,13 @@ def wire(
     )
     # What somebody has just asked for begins here; timers leave it to the queue.
     requests = PromptWork(ports.queue, worker.reconcile) if prompt else ports.queue
-    onboarding = Onboarding(policy=policy, records=ports.records, queue=requests, clock=ports.clock)
+    onboarding = Onboarding(
+        policy=policy,
+        records=ports.records,
+        queue=requests,
+        clock=ports.clock,
+        requires_sealing=settings.require_sealed_delivery,
+    )
     revoking = Revoking(
         records=ports.records,
         queue=requests,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from itertools import count
+from itertools import count, product
 
+from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
 from tests.chaos.tally import Chaos
 from tests.firstpull.scenarios import SCENARIOS, Outcome, run
 from tests.world.calls import Fault
@@ -22,17 +23,18 @@ TWICE = ("onboarding", "rotation")
 
 async def one_crash(chaos: Chaos) -> None:
     """Before and after each call of each scenario."""
-    for name in ONCE:
-        await one_crash_in(chaos, name)
+    for name, kind in product(ONCE, KINDS):
+        await one_crash_in(chaos, name, delivery=kind)
 
 
-async def one_crash_in(chaos: Chaos, name: str) -> None:
-    """Before and after each call of one scenario."""
-    smooth = await _smooth(name)
+async def one_crash_in(chaos: Chaos, name: str, *, delivery: str = DEFAULT_KIND) -> None:
+    """Before and after each call of one scenario, with one kind of delivery."""
+    smooth = await _smooth(name, delivery)
     cases = [(number, kind) for number in range(1, smooth.calls + 20) for kind in CRASHES]
-    for number, kind in chaos.some(cases, name=name):
-        await _check(chaos, name, {number: kind}, smooth)
-    chaos.note(f"{name}: {len(cases)} crashes, all of them" if chaos.share >= 1 else "")
+    for number, kind in chaos.some(cases, name=f"{name} {delivery}"):
+        await _check(chaos, name, {number: kind}, smooth, delivery=delivery)
+    if chaos.share >= 1:
+        chaos.note(f"{name}, {delivery}: {len(cases)} crashes, all of them")
 
 
 async def two_crashes(chaos: Chaos) -> None:
@@ -68,18 +70,23 @@ def _seconds(chaos: Chaos, name: str, first: int) -> Iterable[int]:
     return sorted(first + distance for distance in chance.sample(range(1, 60), 2))
 
 
-async def _smooth(name: str) -> Outcome:
-    return await run(SCENARIOS[name], {})
+async def _smooth(name: str, delivery: str = DEFAULT_KIND) -> Outcome:
+    return await run(SCENARIOS[name], {}, asks_with={"delivery": delivery})
 
 
 async def _check(
-    chaos: Chaos, name: str, faults: Mapping[int, Fault], smooth: Outcome
+    chaos: Chaos,
+    name: str,
+    faults: Mapping[int, Fault],
+    smooth: Outcome,
+    *,
+    delivery: str = DEFAULT_KIND,
 ) -> Outcome | None:
     """Play a scenario with these crashes; it has to end as without any."""
     at = ", ".join(f"{fault.value} call {number}" for number, fault in faults.items())
     outcome = None
-    with chaos.case(f"{name}, {at}"):
-        outcome = await run(SCENARIOS[name], faults)
+    with chaos.case(f"{name}, {delivery}, {at}"):
+        outcome = await run(SCENARIOS[name], faults, asks_with={"delivery": delivery})
         assert outcome.state == smooth.state, _differences(outcome.state, smooth.state)
         assert not outcome.writes_of_one_more_pass, dict(outcome.writes_of_one_more_pass)
     if outcome is not None:

@@ -14,6 +14,7 @@ import pytest
 
 from firstpull.bootstrap import Application
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId
+from firstpull.model.delivery_kinds import DEFAULT_KIND
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import Transient
 from firstpull.model.record_codec import to_json
@@ -75,6 +76,7 @@ class Lab:
     checks: Counter[str] = field(default_factory=Counter)
     numbers: count[int] = field(default_factory=count)
     plants: tuple[str, ...] = PLANTS
+    delivery: str = DEFAULT_KIND
 
     @property
     def stack(self) -> Stack:
@@ -98,7 +100,9 @@ class Lab:
         self, application: Application, device_id: str, plant: str = PLANTS[0], **more: str
     ) -> None:
         """Request that a device is onboarded."""
-        await self.firstpull.ask(application, device_id, plant, **more)
+        await self.firstpull.ask(
+            application, device_id, plant, **{"delivery": self.delivery, **more}
+        )
 
     async def converge(self, application: Application, device_id: str) -> DeviceRecord:
         """Reconcile whenever it is due, with syncs and a device that acts, until all is done."""

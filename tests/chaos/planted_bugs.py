@@ -86,9 +86,13 @@ class _NoLease:
 
 def _write_lists_without_lease(patch: pytest.MonkeyPatch) -> None:
     async def commit(
-        membership: Membership, ref: ConnectedRegistryRef, *, capacity: int | None
-    ) -> None:
-        await membership._commit_under(_NoLease(), ref, capacity=capacity)
+        membership: Membership,
+        ref: ConnectedRegistryRef,
+        *,
+        capacity: int | None,
+        is_soon: bool = False,
+    ) -> object:
+        return await membership._commit_under(_NoLease(), ref, capacity=capacity, is_soon=is_soon)
 
     patch.setattr(Membership, "_commit", commit)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from firstpull.bootstrap import Application
+from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
 from tests.chaos.lab import Lab, Login, lab_on, own_stack
 from tests.chaos.tally import Chaos, Part
 from tests.chaos.wire import Process, When, counted_requests
@@ -147,27 +148,34 @@ def crashes_of(name: str) -> Part:
 
 
 async def crash_at_every_request(chaos: Chaos, lab: Lab, name: str) -> None:
+    """With each kind of delivery."""
+    for lab.delivery in KINDS:
+        await _crash_at_every_request(chaos, lab, name)
+    lab.delivery = DEFAULT_KIND
+    chaos.count({}, lab.checks)
+    lab.checks.clear()
+
+
+async def _crash_at_every_request(chaos: Chaos, lab: Lab, name: str) -> None:
     """Before and after the 1st, 2nd, … request, until a run ends without a crash."""
     scenario = REAL_SCENARIOS[name]
     smooth = await play(lab, scenario, {})
     for number in _numbers(chaos, name, smooth.requests):
         met = 0
         for when in When:
-            with chaos.case(f"{name}, {when.value} request {number}"):
+            with chaos.case(f"{name}, {lab.delivery}, {when.value} request {number}"):
                 process = await play(lab, scenario, {number: when})
                 met += process.died.total()
                 chaos.count(process.died, {})
         if not met and number > smooth.requests:
-            chaos.note(f"{name}: before and after each of {number - 1} requests")
+            chaos.note(f"{name}, {lab.delivery}: each of {number - 1} requests")
             break
-    chaos.count({}, lab.checks)
-    lab.checks.clear()
 
 
 def _numbers(chaos: Chaos, name: str, requests: int) -> Sequence[int] | count[int]:
     if chaos.share >= 1:
         return count(1)
-    return chaos.some(range(1, requests + 1), name=name, least=2)
+    return chaos.some(range(1, requests + 1), name=name)
 
 
 @asynccontextmanager

@@ -99,6 +99,7 @@ async def run(
     *,
     processes: int = 1,
     slow: int | None = None,
+    asks_with: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Play a scenario with faults at these calls, then reconcile once more.
 
@@ -112,6 +113,7 @@ async def run(
         adoptableTokens=["by-hand"],
     )
     harness = Harness(policy=policy, processes=processes, sync_every=timedelta(seconds=6))
+    harness.asks_with = asks_with or {}
     device = await scenario.prepare(harness)
     if slow is not None:
         harness.cloud.slow_down(seed=slow)

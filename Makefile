@@ -72,6 +72,8 @@ lock: setup ## compile the requirements files from each pyproject.toml
 	@$(COMPILE) --python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
+	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml --extra kubernetes \
+		--constraint requirements-dev.txt --output-file device_agent/requirements-kubernetes.txt
 	@$(COMPILE) --universal --python-version 3.11 cli/pyproject.toml \
 		--constraint requirements-dev.txt --output-file cli/requirements.txt
 

@@ -25,13 +25,16 @@ from firstpull_agent.engines import Engine
 from firstpull_agent.engines.choice import Kind, Places, UnusableSettings, choose_engine
 from firstpull_agent.images import CannotPull, Image, login_for
 from firstpull_agent.json_text import parse_json
+from firstpull_agent.kubernetes_options import add_cluster_options, chosen_cluster
 from firstpull_agent.logins import Logins
+from firstpull_agent.probes import serve_probes
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, defect
 from firstpull_agent.secret import Secret
 from firstpull_agent.times import MachineTime, Time
 
 if TYPE_CHECKING:
+    from firstpull_agent.engines.kubernetes.engine import ClusterEngine
     from firstpull_agent.hub import AzureHub
 
 _log = logging.getLogger(__name__)
@@ -67,11 +70,20 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from firstpull_agent.service import Service  # noqa: PLC0415
 
     time, rng = MachineTime(), random.SystemRandom()
-    service = Service(_hub(arguments), _convergence(arguments, time), time=time, rng=rng)
+    cluster = _cluster(arguments, time)
+    convergence = _convergence(arguments, time, cluster)
+    service = Service(_hub(arguments), convergence, time=time, rng=rng)
+    beside = [cluster.follower.run(service.recheck)] if cluster else []
+    if arguments.probe_port:
+
+        def is_ready() -> bool:
+            return service.has_read_twin and (cluster is None or cluster.follower.is_following())
+
+        beside.append(serve_probes(arguments.probe_port, is_ready=is_ready))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
-    await service.run()
+    await service.run(*beside)
 
 
 def _hub(arguments: argparse.Namespace) -> AzureHub:
@@ -110,7 +122,10 @@ def _connection_string(arguments: argparse.Namespace) -> Secret:
 
 def _apply(arguments: argparse.Namespace) -> int:
     time = MachineTime()
-    convergence = _convergence(arguments, time)
+    cluster = _cluster(arguments, time)
+    convergence = _convergence(arguments, time, cluster)
+    if cluster is not None:
+        asyncio.run(cluster.logins.look())
     try:
         convergence.adopt(parse_json(sys.stdin.read()), reported={})
     except MalformedDesired as error:
@@ -149,12 +164,24 @@ def _pulled_digest(arguments: argparse.Namespace) -> str:
     return f"{image.repository}@{engine.pull(image, login, output=output)}"
 
 
-def _convergence(arguments: argparse.Namespace, time: Time) -> Convergence:
-    store = _store(arguments)
-    store.discard_unfinished()
-    logins = Logins(engine=_engine(arguments), store=store)
+def _cluster(arguments: argparse.Namespace, time: Time) -> ClusterEngine | None:
+    if arguments.engine is not Kind.KUBERNETES:
+        return None
+    return chosen_cluster(arguments, time=time, rng=random.SystemRandom())
+
+
+def _convergence(
+    arguments: argparse.Namespace, time: Time, cluster: ClusterEngine | None
+) -> Convergence:
+    logins = _logins(arguments) if cluster is None else cluster.logins
     check = partial(check_login, now=time.now)
     return Convergence(logins, check=check, time=time, rng=random.SystemRandom())
+
+
+def _logins(arguments: argparse.Namespace) -> Logins:
+    store = _store(arguments)
+    store.discard_unfinished()
+    return Logins(engine=_engine(arguments), store=store)
 
 
 def _store(arguments: argparse.Namespace) -> AppliedStore:
@@ -228,6 +255,14 @@ examples:
     way = run.add_argument_group("the way to the hub")
     _add(way, "--gateway", metavar="HOST", help="dial this host instead of the hub's own name")
     _add(way, "--hub-ca", Path, metavar="FILE", help="trust this CA (PEM) for the hub")
+    add_cluster_options(run, _add)
+    _add(
+        run,
+        "--probe-port",
+        int,
+        metavar="PORT",
+        help="answer /livez and /readyz there, for a cluster's probes",
+    )
 
     apply = add(
         "apply",
@@ -242,6 +277,7 @@ example:
   firstpull-agent apply --wait 60 < desired.json > reported.json""",
     )
     apply.set_defaults(command=_apply)
+    add_cluster_options(apply, _add)
     _add(
         apply,
         "--wait",

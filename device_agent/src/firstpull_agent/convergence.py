@@ -54,7 +54,8 @@ class _Track:
     """The progress of one connected registry.
 
     `due` is monotonic time, None when settled or in progress. `again` is set by a `recheck` during
-    an attempt: it may have missed what has changed.
+    an attempt: it may have missed what has changed. `is_accepted` says that the registry took the
+    credential since the last failure: a recheck is about where the login is kept.
     While one of the `newer` deliveries for the same address is logged in, its login stays.
     """
 
@@ -64,6 +65,7 @@ class _Track:
     due: float | None
     failures: int = 0
     again: bool = False
+    is_accepted: bool = False
 
     @property
     def delivery_id(self) -> str | None:
@@ -192,9 +194,9 @@ class Convergence:
     async def _attempt(self, name: str, track: _Track, own_lane: str, seconds: float) -> None:
         failure: Failure | None = None
         try:
-            # The registry has taken what is logged in; a recheck is about where it is kept.
-            if isinstance(track.wanted, Delivery) and not self._is_logged_in(track.wanted):
+            if isinstance(track.wanted, Delivery) and not track.is_accepted:
                 await self._check(track.wanted, seconds)
+                track.is_accepted = True
             async with self._changing:
                 if self._tracks.get(name) is not track:
                     return  # the desired state has changed meanwhile
@@ -238,6 +240,7 @@ class Convergence:
             track.due = None  # only another delivery can change it
             return
         track.failures += 1
+        track.is_accepted = False
         wait = delay_seconds(track.failures, cap_seconds=LOGIN_CAP_SECONDS, rng=self._rng)
         track.due, track.again = self._time.monotonic() + max(wait, failure.retry_after), False
 

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure bench
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -47,6 +47,9 @@ lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (m
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)
+
+bench: setup ## how fast, beside its floor and its alternatives; ARGS="onboarding" for one figure (20 minutes)
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs

@@ -51,7 +51,7 @@ from local_azure.stack.identities import (
 )
 from local_azure.stack.listeners import Listeners
 from local_azure.stack.made_resources import MadeResources
-from local_azure.stack.management_routes import AzurePolicyRoutes, SiteRoutes
+from local_azure.stack.management_routes import AzurePolicyRoutes, OperationRoutes, SiteRoutes
 from local_azure.stack.options import (
     HUB_NAME,
     PRINCIPAL_ID,
@@ -175,6 +175,7 @@ async def start_stack(
         management_url = await builder.management(
             SiteRoutes(sites),
             AzurePolicyRoutes(cloud.settings),
+            OperationRoutes(cloud.settings),
             EventGridRoutes(events),
             ProvisioningRoutes(provisioning),
             IotHubRoutes(hub),
@@ -323,6 +324,7 @@ class _Builder:
         self,
         *routes: SiteRoutes
         | AzurePolicyRoutes
+        | OperationRoutes
         | EventGridRoutes
         | ProvisioningRoutes
         | IotHubRoutes

@@ -75,6 +75,8 @@ class Cluster(kmock.KubernetesScaffold):
                 verbs=set(_VERBS),
             )
         self.fallback[_OF_OBJECTS] << self._serve
+        # kmock's own answer names the group as "/v1", which kubectl does not take.
+        self["get", re.compile(r"/api/v1/?")] << self._core_resources
 
     async def add_namespace(self, name: str, **labels: str) -> None:
         """Create a namespace, with its service account if the cluster makes them."""
@@ -95,6 +97,23 @@ class Cluster(kmock.KubernetesScaffold):
                 rel_url=url.with_path(_ALL_NAMESPACES).with_query(url.query)
             )
         return await super().__call__(raw_request)
+
+    async def _core_resources(self) -> Json:
+        return {
+            "kind": "APIResourceList",
+            "groupVersion": "v1",
+            "resources": [
+                {
+                    "name": kind.plural,
+                    "singularName": kind.name.lower(),
+                    "kind": kind.name,
+                    "namespaced": kind.namespaced,
+                    "verbs": _VERBS,
+                }
+                for kind in KINDS
+                if not kind.group
+            ],
+        }
 
     async def _serve(self, request: kmock.Request) -> Json | AsyncIterator[Json]:
         call = _call(request)

@@ -14,6 +14,7 @@ from kubernetes_asyncio import client, config
 from kubernetes_asyncio.client.exceptions import ApiException
 from kubernetes_asyncio.config.config_exception import ConfigException
 
+from firstpull_agent.engines.choice import UnusableSettings
 from firstpull_agent.engines.kubernetes.secrets import FIELD_MANAGER, KEY, Apply, Found
 from firstpull_agent.reports import Failure, Reason
 
@@ -37,10 +38,6 @@ class Gone(Exception):
 
 class Expired(Exception):
     """The cluster no longer knows the version to watch from (410): list again."""
-
-
-class NoCluster(Exception):
-    """There is no cluster to talk to; the message is for a person."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,10 @@ _Call = Callable[..., Awaitable[Any]]
 
 
 async def configured(kubeconfig: str | None) -> client.Configuration:
-    """How to reach the cluster: by a kubeconfig file, else as a pod in it. Raises NoCluster."""
+    """How to reach the cluster: by a kubeconfig file, else as a pod in it.
+
+    Raises UnusableSettings.
+    """
     configuration = client.Configuration()
     try:
         if kubeconfig is None:
@@ -81,7 +81,7 @@ async def configured(kubeconfig: str | None) -> client.Configuration:
         else:
             await config.load_kube_config(kubeconfig, client_configuration=configuration)
     except (ConfigException, OSError) as error:
-        raise NoCluster(f"no cluster to talk to: {error}") from None
+        raise UnusableSettings(f"no cluster to talk to: {error}") from None
     # The agent has a backoff of its own, and obeys Retry-After.
     configuration.retries = 0
     return configuration
@@ -97,7 +97,7 @@ class Cluster:
     @staticmethod
     @asynccontextmanager
     async def connected(kubeconfig: str | None) -> AsyncIterator[Cluster]:
-        """A connection, closed at the end. Raises NoCluster."""
+        """A connection, closed at the end. Raises UnusableSettings."""
         async with client.ApiClient(await configured(kubeconfig)) as api:
             yield Cluster(api)
 

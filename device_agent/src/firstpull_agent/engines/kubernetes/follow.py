@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from firstpull_agent.backoff import delay_seconds
+from firstpull_agent.engines.choice import UnusableSettings
 from firstpull_agent.engines.kubernetes.cluster import (
     Cluster,
     Event,
     Expired,
     Gone,
     Listing,
-    NoCluster,
     found_secret,
 )
 from firstpull_agent.engines.kubernetes.logins import ClusterLogins, Connect, Selection
@@ -125,7 +125,7 @@ class Follower:
                 wait = delay_seconds(failures, cap_seconds=_CAP_SECONDS, rng=self._rng)
                 if isinstance(error, Failure):
                     wait = max(wait, error.retry_after)
-                known = isinstance(error, Failure | Gone | NoCluster)
+                known = isinstance(error, Failure | Gone | UnusableSettings)
                 why = error if known else defect(error)
                 _log.warning("%s: %s; trying again in %.0f s", source.what, why, wait)
             finally:

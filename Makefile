@@ -13,7 +13,7 @@ HELM := 0.2.2
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/local-azure.md docs/observability.md docs/settings.md
+PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets

@@ -42,7 +42,8 @@ def _page(figures: Figures) -> str:
         "# Results of `make bench`",
         (
             f"`{run['command']}` at {run['ended']}, commit `{run['commit']}`, "
-            f"{run['seconds']} s, on {machine['processors']} processors{shared} (load {machine['load']}). "
+            f"{run['seconds']} s, on {machine['processors']} processors{shared} "
+            f"(load {machine['load']}). "
             "[How to read this](../../docs/performance.md)."
         ),
         "## Against the goals",

@@ -11,6 +11,7 @@ from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Sc
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.naming import scope_map_name, token_name
+from firstpull.model.password_slots import token_of
 from firstpull.model.sweep_report import Kind, Orphan
 from firstpull.model.twin_entry import entries_in
 
@@ -84,7 +85,7 @@ def _explains(record: DeviceRecord, inventory: Inventory) -> bool:
 
 def _orphaned_tokens(inventory: Inventory, deployment: str) -> Iterator[Orphan]:
     tagged = {
-        secret.tags.get("token", "")
+        token_of(secret)
         for secret in (inventory.secrets or {}).values()
         if secret.enabled and secret.tags.get("deployment") == deployment
     }

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion, StoredSecret
 from firstpull.model.device_record import DeviceRecord, Rotation
-from firstpull.model.password_slots import made_at, read_stamp, stamp
+from firstpull.model.password_slots import ADDRESS_TAG, made_at, read_stamp, stamp
 
 type Tags = tuple[tuple[str, str], ...]
 """Tags in the order of their names: actions are compared, so they hold no dictionary."""
@@ -126,8 +126,11 @@ def says_the_same(
 
 
 def merged(before: Mapping[str, str], tags: Mapping[str, str]) -> Tags:
-    """The tags of a version after another request. A revoke adds to the request before it."""
-    replaced = () if _REVOKED in tags else _OF_REQUEST
+    """The tags of a version after another request. A revoke adds to the request before it.
+
+    A revoke takes the address's place, which a version without access has no use for.
+    """
+    replaced = (ADDRESS_TAG,) if _REVOKED in tags else _OF_REQUEST
     kept = {name: value for name, value in before.items() if name not in replaced}
     return tuple(sorted((kept | dict(tags)).items()))
 

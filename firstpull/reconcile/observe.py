@@ -538,7 +538,7 @@ class Observer:
         of_registry = secrets_of(view.ref.registry, secrets)
         is_anothers = any(
             secret.enabled
-            and secret.tags.get("token") == names.token
+            and token_of(secret) == names.token
             and not is_made_for(secret, record.device, deployment=self.deployment)
             for secret in of_registry
         )

@@ -51,7 +51,7 @@ from firstpull.reconcile.plan_passwords import (
     ends_at_once,
     is_rotated,
 )
-from firstpull.reconcile.plan_tags import tags_of_change, tags_of_teardown
+from firstpull.reconcile.plan_tags import tags_of_change, tags_of_teardown, with_addresses
 from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
@@ -314,13 +314,22 @@ class _Planner:
         )
 
     def _tag_secrets(self, *, fills_own: bool) -> tuple[TagSecret, ...]:
-        """The secrets name the change in their tags; a new password is stored with them."""
+        """The secrets name change and address in their tags; a new password is stored with them."""
         here = Grant(ref=self._view.ref, names=self._found.names)
         is_adopted = self._passwords.are_left_alone()
         tagged = tags_of_change(
             self._observed, here, self._found.secrets, is_adopted=is_adopted, fills_own=fills_own
         )
-        return tuple(tagged)
+        current = self._passwords.current
+        return tuple(
+            with_addresses(
+                tagged,
+                here.names.secret,
+                self._found.secrets,
+                current=current.version if current is not None else None,
+                address=contents_of(self._record, self._target).address,
+            )
+        )
 
     def _why(self, *checked: Difference) -> str | None:
         """The first of these differences that exists, in words."""

@@ -15,6 +15,7 @@ from firstpull.model.last_request import is_of_rotation, merged, request_tags, r
 from firstpull.model.password_slots import (
     SYNC_MARGIN,
     Credential,
+    address_tags,
     current_credential,
     passwords_in,
     renewal_time,
@@ -37,7 +38,7 @@ from firstpull.reconcile.actions import (
     ProvisionAction,
 )
 from firstpull.reconcile.observe import CredentialView, Observed
-from firstpull.reconcile.preconditions import Target
+from firstpull.reconcile.preconditions import Target, contents_of
 
 PASSWORDS_END_AT_ONCE = "the passwords must end at once"
 
@@ -274,6 +275,7 @@ class Passwords:
             why = "no stored password of the token is valid"
         tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
         tags |= rotation_tags(self._record)
+        tags |= address_tags(contents_of(self._record, self._target).address)
         # A pass that requested the slot may have made none: the token was still being created.
         has_one = self._found.token is not None and self._found.token.password(slot) is not None
         return (

@@ -12,6 +12,7 @@ from azure.iot.device import X509
 from azure.iot.device.aio import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError, OperationCancelled, OperationTimeout
 
+from firstpull_agent.device_clock import outside_validity
 from firstpull_agent.secret import Secret
 
 _T = TypeVar("_T")
@@ -21,6 +22,10 @@ _CLOSE_TIMEOUT_SECONDS = 10.0
 
 class HubUnavailable(Exception):
     """The hub cannot be reached or refuses this device: try again later."""
+
+
+class HubOutsideValidity(HubUnavailable):
+    """By this device's clock, the hub's certificate has expired or is not valid yet."""
 
 
 class HubSilent(HubUnavailable):
@@ -172,6 +177,8 @@ class AzureHub:
         try:
             return task.result()
         except (ClientError, OperationCancelled, OperationTimeout) as error:
+            if outside_validity(error):
+                raise HubOutsideValidity("the hub's certificate is not valid then") from None
             raise HubUnavailable(f"{type(error).__name__}: {error}") from None
 
     def _call(self, call: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:

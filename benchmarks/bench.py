@@ -184,8 +184,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--one", type=int, default=_Plan.one, help="repetitions of a device")
     parser.add_argument("--times", type=int, default=_Plan.times, help="of a change")
     parser.add_argument("--bursts", type=int, default=_Plan.bursts, help="of a burst")
+    parser.add_argument("--at-most", type=int, default=_Plan.at_most, help="seconds of the long")
     parsed = parser.parse_args(arguments)
-    plan = _Plan(one=parsed.one, times=parsed.times, bursts=parsed.bursts, is_shared=parsed.shared)
+    plan = _Plan(
+        one=parsed.one,
+        times=parsed.times,
+        bursts=parsed.bursts,
+        at_most=parsed.at_most,
+        is_shared=parsed.shared,
+    )
     plan = _SHORT if parsed.short else plan
     if parsed.report:
         write_report(json.loads((plan.results / "latest.json").read_text()), plan.results)

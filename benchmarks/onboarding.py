@@ -192,7 +192,7 @@ async def _burst(bench: Bench, plant: str, size: int, *, foreign: bool) -> Burst
         seconds=round(seconds, 3),
         patches=patches - foreign_writes,
         lost=sum(not any(name.startswith(f"fp-{d}-") for name in listed) for d in found),
-        foreign_lost=0 if not foreign else 2 - sum(n.startswith("foreign-") for n in listed),
+        foreign_lost=len(writer.permanent - listed) if foreign else 0,
         foreign_writes=foreign_writes,
         arm_reads_per_device=round((_arm(calls, "GET") - foreign_reads) / size, 2),
         arm_writes_per_device=round((_arm(calls, *_WRITES) - foreign_writes) / size, 2),

@@ -268,7 +268,7 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, deliver = passwords.keep(), self._deliver()
+        kept, deliver = passwords.keep(to_fill=slot), self._deliver()
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),
@@ -373,11 +373,11 @@ class _Planner:
         )
 
     def _deliver(self) -> tuple[Deliver, ...]:
-        current = self._passwords.current
-        if current is None and self._passwords.are_left_alone():
+        chosen = self._passwords.to_deliver()
+        if chosen is None and self._passwords.are_left_alone():
             return ()
         contents = contents_of(self._record, self._target)
-        why = self._reason_to_deliver(current, contents) if current else "there is a new password"
+        why = self._reason_to_deliver(chosen, contents) if chosen else "there is a new password"
         if why is None:
             return ()
         return (
@@ -385,7 +385,7 @@ class _Planner:
                 ref=self._view.ref,
                 secret=self._found.names.secret,
                 contents=contents,
-                credential=current,
+                credential=chosen,
                 replaces=frozenset(self._entry.fields) if self._entry else frozenset(),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
                 twin_etag=self._target.twin.etag,
@@ -393,13 +393,13 @@ class _Planner:
             ),
         )
 
-    def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
+    def _reason_to_deliver(self, chosen: Credential, contents: Contents) -> str | None:
         entry, delivery = self._entry, self._status.delivery
         if entry is None:
             return Difference.ENTRY_MISSING.value
         if delivery is None or Difference.ENTRY_CHANGED in self._differences:
             return Difference.ENTRY_CHANGED.value
-        if delivery.secret_version != current.version:
-            return "there is a newer password" if self._passwords.may_switch(current) else None
-        outdated = entry.fields != contents.without_password(current.expires_at)
+        if delivery.secret_version != chosen.version:
+            return "there is a newer password" if self._passwords.may_switch(chosen) else None
+        outdated = entry.fields != contents.without_password(chosen.expires_at)
         return "what is in the twin is out of date" if outdated else None

@@ -276,7 +276,8 @@ def _after_provision(
         record = transitions.delivered(record, delivery)
     elif is_acknowledged or record.status.acknowledged_at is not None:
         record = transitions.acknowledged(record, now)
-    if is_acknowledged and plan.has_newest and not plan.slots_to_fill:
+    has_switched = delivery is None and is_acknowledged and plan.has_newest
+    if has_switched and not plan.slots_to_fill:
         record = transitions.without_lost_passwords(record)
     condition = _condition(record, plan, delivery, now=now)
     same = record.spec.generation == observed.record.spec.generation

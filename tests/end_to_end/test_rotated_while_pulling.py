@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sized
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from local_azure.stack import Stack
 from tests.firstpull.records import grant_of
 
 from .agents import Agent, agent_with_key
-from .cloud import entry_of, pull_answers, site_of
+from .cloud import entry_of, eventually, pull_answers, site_of
 from .deployments import Deployment, deployed
 
 PLANT = "plant09"
@@ -63,17 +64,21 @@ async def test_a_device_that_pulls_all_the_time_is_rotated_and_never_refused(
         slots, used = [await _only_slot(deployment, agent)], list[str]()
         async with _pulling(agent) as pulls:
             for _ in range(rotations):
-                before, pulled = entry_of(stack, agent.device_id, PLANT), len(pulls)
+                before = entry_of(stack, agent.device_id, PLANT)
                 await _rotate(deployment, agent)
                 slots.append(await _only_slot(deployment, agent))
                 used.append(before["password"])
                 site_of(stack, PLANT).backend.sync()
                 assert await pull_answers(stack, before) == 401
-                while len(pulls) < pulled + 2:  # one began before, and one after the old one ended
-                    await asyncio.sleep(0.05)
+                # One pull began before the old password ended, one began after.
+                await eventually(partial(_has_pulled, pulls, len(pulls) + 2))
     assert [(code, line) for code, line in pulls if code] == []
     assert len(set(used)) == rotations
     assert slots == [(Slot.ONE, Slot.TWO)[number % 2] for number in range(rotations + 1)]
+
+
+def _has_pulled(pulls: Sized, times: int) -> bool:
+    return len(pulls) >= times
 
 
 async def _rotate(deployment: Deployment, agent: Agent) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firstpull.model.azure_resources import Slot
-from firstpull.model.device_record import DeviceRecord, TokenSlot
+from firstpull.model.device_record import Delivery, DeviceRecord, TokenSlot
 from firstpull.model.password_slots import Credential
 from firstpull.reconcile.actions import Deliver, GeneratePassword, KeepPasswords
 from firstpull.reconcile.plan import Plan, make_plan
@@ -128,3 +128,19 @@ def test_the_slot_of_a_valid_delivery_is_never_filled() -> None:
     observed = READY.observed(record=known, secrets=())
     plan = provision(make_plan(observed, now=NOW, validity=VALIDITY))
     assert plan.slots_to_fill == {Slot.TWO}
+
+
+def test_a_slot_stays_requested_in_the_pass_that_delivers() -> None:
+    """The device has answered the delivery before it, not this one."""
+    known = record(slots_requested=LOST)
+    observed = READY.observed(record=known, desired={}, token=token(password(), SECOND))
+    plan = make_plan(observed, now=NOW, validity=VALIDITY)
+    again = Delivery(
+        id="again",
+        slot=Slot.ONE,
+        secret_version="v1",  # noqa: S106 - the name of a version
+        address="plantone.site.example:8000",
+        expires_at=MADE + VALIDITY,
+        at=NOW,
+    )
+    assert after_pass(known, observed, plan, again, now=NOW).status.slots_requested == LOST

@@ -21,7 +21,7 @@ from firstpull.model.errors import Conflict, FirstpullError, Transient
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.naming import names_for
 from firstpull.model.pagination import foreign_next, next_after, place_in
-from firstpull.model.password_slots import owner_of
+from firstpull.model.password_slots import owner_of, token_of
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
 from firstpull.model.record_update import ATTEMPTS, changing_too_often, device_not_known
@@ -219,7 +219,7 @@ class Rebuilding:
             for secret in (inventory.secrets or {}).values()
             if owner_of(secret, deployment=self.deployment) is not None
         )
-        tagged = {secret.tags["token"] for secret in ours}
+        tagged = {token_of(secret) for secret in ours}
         return tuple(
             orphan
             for orphan in orphans(inventory, deployment=self.deployment)

@@ -23,7 +23,12 @@ from firstpull.model.device_key import DeviceKey
 
 SYNC_MARGIN = timedelta(seconds=5)
 """A connected registry that synced this long after a change is assumed to have the change."""
+_USERNAME_TAG = "username"
 _TOKEN_TAG = "token"  # noqa: S105 - a tag's name, not a password
+"""The name of the tag `username` in versions that earlier releases stored."""
+ADDRESS_TAG = "address"
+_LONGEST_TAG = 256
+"""Characters in a tag's value (about-keys-secrets-certificates)."""
 _SLOT_TAG = "slot"
 _CREATED_TAG = "createdAt"
 
@@ -44,13 +49,30 @@ def tags_for(password: NewPassword, *, more: Mapping[str, str]) -> dict[str, str
 
 
 def owner_tags(device: DeviceKey, *, deployment: str, token: str) -> dict[str, str]:
-    """The tags that say whose a secret version is."""
-    return {
-        "deployment": deployment,
-        "hub": device.hub,
-        "deviceId": device.device_id,
-        _TOKEN_TAG: token,
-    }
+    """The tags that say whose a secret version is, and which user name its password is for."""
+    return {**_device_tags(device, deployment=deployment), _USERNAME_TAG: token}
+
+
+def address_tags(address: str) -> dict[str, str]:
+    """The tag that says where a password logs in; none for an address that no tag can hold.
+
+    With `username`, a tool that reads the vault can build a login of one secret version.
+    """
+    return {ADDRESS_TAG: address} if len(address) <= _LONGEST_TAG else {}
+
+
+def with_address(tags: Mapping[str, str], address: str) -> dict[str, str]:
+    """A version's tags, with this address in place of another."""
+    return {k: v for k, v in tags.items() if k != ADDRESS_TAG} | address_tags(address)
+
+
+def names_another_address(version: SecretVersion, address: str) -> bool:
+    """Whether a version's tags name another address. Those of earlier releases name none."""
+    return version.tags.get(ADDRESS_TAG, address) != address
+
+
+def _device_tags(device: DeviceKey, *, deployment: str) -> dict[str, str]:
+    return {"deployment": deployment, "hub": device.hub, "deviceId": device.device_id}
 
 
 def owner_of(secret: StoredSecret, *, deployment: str) -> DeviceKey | None:
@@ -66,10 +88,10 @@ def is_made_for(
     version: SecretVersion | StoredSecret, device: DeviceKey, *, deployment: str
 ) -> bool:
     """Whether this deployment stored the version for this device, by its tags."""
-    token = version.tags.get(_TOKEN_TAG)
-    if token is None:
-        return False
-    return owner_tags(device, deployment=deployment, token=token).items() <= version.tags.items()
+    has_token = _USERNAME_TAG in version.tags or _TOKEN_TAG in version.tags
+    return has_token and (
+        _device_tags(device, deployment=deployment).items() <= version.tags.items()
+    )
 
 
 def ended_slots(token: Token, versions: Collection[SecretVersion]) -> frozenset[Slot]:
@@ -78,9 +100,9 @@ def ended_slots(token: Token, versions: Collection[SecretVersion]) -> frozenset[
     return slots_made_here(token, versions) - slots_made_here(token, enabled)
 
 
-def token_of(version: SecretVersion) -> str | None:
+def token_of(version: SecretVersion | StoredSecret) -> str | None:
     """The token that a version's tags name, None for one without tags of firstpull."""
-    return version.tags.get(_TOKEN_TAG)
+    return version.tags.get(_USERNAME_TAG) or version.tags.get(_TOKEN_TAG)
 
 
 def current_credential(

@@ -10,11 +10,13 @@ from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.clock import whole_second
+from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.last_request import is_of_rotation, merged, request_tags, rotation_tags
 from firstpull.model.password_slots import (
     SYNC_MARGIN,
     Credential,
+    address_tags,
     current_credential,
     passwords_in,
     renewal_time,
@@ -23,13 +25,7 @@ from firstpull.model.password_slots import (
     superseded_versions,
     valid_credentials,
 )
-from firstpull.model.twin_entry import (
-    Acknowledgement,
-    entries_in,
-    read_acknowledgement,
-    read_entry,
-    wire_expiry,
-)
+from firstpull.model.twin_entry import Acknowledgement, wire_expiry
 from firstpull.reconcile.actions import (
     Deliver,
     DisableSecretVersion,
@@ -38,7 +34,7 @@ from firstpull.reconcile.actions import (
     ProvisionAction,
 )
 from firstpull.reconcile.observe import CredentialView, Observed
-from firstpull.reconcile.preconditions import Target
+from firstpull.reconcile.preconditions import Target, contents_of
 
 PASSWORDS_END_AT_ONCE = "the passwords must end at once"
 
@@ -58,7 +54,7 @@ def is_rotated(record: DeviceRecord, twin: Twin, found: CredentialView) -> bool:
     rotation, token = record.spec.rotation, found.token
     if rotation is None or token is None:
         return False
-    entries = entries_in(twin.desired).values()
+    entries = [entry for _, _, entry in entries_everywhere(twin)]
     delivered = {entry.expires for entry in entries if entry.intact and entry.is_for(token.name)}
     return any(
         password.expires_at is not None and wire_expiry(password.expires_at) in delivered
@@ -109,9 +105,12 @@ class Passwords:
         self._identity = identity
         self._now = now
         self._validity = validity
-        key = target.view.ref.name
-        self._entry = read_entry(target.twin.desired, key)
-        self._acknowledgement = read_acknowledgement(target.twin.reported, key)
+        self._kind = record.delivery_kind
+        key, registry = target.view.ref.name, target.view.connected_registry
+        self._entry = self._kind.entry(target.twin, key)
+        self._acknowledgement = self._kind.acknowledgement(
+            target.twin, key, synced_at=registry.last_sync_at if registry is not None else None
+        )
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record) and not is_rotated(
@@ -154,7 +153,7 @@ class Passwords:
         there = frozenset(password.slot for password in token.passwords)
         if self._ends_at_once:
             keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
-        elif self._has_switched():
+        elif self._has_switched() and self._frees_old_slot():
             made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
             lost = self._requested - {to_fill}
             retired = (made | lost) - self._slots_in_use()
@@ -164,6 +163,9 @@ class Passwords:
         if keep == there:
             return ()
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
+
+    def _frees_old_slot(self) -> bool:
+        return self._kind.frees_old_slot(self._record.spec.intent.delivery_options)
 
     def _has_switched(self) -> bool:
         """Whether the device has acknowledged the newest password."""
@@ -230,8 +232,9 @@ class Passwords:
 
     def _expiries_in_twin(self) -> set[str | None]:
         """`expiresOn` of the twin's entries for the token."""
-        entries = entries_in(self._target.twin.desired).values()
-        return {entry.expires for entry in entries if entry.is_for(self._view.token_id.name)}
+        entries = entries_everywhere(self._target.twin)
+        token = self._view.token_id.name
+        return {entry.expires for _, _, entry in entries if entry.is_for(token)}
 
     def _expiry(self) -> datetime:
         """When a new password expires: its expiry, which no other has, names it in the twin.
@@ -299,6 +302,7 @@ class Passwords:
             why = "no stored password of the token is valid"
         tags = request_tags(self._record, ref=self._view.ref, identity=self._identity)
         tags |= rotation_tags(self._record)
+        tags |= address_tags(contents_of(self._record, self._target).address)
         # A pass that requested the slot may have made none: the token was still being created.
         has_one = self._found.token is not None and self._found.token.password(slot) is not None
         return (

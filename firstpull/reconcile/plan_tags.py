@@ -6,7 +6,7 @@ again (firstpull/model/last_request.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion
@@ -19,7 +19,12 @@ from firstpull.model.last_request import (
     says_the_same,
 )
 from firstpull.model.naming import Names
-from firstpull.model.password_slots import owner_tags, token_of
+from firstpull.model.password_slots import (
+    names_another_address,
+    owner_tags,
+    token_of,
+    with_address,
+)
 from firstpull.reconcile.actions import TagSecret
 from firstpull.reconcile.observe import GrantView, Observed
 
@@ -46,6 +51,32 @@ def tags_of_change(
     for view in observed.retiring:
         if view.grant.names.secret != here.names.secret:
             yield from _tagged(observed, view.grant.names, view.secrets, ref=here.ref, adds=False)
+
+
+def with_addresses(
+    planned: Iterable[TagSecret],
+    secret: str,
+    versions: Collection[SecretVersion],
+    *,
+    current: str | None,
+    address: str,
+) -> Iterator[TagSecret]:
+    """The planned tags, and the address in those of the version `current`, where it has changed."""
+    found = next((version for version in versions if version.version == current), None)
+    moved = found if found is not None and names_another_address(found, address) else None
+    for action in planned:
+        if moved is None or (action.secret, action.version) != (secret, moved.version):
+            yield action
+            continue
+        yield replace(action, tags=tuple(sorted(with_address(dict(action.tags), address).items())))
+        moved = None
+    if moved is not None:
+        yield TagSecret(
+            secret=secret,
+            version=moved.version,
+            tags=tuple(sorted(with_address(moved.tags, address).items())),
+            why="the tags of the secret name an earlier address",
+        )
 
 
 def tags_of_teardown(observed: Observed, ending: Collection[GrantView]) -> Iterator[TagSecret]:

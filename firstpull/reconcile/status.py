@@ -268,8 +268,9 @@ def _after_provision(
 ) -> DeviceRecord:
     if plan.retire is not None:
         record = transitions.torn_down(record, plan.retire.gone)
-    ref = record.status.grant.ref if record.status.grant is not None else None
-    if ref != plan.grant.ref or record.spec.revocation != observed.record.spec.revocation:
+    grant = record.status.grant
+    is_of_grant = grant is not None and grant.is_delivered_with(plan.grant)
+    if not is_of_grant or record.spec.revocation != observed.record.spec.revocation:
         return transitions.due_again(record, now)
     is_acknowledged = plan.answer is not None and plan.answer.logged_in
     if delivery is not None:
@@ -277,7 +278,8 @@ def _after_provision(
     elif is_acknowledged or record.status.acknowledged_at is not None:
         record = transitions.acknowledged(record, now)
     has_switched = delivery is None and is_acknowledged and plan.has_newest
-    if has_switched and not plan.slots_to_fill:
+    frees = observed.record.delivery_kind.frees_old_slot(record.spec.intent.delivery_options)
+    if has_switched and frees and not plan.slots_to_fill:
         record = transitions.without_lost_passwords(record)
     condition = _condition(record, plan, delivery, now=now)
     same = record.spec.generation == observed.record.spec.generation

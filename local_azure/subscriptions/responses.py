@@ -5,12 +5,14 @@ https://learn.microsoft.com/rest/api/resources/resource-groups
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from local_azure.governance import Governance
 from local_azure.kernel.service import describe
 from local_azure.resource_manager.exceptions import (
     InvalidQueryParameter,
@@ -32,6 +34,7 @@ from local_azure.subscriptions.models import (
 )
 
 GROUP_API_VERSION = "2025-04-01"
+_AZS_GROUP_VERSION = "2024-11-01"
 VAULT_API_VERSION = "2026-02-01"
 ROLE_API_VERSION = "2022-04-01"
 
@@ -56,7 +59,15 @@ class _Body(BaseModel):
 class ResourceGroupService:
     """Resource groups, resources of these kinds, deleted vaults and role assignments."""
 
-    def __init__(self, groups: ResourceGroups, kinds: Sequence[Kind], links: Links) -> None:
+    def __init__(
+        self,
+        groups: ResourceGroups,
+        kinds: Sequence[Kind],
+        links: Links,
+        *,
+        governance: Governance | None = None,
+    ) -> None:
+        self._governance = governance or Governance()
         self._groups = groups
         self._kinds = kinds
         self._links = links
@@ -67,6 +78,7 @@ class ResourceGroupService:
         return [
             _of_groups("GET", "/subscriptions/{subscription}/resourceGroups", self.list_groups),
             _of_groups("GET", _GROUP, self.get_group),
+            _of_groups("HEAD", _GROUP, self.has_group),
             _of_groups("PUT", _GROUP, self.put_group),
             _of_groups("DELETE", _GROUP, self.delete_group),
             _of_groups("GET", _GROUP + "/operationResults/deletion", self.show_deletion),
@@ -97,6 +109,12 @@ class ResourceGroupService:
             raise _no_group(call)
         return web.json_response(_group(group))
 
+    async def has_group(self, call: ArmCall) -> web.Response:
+        """204, or 404 without one. The stack's own group is one here, unlike in a list."""
+        name = call.variables["name"]
+        exists = self._groups.get(name) is not None or self._groups.is_own(name)
+        return web.Response(status=204 if exists else 404)
+
     async def put_group(self, call: ArmCall) -> web.Response:
         """201 for a new group, else 200."""
         group, is_new = self._groups.put(
@@ -119,14 +137,22 @@ class ResourceGroupService:
     # What is made in them
 
     async def put_resource(self, kind: Kind, call: ArmCall) -> web.Response:
-        """201 while it is being made, 200 afterwards. A repetition changes nothing."""
+        """201 while it is being made, 200 afterwards. A repetition changes nothing.
+
+        One of the stack's own takes the changes.
+        """
         resource_id = _resource_id(kind, call)
+        if self._governance.resource(str(resource_id)) is not None:
+            return await self.update_resource(kind, call)
         made, is_new = self._groups.make(resource_id, kind, _read(call))
         return web.json_response(_resource(made), status=201 if is_new else 200)
 
     async def get_resource(self, kind: Kind, call: ArmCall) -> web.Response:
         """One resource, also while it is being made."""
         resource_id = _resource_id(kind, call)
+        own = self._governance.resource(str(resource_id))
+        if own is not None:
+            return web.json_response(own.document)
         made = self._groups.find(resource_id)
         if made is None:
             raise NotFoundInResourceManager(
@@ -134,6 +160,19 @@ class ResourceGroupService:
                 f"'{resource_id.group}' was not found."
             )
         return web.json_response(_resource(made))
+
+    async def update_resource(self, kind: Kind, call: ArmCall) -> web.Response:
+        """200. Merges changes into one of the stack's own resources."""
+        resource_id = _resource_id(kind, call)
+        own = self._governance.resource(str(resource_id))
+        if own is None:
+            raise NotFoundInResourceManager(f"'{resource_id}' cannot be changed here.")
+        try:
+            changes = json.loads(call.content)
+        except ValueError:
+            raise InvalidRequestContent("The request content is no JSON.") from None
+        own.change(changes)
+        return web.json_response(own.document)
 
     # Deleted vaults
 
@@ -193,7 +232,7 @@ class ResourceGroupService:
                 path=path,
                 operation=f"{resource_type}.{verb}",
                 handler=handler,
-                api_versions=(kind.api_version,),
+                api_versions=(kind.api_version, *kind.also_served),
                 namespace=namespace,
                 resource_type=resource_type,
                 action=f"{kind.type}/{action}",
@@ -205,9 +244,13 @@ class ResourceGroupService:
         async def get(call: ArmCall) -> web.Response:
             return await self.get_resource(kind, call)
 
+        async def update(call: ArmCall) -> web.Response:
+            return await self.update_resource(kind, call)
+
         return [
             route("PUT", "createOrUpdate", "write", put),
             route("GET", "get", "read", get),
+            route("PATCH", "update", "write", update),
         ]
 
     def _of_assignments(self, method: str, verb: str, handler: Handler) -> Route:
@@ -232,13 +275,13 @@ class _Properties(BaseModel):
 
 
 def _of_groups(method: str, path: str, handler: Handler) -> Route:
-    verb = {"GET": "read", "PUT": "write", "DELETE": "delete"}[method]
+    verb = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "delete"}[method]
     return Route(
         method=method,
         path=path,
         operation=f"resourceGroups.{handler.__name__.partition('_')[0]}",
         handler=handler,
-        api_versions=(GROUP_API_VERSION,),
+        api_versions=(GROUP_API_VERSION, _AZS_GROUP_VERSION),
         action=f"{_RESOURCES}/resourceGroups/{verb}",
         query=FILTERED if path.endswith("resourceGroups") else frozenset(),
     )

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -51,6 +53,8 @@ class FakeRegistry:
     scripts: dict[str, Callable[[], Iterator[bytes]]] = field(default_factory=dict)  # by call
     requests: list[Request] = field(default_factory=list)
     address: str = ""
+    context: ssl.SSLContext | None = None  # instead of a good certificate
+    date: datetime | None = None  # what it says that the time is, instead of the time
 
     def accept(self, username: str, password: str, *repositories: str) -> None:
         self.accepted[username, password] = set(repositories)
@@ -98,7 +102,8 @@ class FakeRegistry:
     def listening(self) -> Iterator[FakeRegistry]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         if self.secure:
-            server.socket = AUTHORITY.server_context().wrap_socket(server.socket, server_side=True)
+            context = self.context or AUTHORITY.server_context()
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         self.address = f"127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -131,6 +136,10 @@ class FakeRegistry:
                     self.wfile.write(body)
 
             do_HEAD = do_GET  # noqa: N815 - http.server's name
+
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                stated = registry.date.timestamp() if registry.date else timestamp
+                return super().date_time_string(stated)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,8 +255,10 @@ async def test_a_registry_that_hangs_delays_no_delivery_no_withdrawal_no_report_
         engine = Oci(AuthFile(tmp_path / "auth.json"), CaFiles(tmp_path / "certs.d"))
         logins = Logins(engine=engine, store=AppliedStore(tmp_path / "applied.json"))
         rng = random.Random(1)  # noqa: S311
-        convergence = Convergence(logins, check=check_login, time=MachineTime(), rng=rng)
-        service = Service(hub, convergence, time=MachineTime(), rng=rng)
+        clocks = MachineTime()
+        check = partial(check_login, now=clocks.now)
+        convergence = Convergence(logins, check=check, time=clocks, rng=rng)
+        service = Service(hub, convergence, time=clocks, rng=rng)
         task = asyncio.create_task(service.run())
 
         await hub.until(lambda: hub.reported.get("good", {}).get("state") == "LoggedIn")

@@ -12,6 +12,7 @@ from firstpull_agent.deliveries import Delivery, read_deliveries
 from firstpull_agent.http_client import ANSWER_SECONDS
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, Reason
+from firstpull_agent.times import MachineTime
 
 from .deliveries import PASSWORD, USERNAME, desired, entry_for
 from .fake_registry import FakeRegistry
@@ -31,7 +32,7 @@ def _delivery(registry: FakeRegistry, **changes: object) -> Delivery:
 
 
 def _check(delivery: Delivery) -> None:
-    asyncio.run(check_login(delivery, ANSWER_SECONDS))
+    asyncio.run(check_login(delivery, ANSWER_SECONDS, now=MachineTime().now))
 
 
 def _failure(delivery: Delivery) -> Failure:

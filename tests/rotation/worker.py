@@ -191,6 +191,7 @@ class _Ports:
         *,
         etag: str,
         deadline_seconds: float,  # noqa: ARG002 - the port's
+        module: str | None = None,  # noqa: ARG002 - the port's
     ) -> None:
         if etag != _etag_of(self.azure):
             raise AssertionError("the plan has the ETag that was observed")

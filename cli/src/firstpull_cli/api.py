@@ -133,7 +133,7 @@ class Api:
                     return _read(response)
                 failure = problem_error(response)
                 is_final = response.status_code not in _AGAIN
-                asked = _retry_after(response.headers.get("Retry-After"))
+                asked = retry_after(response.headers.get("Retry-After"))
             pause = asked if asked is not None else min(2.0**attempt, _LONGEST_PAUSE)
             if is_final or waited + pause > _PATIENCE_SECONDS:
                 raise failure
@@ -218,8 +218,8 @@ def _without_problem(status: int, response: requests.Response) -> CliError:
 _ADVICE = {
     "DeviceNotKnown": "`firstpull devices` lists those that are known; `--hub` names another hub.",
     "RoleMissing": "Ask for the role in the app's Entra registration.",
-    "TooManyRevokes": "Go on when `firstpull status` shows room; or a MassRevokeApprover sends "
-    "POST /api/revokes/approve.",
+    "TooManyRevokes": "Go on when `firstpull revokes show` has room; or a MassRevokeApprover runs "
+    "`firstpull revokes approve COUNT`.",
     "SweepNotKnown": "A sweep runs each hour, or by `firstpull sweep run`; it is approved "
     "only while it holds devices.",
     "MessageNotKnown": "`firstpull poison list` shows what is kept.",
@@ -271,7 +271,7 @@ def _read(response: requests.Response) -> Answer:
     return Answer(response.status_code, response.headers, document)
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
     """Seconds of a Retry-After, which may be a date."""
     if not text:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -92,5 +92,7 @@ class AppliedStore:
 
 
 def _applied(entry: Mapping[str, Any]) -> Applied:
+    """An entry of the file; fields of a newer version are ignored, so that one can go back."""
+    known = {field.name: entry[field.name] for field in fields(Applied) if field.name in entry}
     names = ("repositories", "earlier_usernames")
-    return Applied(**{**entry, **{name: tuple(entry.get(name, ())) for name in names}})
+    return Applied(**{**known, **{name: tuple(entry.get(name, ())) for name in names}})

@@ -18,6 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from firstpull_agent.device_clock import outside_validity
 from firstpull_agent.json_text import parse_json
 from firstpull_agent.reports import Failure, Reason
 
@@ -27,6 +28,10 @@ LIMIT_BYTES = 1 << 20
 ANSWER_SECONDS = 20.0
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 5
+
+
+class OutsideValidity(Failure):
+    """A certificate has expired or is not valid yet: either it is old, or the clock is wrong."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,8 @@ def _failures(address: str) -> Iterator[None]:
         raise Failure(Reason.REGISTRY_UNREACHABLE, detail) from None
     except aiohttp.ClientConnectorCertificateError as error:
         why = getattr(error.certificate_error, "verify_message", "not trusted")
-        raise Failure(Reason.CERTIFICATE_NOT_TRUSTED, f"{error.host}:{error.port}: {why}") from None
+        kind = OutsideValidity if outside_validity(error.certificate_error) else Failure
+        raise kind(Reason.CERTIFICATE_NOT_TRUSTED, f"{error.host}:{error.port}: {why}") from None
     except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
         detail = f"{address} does not speak HTTP ({type(error).__name__})"
         raise Failure(Reason.UNEXPECTED_ANSWER, detail) from None

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from urllib.request import parse_http_list
 
 from yarl import URL
 
 from firstpull_agent.deliveries import Delivery
-from firstpull_agent.http_client import Answer, HttpClient, http_client, parsed_url
+from firstpull_agent.device_clock import is_far_off, spelled, stated_time
+from firstpull_agent.http_client import (
+    Answer,
+    HttpClient,
+    OutsideValidity,
+    http_client,
+    parsed_url,
+)
 from firstpull_agent.reports import Failure, Reason
 from firstpull_agent.secret import Secret
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can hold
 
 
-async def check_login(delivery: Delivery, seconds: float) -> None:
-    """Raise Failure unless the registry takes this credential within `seconds`."""
+async def check_login(delivery: Delivery, seconds: float, *, now: Callable[[], datetime]) -> None:
+    """Raise Failure unless the registry takes this credential within `seconds`.
+
+    A certificate that is not valid `now`, while the registry has another day, is ClockWrong.
+    """
     repository = first_concrete(delivery.repositories)
-    async with http_client(delivery.address, ca=delivery.ca, seconds=seconds) as client:
-        registry = Registry(client, delivery.address, insecure=delivery.insecure)
-        await registry.log_in(delivery.username, delivery.password, repository=repository)
+    try:
+        async with http_client(delivery.address, ca=delivery.ca, seconds=seconds) as client:
+            registry = Registry(client, delivery.address, insecure=delivery.insecure)
+            await registry.log_in(delivery.username, delivery.password, repository=repository)
+    except OutsideValidity as failure:
+        raise await _named(failure, delivery.address, now()) from None
+
+
+async def _named(failure: OutsideValidity, address: str, now: datetime) -> Failure:
+    stated = await stated_time(URL(f"https://{address}/v2/"))
+    if stated is None or not is_far_off(now, stated):
+        return failure
+    return Failure(
+        Reason.CLOCK_WRONG,
+        f"this device's clock says {spelled(now)}, the registry's {spelled(stated)}: set the clock"
+        f" (for {failure.detail})",
+    )
 
 
 def first_concrete(repositories: Iterable[str]) -> str | None:

@@ -19,12 +19,15 @@ class Reason(StrEnum):
     CREDENTIALS_NOT_ACCEPTED = "CredentialsNotAccepted"
     REGISTRY_UNREACHABLE = "RegistryUnreachable"
     CERTIFICATE_NOT_TRUSTED = "CertificateNotTrusted"
+    CLOCK_WRONG = "ClockWrong"
     UNEXPECTED_ANSWER = "UnexpectedAnswer"
     TOKEN_SERVICE_NOT_TRUSTED = "TokenServiceNotTrusted"  # noqa: S105 - a name, no secret
     ENGINE_FAILED = "EngineFailed"
     STORAGE_FAILED = "StorageFailed"
     INVALID_DELIVERY = "InvalidDelivery"
     UNSUPPORTED_DELIVERY = "UnsupportedDelivery"
+    SEAL_NOT_ACCEPTED = "SealNotAccepted"
+    PLAIN_NOT_ACCEPTED = "PlainNotAccepted"
     AGENT_FAILED = "AgentFailed"
 
 

@@ -10,7 +10,8 @@ import random
 from firstpull_agent.backoff import HUB_CAP_SECONDS, delay_seconds
 from firstpull_agent.convergence import Convergence
 from firstpull_agent.deliveries import MalformedDesired
-from firstpull_agent.hub import Hub, HubUnavailable
+from firstpull_agent.device_clock import spelled
+from firstpull_agent.hub import Hub, HubOutsideValidity, HubUnavailable
 from firstpull_agent.reports import defect, reported_patch
 from firstpull_agent.times import Time
 
@@ -83,9 +84,14 @@ class Service:
             except Exception as error:  # a defect must not end the agent
                 failures += 1
                 pause = delay_seconds(failures, cap_seconds=HUB_CAP_SECONDS, rng=self._rng)
-                why = error if isinstance(error, HubUnavailable) else defect(error)
-                _log.warning("%s; trying again in %.0f s", why, pause)
+                _log.warning("%s; trying again in %.0f s", self._explain(error), pause)
             await self._time.wait(self._talk_wanted, pause)
+
+    def _explain(self, error: Exception) -> object:
+        if isinstance(error, HubOutsideValidity):
+            now = spelled(self._time.now())
+            return f"this device's clock says {now}: set it if that is wrong, for {error}"
+        return error if isinstance(error, HubUnavailable) else defect(error)
 
     async def _converse(self) -> float | None:
         """Read the twin and report; returns the seconds until the next read is due, if any."""

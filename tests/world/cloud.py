@@ -333,9 +333,11 @@ class Cloud(Calls):
     @property
     def is_out_of_sync(self) -> bool:
         """Whether a sync would change anything."""
-        return any(map(self._would_sync, self.sites.values()))
+        return any(map(self.would_sync, self.sites))
 
-    def _would_sync(self, site: ConnectedRegistryBackend) -> bool:
+    def would_sync(self, ref: ConnectedRegistryRef) -> bool:
+        """Whether a sync would change anything at a connected registry."""
+        site = self.sites[ref]
         try:
             found = site.registry.connected_registry(site.name)
         except ResourceNotFound:
@@ -419,8 +421,12 @@ class Cloud(Calls):
     def passwords_in_use(self) -> set[str]:
         """Passwords in a twin, or that a device logs in with."""
         found = {login.password for d in self.devices.values() for login in d.logins.values()}
-        entries = (entry for device in self.devices for entry in self.entries(device).values())
-        return found | {str(entry["password"]) for entry in entries if "password" in entry}
+        delivered = (
+            device.password_in(entry)
+            for key, device in self.devices.items()
+            for entry in self.entries(key).values()
+        )
+        return found | {password for password in delivered if isinstance(password, str)}
 
     def state(self) -> object:
         """Everything in Azure that firstpull could write, for a comparison."""

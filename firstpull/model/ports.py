@@ -275,21 +275,36 @@ class Hubs(Protocol):
         """The twin, None if the hub has no such device."""
         ...
 
+    async def module_twin(self, device: DeviceKey, module: str) -> Twin | None:
+        """The twin of a device's module, None if there is no such module."""
+        ...
+
     async def generation_id(self, device: DeviceKey) -> str | None:
         """The identity's generationId, None without an identity. The hub allows 100 a minute."""
         ...
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        deadline_seconds: float,
+        module: str | None = None,
     ) -> None:
         """Merge a patch into the desired properties. Raises Conflict if the ETag has changed.
 
+        With `module`, into those of the device's module.
         The adapter reveals the `Secret` values in the patch.
         """
         ...
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
         """The devices among these that the hub has, by few queries."""
+        ...
+
+    async def list_modules(self, hub: str, module: str) -> tuple[ListedDevice, ...]:
+        """The twins of all modules of this name, each with the id of its device; likewise late."""
         ...
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:

@@ -10,6 +10,7 @@ from typing import assert_never
 from firstpull.membership import REQUEST_DEADLINE, Membership
 from firstpull.model.azure_resources import NewPassword
 from firstpull.model.clock import Clock
+from firstpull.model.delivery_kinds import kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict
@@ -212,17 +213,29 @@ class _Run:
 
     async def _deliver(self, action: Deliver) -> None:
         credential, password = await self._credential_for(action)
-        delivery_id = action.contents.delivery_id(password, expires_at=credential.expires_at)
-        if action.found_id != delivery_id:
+        kind, expires_at = kind_named(action.delivery), credential.expires_at
+        contents, found_id = action.contents, action.found_id
+        if contents.sealed_already(found_id, password, expires_at=expires_at):
+            delivery_id = f"{found_id}"
+        else:
+            now = self._applier.clock.now()
+            contents = contents.sealed(password, expires_at=expires_at, now=now)
+            delivery_id = kind.delivery_id(contents, password, expires_at=expires_at)
+        if found_id != delivery_id:
             self._guard.check()
-            patch = action.contents.patch(
+            patch = kind.patch(
+                contents,
                 action.ref.name,
                 password,
-                expires_at=credential.expires_at,
+                expires_at=expires_at,
                 replaces=action.replaces,
             )
             await self._applier.hubs.patch_desired(
-                self._device, patch, etag=action.twin_etag, deadline_seconds=REQUEST_DEADLINE
+                self._device,
+                patch,
+                etag=action.twin_etag,
+                deadline_seconds=REQUEST_DEADLINE,
+                module=kind.module,
             )
         address = action.contents.address
         self._note(LogEvent.DEVICE_CREDENTIAL_DELIVERED, delivery=delivery_id, address=address)

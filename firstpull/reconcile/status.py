@@ -268,8 +268,9 @@ def _after_provision(
 ) -> DeviceRecord:
     if plan.retire is not None:
         record = transitions.torn_down(record, plan.retire.gone)
-    ref = record.status.grant.ref if record.status.grant is not None else None
-    if ref != plan.grant.ref or record.spec.revocation != observed.record.spec.revocation:
+    grant = record.status.grant
+    is_of_grant = grant is not None and grant.is_delivered_with(plan.grant)
+    if not is_of_grant or record.spec.revocation != observed.record.spec.revocation:
         return transitions.due_again(record, now)
     is_acknowledged = plan.answer is not None and plan.answer.logged_in
     if delivery is not None:

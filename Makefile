@@ -1,18 +1,19 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs chaos fuzz-tools verify-azure bench
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean helm package lifetime model soak planted-bugs verify-azure bench chaos fuzz-tools
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 KUSTO := tools/check_kql/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
+HELM := 0.2.2
 # A local Azure for each worker. Tests wait more than they compute: three workers on two cores.
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/settings.md
+PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/performance.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets
@@ -51,6 +52,11 @@ chaos: setup fuzz-tools ## crashes, interleavings, storms, upgrade and odd input
 fuzz-tools: setup ## Atheris, which make chaos fuzzes with
 	@test -d .local/atheris || $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
 		--require-hashes --target .local/atheris -r tests/chaos/fuzz/requirements.txt
+model: setup ## every state of a rotation, and the wrong rules that lock a device out (minutes)
+	@$(BIN)/python -m tests.rotation $(ARGS)
+
+soak: setup ## 90 days of 50 devices while Azure fails, by firstpull's rule and the naive one (minutes)
+	@$(BIN)/python -m tests.rotation.soak_command $(ARGS)
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)
@@ -83,6 +89,8 @@ lock: setup ## compile the requirements files from each pyproject.toml
 	@$(COMPILE) --python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
+	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml --extra kubernetes \
+		--constraint requirements-dev.txt --output-file device_agent/requirements-kubernetes.txt
 	@$(COMPILE) --universal --python-version 3.11 cli/pyproject.toml \
 		--constraint requirements-dev.txt --output-file cli/requirements.txt
 
@@ -111,6 +119,11 @@ az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand
 		$(BIN)/python -m venv .local/azure-cli && \
 		.local/azure-cli/bin/pip install -qq --disable-pip-version-check azure-cli==$(AZURE_CLI); }
 	@.local/azure-cli/bin/az version --output table
+
+helm: setup ## Helm's library in an environment of its own, for the tests of the agent's chart
+	@test -d .local/helm/lib || { echo "Installing Helm's library (75 MB, once) ..." && \
+		$(BIN)/python -m venv .local/helm && \
+		.local/helm/bin/pip install -qq --disable-pip-version-check helm-python-sdk==$(HELM); }
 
 clean: ## remove what setup and runs have made
 	@rm -rf $(VENV) .local local_azure/azurite/node_modules tools/check_kql/node_modules .mypy_cache .ruff_cache .pytest_cache dist

@@ -198,6 +198,8 @@ var wholePolicy = {
   defaultOnboarding: policy.?defaultOnboarding
   adoptableTokens: policy.?adoptableTokens ?? []
   enrollments: policy.?enrollments ?? {}
+  delivery: policy.?delivery ?? 'twin'
+  deliveries: policy.?deliveries
 }
 
 var privateStorage = privateNetworking ? ['blob', 'queue', 'table'] : []

@@ -63,6 +63,8 @@ class Reason(StrEnum):
     TOKEN_IN_USE = "TokenInUse"  # noqa: S105 - a reason, not a password
     TWIN_ENTRY_NOT_OURS = "TwinEntryNotOurs"
     TWIN_FULL = "TwinFull"
+    SEALING_REQUIRED = "SealingRequired"
+    SEALING_KEY_NOT_KNOWN = "SealingKeyNotKnown"
     RECORD_NOT_READABLE = "RecordNotReadable"
     RECORD_OUT_OF_DATE = "RecordOutOfDate"
     RECORDS_NOT_FOUND = "RecordsNotFound"
@@ -132,6 +134,8 @@ MEANING: dict[Reason, str] = {
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
     Reason.TWIN_FULL: "The twin cannot hold the credentials: it would be too large.",
+    Reason.SEALING_REQUIRED: "The settings forbid a password that is not sealed.",
+    Reason.SEALING_KEY_NOT_KNOWN: "The record was lost, and the key to seal to with it.",
     Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",

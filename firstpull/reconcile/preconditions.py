@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy
 from firstpull.model.azure_resources import Twin
+from firstpull.model.delivery_kinds import Problem, Wanted
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import (
     Blocked,
@@ -20,7 +22,8 @@ from firstpull.model.errors import (
 )
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
-from firstpull.model.twin_entry import MOST_DESIRED_BYTES, Contents, read_entry
+from firstpull.model.sealing import Recipient
+from firstpull.model.twin_entry import Contents
 from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
 
 
@@ -43,6 +46,8 @@ class Target:
     entry: ConnectedRegistryPolicy
     address: str
     credential: CredentialView
+    identity: str | None
+    """The generationId of the hub's identity, as observed."""
 
 
 NO_FREE_SLOT = Blocker(
@@ -51,6 +56,14 @@ NO_FREE_SLOT = Blocker(
     message="Both passwords of the token may be in use, and firstpull knows the value of neither.",
     remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
     "both; otherwise the earlier expiry frees a slot.",
+)
+
+
+SEALING_KEY_NOT_KNOWN = Blocker(
+    state=State.BLOCKED,
+    reason=Reason.SEALING_KEY_NOT_KNOWN,
+    message="The record was lost, and with it the key to which the device's password is sealed.",
+    remedy="Request the device again with its sealingKey; until then it keeps its password.",
 )
 
 
@@ -74,7 +87,14 @@ def check_preconditions(observed: Observed) -> Target | Blocker:
     if isinstance(usable, Blocker):
         return usable
     entry, address = usable
-    target = Target(twin=twin, view=view, entry=entry, address=address, credential=credential)
+    target = Target(
+        twin=twin,
+        view=view,
+        entry=entry,
+        address=address,
+        credential=credential,
+        identity=observed.hub_generation_id,
+    )
     blockers = (check(observed, target) for check in PRECONDITIONS)
     return next((blocker for blocker in blockers if blocker is not None), target)
 
@@ -89,15 +109,19 @@ def blocker_from(refusal: Blocked) -> Blocker:
     )
 
 
+def _not_registered(device: DeviceKey) -> Blocker:
+    return Blocker(
+        state=State.WAITING,
+        reason=Reason.DEVICE_NOT_REGISTERED,
+        message=f"{device.hub} has no device {device.device_id}.",
+        remedy="Register the device in the hub; firstpull checks again by itself.",
+    )
+
+
 def _enabled_twin(observed: Observed) -> Twin | Blocker:
     device = observed.record.device
     if observed.twin is None:
-        return Blocker(
-            state=State.WAITING,
-            reason=Reason.DEVICE_NOT_REGISTERED,
-            message=f"{device.hub} has no device {device.device_id}.",
-            remedy="Register the device in the hub; firstpull checks again by itself.",
-        )
+        return _not_registered(device)
     if not observed.twin.enabled:
         return Blocker(
             state=State.WAITING,
@@ -189,21 +213,34 @@ def _token_to_adopt_exists(observed: Observed, target: Target) -> Blocker | None
     )
 
 
-def _twin_entry_is_ours(observed: Observed, target: Target) -> Blocker | None:
-    """The twin's entry is for a token of the device, so no other deployment wrote it."""
-    status = observed.record.status
-    entry = read_entry(target.twin.desired, target.view.ref.name)
-    ours = {target.credential.names.token, *(grant.names.token for grant in status.retiring)}
-    if entry is None or any(entry.is_for(token) for token in ours):
+def _kind_delivers(observed: Observed, target: Target) -> Blocker | None:
+    """Nothing stands in the way of the delivery: it is known before anything is made."""
+    record = observed.record
+    problem = record.delivery_kind.problem(target.twin, wanted_delivery(record, target))
+    return blocker_of(problem) if problem is not None else None
+
+
+def _may_be_plain(observed: Observed, target: Target) -> Blocker | None:
+    """The settings allow a password that is not sealed, if it is not."""
+    record = observed.record
+    if record.spec.intent.sealing_key is not None or not observed.requires_sealing:
         return None
-    if not entry.intact and status.delivery is not None:
-        return None  # another writer edited this deployment's entry
+    if not wanted_delivery(record, target).delivers_now:
+        return None
     return Blocker(
         state=State.BLOCKED,
-        reason=Reason.TWIN_ENTRY_NOT_OURS,
-        message=f"The twin has an entry for {target.view.ref} that another deployment wrote.",
-        remedy="Revoke the device there, or remove the entry from the twin's desired properties.",
+        reason=Reason.SEALING_REQUIRED,
+        message="The settings forbid a password that is not sealed, and the request has no "
+        "sealingKey.",
+        remedy="Request the device again with the key that `firstpull-agent key` prints on it.",
     )
+
+
+def _has_identity_to_seal_to(observed: Observed, target: Target) -> Blocker | None:
+    """The hub's identity is known, which a seal names."""
+    if observed.record.spec.intent.sealing_key is None or target.identity is not None:
+        return None
+    return _not_registered(observed.record.device)
 
 
 def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | None:
@@ -225,35 +262,54 @@ def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | No
     )
 
 
-def _twin_has_room(observed: Observed, target: Target) -> Blocker | None:
-    """The twin can hold the entry: it is known before anything is made.
+def wanted_delivery(record: DeviceRecord, target: Target) -> Wanted:
+    """What the device's delivery kind is asked to deliver."""
+    status = record.status
+    is_adopted = status.adopted or record.token_to_adopt is not None
+    retiring = (grant.names.token for grant in status.retiring)
+    return Wanted(
+        device_id=record.device.device_id,
+        ref=target.view.ref,
+        contents=contents_of(record, target),
+        tokens=frozenset((target.credential.names.token, *retiring)),
+        has_delivery=status.delivery is not None,
+        delivers_now=status.delivery is not None or not is_adopted,
+    )
 
-    The device of an adopted token gets none until its password is replaced.
-    """
-    status = observed.record.status
-    if status.delivery is None and (status.adopted or observed.record.token_to_adopt is not None):
-        return None
-    contents = contents_of(observed.record, target)
-    too_many = contents.bytes_too_many(target.twin.desired, target.view.ref.name)
-    if not too_many:
-        return None
+
+def blocker_of(problem: Problem) -> Blocker:
+    """A delivery kind's problem as a blocker."""
     return Blocker(
-        state=State.BLOCKED,
-        reason=Reason.TWIN_FULL,
-        message=f"The credentials are {too_many} bytes too many for the twin's "
-        f"{MOST_DESIRED_BYTES // 1024} KB of desired properties.",
-        remedy="Make room in the twin, ask for fewer repositories or by `…/*`, or shorten `ca`.",
+        state=State.WAITING if problem.waits else State.BLOCKED,
+        reason=problem.reason,
+        message=problem.message,
+        remedy=problem.remedy,
     )
 
 
 def contents_of(record: DeviceRecord, target: Target) -> Contents:
-    """The contents of the twin's entry."""
+    """The contents of the entry."""
     return Contents(
         address=target.address,
         username=target.view.token_id.name,
         repositories=record.spec.intent.repositories,
         ca=target.entry.ca,
         insecure=target.entry.insecure,
+        recipient=_recipient(record, target),
+    )
+
+
+def _recipient(record: DeviceRecord, target: Target) -> Recipient | None:
+    """To whom the password is sealed; None where it is not."""
+    key, delivery = record.spec.intent.sealing_key, record.status.delivery
+    if key is None:
+        return None
+    return Recipient(
+        key=key,
+        device_id=record.device.device_id,
+        generation_id=target.identity or "",
+        connected_registry=target.view.ref.name,
+        after=delivery.at if delivery is not None else None,
     )
 
 
@@ -262,7 +318,8 @@ type Precondition = Callable[[Observed, Target], Blocker | None]
 PRECONDITIONS: tuple[Precondition, ...] = (
     _token_is_ours,
     _token_to_adopt_exists,
-    _twin_entry_is_ours,
+    _may_be_plain,
+    _has_identity_to_seal_to,
+    _kind_delivers,
     _repositories_are_synced,
-    _twin_has_room,
 )

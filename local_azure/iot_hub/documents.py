@@ -15,6 +15,7 @@ from local_azure.iot_hub.identities import (
     DeviceSettings,
     DeviceStatus,
     Identity,
+    Module,
 )
 from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
 from local_azure.kernel.service import describe
@@ -113,11 +114,55 @@ def twin_document(identity: Identity, twin: Twin) -> JsonObject:
         "version": twin.version,
         **({"tags": twin.tags} if twin.tags else {}),
         "properties": {
-            "desired": _section_document(twin.desired),
-            "reported": _section_document(twin.reported),
+            "desired": section_document(twin.desired),
+            "reported": section_document(twin.reported),
         },
         "capabilities": {"iotEdge": settings.iot_edge},
         **_scope(identity),
+    }
+
+
+def module_document(identity: Identity, module: Module) -> JsonObject:
+    """A module's identity with its keys."""
+    return {
+        "moduleId": module.module_id,
+        "managedBy": module.managed_by,
+        "deviceId": identity.device_id,
+        "generationId": module.generation_id,
+        "etag": module.etag,
+        "connectionState": "Connected" if module.connected else "Disconnected",
+        "connectionStateUpdatedTime": hub_time(None),
+        "lastActivityTime": hub_time(None),
+        "cloudToDeviceMessageCount": 0,
+        "authentication": _authentication_document(module.authentication),
+    }
+
+
+def module_twin_document(identity: Identity, module: Module, twin: Twin) -> JsonObject:
+    """The twin of a module as the service side reads it."""
+    return {
+        "deviceId": identity.device_id,
+        "moduleId": module.module_id,
+        "etag": twin.etag,
+        "deviceEtag": module.etag,
+        "status": DeviceStatus.ENABLED,
+        "statusUpdateTime": hub_time(None),
+        "connectionState": "Connected" if module.connected else "Disconnected",
+        "lastActivityTime": hub_time(None),
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": module.authentication.type,
+        "x509Thumbprint": _thumbprints(module.authentication),
+        "version": twin.version,
+        **({"tags": twin.tags} if twin.tags else {}),
+        "properties": {
+            "desired": section_document(twin.desired),
+            "reported": section_document(twin.reported),
+        },
+        **(
+            {"configurations": {name: {"status": "Applied"} for name in twin.configurations}}
+            if twin.configurations
+            else {}
+        ),
     }
 
 
@@ -231,7 +276,8 @@ def _check_same_device(named: str, device_id: str) -> None:
         raise IotHubError(ARGUMENT_INVALID, "deviceId in the body is not the one in the path.")
 
 
-def _section_document(section: Section) -> JsonObject:
+def section_document(section: Section) -> JsonObject:
+    """Desired or reported properties with metadata and version."""
     return {**section.values, "$metadata": section.metadata, "$version": section.version}
 
 

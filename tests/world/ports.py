@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, ClassVar
 
 from pydantic import SecretStr
@@ -39,6 +40,7 @@ from firstpull.model.secret import Secret
 from local_azure.container_registry import resources
 from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
 from local_azure.container_registry.models import Registry
+from local_azure.iot_hub.documents import section_document
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import Identity
 from local_azure.iot_hub.twins import Twin as HubTwin
@@ -88,6 +90,9 @@ class FakeContainerRegistries(_Port):
     service = "The container registry"
     prefix = "registries"
 
+    async def admit(self, registry: RegistryId) -> None:
+        """There is always room."""
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
             "get_scope_map",
@@ -116,7 +121,13 @@ class FakeContainerRegistries(_Port):
         )
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: ScopeMapId,
+        on_look: Callable[[int], None] = lambda _: None,
+        **more: float,
     ) -> Token:
         def effect() -> Token:
             with self.watch.over_token(registry, name):
@@ -126,7 +137,7 @@ class FakeContainerRegistries(_Port):
             return self._token(registry, made)
 
         token = await self._call("create_token", effect, **more)
-        return token if token.active else await self._active_token(registry, name)
+        return token if token.active else await self._active_token(registry, name, on_look)
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
@@ -270,8 +281,13 @@ class FakeContainerRegistries(_Port):
         if token is not None and self._is_in_progress(registry, token.provisioning):
             await self._active_token(registry, name)
 
-    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+    async def _active_token(
+        self, registry: RegistryId, name: str, on_look: Callable[[int], None] = lambda _: None
+    ) -> Token:
+        looks = count()
+
         async def active() -> Token | None:
+            on_look(next(looks))
             token = await self.get_token(registry, name)
             return token if token is not None and token.active else None
 
@@ -426,6 +442,16 @@ class FakeHubs(_Port):
 
         return await self._call("twin", effect)
 
+    async def module_twin(self, device: DeviceKey, module: str) -> Twin | None:
+        def effect() -> Twin | None:
+            identity = self.cloud.identity(device)
+            if identity is None or not self.cloud.hub.has_module(device.device_id, module):
+                return None
+            found = self.cloud.hub.module_twin(device.device_id, module)
+            return _twin(identity, found)
+
+        return await self._call("module_twin", effect)
+
     async def generation_id(self, device: DeviceKey) -> str | None:
         def effect() -> str | None:
             identity = self.cloud.identity(device)
@@ -434,13 +460,19 @@ class FakeHubs(_Port):
         return await self._call("generation_id", effect)
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, **more: float
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        module: str | None = None,
+        **more: float,
     ) -> None:
         def effect() -> None:
             if self.cloud.identity(device) is None:
                 raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
             self.cloud.hub.patch_twin(
-                device.device_id, TwinPatch(desired=revealed(patch)), etag=etag
+                device.device_id, TwinPatch(desired=revealed(patch)), etag=etag, module_id=module
             )
             self.watch.twin_was_written(device)
 
@@ -457,6 +489,20 @@ class FakeHubs(_Port):
             hub,
             lambda found: "firstpull" in found.twin.tags or "firstpull" in found.twin.desired,
         )
+
+    async def list_modules(self, hub: str, module: str) -> tuple[ListedDevice, ...]:
+        def effect() -> tuple[ListedDevice, ...]:
+            devices = (d for d in self.cloud.hub.devices() if hub == HUB)
+            return tuple(
+                ListedDevice(
+                    device_id=d.device_id,
+                    twin=_twin(d, self.cloud.hub.module_twin(d.device_id, module)),
+                )
+                for d in devices
+                if self.cloud.hub.has_module(d.device_id, module)
+            )
+
+        return await self._call("list_modules", effect)
 
     async def _listed(
         self, name: str, hub: str, is_listed: Callable[[ListedDevice], bool]
@@ -524,9 +570,11 @@ def _twin(identity: Identity, twin: HubTwin) -> Twin:
         etag=twin.etag,
         device_etag=identity.etag,
         enabled=identity.enabled,
-        desired=twin.desired.values,
-        reported=twin.reported.values,
+        desired=section_document(twin.desired),
+        reported=section_document(twin.reported),
         tags=twin.tags,
+        is_edge=identity.settings.iot_edge,
+        configurations=tuple(twin.configurations),
     )
 
 

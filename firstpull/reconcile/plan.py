@@ -280,7 +280,7 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, deliver = passwords.keep(), self._deliver()
+        kept, deliver = passwords.keep(to_fill=slot), self._deliver()
         key = self._record.spec.intent.sealing_key
         if (deliver or slot is not None) and key is not None and key.public is None:
             return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
@@ -396,13 +396,13 @@ class _Planner:
         )
 
     def _deliver(self) -> tuple[Deliver, ...]:
-        current = self._passwords.current
-        if current is None and self._passwords.are_left_alone():
+        chosen = self._passwords.to_deliver()
+        if chosen is None and self._passwords.are_left_alone():
             return ()
         contents, target_twin = contents_of(self._record, self._target), self._written_twin()
         if target_twin is None:
             return ()
-        why = self._reason_to_deliver(current, contents) if current else "there is a new password"
+        why = self._reason_to_deliver(chosen, contents) if chosen else "there is a new password"
         if why is None:
             return ()
         return (
@@ -411,7 +411,7 @@ class _Planner:
                 delivery=self._kind.name,
                 secret=self._found.names.secret,
                 contents=contents,
-                credential=current,
+                credential=chosen,
                 replaces=self._kind.replaced(self._target.twin, self._view.ref.name),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
                 twin_etag=target_twin.etag,
@@ -423,13 +423,13 @@ class _Planner:
         """The twin that gets the entry; the kind's preconditions make sure that it is there."""
         return twin_at(self._kind, self._target.twin)
 
-    def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
+    def _reason_to_deliver(self, chosen: Credential, contents: Contents) -> str | None:
         entry, delivery = self._entry, self._status.delivery
         if entry is None:
             return Difference.ENTRY_MISSING.value
         if delivery is None or Difference.ENTRY_CHANGED in self._differences:
             return Difference.ENTRY_CHANGED.value
-        if delivery.secret_version != current.version:
-            return "there is a newer password" if self._passwords.may_switch(current) else None
-        outdated = entry.fields != self._kind.fields(contents, current.expires_at)
+        if delivery.secret_version != chosen.version:
+            return "there is a newer password" if self._passwords.may_switch(chosen) else None
+        outdated = entry.fields != self._kind.fields(contents, chosen.expires_at)
         return "what is in the twin is out of date" if outdated else None

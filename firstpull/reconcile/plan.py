@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
-from firstpull.model.delivery_kinds import entries_everywhere, twin_at
+from firstpull.model.delivery_kinds import Problem, entries_everywhere, twin_at
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.password_slots import Credential, ended_slots
 from firstpull.model.reasons import Reason
@@ -53,8 +53,10 @@ from firstpull.reconcile.preconditions import (
     NO_FREE_SLOT,
     Blocker,
     Target,
+    blocker_of,
     check_preconditions,
     contents_of,
+    wanted_delivery,
 )
 
 
@@ -264,6 +266,7 @@ class _Planner:
         self._found = target.credential
         self._kind = observed.record.delivery_kind
         self._grant = _grant_of(observed, target)
+        self._contents = contents_of(observed.record, target)
         self._entry = self._kind.entry(target.twin, target.view.ref.name)
         self._passwords = Passwords(
             observed.record,
@@ -279,7 +282,9 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, deliver = passwords.keep(), self._deliver()
+        kept, withheld = passwords.keep(), self._withheld()
+        deliver = self._deliver(withheld)
+        is_withheld = withheld is not None and not deliver and self._lacks_delivery()
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),
@@ -309,10 +314,39 @@ class _Planner:
             retire=self._retire() if has_arrived else None,
             answer=answer,
             renew_at=passwords.next_change(),
-            has_newest=passwords.has_newest_after(deliver),
+            has_newest=not is_withheld and passwords.has_newest_after(deliver),
             is_rotated=passwords.is_rotated_after(deliver),
-            waits_for=AWAITING_DEVICE if passwords.waits_for_device() else None,
+            waits_for=self._waits_for(withheld if is_withheld else None),
         )
+
+    def _waits_for(self, withheld: Problem | None) -> Blocker | None:
+        if withheld is not None:
+            return blocker_of(withheld)
+        return AWAITING_DEVICE if self._passwords.waits_for_device() else None
+
+    def _withheld(self) -> Problem | None:
+        """Why a person has to write the delivery."""
+        current = self._passwords.current
+        return self._kind.withheld(
+            self._target.twin,
+            wanted_delivery(self._record, self._target),
+            secret=self._found.names.secret,
+            expires_at=current.expires_at if current is not None else None,
+        )
+
+    def _lacks_delivery(self) -> bool:
+        """Whether there is something to deliver, now or when its password is made."""
+        current = self._passwords.current
+        if current is None:
+            return not self._passwords.are_left_alone()
+        return self._reason_to_deliver(current, self._contents) is not None
+
+    def _is_written(self, current: Credential | None) -> bool:
+        """Whether the entry is there already, but for the password, which nobody has compared."""
+        entry = self._entry
+        if entry is None or current is None or not entry.intact:
+            return False
+        return entry.fields == self._kind.fields(self._contents, current.expires_at)
 
     def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
@@ -391,12 +425,12 @@ class _Planner:
             ),
         )
 
-    def _deliver(self) -> tuple[Deliver, ...]:
+    def _deliver(self, withheld: Problem | None) -> tuple[Deliver, ...]:
         current = self._passwords.current
         if current is None and self._passwords.are_left_alone():
             return ()
-        contents, target_twin = contents_of(self._record, self._target), self._written_twin()
-        if target_twin is None:
+        contents, target_twin = self._contents, self._written_twin()
+        if target_twin is None or (withheld is not None and not self._is_written(current)):
             return ()
         why = self._reason_to_deliver(current, contents) if current else "there is a new password"
         if why is None:
@@ -411,6 +445,7 @@ class _Planner:
                 replaces=self._kind.replaced(self._target.twin, self._view.ref.name),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
                 twin_etag=target_twin.etag,
+                withheld=withheld,
                 why=why,
             ),
         )

@@ -6,6 +6,7 @@ its expiry. Only an immediate rotation ends a live password.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import Slot, Twin
@@ -83,6 +84,17 @@ def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...
     return tuple(actions)
 
 
+def _settled(answer: Acknowledgement | None, record: DeviceRecord) -> Acknowledgement | None:
+    """The answer; one that counted as a login once needs no other sync."""
+    status = record.status
+    if answer is None or not answer.awaits_sync or status.delivery is None:
+        return answer
+    was_acknowledged = status.acknowledged_at is not None
+    if not was_acknowledged or answer.delivery_id != status.delivery.id:
+        return answer
+    return replace(answer, logged_in=True, awaits_sync=False)
+
+
 class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
@@ -107,9 +119,10 @@ class Passwords:
         self._kind = record.delivery_kind
         key, registry = target.view.ref.name, target.view.connected_registry
         self._entry = self._kind.entry(target.twin, key)
-        self._acknowledgement = self._kind.acknowledgement(
+        answer = self._kind.acknowledgement(
             target.twin, key, synced_at=registry.last_sync_at if registry is not None else None
         )
+        self._acknowledgement = _settled(answer, record)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record) and not is_rotated(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from local_azure.iot_hub.twins import Json, JsonObject
 
-OK, CONFIG_FORMAT_ERROR, CONFIG_EMPTY = 200, 400, 417
+OK, CONFIG_FORMAT_ERROR, CONFIG_EMPTY, FAILED = 200, 400, 417, 500
 _FIELDS = ("address", "username", "password")
 
 
@@ -71,6 +71,18 @@ def configuration_of(desired: JsonObject, *, version: int) -> Configuration:
             return _refused(version, f"registryCredentials.{name} is malformed")
         logins.append(login)
     return Configuration(version, OK, "", tuple(logins), runtime)
+
+
+def images_of(desired: JsonObject) -> dict[str, str]:
+    """The images of the deployment's modules, by the module's name."""
+    modules = desired.get("modules")
+    found: dict[str, str] = {}
+    for name, module in modules.items() if isinstance(modules, dict) else ():
+        settings = module.get("settings") if isinstance(module, dict) else None
+        image = settings.get("image") if isinstance(settings, dict) else None
+        if isinstance(image, str):
+            found[name] = image
+    return found
 
 
 def registry_of(image: str) -> str:

@@ -3,8 +3,8 @@
 The entries are in the desired properties' `runtime.settings.registryCredentials`. edgeAgent takes
 the entry whose address is the registry in an image's name, without order among several; it parses
 all entries or none, and reports `lastDesiredVersion` and `lastDesiredStatus` (iotedge: edge-agent,
-RegistryCredentials and DockerUtil). An entry of firstpull's is named by its connected registry and its password's expiry,
-because it has no field for either.
+RegistryCredentials and DockerUtil). An entry of firstpull's is named by its connected registry and
+its password's expiry, because it has no field for either.
 """
 
 from __future__ import annotations

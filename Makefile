@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure bench
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -12,7 +12,7 @@ AZURE_CLI := 2.91.0
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/local-azure.md docs/observability.md docs/settings.md
+PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets
@@ -47,6 +47,9 @@ lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (m
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)
+
+bench: setup ## how fast, beside its floor and its alternatives; ARGS="onboarding" for one figure (20 minutes)
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 planted-bugs: setup ## ten bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs

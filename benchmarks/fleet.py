@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import batched
 
 from azure.data.tables.aio import TableServiceClient
@@ -11,6 +13,8 @@ from pydantic import SecretStr
 
 from firstpull.adapters.storage.account import RECORDS_TABLE
 from firstpull.adapters.storage.records import _entity as entity_of
+from firstpull.bootstrap import connect
+from firstpull.config.settings import read_settings
 from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
     NewPassword,
@@ -37,6 +41,7 @@ from firstpull.model.reasons import Reason
 from firstpull.model.secret import Secret
 from firstpull.model.transitions import new_record
 from firstpull.model.twin_entry import Contents
+from local_azure.commands.function_app import app_settings
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.identities import DeviceSettings
@@ -50,6 +55,21 @@ CLIENTS = 50
 _TRANSACTION = 100
 """Entities that a table takes in one transaction."""
 _VALIDITY = timedelta(days=90)
+
+
+async def put_in(stack: Stack, size: int) -> None:
+    """Put a fleet of devices into a stack that has connected registries for them."""
+    os.environ |= {
+        **app_settings(stack),
+        "IDENTITY_ENDPOINT": stack.identity_endpoint,
+        "IDENTITY_HEADER": stack.identity_header,
+    }
+    settings = read_settings()
+    async with AsyncExitStack() as cleanup:
+        ports = await connect(settings, cleanup=cleanup)
+        now = datetime.now(UTC)
+        fleet = Fleet(stack=stack, deployment=settings.deployment, size=size, now=now)
+        await fleet.put_in(ports.ledgers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +108,8 @@ class Fleet:
             address=site.endpoint,
             username=names.token,
             repositories=record.spec.intent.repositories,
-            ca=self.stack.ca_pem,
-            insecure=False,
+            ca=None if site.options.insecure else self.stack.ca_pem,
+            insecure=site.options.insecure,
         )
         identity = self.stack.hub.create_device(DeviceSettings(device.device_id))
         self._deliver(device, ref, contents, password)

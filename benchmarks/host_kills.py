@@ -1,4 +1,4 @@
-"""A killed host: `python -m benchmarks.host_kills --kills 10 --devices 20`.
+"""A killed host: `python -m benchmarks host_kills --kills 10 --devices 20`.
 
 On a local Azure the host and its worker are killed while devices are being onboarded, each time a
 little later in their onboarding. A new host is started at once, on the storage that the dead one
@@ -13,16 +13,12 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from benchmarks.trust import Trust, trusted_authority
-
-if TYPE_CHECKING:
-    from local_azure.commands.function_app import ScalableApp
-    from local_azure.stack import Stack
+from benchmarks.apps import Bench, Setup, running_bench
+from benchmarks.trust import Trust
+from local_azure.stack import ConnectedRegistryOptions
 
 _POLL_SECONDS = 0.1
 _STEP_SECONDS = 0.3
@@ -42,101 +38,66 @@ class Kill:
     """The restart is when the new host serves."""
 
 
-def main() -> int:
+def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the kills; 1 where a device was not delivered in time."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks host_kills")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--devices", type=int, default=20)
     parser.add_argument("--at-most", type=float, default=300, help="seconds for each kill")
     parser.add_argument("--json", action="store_true", help="for programs")
-    arguments = parser.parse_args()
-    with trusted_authority() as trust:
-        kills = asyncio.run(_measure(arguments, trust))
-    output = json.dumps([asdict(kill) for kill in kills]) if arguments.json else _table(kills)
+    parsed = parser.parse_args(arguments)
+    kills = asyncio.run(_measure(parsed, trust))
+    output = json.dumps([asdict(kill) for kill in kills]) if parsed.json else _table(kills)
     sys.stdout.write(f"{output}\n")
     in_time = all(
-        kill.delivered == arguments.devices and kill.since_restart <= _GOAL_SECONDS
-        for kill in kills
+        kill.delivered == parsed.devices and kill.since_restart <= _GOAL_SECONDS for kill in kills
     )
     return 0 if in_time else 1
 
 
 async def _measure(arguments: argparse.Namespace, trust: Trust) -> list[Kill]:
-    from benchmarks.apps import running_app  # noqa: PLC0415 - see `trusted_authority`
-    from local_azure.stack import ConnectedRegistryOptions  # noqa: PLC0415 - see `trusted_authority`
-
     plants = [f"plant{number:02}" for number in range(arguments.kills)]
     registries = [ConnectedRegistryOptions(name=name) for name in plants]
     kills = []
-    async with running_app(trust, registries, on_change=lambda _: None) as (stack, app):
+    async with running_bench(trust, registries, Setup(on_change=lambda _: None)) as bench:
         for number, plant in enumerate(plants):
             devices = [f"{plant}-device-{n:02}" for n in range(arguments.devices)]
             after = _STEP_SECONDS * (number + 1)
-            kill = await _kill(stack, app, plant, devices, after=after, most=arguments.at_most)
+            kill = await _kill(bench, plant, devices, after=after, most=arguments.at_most)
             kills.append(kill)
             if not arguments.json:
                 sys.stderr.write(f"{kill}\n")
     return kills
 
 
-async def _kill(
-    stack: Stack, app: ScalableApp, plant: str, devices: list[str], *, after: float, most: float
-) -> Kill:
+async def _kill(bench: Bench, plant: str, devices: list[str], *, after: float, most: float) -> Kill:
     """Onboard devices at one connected registry, and kill the host while it works at them."""
-    from local_azure.iot_hub.identities import DeviceSettings  # noqa: PLC0415 - see `trusted_authority`
-
-    for device in devices:
-        stack.hub.create_device(DeviceSettings(device))
-    host = app.hosts.all()[0]
+    bench.register(devices)
+    host = bench.app.hosts.all()[0]
     started = time.monotonic()
-    async with _asked(app, plant, devices):
-        await asyncio.sleep(max(0.0, started + after - time.monotonic()))
-        killed_at = time.monotonic()
-        delivered_before = len(devices) - len(_missing(stack, devices))
-        host.kill()
+    await asyncio.gather(*(bench.ask(device, connectedRegistry=plant) for device in devices))
+    await asyncio.sleep(max(0.0, started + after - time.monotonic()))
+    killed_at = time.monotonic()
+    delivered_before = sum(map(bench.is_delivered, devices))
+    host.kill()
     give_up = killed_at + most
     await _until(lambda: not host.serves, give_up)
     await _until(lambda: host.serves, give_up)
     restarted_at = time.monotonic()
-    await _until(lambda: not _missing(stack, devices), give_up)
+    await _until(lambda: all(map(bench.is_delivered, devices)), give_up)
     now = time.monotonic()
     return Kill(
         after_seconds=round(killed_at - started, 1),
         delivered_before=delivered_before,
-        delivered=len(devices) - len(_missing(stack, devices)),
+        delivered=sum(map(bench.is_delivered, devices)),
         since_kill=round(now - killed_at, 1),
         since_restart=round(now - restarted_at, 1),
     )
 
 
-@asynccontextmanager
-async def _asked(app: ScalableApp, plant: str, devices: list[str]) -> AsyncIterator[None]:
-    """The devices, asked for and recorded."""
-    import aiohttp  # noqa: PLC0415 - see `trusted_authority`
-
-    async with aiohttp.ClientSession(headers={"x-functions-key": app.key}) as session:
-
-        async def ask(device: str) -> None:
-            body = {
-                "deviceId": device,
-                "repositories": ["hello-world"],
-                "connectedRegistry": plant,
-            }
-            async with session.post(f"{app.url}/api/devices", json=body) as answer:
-                answer.raise_for_status()
-
-        await asyncio.gather(*map(ask, devices))
-        yield
-
-
 async def _until(is_so: Callable[[], bool], give_up: float) -> None:
     while not is_so() and time.monotonic() < give_up:  # noqa: ASYNC110 - another process's state
         await asyncio.sleep(_POLL_SECONDS)
-
-
-def _missing(stack: Stack, devices: list[str]) -> list[str]:
-    """The devices that have no credentials in their twin."""
-    return [d for d in devices if "firstpull" not in stack.hub.twin(d).desired.values]
 
 
 def _table(kills: list[Kill]) -> str:
@@ -148,7 +109,3 @@ def _table(kills: list[Kill]) -> str:
     heading = "| Killed after | Delivered before | Delivered | Seconds since kill | Since restart |"
     longest = max(kill.since_restart for kill in kills)
     return "\n".join((heading, "|---|---|---|---|---|", *rows, f"\nlongest {longest} s"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

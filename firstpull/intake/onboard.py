@@ -254,6 +254,7 @@ class Onboarding:
             device_id=wanted.device.device_id,
             generation=wanted.spec.generation,
             requested_by=wanted.spec.intent.requested_by,
+            wants=wanted.spec.intent.summary,
         )
         return written.value
 

@@ -38,7 +38,10 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 from firstpull.model.reasons import Reason
-from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS, scope_actions
+from firstpull.model.scope_actions import DEFAULT_ACTION, MOST_SCOPE_ACTIONS, scope_actions
+
+_NAMED = 5
+"""Repositories that a summary names."""
 
 
 class State(StrEnum):
@@ -82,6 +85,15 @@ class Intent:
             return False
         alike = replace(other, requested_by=self.requested_by, implicit=self.implicit, at=self.at)
         return self == replace(alike, target=self.target, site=self.site)
+
+    @property
+    def summary(self) -> str:
+        """What was asked for, in a line: target, the first repositories, other actions, token."""
+        named, more = self.repositories[:_NAMED], len(self.repositories) - _NAMED
+        repositories = f"{', '.join(named)}{f' and {more} more' if more > 0 else ''}"
+        others = "" if self.actions == (DEFAULT_ACTION,) else f" ({', '.join(self.actions)})"
+        adopted = f", adopting {self.adopt}" if self.adopt is not None else ""
+        return f"{self.target}: {repositories}{others}{adopted}"
 
     @property
     def scope_actions(self) -> frozenset[str]:

@@ -29,6 +29,14 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.governance import (
+    AzureResource,
+    EventSubscription,
+    ManagementLock,
+    Permission,
+    PolicyAssignment,
+    ResourceId,
+)
 from firstpull.model.ledger import Ledger
 from firstpull.model.reasons import Reason
 from firstpull.model.revoke_count import RevokeCount
@@ -193,6 +201,34 @@ class ContainerRegistries(Protocol):
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token, which its connected registry syncs."""
+        ...
+
+
+class ResourceManager(Protocol):
+    """What Azure Resource Manager tells about resources of any kind. It only reads."""
+
+    async def principal_id(self) -> str | None:
+        """The object id of the app's own identity, None where its token does not tell."""
+        ...
+
+    async def resource(self, resource: ResourceId) -> AzureResource | None:
+        """The resource, None where there is none."""
+        ...
+
+    async def permissions(self, resource: ResourceId) -> tuple[Permission, ...]:
+        """What the app's identity may do there."""
+        ...
+
+    async def locks(self, resource: ResourceId) -> tuple[ManagementLock, ...]:
+        """The locks on the resource or above it."""
+        ...
+
+    async def policy_assignments(self, resource: ResourceId) -> tuple[PolicyAssignment, ...]:
+        """The policies that are assigned to the resource or above it, less the exempted ones."""
+        ...
+
+    async def event_subscriptions(self, resource: ResourceId) -> tuple[EventSubscription, ...]:
+        """The event subscriptions whose source is the resource."""
         ...
 
 

@@ -818,5 +818,8 @@ def _first_asked_at(intent: Intent) -> datetime | None:
 
 def _recorded(intent: Intent) -> HistoryEntry:
     return entry(
-        LogEvent.DEVICE_INTENT_RECORDED, at=intent.at, by=intent.requested_by, detail=intent.target
+        LogEvent.DEVICE_INTENT_RECORDED,
+        at=intent.at,
+        by=intent.requested_by,
+        detail=intent.summary,
     )

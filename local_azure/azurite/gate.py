@@ -20,6 +20,7 @@ from yarl import URL
 from local_azure.azurite.operations import Service, StorageRequest, required_by
 from local_azure.kernel import Kernel
 from local_azure.kernel.access import Caller
+from local_azure.kernel.calls import Call
 from local_azure.kernel.clock import wire_time
 from local_azure.kernel.service import bearer_token
 from local_azure.kernel.tokens import InvalidToken
@@ -75,8 +76,12 @@ def create_storage_gate(
         body = await request.read()
         refusal = _refusal(kernel, request, service=service, account_id=account_id)
         if refusal is not None:
-            return _render(kernel, refusal, service=service, request=request)
-        return await _forward(session, request, body, origin=origin)
+            response = _render(kernel, refusal, service=service, request=request)
+        else:
+            response = await _forward(session, request, body, origin=origin)
+        method, path = request.method, request.path
+        kernel.storage_calls.add(Call(str(service), method, method, path, response.status))
+        return response
 
     application = web.Application(client_max_size=_LARGEST_BODY)
     application.router.add_route("*", "/{path:.*}", serve)

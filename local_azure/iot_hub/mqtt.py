@@ -366,8 +366,8 @@ class _Connection:
         """One call with the kernel's latency, faults and call count."""
         status = 0  # if there is no answer
         try:
-            await self._kernel.delay()
-            answer = await self._serve_or_fail(operation, serve)
+            async with self._kernel.latency(f"iotHub.{operation}"):
+                answer = await self._serve_or_fail(operation, serve)
             status = answer.status
             return answer
         finally:

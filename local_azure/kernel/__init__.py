@@ -5,8 +5,8 @@ Needed by: every other part.
 
 from __future__ import annotations
 
-import asyncio
 import random
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from local_azure.kernel.access import Access
@@ -29,6 +29,8 @@ class Kernel:
     tokens: TokenAuthority
     faults: Faults = field(default_factory=Faults)
     calls: CallLog = field(default_factory=CallLog)
+    storage_calls: CallLog = field(default_factory=CallLog)
+    """Of the storage account, apart from the others: hosts poll it all the time."""
     access: Access = field(default_factory=Access)
 
     @classmethod
@@ -53,8 +55,6 @@ class Kernel:
             tokens=TokenAuthority(clock=clock),
         )
 
-    async def delay(self) -> None:
-        """Wait for the latency that every call has."""
-        least, most = self.faults.latency_seconds
-        if most > 0:
-            await asyncio.sleep(self.random.uniform(least, most))
+    def latency(self, operation: str) -> AbstractAsyncContextManager[None]:
+        """A call of `service.operation` takes as long as the profile says."""
+        return self.faults.latency.around(operation, self.random)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -22,16 +23,22 @@ class CallLog:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._statuses: Counter[tuple[str, int]] = Counter()
         self._latest: deque[Call] = deque(maxlen=20_000)
 
     def add(self, call: Call) -> None:
         """Count one call."""
         self._counts[(call.service, call.operation)] += 1
+        self._statuses[(call.service, call.status)] += 1
         self._latest.append(call)
 
     def counts(self) -> dict[str, int]:
         """The number of calls of each `service.operation`."""
         return {f"{service}.{name}": n for (service, name), n in sorted(self._counts.items())}
+
+    def statuses(self) -> Mapping[tuple[str, int], int]:
+        """The number of answers of each service with each status; 0 where there was none."""
+        return Counter(self._statuses)
 
     def latest(self) -> list[Call]:
         """The latest calls, the oldest first."""
@@ -40,4 +47,5 @@ class CallLog:
     def reset(self) -> None:
         """Count from zero."""
         self._counts.clear()
+        self._statuses.clear()
         self._latest.clear()

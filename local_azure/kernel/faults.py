@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from local_azure.kernel.latency import Latency
+
 
 class FaultKind(StrEnum):
     """The kinds of faults."""
@@ -55,8 +57,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
-        # The minimum and maximum that is added to every call.
-        self.latency_seconds: tuple[float, float] = (0.0, 0.0)
+        self.latency = Latency()
 
     def add(self, fault: Fault) -> None:
         """Add a rule after the others."""
@@ -65,7 +66,7 @@ class Faults:
     def clear(self) -> None:
         """Remove all rules and the latency."""
         self.rules.clear()
-        self.latency_seconds = (0.0, 0.0)
+        self.latency = Latency()
 
     def next_for(self, operation: str) -> Fault | None:
         """The rule that applies to this call, if any."""

@@ -61,10 +61,10 @@ def create_application(
         operation = name_operation(request)
         status = 0  # if there is no answer
         try:
-            await kernel.delay()
-            response = await _serve(
-                kernel, f"{service}.{operation}", request, handler, render_error
-            )
+            async with kernel.latency(f"{service}.{operation}"):
+                response = await _serve(
+                    kernel, f"{service}.{operation}", request, handler, render_error
+                )
             status = response.status
             return response
         finally:

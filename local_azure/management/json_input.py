@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from local_azure.kernel.faults import Fault, FaultKind
+from local_azure.kernel.latency import Latency, OperationLatency
 
 _MAX_ADVANCE_SECONDS = 10 * 365 * 24 * 3600
 _MAX_DELAY_SECONDS = 300.0
@@ -89,8 +90,8 @@ class AdvanceBody(Body):
         return seconds
 
 
-class LatencyBody(Body):
-    """The minimum and maximum latency of every call."""
+class DurationBody(Body):
+    """A time between two bounds."""
 
     least_seconds: float = Field(ge=0, le=_MAX_DELAY_SECONDS)
     most_seconds: float = Field(ge=0, le=_MAX_DELAY_SECONDS)
@@ -100,6 +101,25 @@ class LatencyBody(Body):
         if self.least_seconds > self.most_seconds:
             raise ValueError("leastSeconds is more than mostSeconds")
         return self
+
+
+class OperationLatencyBody(DurationBody):
+    """How long calls of some operations take."""
+
+    operation: Annotated[str, Field(min_length=1), AfterValidator(_regular_expression)]
+
+
+class LatencyBody(DurationBody):
+    """How long every call takes, and calls of some operations."""
+
+    operations: tuple[OperationLatencyBody, ...] = ()
+
+    def to_latency(self) -> Latency:
+        """The profile."""
+        each = tuple(OperationLatency(**rule.model_dump()) for rule in self.operations)
+        return Latency(
+            least_seconds=self.least_seconds, most_seconds=self.most_seconds, operations=each
+        )
 
 
 class ClientCertificateBody(Body):

@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from local_azure.kernel import Kernel
 from local_azure.kernel.clock import wire_time
 from local_azure.kernel.faults import Fault
+from local_azure.kernel.latency import Duration, Latency
 from local_azure.management.json_input import (
     AdvanceBody,
     ClientCertificateBody,
@@ -101,11 +102,10 @@ class KernelRoutes:
 
     async def faults(self, _: web.Request) -> web.Response:
         """The fault rules with their hits, and the latency."""
-        least, most = self._kernel.faults.latency_seconds
         return web.json_response(
             {
                 "rules": [_show_fault(rule) for rule in self._kernel.faults.rules],
-                "latency": {"leastSeconds": least, "mostSeconds": most},
+                "latency": _show_latency(self._kernel.faults.latency),
             }
         )
 
@@ -121,10 +121,10 @@ class KernelRoutes:
         return web.Response(status=204)
 
     async def set_latency(self, request: web.Request) -> web.Response:
-        """Slows every call down: {"leastSeconds": 0.02, "mostSeconds": 0.2}."""
-        body = await read_body(request, LatencyBody)
-        self._kernel.faults.latency_seconds = (body.least_seconds, body.most_seconds)
-        return web.json_response(body.model_dump(by_alias=True))
+        """Sets how long calls take: {"leastSeconds", "mostSeconds", "operations": [{…}]}."""
+        latency = (await read_body(request, LatencyBody)).to_latency()
+        self._kernel.faults.latency = latency
+        return web.json_response(_show_latency(latency))
 
     async def ca_certificate(self, _: web.Request) -> web.Response:
         """The certificate authority that clients must trust, in PEM."""
@@ -150,6 +150,15 @@ class KernelRoutes:
 
 def _thumbprint(certificate: x509.Certificate, algorithm: hashes.HashAlgorithm) -> str:
     return certificate.fingerprint(algorithm).hex().upper()
+
+
+def _show_latency(latency: Latency) -> dict[str, object]:
+    operations = [{"operation": o.operation, **_show_duration(o)} for o in latency.operations]
+    return {**_show_duration(latency), "operations": operations}
+
+
+def _show_duration(duration: Duration) -> dict[str, float]:
+    return {"leastSeconds": duration.least_seconds, "mostSeconds": duration.most_seconds}
 
 
 def _show_fault(fault: Fault) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
 from local_azure.container_registry.backends import SyncOverride
-from local_azure.container_registry.models import CloudSettings
+from local_azure.container_registry.models import CloudSettings, OperationLengths
 from local_azure.kernel.clock import wire_time
 from local_azure.management import Body, read_body
+from local_azure.management.json_input import DurationBody
 from local_azure.stack.options import ConnectedRegistryOptions
 from local_azure.stack.sites import Site, Sites
 
@@ -99,6 +101,46 @@ class SiteRoutes:
         if site is None:
             raise web.HTTPNotFound(reason="there is no such connected registry")
         return site
+
+
+class LengthsBody(Body):
+    """How long the operations of changes and of deletions take, each from the change itself."""
+
+    change: DurationBody
+    deletion: DurationBody
+
+
+class OperationRoutes:
+    """The lengths of ARM's asynchronous operations."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._settings = settings
+
+    def table(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.route("GET", "/operationLengths", self.show),
+            web.route("PUT", "/operationLengths", self.set),
+        ]
+
+    async def show(self, _: web.Request) -> web.Response:
+        """How long ARM's asynchronous operations take."""
+        lengths = self._settings.operation_lengths
+        return web.json_response(
+            {
+                kind: {"leastSeconds": least, "mostSeconds": most}
+                for kind, (least, most) in asdict(lengths).items()
+            }
+        )
+
+    async def set(self, request: web.Request) -> web.Response:
+        """Sets the lengths of ARM's asynchronous operations: {"change": {…}, "deletion": {…}}."""
+        body = await read_body(request, LengthsBody)
+        self._settings.operation_lengths = OperationLengths(
+            change=(body.change.least_seconds, body.change.most_seconds),
+            deletion=(body.deletion.least_seconds, body.deletion.most_seconds),
+        )
+        return await self.show(request)
 
 
 class PolicyBody(Body):

@@ -38,7 +38,7 @@ def calls_for(devices: int) -> dict[str, int]:
 
 async def test_a_sweep_reads_by_pages_and_calls_nothing_per_device() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.sweep_calls"),
+        *(sys.executable, "-m", "benchmarks", "sweeps"),
         *("--devices", str(DEVICES), "--json"),
         cwd=ROOT,
         env=inherited("PATH", "HOME", "LANG", "TMPDIR"),
@@ -47,7 +47,9 @@ async def test_a_sweep_reads_by_pages_and_calls_nothing_per_device() -> None:
     )
     output, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
-    assert json.loads(output)["calls"] == calls_for(DEVICES)
+    (sweep,) = json.loads(output)
+    assert sweep["calls"] == calls_for(DEVICES)
+    assert sweep["writes"] == 0
 
 
 def test_the_page_says_what_a_sweep_over_2500_devices_costs() -> None:

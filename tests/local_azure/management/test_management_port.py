@@ -18,6 +18,7 @@ from local_azure.kernel import Kernel
 from local_azure.kernel.calls import Call, CallLog
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.faults import Fault, FaultKind, Faults
+from local_azure.kernel.latency import Latency
 from local_azure.management import Body, create_management_application, read_body
 
 NOON = datetime(2031, 5, 6, 12, tzinfo=UTC)
@@ -199,17 +200,32 @@ async def test_an_invalid_fault_is_refused(
 async def test_latency_is_set_and_removed_with_the_faults(
     kernel: Kernel, port: TestClient[Any, Any]
 ) -> None:
-    latency = {"leastSeconds": 0.1, "mostSeconds": 0.5}
+    latency = {"leastSeconds": 0.1, "mostSeconds": 0.5, "operations": []}
     assert await call(port, "PUT", "/latency", latency) == (200, latency)
-    assert kernel.faults.latency_seconds == (0.1, 0.5)
+    assert kernel.faults.latency == Latency(least_seconds=0.1, most_seconds=0.5)
     assert (await call(port, "GET", "/faults"))[1]["latency"] == latency
 
     await call(port, "POST", "/faults", {"operation": "a", "kind": "reset"})
     assert await call(port, "DELETE", "/faults") == (204, None)
     assert await call(port, "GET", "/faults") == (
         200,
-        {"rules": [], "latency": {"leastSeconds": 0, "mostSeconds": 0}},
+        {"rules": [], "latency": {"leastSeconds": 0, "mostSeconds": 0, "operations": []}},
     )
+
+
+async def test_the_first_operation_that_matches_decides_how_long_a_call_takes(
+    kernel: Kernel, port: TestClient[Any, Any]
+) -> None:
+    slow = {"operation": "arm[.]tokens[.].*", "leastSeconds": 2, "mostSeconds": 2}
+    other = {"operation": "arm[.].*", "leastSeconds": 1, "mostSeconds": 1}
+    latency = {"leastSeconds": 0, "mostSeconds": 0, "operations": [slow, other]}
+    assert await call(port, "PUT", "/latency", latency) == (200, latency)
+
+    took = {
+        name: kernel.faults.latency.of(name).most_seconds
+        for name in ("arm.tokens.get", "arm.scopeMaps.get", "keyVault.secrets.set")
+    }
+    assert took == {"arm.tokens.get": 2, "arm.scopeMaps.get": 1, "keyVault.secrets.set": 0}
 
 
 @pytest.mark.parametrize(
@@ -224,6 +240,15 @@ async def test_latency_is_set_and_removed_with_the_faults(
         ("PUT", "/latency", {"leastSeconds": -1, "mostSeconds": 1}),
         ("PUT", "/latency", {"leastSeconds": 0, "mostSeconds": 3600}),
         ("PUT", "/latency", {"mostSeconds": 1}),
+        (
+            "PUT",
+            "/latency",
+            {
+                "leastSeconds": 0,
+                "mostSeconds": 0,
+                "operations": [{"operation": "(", "leastSeconds": 0, "mostSeconds": 1}],
+            },
+        ),
         ("POST", "/certificates/clients", {}),
         ("POST", "/certificates/clients", {"commonName": ""}),
         ("POST", "/certificates/clients", {"commonName": "x" * 65}),
@@ -236,7 +261,7 @@ async def test_an_invalid_body_changes_nothing(
     assert status == 400
     assert answer["errors"]
     assert kernel.clock.now() == NOON
-    assert kernel.faults.latency_seconds == (0.0, 0.0)
+    assert kernel.faults.latency == Latency()
 
 
 async def test_a_client_certificate_opens_a_connection_and_has_both_thumbprints(

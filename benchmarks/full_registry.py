@@ -1,0 +1,141 @@
+"""A full container registry: `python -m benchmarks full_registry`.
+
+2,500 devices arrive at once at 50 connected registries; four hosts work at them, under the token
+buckets of one subscription's Resource Manager and of an S1 hub with one unit. The floor is what
+the writes take that no device can go without: its token, its password, and one write of each list.
+Azure's own rates and the profile's latency apply, at their real pace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from benchmarks.apps import Bench, Setup, running_bench
+from benchmarks.memory import resident_mib
+from benchmarks.trust import Trust
+from local_azure.resource_manager.throttling import RateLimits
+from local_azure.stack import ConnectedRegistryOptions
+
+_CLIENTS = 50
+_WEBHOOKS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullRegistry:
+    """One run. `failed`: devices without a delivery when the time was over."""
+
+    devices: int
+    connected_registries: int
+    hosts: int
+    seconds: float
+    floor_seconds: float
+    floor_ratio: float
+    failed: int
+    half_seconds: float
+    """When half of the devices had their delivery."""
+    arm_writes: int
+    arm_reads: int
+    arm_reads_per_device: float
+    patches: int
+    throttled_arm: int
+    throttled_hub: int
+    identity_reads: int
+    host_mib: float
+    """The most resident memory that one host had."""
+    storage_transactions_per_device: float
+
+
+def main(trust: Trust, arguments: Sequence[str]) -> int:
+    """Print the run; 1 if a device failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks full_registry")
+    parser.add_argument("--devices", type=int, default=2500)
+    parser.add_argument("--hosts", type=int, default=4)
+    parser.add_argument("--at-most", type=float, default=900, help="seconds")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parsed = parser.parse_args(arguments)
+    run = asyncio.run(
+        measure(trust, devices=parsed.devices, hosts=parsed.hosts, at_most=parsed.at_most)
+    )
+    sys.stdout.write(f"{json.dumps(asdict(run), indent=None if parsed.json else 2)}\n")
+    return 0 if run.failed == 0 else 1
+
+
+async def measure(trust: Trust, *, devices: int, hosts: int, at_most: float) -> FullRegistry:
+    """Fill the container registry."""
+    plants = [f"plant{number:02}" for number in range(math.ceil(devices / _CLIENTS))]
+    registries = [
+        ConnectedRegistryOptions(name=name, sync_every_seconds=60, insecure=True) for name in plants
+    ]
+    names = [f"full{number:04}" for number in range(devices)]
+    async with running_bench(trust, registries, Setup(hosts=hosts)) as bench:
+        bench.register(names)
+        await bench.settled()
+        bench.stack.kernel.calls.reset()
+        bench.stack.kernel.storage_calls.reset()
+        started = time.monotonic()
+        asking = asyncio.create_task(_ask(bench, names, plants))
+        found = await bench.delivered(names, at_most=at_most)
+        asking.cancel()
+        return _figures(bench, [at - started for at in found.values()], names, plants)
+
+
+async def _ask(bench: Bench, names: Sequence[str], plants: Sequence[str]) -> None:
+    """Send the webhooks, in turn to each connected registry."""
+    at_once = asyncio.Semaphore(_WEBHOOKS_AT_ONCE)
+
+    async def ask(number: int, name: str) -> None:
+        async with at_once:
+            await bench.ask(name, connectedRegistry=plants[number % len(plants)])
+
+    await asyncio.gather(*(ask(number, name) for number, name in enumerate(names)))
+
+
+def floor_seconds(devices: int, connected_registries: int) -> float:
+    """How long ARM takes at least for the writes that nobody can save."""
+    writes = RateLimits().writes
+    least = 2 * devices + connected_registries
+    return max(0.0, least - writes.capacity) / writes.per_second
+
+
+def _figures(
+    bench: Bench, seconds: Sequence[float], names: Sequence[str], plants: Sequence[str]
+) -> FullRegistry:
+    counts = bench.stack.kernel.calls.counts()
+    by_status = bench.stack.kernel.calls.statuses()
+    reads = sum(n for k, n in counts.items() if k.startswith("arm.") and _is_read(k))
+    writes = sum(n for k, n in counts.items() if k.startswith("arm.") and not _is_read(k))
+    floor, took = floor_seconds(len(names), len(plants)), max(seconds, default=0.0)
+    storage = bench.stack.kernel.storage_calls.counts()
+    hosts = [host.process for host in bench.app.hosts.all() if host.process is not None]
+    return FullRegistry(
+        devices=len(names),
+        connected_registries=len(plants),
+        hosts=len(hosts),
+        seconds=round(took, 1),
+        floor_seconds=round(floor, 1),
+        floor_ratio=round(took / floor, 3) if floor else math.nan,
+        failed=len(names) - len(seconds),
+        half_seconds=round(sorted(seconds)[len(seconds) // 2], 1) if seconds else math.nan,
+        arm_writes=writes,
+        arm_reads=reads,
+        arm_reads_per_device=round(reads / len(names), 2),
+        patches=counts.get("arm.connectedRegistries.update", 0),
+        throttled_arm=by_status["arm", 429],
+        throttled_hub=by_status["iotHub", 429],
+        identity_reads=counts.get("iotHub.devices.get", 0),
+        host_mib=round(max(resident_mib(host.pid, peak=True) for host in hosts), 1),
+        storage_transactions_per_device=round(
+            sum(n for name, n in storage.items() if name != "queue.GET") / len(names), 1
+        ),
+    )
+
+
+def _is_read(operation: str) -> bool:
+    return operation.endswith((".get", ".list", ".operationStatus"))

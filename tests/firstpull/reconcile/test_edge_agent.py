@@ -346,6 +346,16 @@ async def test_a_fault_at_the_delivery_leaves_one_entry_that_works(
     assert world.cloud.violations == []
 
 
+async def test_who_writes_to_the_twin_meanwhile_loses_nothing() -> None:
+    world = _World()
+    foreign: JsonObject = {"address": "other.example", "username": "u", "password": "p"}
+    world.cloud.act(lambda: world.edge.put_credential("theirs", foreign), at="hubs.patch_desired")
+    await world.ask()
+    await world.play()
+    assert world.cloud.calls.count("hubs.patch_desired") == 2
+    assert (world.state, world.edge.credentials["theirs"]) == (READY, foreign)
+
+
 async def test_a_lost_record_of_an_edge_device_comes_back() -> None:
     world = await _ready()
     entries = world.ours

@@ -327,10 +327,11 @@ class _Planner:
     def _withheld(self) -> Problem | None:
         """Why a person has to write the delivery."""
         current = self._passwords.current
+        version = f"/{current.version}" if current is not None else ""
         return self._kind.withheld(
             self._target.twin,
             wanted_delivery(self._record, self._target),
-            secret=self._found.names.secret,
+            secret=f"{self._found.names.secret}{version}",
             expires_at=current.expires_at if current is not None else None,
         )
 

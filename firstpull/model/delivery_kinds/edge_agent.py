@@ -130,8 +130,8 @@ class EdgeAgentKind:
         remedy = "firstpull prints the layered deployment to create when the password is stored."
         if expires_at is not None:
             remedy = (
-                f"Create this layered deployment, with the password that Key Vault has in {secret}"
-                f": {_layered(wanted, expires_at)}"
+                "Create this layered deployment, with the password that Key Vault has in "
+                f"secrets/{secret}: {_layered(wanted, expires_at)}"
             )
         return Problem(
             reason=Reason.AUTOMATIC_DEPLOYMENT,

@@ -98,7 +98,8 @@ class DeliveryKind(Protocol):
     ) -> Problem | None:
         """Why a person has to write the delivery that firstpull has prepared; else None.
 
-        The password is in Key Vault as `secret`; `expires_at` is None as long as it is not made.
+        The password is in Key Vault as `secret`, a name and a version; `expires_at` is None as long
+        as it is not made.
         """
         ...
 

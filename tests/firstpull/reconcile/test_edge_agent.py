@@ -280,6 +280,8 @@ async def test_under_an_automatic_deployment_firstpull_prints_the_layer_and_take
     assert prefix == "properties.desired.runtime.settings.registryCredentials"
     (password,) = world.cloud.passwords_made
     assert password not in remedy
+    ((secret, (version,)),) = world.cloud.secrets.items()
+    assert f" secrets/{secret}/{version.version}: " in remedy
 
     world.edge.put_credential(name, entry | {"password": "not the password"})
     await world.play()

@@ -51,6 +51,7 @@ from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
     NO_FREE_SLOT,
+    SEALING_KEY_NOT_KNOWN,
     Blocker,
     Target,
     blocker_of,
@@ -285,6 +286,9 @@ class _Planner:
         kept, withheld = passwords.keep(), self._withheld()
         deliver = self._deliver(withheld)
         is_withheld = withheld is not None and not deliver and self._lacks_delivery()
+        key = self._record.spec.intent.sealing_key
+        if (deliver or slot is not None) and key is not None and key.public is None:
+            return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),

@@ -63,6 +63,7 @@ class EdgeAgentKind:
     name: str = "edgeAgent"
     place: str = "edgeAgent"
     module: str | None = _MODULE
+    seals: bool = False
     options: frozenset[str] = frozenset((AGENT_IMAGE_ELSEWHERE,))
     last_share: float = 1 / 3
 

@@ -69,6 +69,11 @@ class DeliveryKind(Protocol):
         ...
 
     @property
+    def seals(self) -> bool:
+        """Whether its consumer opens sealed passwords; with others, a sealing key is refused."""
+        ...
+
+    @property
     def last_share(self) -> float:
         """The last share of a password's life in which its expiry is worth a warning."""
         ...

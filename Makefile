@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime planted-bugs verify-azure bench
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime model soak planted-bugs verify-azure bench
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -44,6 +44,12 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
+
+model: setup ## every state of a rotation, and the wrong rules that lock a device out (minutes)
+	@$(BIN)/python -m tests.rotation $(ARGS)
+
+soak: setup ## 90 days of 50 devices while Azure fails, by firstpull's rule and the naive one (minutes)
+	@$(BIN)/python -m tests.rotation.soak_command $(ARGS)
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)

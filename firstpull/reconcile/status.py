@@ -279,6 +279,10 @@ def _after_provision(
         record = transitions.delivered(record, delivery)
     elif is_acknowledged or record.status.acknowledged_at is not None:
         record = transitions.acknowledged(record, now)
+    has_switched = delivery is None and is_acknowledged and plan.has_newest
+    frees = observed.record.delivery_kind.frees_old_slot(record.spec.intent.delivery_options)
+    if has_switched and frees and not plan.slots_to_fill:
+        record = transitions.without_lost_passwords(record)
     condition = _condition(record, plan, delivery, now=now)
     same = record.spec.generation == observed.record.spec.generation
     narrows = (

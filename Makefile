@@ -1,13 +1,14 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean package lifetime model soak planted-bugs verify-azure bench
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean helm package lifetime model soak planted-bugs verify-azure bench
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 AZURITE := local_azure/azurite/node_modules/.package-lock.json
 KUSTO := tools/check_kql/node_modules/.package-lock.json
 AZURE_CLI := 2.91.0
+HELM := 0.2.2
 # A local Azure for each worker. Tests wait more than they compute: three workers on two cores.
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
@@ -81,6 +82,8 @@ lock: setup ## compile the requirements files from each pyproject.toml
 	@$(COMPILE) --python $(BIN)/python pyproject.toml --group dev --output-file requirements-dev.txt
 	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml \
 		--constraint requirements-dev.txt --output-file device_agent/requirements.txt
+	@$(COMPILE) --universal --python-version 3.11 device_agent/pyproject.toml --extra kubernetes \
+		--constraint requirements-dev.txt --output-file device_agent/requirements-kubernetes.txt
 	@$(COMPILE) --universal --python-version 3.11 cli/pyproject.toml \
 		--constraint requirements-dev.txt --output-file cli/requirements.txt
 
@@ -109,6 +112,11 @@ az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand
 		$(BIN)/python -m venv .local/azure-cli && \
 		.local/azure-cli/bin/pip install -qq --disable-pip-version-check azure-cli==$(AZURE_CLI); }
 	@.local/azure-cli/bin/az version --output table
+
+helm: setup ## Helm's library in an environment of its own, for the tests of the agent's chart
+	@test -d .local/helm/lib || { echo "Installing Helm's library (75 MB, once) ..." && \
+		$(BIN)/python -m venv .local/helm && \
+		.local/helm/bin/pip install -qq --disable-pip-version-check helm-python-sdk==$(HELM); }
 
 clean: ## remove what setup and runs have made
 	@rm -rf $(VENV) .local local_azure/azurite/node_modules tools/check_kql/node_modules .mypy_cache .ruff_cache .pytest_cache dist

@@ -25,7 +25,6 @@ from local_azure.container_registry.models import AT_ONCE
 from local_azure.iot_hub.throttles import Throttles, s1_limits
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
-
 _DEVICES_OF_A_UNIT = 2500
 
 

@@ -13,14 +13,14 @@ HELM := 0.2.2
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/local-azure.md docs/observability.md docs/settings.md
+PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: setup ## a device appears, a webhook names it, and it pulls its first image
-	@$(BIN)/python -m local_azure.commands.demo
+demo: setup ## a device appears, a webhook names it, and it pulls its first image; DELIVERY=edgeAgent: IoT Edge
+	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY))
 
 up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
 	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions import (
+    audit,
     device_events,
     devices,
+    doctor,
     fleet,
     health,
     onboarding_queue,
@@ -34,5 +36,7 @@ app.register_functions(sites.blueprint)
 app.register_functions(sweep.blueprint)
 app.register_functions(revokes.blueprint)
 app.register_functions(poison.blueprint)
+app.register_functions(doctor.blueprint)
+app.register_functions(audit.blueprint)
 app.register_functions(health.blueprint)
 app.register_functions(openapi.blueprint)

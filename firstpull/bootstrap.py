@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCreden
 from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
 from firstpull.adapters.iot_hub import FixedAudience, IotHubAdapter
 from firstpull.adapters.key_vault import KeyVaultAdapter
+from firstpull.adapters.resource_manager import ResourceManagerAdapter
 from firstpull.adapters.storage import (
     BlobLedgers,
     BlobLocks,
@@ -33,8 +35,16 @@ from firstpull.adapters.telemetry import export_telemetry
 from firstpull.adapters.timeouts import IDENTITY
 from firstpull.config.current_policy import CurrentPolicy, FilePolicy, PolicySource
 from firstpull.config.policy import Policy
-from firstpull.config.settings import Settings, read_settings, unresolved_references
+from firstpull.config.settings import (
+    Settings,
+    disabled_functions,
+    read_settings,
+    unresolved_references,
+)
+from firstpull.fleet.audit import Audit
 from firstpull.fleet.batch import Batches
+from firstpull.fleet.doctor import AppState, Doctor
+from firstpull.fleet.doctor.reader import DoctorReader
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
 from firstpull.fleet.listing import Listing
@@ -51,13 +61,14 @@ from firstpull.intake.revoke_limit import RevokeLimit
 from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
-from firstpull.model.errors import Blocked
+from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
     Ledgers,
     Locks,
     Records,
+    ResourceManager,
     RevokeCounts,
     Secrets,
     Sweeps,
@@ -114,6 +125,7 @@ class Application:
     gauges: Gauges
     sweeper: Sweeper
     rebuilding: Rebuilding
+    audit: Audit
     poison: Poison
     worker: Reconciler
     readiness: Readiness
@@ -229,6 +241,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
             queue=ports.queue,
             clock=ports.clock,
         ),
+        audit=Audit(records=ports.records),
         poison=Poison(
             queues=ports.poison,
             records=ports.records,
@@ -268,16 +281,22 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-async def connect(
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """The adapters, before anything has been asked of a service."""
+
+    ports: Ports
+    storage: StorageServices
+    manager: ResourceManager
+
+
+def open_connection(
     settings: Settings,
     policies: CurrentPolicy | None = None,
     *,
     cleanup: AsyncExitStack | None = None,
-) -> Ports:
-    """The adapters, with the app's identity. Creates missing tables, queues and containers.
-
-    `cleanup` closes them. A functions app has no end and so no use for it.
-    """
+) -> Connection:
+    """The adapters, with the app's identity. `cleanup` closes them: a functions app has no end."""
     credential = AsyncDefaultAzureCredential(
         managed_identity_client_id=settings.client_id, **IDENTITY
     )
@@ -295,11 +314,13 @@ async def connect(
         clock,
         service_host=(policies or _policies(settings)).service_host,
     )
+    manager = ResourceManagerAdapter(
+        credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience
+    )
     if cleanup is not None:
-        for opened in (credential, storage, registries, secrets, hubs):
+        for opened in (credential, storage, registries, secrets, hubs, manager):
             cleanup.push_async_callback(opened.close)
-    await storage.prepare()
-    return Ports(
+    ports = Ports(
         registries=registries,
         secrets=secrets,
         hubs=hubs,
@@ -312,6 +333,66 @@ async def connect(
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,
+    )
+    return Connection(ports=ports, storage=storage, manager=manager)
+
+
+async def connect(
+    settings: Settings,
+    policies: CurrentPolicy | None = None,
+    *,
+    cleanup: AsyncExitStack | None = None,
+) -> Ports:
+    """The adapters, with the app's identity. Creates missing tables, queues and containers.
+
+    `cleanup` closes them. A functions app has no end and so no use for it.
+    """
+    opened = open_connection(settings, policies, cleanup=cleanup)
+    await opened.storage.prepare()
+    return opened.ports
+
+
+def doctor_on(
+    ports: Ports,
+    manager: ResourceManager,
+    settings: Settings,
+    *,
+    policy: Policy,
+    policy_refusal: Callable[[], Blocked | None] = lambda: None,
+) -> Doctor:
+    """The doctor on these ports, which need not work."""
+    return Doctor(
+        reader=DoctorReader(
+            app=_app_state(settings),
+            policy=policy,
+            policy_refusal=policy_refusal,
+            registries=ports.registries,
+            secrets=ports.secrets,
+            hubs=ports.hubs,
+            records=ports.records,
+            ledgers=ports.ledgers,
+            poison=ports.poison,
+            sweeps=ports.sweeps,
+            manager=manager,
+            clock=ports.clock,
+            clock_offset=ports.clock_offset,
+        )
+    )
+
+
+def _app_state(settings: Settings) -> AppState:
+    """What this process knows of the app; the platform sets its name and resource group."""
+    place = settings.policy_blob or (str(settings.policy_file) if settings.policy_file else None)
+    return AppState(
+        name=os.environ.get("WEBSITE_SITE_NAME"),
+        group=os.environ.get("WEBSITE_RESOURCE_GROUP"),
+        uses_identity_for_storage=settings.storage is None,
+        password_validity=settings.password_validity,
+        resource_ids=settings.resource_ids,
+        policy_setting=settings.policy_setting,
+        policy_place=place,
+        disabled=tuple(sorted(disabled_functions())),
+        unresolved=tuple(sorted(unresolved_references())),
     )
 
 
@@ -336,6 +417,7 @@ class Runtime:
         """Without `policies`, the policy is that of the settings."""
         self._settings = settings
         self._policies = policies or _policies(settings)
+        self._opened: Connection | None = None
         self._connecting: asyncio.Task[Ports] | None = None
         self._application: Application | None = None
 
@@ -356,6 +438,20 @@ class Runtime:
         if self._application is None or self._application.policy is not policy:
             self._application = wire(self._settings, ports, policy=policy)
         return self._application
+
+    async def doctor(self) -> Doctor:
+        """The doctor, also where the application cannot be had: it has a connection of its own."""
+        with suppress(FirstpullError):  # which the doctor is about to explain
+            await self.application()
+        if self._opened is None:
+            self._opened = open_connection(self._settings, self._policies)
+        return doctor_on(
+            self._opened.ports,
+            self._opened.manager,
+            self._settings,
+            policy=await self._policies.get(),
+            policy_refusal=lambda: self._policies.refusal,
+        )
 
     async def policy(self) -> Policy:
         """The present policy, also while storage does not answer."""

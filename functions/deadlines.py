@@ -36,6 +36,8 @@ DEADLINES: dict[str, float] = {
     "approve_sweep": 30,
     "get_revokes": 30,
     "approve_revokes": 30,
+    "get_audit": 120,
+    "get_doctor": 120,
     "list_poison": 60,
     "resend_poison": 60,
     "discard_poison": 60,

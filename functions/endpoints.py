@@ -17,9 +17,11 @@ from firstpull.intake.requests import LONGEST_BATCH
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from functions.answers.allocation import Allocation
+from functions.answers.audit import Audit
 from functions.answers.base import Answer
 from functions.answers.batches import Batch, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
+from functions.answers.doctor import Doctor
 from functions.answers.dry_runs import Intended, Plan
 from functions.answers.fleet import Fleet, Rebuild, Revokes, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
@@ -320,6 +322,22 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             )
         },
         problems=(404, 503),
+    ),
+    "get_audit": Endpoint(
+        "GET /audit",
+        role=Role.READER,
+        query=(
+            Parameter("since", {"type": "string", "format": "date-time"}),
+            Parameter("until", {"type": "string", "format": "date-time"}),
+            Parameter("after"),
+            Parameter("size", {"type": "integer", "minimum": 1, "maximum": 1000}),
+        ),
+        answers={200: Answered("Requests about some devices.", (Audit,))},
+    ),
+    "get_doctor": Endpoint(
+        "GET /doctor",
+        role=Role.READER,
+        answers={200: Answered("What is wrong, and what mends it.", (Doctor,))},
     ),
     "healthz": Endpoint(
         "GET /healthz",

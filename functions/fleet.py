@@ -6,6 +6,8 @@ import azure.functions as func
 
 from firstpull.fleet.batch import Row
 from firstpull.intake.requests import read_batch
+from firstpull.observability.log import emit
+from firstpull.observability.log_events import LogEvent
 from functions.answers.batches import Batch, BatchPlan, RowAnswer
 from functions.answers.fleet import Fleet, Rebuild
 from functions.callers import caller_name
@@ -59,6 +61,8 @@ async def rebuild_devices(req: func.HttpRequest) -> func.HttpResponse:
     else:
         size = int(given.get("size", _REBUILT_AT_ONCE))
         found = await rebuilding.page(after=given.get("after"), size=size, dry_run=dry_run)
+    if found.rebuilt and not dry_run:
+        emit(LogEvent.RECORDS_REBUILT, records=len(found.rebuilt), requested_by=caller_name(req))
     return json_answer(200, Rebuild.of(found, dry_run=dry_run))
 
 

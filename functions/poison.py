@@ -7,6 +7,7 @@ import azure.functions as func
 from firstpull.model.reasons import Reason
 from functions.answers.dry_runs import Intended, IntendedAction
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
+from functions.callers import caller_name
 from functions.http_answers import json_answer
 from functions.http_endpoint import http_endpoint
 from functions.http_requests import check_no_body, is_dry_run, parameters
@@ -44,7 +45,9 @@ async def resend_poison(req: func.HttpRequest) -> func.HttpResponse:
         kept = PoisonMessage.read(await application.poison.find(queue, message_id))
         return json_answer(200, Intended.of(IntendedAction(action="Resend", message=kept)))
     corrected = req.get_body() or None
-    sent = await application.poison.resend(queue, message_id, corrected=corrected)
+    sent = await application.poison.resend(
+        queue, message_id, corrected=corrected, requested_by=caller_name(req)
+    )
     return json_answer(200, PoisonMessage.read(sent))
 
 
@@ -60,7 +63,7 @@ async def discard_poison(req: func.HttpRequest) -> func.HttpResponse:
     if is_dry_run(req):
         kept = PoisonMessage.read(await application.poison.find(queue, message_id))
         return json_answer(200, Intended.of(IntendedAction(action="Discard", message=kept)))
-    await application.poison.discard(queue, message_id)
+    await application.poison.discard(queue, message_id, requested_by=caller_name(req))
     return func.HttpResponse(status_code=204)
 
 
@@ -79,4 +82,5 @@ async def discard_all_poison(req: func.HttpRequest) -> func.HttpResponse:
             IntendedAction(action="Discard", message=PoisonMessage.read(kept)) for kept in found
         )
         return json_answer(200, Intended(dry_run=True, actions=tuple(actions)))
-    return json_answer(200, Discarded(discarded=await poison.discard_all(queue, reason=reason)))
+    discarded = await poison.discard_all(queue, reason=reason, requested_by=caller_name(req))
+    return json_answer(200, Discarded(discarded=discarded))

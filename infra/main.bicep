@@ -177,6 +177,15 @@ var demoConnectedRegistries = createDemo
 
 var hubIds = concat(iotHubIds, demoHubIds)
 var registryIds = concat(containerRegistryIds, demoRegistryIds)
+// What GET /api/doctor looks at, besides the registries of the policy.
+var resourceIds = concat(hubIds, [
+  '${providers}/Microsoft.KeyVault/vaults/${vaultName}'
+  '${providers}/Microsoft.Storage/storageAccounts/${storageName}'
+])
+var doctorGroups = union(
+  map(concat(registryIds, hubIds), id => toLower('${split(id, '/')[2]}/${split(id, '/')[4]}')),
+  [toLower('${subscription().subscriptionId}/${resourceGroupName}')]
+)
 var hubsOfIds = map(hubIds, id => {
   host: '${toLower(last(split(id, '/')))}.${iotHubSuffix}'
   name: last(split(id, '/'))
@@ -189,6 +198,8 @@ var wholePolicy = {
   defaultOnboarding: policy.?defaultOnboarding
   adoptableTokens: policy.?adoptableTokens ?? []
   enrollments: policy.?enrollments ?? {}
+  delivery: policy.?delivery ?? 'twin'
+  deliveries: policy.?deliveries
 }
 
 var privateStorage = privateNetworking ? ['blob', 'queue', 'table'] : []
@@ -372,6 +383,7 @@ module app 'modules/app.bicep' = {
     passwordValidityDays: passwordValidityDays
     sweepRevokesPercent: sweepRevokesPercent
     revokesPerHour: revokesPerHour
+    resourceIds: resourceIds
     namedKeys: namedKeys
     rolesRequired: rolesRequired
     webhookKeysSecretName: webhookKeysSecretName
@@ -436,6 +448,18 @@ module hubAccess 'modules/iot-hub-access.bicep' = [
     scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
     params: {
       hubName: last(split(id, '/'))
+      appPrincipalId: identity.outputs.principalId
+      environmentName: environmentName
+    }
+    dependsOn: [demo]
+  }
+]
+
+module doctorAccess 'modules/doctor-access.bicep' = [
+  for id in doctorGroups: {
+    name: 'firstpull-doctor-${uniqueString(id, environmentName)}'
+    scope: resourceGroup(split(id, '/')[0], split(id, '/')[1])
+    params: {
       appPrincipalId: identity.outputs.principalId
       environmentName: environmentName
     }

@@ -66,6 +66,10 @@ type siteType = {
 }
 
 @export()
+@description('How credentials reach a device.')
+type deliveryType = 'twin' | 'kubernetes' | 'edgeAgent'
+
+@export()
 @sealed()
 @description('What a device may pull, and where: a connected registry or a site.')
 type targetType = {
@@ -83,6 +87,12 @@ type targetType = {
 
   @description('Name of the container registry, where several have a connected registry of this name.')
   containerRegistry: string?
+
+  @description('How the credential reaches the device. Default: that of the policy.')
+  delivery: deliveryType?
+
+  @description('Options of the delivery.')
+  deliveryOptions: string[]?
 }
 
 @export()
@@ -106,6 +116,12 @@ type policyType = {
 
   @description('Tokens that requests may adopt: names, or prefixes followed by *.')
   adoptableTokens: string[]?
+
+  @description('How credentials reach the devices of requests that do not say so. Default: twin.')
+  delivery: deliveryType?
+
+  @description('What requests may name as their delivery. Default: all.')
+  deliveries: deliveryType[]?
 
   @description('What devices get by the name of their enrollment or enrollment group.')
   enrollments: {

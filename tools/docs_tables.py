@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from contract.answers import Basis, Service, services
 from firstpull.config.settings import Settings, StorageSettings
+from firstpull.fleet.doctor import FindingName
 from firstpull.model.device_record import State
 from firstpull.observability.log_events import LogEvent
 from firstpull.observability.telemetry import METRICS
@@ -62,6 +63,12 @@ def settings() -> str:
     last = {_variable(name, field) for name, field in StorageSettings.model_fields.items()}
     rows.sort(key=lambda row: (row[0].strip("`") in last, row[1] != "required"))
     return table(("Variable", "Default", "Meaning"), rows)
+
+
+def findings() -> str:
+    """The findings of the doctor: how bad each is, and why it matters."""
+    rows = ((_code(name), name.severity, name.why) for name in FindingName)
+    return table(("Finding", "", "Why it matters"), rows)
 
 
 def contract() -> str:

@@ -132,19 +132,34 @@ class IotHubAdapter:
         found = await self._call(device.hub, lambda hub: hub.get_twin(device.device_id))
         return _twin(found) if found is not None else None
 
+    async def module_twin(self, device: DeviceKey, module: str) -> Twin | None:
+        """The twin of a module, None if the hub has no such module."""
+        found = await self._call(
+            device.hub, lambda hub: hub.get_module_twin(device.device_id, module)
+        )
+        return _twin(found) if found is not None else None
+
     async def generation_id(self, device: DeviceKey) -> str | None:
         """The identity's generationId, None without an identity."""
         found = await self._call(device.hub, lambda hub: hub.get_device(device.device_id))
         return str(found.generation_id) if found is not None else None
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        deadline_seconds: float,
+        module: str | None = None,
     ) -> None:
         """Merge a patch into the desired properties. Raises Conflict if the ETag has changed."""
 
         def send(hub: IoTHubRegistryManager) -> Any:
             # Built in the call, so that the revealed password lives no longer than the call.
             change = TwinResource(properties=TwinProperties(desired=_revealed(patch)))
+            if module is not None:
+                return hub.update_module_twin(device.device_id, module, change, etag)
             return hub.update_twin(device.device_id, change, etag)
 
         updated = await self._call(device.hub, send, deadline_seconds=deadline_seconds)
@@ -161,6 +176,13 @@ class IotHubAdapter:
         """
         give_up = self._clock.now() + _LISTING_DEADLINE
         return tuple(await self._pages(hub, _OUR_DEVICES, give_up=give_up))
+
+    async def list_modules(self, hub: str, module: str) -> tuple[ListedDevice, ...]:
+        """The twins of all modules of this name; waits and raises like `list_devices`."""
+        give_up = self._clock.now() + _LISTING_DEADLINE
+        # A name of a module is firstpull's own, and its JSON is a literal of a query.
+        query = f"SELECT * FROM devices.modules WHERE moduleId IN {json.dumps([module])}"  # noqa: S608 - above
+        return tuple(await self._pages(hub, query, give_up=give_up))
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
         """The devices among these that the hub has; waits and raises like `list_devices`."""
@@ -246,7 +268,15 @@ def _twin(resource: TwinResource) -> Twin:
         desired=resource.properties.desired or {},
         reported=resource.properties.reported or {},
         tags=resource.tags or {},
+        is_edge=resource.capabilities is not None and bool(resource.capabilities.iot_edge),
+        configurations=_configurations(resource),
     )
+
+
+def _configurations(resource: TwinResource) -> tuple[str, ...]:
+    """The automatic deployments that have the twin as a target; the SDK's model has no field."""
+    found = resource.additional_properties.get("configurations")
+    return tuple(sorted(found)) if isinstance(found, Mapping) else ()
 
 
 def _revealed(value: Any) -> Any:

@@ -10,7 +10,13 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from firstpull.config.fields import ActionName, OnboardingTarget, RepositoryName, StrictModel
+from firstpull.config.fields import (
+    ActionName,
+    DeliveryName,
+    OnboardingTarget,
+    RepositoryName,
+    StrictModel,
+)
 from firstpull.model.address import (
     is_host,
     is_of_cloud,
@@ -18,6 +24,7 @@ from firstpull.model.address import (
     without_default_port,
 )
 from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, RegistryId
+from firstpull.model.delivery_kinds import DEFAULT_KIND, kind_named
 from firstpull.model.scope_actions import DEFAULT_ACTION, covers
 from firstpull.model.strict_json import read_strictly, repeated
 
@@ -182,6 +189,10 @@ class Policy(StrictModel):
     """Names of tokens that a request may adopt; a `*` at the end stands for any ending."""
     enrollments: Mapping[str, OnboardingTarget] = {}
     """The target of devices by the name of their enrollment or enrollment group."""
+    delivery: DeliveryName = DEFAULT_KIND
+    """The delivery kind of requests that name none."""
+    deliveries: Annotated[tuple[DeliveryName, ...], Field(min_length=1)] | None = None
+    """The delivery kinds that requests may name; None allows all."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
@@ -210,7 +221,12 @@ class Policy(StrictModel):
         targets = {f"enrollments: {name}": target for name, target in self.enrollments.items()}
         if self.default_onboarding is not None:
             targets["defaultOnboarding"] = self.default_onboarding
+        if not self.allows_delivery(self.delivery):
+            problems.append(f"delivery: {self.delivery} is not among deliveries")
         for where, target in targets.items():
+            problems += [
+                f"{where}: {name} {why}" for name, why in self.refused_delivery(target).items()
+            ]
             candidates = self.candidates(target)
             if not candidates or self.registry_id(target.container_registry) is None:
                 problems.append(f"{where}: names no listed connected registry or site")
@@ -309,6 +325,19 @@ class Policy(StrictModel):
             token == allowed or (allowed.endswith("*") and token.startswith(allowed[:-1]))
             for allowed in self.adoptable_tokens
         )
+
+    def allows_delivery(self, kind: str) -> bool:
+        """Whether a request may name this delivery kind."""
+        return self.deliveries is None or kind in self.deliveries
+
+    def refused_delivery(self, target: OnboardingTarget) -> dict[str, str]:
+        """Why a target's delivery kind or one of its options is refused, by field."""
+        kind = kind_named(target.delivery or self.delivery)
+        if not self.allows_delivery(kind.name):
+            return {"delivery": "is not among deliveries of the policy"}
+        if not kind.options.issuperset(target.delivery_options or ()):
+            return {"deliveryOptions": f"are not all options of {kind.name}"}
+        return {}
 
     def site(self, name: str) -> SitePolicy | None:
         """The listed site with a name."""

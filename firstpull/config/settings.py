@@ -6,6 +6,7 @@ import base64
 import binascii
 import codecs
 import os
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from functools import cache
@@ -17,9 +18,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from firstpull.config.policy import Policy, read_policy
 from firstpull.config.roles import NamedKey
+from firstpull.model.governance import ResourceId
 from firstpull.model.secret import Secret
 from firstpull.model.strict_json import read_strictly
 
+_DISABLED = re.compile(r"AzureWebJobs(\.|_{1,2}).+(\.|_{1,2})Disabled")
 _VAULT_REFERENCE = "@Microsoft.KeyVault("
 """How a reference to a secret begins; the value of a setting whose secret cannot be read."""
 
@@ -69,6 +72,18 @@ def _keys(value: object) -> object:
 
 def _named_keys(value: object) -> object:
     return read_strictly(value) if isinstance(value, str) and value.strip() else value or ()
+
+
+def _listed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(text.strip() for text in value.split(",") if text.strip())
+
+
+def _complete(value: ResourceId) -> ResourceId:
+    if not value.is_complete:
+        raise ValueError("is not the ARM id of a resource")
+    return value
 
 
 HttpsUrl = Annotated[str, AfterValidator(_https)]
@@ -207,6 +222,16 @@ class Settings(PolicySettings, CallerSettings, StorageSettings):
     iot_hub_audience: HttpsUrl = "https://iothubs.azure.net"
     """Audience of the access tokens for IoT Hub."""
 
+    resource_ids: Annotated[
+        tuple[Annotated[ResourceId, AfterValidator(_complete)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+    ] = ()
+    """ARM ids of the hubs, the vault and the app's storage account, separated with commas.
+
+    `GET /api/doctor` looks at them; the container registries' ids are in the policy.
+    """
+
     application_insights: Annotated[
         str | None, Field(validation_alias="APPLICATIONINSIGHTS_CONNECTION_STRING")
     ] = None
@@ -257,6 +282,13 @@ def unresolved_references() -> Iterator[str]:
     """The settings of firstpull whose secret in Key Vault the platform could not read."""
     for name, value in os.environ.items():
         if name.startswith("FIRSTPULL_") and value.startswith(_VAULT_REFERENCE):
+            yield name
+
+
+def disabled_functions() -> Iterator[str]:
+    """The settings that switch a function off, in each of the host's spellings."""
+    for name, value in os.environ.items():
+        if _DISABLED.fullmatch(name) and value.lower() in ("true", "1"):
             yield name
 
 

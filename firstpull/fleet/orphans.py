@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from firstpull.fleet.drift import is_newer
 from firstpull.fleet.inventory import Inventory, by_device
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, ScopeMapId, TokenId
+from firstpull.model.delivery_kinds import entries_everywhere, kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.naming import scope_map_name, token_name
 from firstpull.model.password_slots import token_of
 from firstpull.model.sweep_report import Kind, Orphan
-from firstpull.model.twin_entry import entries_in
 
 SCOPE_MAP_REST = timedelta(hours=24)
 """How long a scope map must be unreferenced before the sweep removes it."""
@@ -135,12 +135,12 @@ def _orphaned_entries(inventory: Inventory, deployment: str) -> Iterator[Orphan]
             grants = record.grants if record is not None else ()
             ours = {token, *(grant.names.token for grant in grants)}
             explained = {
-                grant.ref.name
+                (kind_named(grant.delivery).place, grant.ref.name)
                 for grant in grants
                 if record is not None and _explains(record, inventory)
             }
-            for key, entry in entries_in(twin.desired).items():
-                if key not in explained and any(entry.is_for(name) for name in ours):
+            for kind, key, entry in entries_everywhere(twin):
+                if (kind.place, key) not in explained and any(entry.is_for(name) for name in ours):
                     yield Orphan(kind=Kind.TWIN_ENTRY, name=device_id, where=key)
 
 

@@ -254,6 +254,7 @@ class Onboarding:
             device_id=wanted.device.device_id,
             generation=wanted.spec.generation,
             requested_by=wanted.spec.intent.requested_by,
+            wants=wanted.spec.intent.summary,
         )
         return written.value
 
@@ -271,6 +272,8 @@ class Onboarding:
         errors += _forbidden(request, candidates, actions)
         if request.adopt is not None and not self.policy.allows_adopting(request.adopt):
             errors.append(FieldError("/adopt", "is not among adoptableTokens of the policy"))
+        refused = self.policy.refused_delivery(request)
+        errors += [FieldError(f"/{field}", why) for field, why in refused.items()]
         if errors:
             raise NotAllowed(
                 "The policy does not allow this; `errors` says why.", errors=tuple(errors)
@@ -285,6 +288,8 @@ class Onboarding:
             at=at,
             site=site.name if site is not None else None,
             adopt=request.adopt,
+            delivery=request.delivery or self.policy.delivery,
+            delivery_options=tuple(sorted(request.delivery_options or ())),
         )
 
 

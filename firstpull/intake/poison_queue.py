@@ -27,7 +27,7 @@ from firstpull.model.errors import FirstpullError, Invalid, NotKnown
 from firstpull.model.ports import Records
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import with_rejection
-from firstpull.observability.log import emit_warning
+from firstpull.observability.log import emit, emit_warning
 from firstpull.observability.log_events import LogEvent
 
 _ONBOARDING = "device-onboarding"
@@ -173,7 +173,7 @@ class Poison:
         raise _gone(queue)
 
     async def resend(
-        self, queue: str, message_id: str, *, corrected: bytes | None = None
+        self, queue: str, message_id: str, *, corrected: bytes | None = None, requested_by: str
     ) -> PoisonMessage:
         """Put a message back into its queue, unchanged or corrected. Raises NotKnown.
 
@@ -185,21 +185,28 @@ class Poison:
             message = replace(message, message=corrected.decode())
         if not await self.queues.resend(queue, message_id, storable(message.message)):
             raise _gone(queue)
+        emit(LogEvent.MESSAGE_RESENT, queue=queue, requested_by=requested_by)
         return message
 
-    async def discard(self, queue: str, message_id: str) -> None:
+    async def discard(self, queue: str, message_id: str, *, requested_by: str) -> None:
         """Delete a message. Raises NotKnown."""
         (name,) = _named(queue)
         if not await self.queues.discard(name, (message_id,)):
             raise _gone(queue)
+        emit(LogEvent.MESSAGE_DISCARDED, queue=queue, messages=1, requested_by=requested_by)
 
-    async def discard_all(self, queue: str, *, reason: Reason | None) -> int:
+    async def discard_all(self, queue: str, *, reason: Reason | None, requested_by: str) -> int:
         """Delete the rejected messages of a queue that have a reason; None is any.
 
         None deletes those that storage cannot deliver, too; a reason those until none of the oldest
         has it. Returns how many were deleted.
         """
         (name,) = _named(queue)
+        discarded = await self._discard_all(name, reason=reason)
+        emit(LogEvent.MESSAGE_DISCARDED, queue=name, messages=discarded, requested_by=requested_by)
+        return discarded
+
+    async def _discard_all(self, name: str, *, reason: Reason | None) -> int:
         if reason is None:
             return await self.queues.clear(name)
         discarded = 0

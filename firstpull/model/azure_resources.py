@@ -239,7 +239,12 @@ class HubIdentity:
 
 @dataclass(frozen=True, kw_only=True)
 class Twin:
-    """A device's twin. `device_etag` changes with the identity, `etag` with the twin."""
+    """A device's or a module's twin. `device_etag` changes with the identity, `etag` with the twin.
+
+    `is_edge` says whether the device is an IoT Edge device. `configurations` are the automatic
+    deployments and configurations that have the twin as their target. `modules` are the twins of
+    the device's modules that were read, None where there is no such module.
+    """
 
     etag: str
     device_etag: str
@@ -247,6 +252,9 @@ class Twin:
     desired: Mapping[str, Any]
     reported: Mapping[str, Any]
     tags: Mapping[str, Any] = field(default_factory=dict)
+    is_edge: bool = False
+    configurations: tuple[str, ...] = ()
+    modules: Mapping[str, Twin | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

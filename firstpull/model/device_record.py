@@ -15,7 +15,7 @@ retiring              the teardown of each; a grant that the device returns to
 held                  the delivery at the new grant; a reset; a revoke
 retained_actions      the login with the new repositories; a revoke, a reset, a start from nothing
 slots_requested       the delivery from that slot; the token's teardown; a revoke, a reset
-delivery,             a move (then `held` has them), a revoke's end, a reset
+delivery,             a move, also to another kind (then `held` has them), a revoke's end, a reset
 acknowledged_at       the same, and each delivery
 awaits_first_pull_since  the first login
 observed_at           drift and a move: a whole pass is due
@@ -33,11 +33,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, TokenId
+from firstpull.model.delivery_kinds import DEFAULT_KIND, DeliveryKind, kind_named, same_place
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 from firstpull.model.reasons import Reason
-from firstpull.model.scope_actions import MOST_SCOPE_ACTIONS, scope_actions
+from firstpull.model.scope_actions import DEFAULT_ACTION, MOST_SCOPE_ACTIONS, scope_actions
+
+_NAMED = 5
+"""Repositories that a summary names."""
 
 
 class State(StrEnum):
@@ -59,7 +63,8 @@ class Intent:
 
     `site` is set where the caller named a site: while the device has no grant, the candidates
     are read from the policy again. `adopt` is an existing token to take over. With `implicit` no
-    caller asked: the device appeared, registered, or has a tag.
+    caller asked: the device appeared, registered, or has a tag. `delivery` is a delivery kind, and
+    `delivery_options` are options of that.
     """
 
     target: str
@@ -71,6 +76,8 @@ class Intent:
     site: str | None = None
     adopt: str | None = None
     implicit: bool = False
+    delivery: str = DEFAULT_KIND
+    delivery_options: tuple[str, ...] = ()
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both ask for the same, regardless of requester, time and the case of names."""
@@ -78,6 +85,15 @@ class Intent:
             return False
         alike = replace(other, requested_by=self.requested_by, implicit=self.implicit, at=self.at)
         return self == replace(alike, target=self.target, site=self.site)
+
+    @property
+    def summary(self) -> str:
+        """What was asked for, in a line: target, the first repositories, other actions, token."""
+        named, more = self.repositories[:_NAMED], len(self.repositories) - _NAMED
+        repositories = f"{', '.join(named)}{f' and {more} more' if more > 0 else ''}"
+        others = "" if self.actions == (DEFAULT_ACTION,) else f" ({', '.join(self.actions)})"
+        adopted = f", adopting {self.adopt}" if self.adopt is not None else ""
+        return f"{self.target}: {repositories}{others}{adopted}"
 
     @property
     def scope_actions(self) -> frozenset[str]:
@@ -123,10 +139,14 @@ class Rotation:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """A token as a client of one connected registry, with the secret that keeps its password."""
+    """A token as a client of one connected registry, with the secret that keeps its password.
+
+    `delivery` is the kind of its delivery.
+    """
 
     ref: ConnectedRegistryRef
     names: Names
+    delivery: str = DEFAULT_KIND
 
     @property
     def token_id(self) -> TokenId:
@@ -136,6 +156,10 @@ class Grant:
     def shares_token_with(self, other: Grant) -> bool:
         """Whether both use one token of one container registry."""
         return self.token_id == other.token_id
+
+    def is_delivered_with(self, other: Grant) -> bool:
+        """Whether both have the same entry of the same twin."""
+        return self.ref == other.ref and same_place(self.delivery, other.delivery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +372,12 @@ class DeviceRecord:
         """Every grant that the record names: the device's own first, then the retiring ones."""
         own = (self.status.grant,) if self.status.grant is not None else ()
         return (*own, *self.status.retiring)
+
+    @property
+    def delivery_kind(self) -> DeliveryKind:
+        """How the device's grant is delivered, or will be."""
+        grant = self.status.grant
+        return kind_named(grant.delivery if grant is not None else self.spec.intent.delivery)
 
     @property
     def held_grant(self) -> tuple[RetiringGrant, Held] | None:

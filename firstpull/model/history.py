@@ -17,6 +17,8 @@ _RECENT = 8
 """How far back an entry counts as the same failure, repeated."""
 LENGTH = 50
 """Entries that a record keeps; the log has the rest."""
+_REQUESTS = 20
+"""Of them, requests that later entries do not push out."""
 _LONGEST_DETAIL = 200
 
 
@@ -38,8 +40,17 @@ class HistoryEntry:
 def extended(
     history: tuple[HistoryEntry, ...], entries: Iterable[HistoryEntry]
 ) -> tuple[HistoryEntry, ...]:
-    """The history with later entries, without the oldest where it would be too long."""
-    return (*history, *entries)[-LENGTH:]
+    """The history with later entries, without the oldest where it would be too long.
+
+    The latest requests stay longer than what was done for them: an audit asks for those.
+    """
+    every = [*history, *entries]
+    surplus = len(every) - LENGTH
+    if surplus <= 0:
+        return tuple(every)
+    requests = {id(e) for e in [e for e in every if e.by is not None][-_REQUESTS:]}
+    dropped = {id(e) for e in [e for e in every if id(e) not in requests][:surplus]}
+    return tuple(e for e in every if id(e) not in dropped)
 
 
 def with_repeated(

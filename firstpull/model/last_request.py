@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion, StoredSecret
+from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
 from firstpull.model.device_record import DeviceRecord, Rotation
 from firstpull.model.password_slots import ADDRESS_TAG, made_at, read_stamp, stamp
 
@@ -38,7 +39,8 @@ _SAME_MOMENT = timedelta(seconds=1)
 class LastRequest:
     """What was requested last, and when. `at` is the time of the request, not of its tags.
 
-    A connected registry is named `<container registry>/<name>`. `identity` is the generationId of
+    A connected registry is named `<container registry>/<name>`. `delivery` is the delivery kind,
+    which its tag has after the name unless it is the default one. `identity` is the generationId of
     the hub's identity that the request is about, where it is known.
     """
 
@@ -49,6 +51,7 @@ class LastRequest:
     connected_registry: str | None = None
     site: str | None = None
     identity: str | None = None
+    delivery: str = DEFAULT_KIND
 
     def is_later_than(self, record: DeviceRecord) -> bool:
         """Whether the record misses this request."""
@@ -85,13 +88,27 @@ def request_tags(
     tags = {
         _ASKED: stamp(intent.at),
         _GENERATION: f"{spec.intent_generation}",
-        _PLACE: str(ref) if ref is not None else None,
+        _PLACE: _place(ref, intent.delivery) if ref is not None else None,
         _SITE: intent.site,
         _ADOPTED: "true" if is_adopted else None,
         _REPOSITORIES: _digest(intent.scope_actions),
         _IDENTITY: identity,
     }
     return {name: value for name, value in tags.items() if value is not None}
+
+
+def _place(ref: ConnectedRegistryRef, delivery: str) -> str:
+    """Where the device gets its credential; a version has no room for one more tag."""
+    return str(ref) if delivery == DEFAULT_KIND else f"{ref}/{delivery}"
+
+
+def _read_place(text: str | None) -> tuple[str | None, str]:
+    """The connected registry and the delivery kind in a tag."""
+    if text is None:
+        return None, DEFAULT_KIND
+    registry, _, rest = text.partition("/")
+    name, _, delivery = rest.partition("/")
+    return f"{registry}/{name}", delivery if delivery in KINDS else DEFAULT_KIND
 
 
 def rotation_tags(record: DeviceRecord) -> dict[str, str]:
@@ -138,6 +155,7 @@ def merged(before: Mapping[str, str], tags: Mapping[str, str]) -> Tags:
 def _requests_in(tags: Mapping[str, str]) -> Iterable[LastRequest]:
     revoked, asked = read_stamp(tags.get(_REVOKED)), read_stamp(tags.get(_ASKED))
     generation = tags.get(_GENERATION, "")
+    place, delivery = _read_place(tags.get(_PLACE))
     if revoked is not None:
         yield LastRequest(at=revoked, is_revoke=True, identity=tags.get(_IDENTITY))
     if asked is not None:
@@ -146,7 +164,8 @@ def _requests_in(tags: Mapping[str, str]) -> Iterable[LastRequest]:
             is_revoke=False,
             is_adoption=_ADOPTED in tags,
             generation=int(generation) if generation.isdecimal() else 1,
-            connected_registry=tags.get(_PLACE),
+            connected_registry=place,
+            delivery=delivery,
             site=tags.get(_SITE),
             identity=tags.get(_IDENTITY),
         )

@@ -29,6 +29,14 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
+from firstpull.model.governance import (
+    AzureResource,
+    EventSubscription,
+    ManagementLock,
+    Permission,
+    PolicyAssignment,
+    ResourceId,
+)
 from firstpull.model.ledger import Ledger
 from firstpull.model.reasons import Reason
 from firstpull.model.revoke_count import RevokeCount
@@ -196,6 +204,34 @@ class ContainerRegistries(Protocol):
         ...
 
 
+class ResourceManager(Protocol):
+    """What Azure Resource Manager tells about resources of any kind. It only reads."""
+
+    async def principal_id(self) -> str | None:
+        """The object id of the app's own identity, None where its token does not tell."""
+        ...
+
+    async def resource(self, resource: ResourceId) -> AzureResource | None:
+        """The resource, None where there is none."""
+        ...
+
+    async def permissions(self, resource: ResourceId) -> tuple[Permission, ...]:
+        """What the app's identity may do there."""
+        ...
+
+    async def locks(self, resource: ResourceId) -> tuple[ManagementLock, ...]:
+        """The locks on the resource or above it."""
+        ...
+
+    async def policy_assignments(self, resource: ResourceId) -> tuple[PolicyAssignment, ...]:
+        """The policies that are assigned to the resource or above it, less the exempted ones."""
+        ...
+
+    async def event_subscriptions(self, resource: ResourceId) -> tuple[EventSubscription, ...]:
+        """The event subscriptions whose source is the resource."""
+        ...
+
+
 class Secrets(Protocol):
     """The store of passwords."""
 
@@ -239,21 +275,36 @@ class Hubs(Protocol):
         """The twin, None if the hub has no such device."""
         ...
 
+    async def module_twin(self, device: DeviceKey, module: str) -> Twin | None:
+        """The twin of a device's module, None if there is no such module."""
+        ...
+
     async def generation_id(self, device: DeviceKey) -> str | None:
         """The identity's generationId, None without an identity. The hub allows 100 a minute."""
         ...
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, deadline_seconds: float
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        deadline_seconds: float,
+        module: str | None = None,
     ) -> None:
         """Merge a patch into the desired properties. Raises Conflict if the ETag has changed.
 
+        With `module`, into those of the device's module.
         The adapter reveals the `Secret` values in the patch.
         """
         ...
 
     async def find_devices(self, hub: str, device_ids: Sequence[str]) -> tuple[ListedDevice, ...]:
         """The devices among these that the hub has, by few queries."""
+        ...
+
+    async def list_modules(self, hub: str, module: str) -> tuple[ListedDevice, ...]:
+        """The twins of all modules of this name, each with the id of its device; likewise late."""
         ...
 
     async def list_devices(self, hub: str) -> tuple[ListedDevice, ...]:

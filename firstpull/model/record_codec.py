@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
 from firstpull.model.clock import is_possible
+from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -47,6 +48,7 @@ class _RetiringGrant:
     names: Names
     at_once: bool
     held: Held | None = None
+    delivery_kind: str = DEFAULT_KIND
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class _StoredRecord:
     messages: tuple[Message, ...] = ()
     place: ConnectedRegistryRef | None = None
     names: Names | None = None
+    delivery_kind: str = DEFAULT_KIND
     adopted: bool = False
     leaving: tuple[_RetiringGrant, ...] = ()
     spent_secrets: frozenset[str] = frozenset()
@@ -105,6 +108,7 @@ def from_json(text: str) -> DeviceRecord:
     if stored.generation < 1 or min(stored.observed_generation, stored.attempts) < 0:
         raise ValueError("the record has an impossible number")
     check_stored_values(stored)
+    _check_kinds(stored)
     return _record(stored)
 
 
@@ -130,6 +134,15 @@ def check_stored_values(value: object) -> None:
             check_stored_values(getattr(value, field.name))
 
 
+def _check_kinds(stored: _StoredRecord) -> None:
+    """Raises ValueError for a delivery kind that this release does not have."""
+    applied = (stored.applied.intent,) if stored.applied is not None else ()
+    names = {intent.delivery for intent in (stored.intent, *applied)}
+    names |= {stored.delivery_kind, *(grant.delivery_kind for grant in stored.leaving)}
+    if not names <= KINDS.keys():
+        raise ValueError("the record names an unknown delivery kind")
+
+
 def _stored(record: DeviceRecord) -> _StoredRecord:
     spec, status, schedule = record.spec, record.status, record.schedule
     return _StoredRecord(
@@ -147,10 +160,15 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
         messages=spec.messages,
         place=status.grant.ref if status.grant is not None else None,
         names=status.grant.names if status.grant is not None else None,
+        delivery_kind=status.grant.delivery if status.grant is not None else DEFAULT_KIND,
         adopted=status.adopted,
         leaving=tuple(
             _RetiringGrant(
-                place=grant.ref, names=grant.names, at_once=grant.at_once, held=grant.held
+                place=grant.ref,
+                names=grant.names,
+                at_once=grant.at_once,
+                held=grant.held,
+                delivery_kind=grant.delivery,
             )
             for grant in status.retiring
         ),
@@ -176,7 +194,7 @@ def _stored(record: DeviceRecord) -> _StoredRecord:
 def _record(stored: _StoredRecord) -> DeviceRecord:
     grant = None
     if stored.place is not None and stored.names is not None:
-        grant = Grant(ref=stored.place, names=stored.names)
+        grant = Grant(ref=stored.place, names=stored.names, delivery=stored.delivery_kind)
     token = grant.token_id if grant is not None else None
     slots = frozenset(
         TokenSlot(token=token, slot=found) if isinstance(found, Slot) and token else found
@@ -205,7 +223,13 @@ def _record(stored: _StoredRecord) -> DeviceRecord:
             grant=grant,
             adopted=stored.adopted,
             retiring=tuple(
-                RetiringGrant(ref=g.place, names=g.names, at_once=g.at_once, held=g.held)
+                RetiringGrant(
+                    ref=g.place,
+                    names=g.names,
+                    at_once=g.at_once,
+                    held=g.held,
+                    delivery=g.delivery_kind,
+                )
                 for g in stored.leaving
             ),
             retired_secrets=stored.spent_secrets,

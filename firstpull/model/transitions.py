@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from firstpull.model.azure_resources import HubIdentity, Slot
 from firstpull.model.clock import whole_second
+from firstpull.model.delivery_kinds import same_place
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
     Applied,
@@ -125,10 +126,12 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
     grant, held = record.status.grant, record.held_grant
     if record.spec.revocation is not None:
         base = _started_over(record, intent)
-    elif held is not None and held[0].ref in intent.candidates:
-        base = _stayed(record, *held)
+    elif held is not None and _is_wanted(held[0], intent):
+        base = _stayed(record, *held, intent)
     elif grant is not None and grant.ref not in intent.candidates:
         base = _with_leaked_ending(_moved(record, grant, intent), intent)
+    elif grant is not None and grant.delivery != intent.delivery:
+        base = _with_leaked_ending(_with_other_kind(record, grant, intent), intent)
     else:
         base = _with_leaked_ending(record, intent)
     starts_with_nothing = record.spec.revocation is not None or record.status.adopted
@@ -321,7 +324,7 @@ def granted(
             retiring=tuple(
                 held
                 for held in status.retiring
-                if (held.ref, held.token_id) != (grant.ref, grant.token_id)
+                if not (held.is_delivered_with(grant) and held.shares_token_with(grant))
             ),
         ),
     )
@@ -361,13 +364,13 @@ def due_again(record: DeviceRecord, now: datetime) -> DeviceRecord:
 
 def torn_down(record: DeviceRecord, gone: Collection[Grant]) -> DeviceRecord:
     """The record after the teardown of these grants; only disabled secrets are left of them."""
-    keys = {(grant.ref, grant.names) for grant in gone}
+    keys = {(grant.ref, grant.names, grant.delivery) for grant in gone}
     status = record.status
     record = replace(
         record,
         status=replace(
             status,
-            retiring=tuple(g for g in status.retiring if (g.ref, g.names) not in keys),
+            retiring=tuple(g for g in status.retiring if (g.ref, g.names, g.delivery) not in keys),
             retired_secrets=status.retired_secrets | {g.names.secret for g in gone},
         ),
     )
@@ -721,14 +724,46 @@ def _keeps_token(grant: RetiringGrant, intent: Intent) -> bool:
     return is_own and {ref.registry for ref in intent.candidates} == {grant.ref.registry}
 
 
-def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held) -> DeviceRecord:
+def _is_wanted(grant: Grant, intent: Intent) -> bool:
+    """Whether an intent is met by this grant's connected registry and place of delivery."""
+    return grant.ref in intent.candidates and same_place(grant.delivery, intent.delivery)
+
+
+def _stayed(record: DeviceRecord, found: RetiringGrant, held: Held, intent: Intent) -> DeviceRecord:
     """The record with the grant that the device still uses; a new one that it had retires."""
     status = record.status
     left = () if status.grant is None else (_retiring(status.grant, at_once=False),)
     others = (grant for grant in status.retiring if grant != found)
+    found = replace(found, delivery=intent.delivery)
     return replace(
         record,
         status=replace(_using(status, found, held), retiring=(*others, *left), observed_at=None),
+    )
+
+
+def _with_other_kind(record: DeviceRecord, here: Grant, intent: Intent) -> DeviceRecord:
+    """The record whose token stays where it is, and is delivered in another way.
+
+    The delivery of now retires as after a move. Kinds that share a place, and a token that was
+    adopted and never delivered, have nothing to move.
+    """
+    status, grant = record.status, replace(here, delivery=intent.delivery)
+    has_nothing = status.delivery is None and record.held_grant is None
+    if same_place(here.delivery, intent.delivery) or (status.adopted and has_nothing):
+        return replace(record, status=replace(status, grant=grant, observed_at=None))
+    held = _held(status) if record.held_grant is None and status.delivery is not None else None
+    status = _without_credential(record).status
+    left = replace(_retiring(here, at_once=False), held=held)
+    others = (
+        g
+        for g in status.retiring
+        if not (g.is_delivered_with(grant) and g.shares_token_with(grant))
+    )
+    return replace(
+        record,
+        status=replace(
+            status, grant=grant, adopted=record.status.adopted, retiring=(*others, left)
+        ),
     )
 
 
@@ -743,7 +778,7 @@ def _using(status: Status, found: RetiringGrant, held: Held) -> Status:
     """The status with the grant that the device still uses as its own."""
     return replace(
         status,
-        grant=Grant(ref=found.ref, names=found.names),
+        grant=Grant(ref=found.ref, names=found.names, delivery=found.delivery),
         delivery=held.delivery,
         acknowledged_at=held.acknowledged_at,
         adopted=held.adopted,
@@ -773,7 +808,7 @@ def _retained_actions(record: DeviceRecord) -> frozenset[str]:
 
 
 def _retiring(grant: Grant, *, at_once: bool) -> RetiringGrant:
-    return RetiringGrant(ref=grant.ref, names=grant.names, at_once=at_once)
+    return RetiringGrant(ref=grant.ref, names=grant.names, delivery=grant.delivery, at_once=at_once)
 
 
 def _first_asked_at(intent: Intent) -> datetime | None:
@@ -783,5 +818,8 @@ def _first_asked_at(intent: Intent) -> datetime | None:
 
 def _recorded(intent: Intent) -> HistoryEntry:
     return entry(
-        LogEvent.DEVICE_INTENT_RECORDED, at=intent.at, by=intent.requested_by, detail=intent.target
+        LogEvent.DEVICE_INTENT_RECORDED,
+        at=intent.at,
+        by=intent.requested_by,
+        detail=intent.summary,
     )

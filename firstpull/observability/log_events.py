@@ -28,7 +28,7 @@ class LogEvent(StrEnum):
         event.fields = fields
         return event
 
-    DEVICE_INTENT_RECORDED = "device.intent.recorded", *_RECORDED
+    DEVICE_INTENT_RECORDED = "device.intent.recorded", *_RECORDED, "wants"
     DEVICE_REVOKE_RECORDED = "device.revoke.recorded", *_RECORDED
     DEVICE_ROTATION_RECORDED = "device.rotation.recorded", *_RECORDED, "immediately"
     DEVICE_SCOPE_MAP_WRITTEN = "device.scope_map.written", "step 5", *_DEVICE, "scope_map"
@@ -218,6 +218,25 @@ class LogEvent(StrEnum):
         "a person approved revokes beyond the limit of an hour",
         "revokes",
         "approved_by",
+    )
+    MESSAGE_RESENT = (
+        "message.resent",
+        "a person put a rejected message back into its queue",
+        "queue",
+        "requested_by",
+    )
+    MESSAGE_DISCARDED = (
+        "message.discarded",
+        "a person discarded rejected messages",
+        "queue",
+        "messages",
+        "requested_by",
+    )
+    RECORDS_REBUILT = (
+        "records.rebuilt",
+        "a person had records made again, a page at a time",
+        "records",
+        "requested_by",
     )
     SWEEP_ORPHAN_FOUND = (
         "sweep.orphan.found",

@@ -12,6 +12,7 @@ from firstpull.model.azure_resources import (
     Slot,
     TokenId,
 )
+from firstpull.model.delivery_kinds import Problem
 from firstpull.model.last_request import Tags
 from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential
@@ -96,20 +97,23 @@ class JoinConnectedRegistry(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class Deliver(Action):
-    """Write address, username and password into the twin of this ETag.
+    """Write address, username and password where the kind `delivery` has them.
 
     `credential` is the password to write, None for the one that this plan makes. `replaces` are
-    the fields of the current entry, `found_id` is its deliveryId: a whole entry that a crashed
-    attempt wrote is not written again.
+    the names that the write clears, `found_id` is the current entry's id: a whole entry that a
+    crashed attempt wrote is not written again. `twin_etag` is that of the twin to write. With
+    `withheld` a person wrote the entry, and it is not written but compared.
     """
 
     ref: ConnectedRegistryRef
+    delivery: str
     secret: str
     contents: Contents
     credential: Credential | None
     replaces: frozenset[str]
     found_id: str | None
     twin_etag: str
+    withheld: Problem | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +158,14 @@ class LeaveConnectedRegistry(Action):
 
 @dataclass(frozen=True, kw_only=True)
 class RemoveFromTwin(Action):
-    """Remove the entries of these connected registries from the twin of this ETag."""
+    """Remove the entries of these connected registries, of one kind, from the twin of this ETag.
+
+    `keys` are the kind's names for them.
+    """
 
     connected_registries: tuple[str, ...]
+    delivery: str
+    keys: tuple[str, ...]
     twin_etag: str
 
 

@@ -10,6 +10,7 @@ from typing import assert_never
 from firstpull.membership import REQUEST_DEADLINE, Membership
 from firstpull.model.azure_resources import NewPassword
 from firstpull.model.clock import Clock
+from firstpull.model.delivery_kinds import Problem, kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict
@@ -212,17 +213,25 @@ class _Run:
 
     async def _deliver(self, action: Deliver) -> None:
         credential, password = await self._credential_for(action)
-        delivery_id = action.contents.delivery_id(password, expires_at=credential.expires_at)
+        kind = kind_named(action.delivery)
+        delivery_id = kind.delivery_id(action.contents, password, expires_at=credential.expires_at)
         if action.found_id != delivery_id:
+            if action.withheld is not None:
+                raise _not_as_printed(action.withheld)
             self._guard.check()
-            patch = action.contents.patch(
+            patch = kind.patch(
+                action.contents,
                 action.ref.name,
                 password,
                 expires_at=credential.expires_at,
                 replaces=action.replaces,
             )
             await self._applier.hubs.patch_desired(
-                self._device, patch, etag=action.twin_etag, deadline_seconds=REQUEST_DEADLINE
+                self._device,
+                patch,
+                etag=action.twin_etag,
+                deadline_seconds=REQUEST_DEADLINE,
+                module=kind.module,
             )
         address = action.contents.address
         self._note(LogEvent.DEVICE_CREDENTIAL_DELIVERED, delivery=delivery_id, address=address)
@@ -243,6 +252,12 @@ class _Run:
         if self._made is None:
             raise Conflict("The password to deliver was not made.")
         return self._made
+
+
+def _not_as_printed(problem: Problem) -> Blocked:
+    """The error for an entry that a person wrote with another password than the stored one."""
+    message = "The entry has another password than the one in Key Vault."
+    return Blocked(problem.reason, f"{problem.message} {message}", remedy=problem.remedy)
 
 
 async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -> None:

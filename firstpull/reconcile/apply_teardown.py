@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
+from firstpull.model.delivery_kinds import kind_named
 from firstpull.model.errors import FirstpullError
 from firstpull.model.history import Journal
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
-from firstpull.model.twin_entry import removal_patch
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import (
     DeleteToken,
@@ -76,11 +76,13 @@ class TeardownApplier:
                 await self.membership.leave(action.ref, action.token_id, capacity=action.capacity)
                 journal.note(LogEvent.DEVICE_MEMBERSHIP_LEFT, connected_registry=str(action.ref))
             case RemoveFromTwin():
+                kind = kind_named(action.delivery)
                 await self.hubs.patch_desired(
                     journal.device,
-                    removal_patch(action.connected_registries),
+                    kind.removal(action.keys),
                     etag=action.twin_etag,
                     deadline_seconds=REQUEST_DEADLINE,
+                    module=kind.module,
                 )
                 names = ", ".join(action.connected_registries)
                 journal.note(LogEvent.DEVICE_CREDENTIAL_REMOVED, connected_registries=names)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from firstpull.model.azure_resources import ConnectedRegistry, ScopeMap, Token, TokenId, Twin
+from firstpull.model.delivery_kinds import kind_named, was_read
 from firstpull.model.device_record import DeviceRecord, Grant, State
 from firstpull.model.last_request import LastRequest
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import scope_map_name
-from firstpull.model.twin_entry import DeliveredEntry, read_entry
+from firstpull.model.twin_entry import DeliveredEntry
 
 
 class Difference(StrEnum):
@@ -89,8 +90,9 @@ class Snapshot:
 
     @property
     def entry(self) -> DeliveredEntry | None:
-        """The twin's entry for the connected registry."""
-        return read_entry(self.twin.desired, self.grant.ref.name) if self.twin else None
+        """The entry for the connected registry, where the grant's kind has it."""
+        kind = kind_named(self.grant.delivery)
+        return kind.entry(self.twin, self.grant.ref.name) if self.twin else None
 
 
 Check = Callable[[Snapshot], Difference | None]
@@ -195,6 +197,8 @@ def twin_entry(found: Snapshot) -> Difference | None:
     """The twin has the delivery unchanged."""
     delivery = found.record.status.delivery
     if found.twin is None or delivery is None:
+        return None
+    if not was_read(kind_named(found.grant.delivery), found.twin):
         return None
     entry = found.entry  # a digest is computed at each read
     if entry is None:

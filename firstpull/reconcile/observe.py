@@ -40,6 +40,7 @@ from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
 from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.traces import TraceReader
+from firstpull.reconcile.twins import read_every_twin, read_twin
 from firstpull.reconcile.unnamed import Found, Unnamed
 
 
@@ -192,9 +193,7 @@ class Observer:
         """What exists for the device of this record. Raises what the ports raise."""
         if record.needs_teardown:
             return await self._observe_teardown(record)
-        twin, (views, chosen) = await asyncio.gather(
-            self.hubs.twin(record.device), self._views(record)
-        )
+        twin, (views, chosen) = await asyncio.gather(self._twin(record), self._views(record))
         if self.choices and chosen is not None and (twin is None or not twin.enabled):
             self.choices.withdraw(chosen.token_id)
         generation_id, credential = record.status.hub_generation_id, None
@@ -219,6 +218,11 @@ class Observer:
             retiring=retiring,
             unread=tuple(errors),
         )
+
+    async def _twin(self, record: DeviceRecord) -> Twin | None:
+        """The twin, with the modules' twins that have deliveries of the record."""
+        kinds = {record.delivery_kind.name, *(grant.delivery for grant in record.grants)}
+        return await read_twin(self.hubs, record.device, kinds=kinds)
 
     async def is_named_elsewhere(self, record: DeviceRecord, token_id: TokenId) -> bool:
         """Whether the record of another device that was not revoked names this token."""
@@ -266,7 +270,9 @@ class Observer:
         errors: list[FirstpullError] = []
         is_listed = self.policy.hub(record.device.hub) is not None
         errors_of_hub = errors if is_listed else []
-        twin = await read_or_else(self.hubs.twin(record.device), None, errors_of_hub)
+        is_revoked = record.spec.revocation is not None
+        reading = read_every_twin(self.hubs, record.device) if is_revoked else self._twin(record)
+        twin = await read_or_else(reading, None, errors_of_hub)
         found = Found()
         if record.spec.revocation is not None:
             found = await self._unnamed.find(record, twin, errors)
@@ -299,7 +305,7 @@ class Observer:
         Raises what the ports raise: a service that does not answer may hide something.
         """
         errors: list[FirstpullError] = []
-        twin = await self.hubs.twin(device)
+        twin = await read_every_twin(self.hubs, device)
         found = await self._unnamed.find(unknown_device(device), twin, errors)
         if errors and not found.grants:
             raise errors[0]
@@ -373,7 +379,8 @@ class Observer:
 
         A grant that cannot be read delays its own teardown only.
         """
-        here = Grant(ref=chosen.ref, names=self._names(record, chosen.ref))
+        kind = record.delivery_kind.name
+        here = Grant(ref=chosen.ref, names=self._names(record, chosen.ref), delivery=kind)
         found = []
         for grant in record.status.retiring:
             if not grant.shares_token_with(here):
@@ -387,6 +394,17 @@ class Observer:
                         connected_registry=view.connected_registry,
                         capacity=self._capacity(grant.ref),
                         ledger=view.ledger,
+                        shares_token=True,
+                    )
+                )
+            elif not grant.is_delivered_with(here):  # it stays a client, delivered elsewhere
+                found.append(
+                    GrantView(
+                        grant=grant,
+                        token_id=chosen.token_id,
+                        connected_registry=None,
+                        capacity=self._capacity(grant.ref),
+                        ledger=Ledger(),
                         shares_token=True,
                     )
                 )

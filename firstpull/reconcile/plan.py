@@ -12,16 +12,11 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
+from firstpull.model.delivery_kinds import Problem, entries_everywhere, twin_at
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.password_slots import Credential, ended_slots
 from firstpull.model.reasons import Reason
-from firstpull.model.twin_entry import (
-    Acknowledgement,
-    Contents,
-    entries_in,
-    read_acknowledgement,
-    read_entry,
-)
+from firstpull.model.twin_entry import Acknowledgement, Contents
 from firstpull.reconcile.actions import (
     CreateToken,
     Deliver,
@@ -58,8 +53,10 @@ from firstpull.reconcile.preconditions import (
     NO_FREE_SLOT,
     Blocker,
     Target,
+    blocker_of,
     check_preconditions,
     contents_of,
+    wanted_delivery,
 )
 
 
@@ -177,12 +174,12 @@ def _may_be_anothers_passwords(record: DeviceRecord, target: Target) -> bool:
         return False
     if token.name in record.retiring_tokens_in(target.view.ref.registry) or not token.passwords:
         return False
-    has_entry = any(e.is_for(token.name) for e in entries_in(target.twin.desired).values())
+    has_entry = any(e.is_for(token.name) for _, _, e in entries_everywhere(target.twin))
     return not (token.enabled and has_entry) or bool(ended_slots(token, found.secrets))
 
 
 def _teardown(
-    observed: Observed, *, in_use: tuple[str, ...], tags: Iterable[TagSecret] = (), why: str
+    observed: Observed, *, in_use: tuple[Grant, ...], tags: Iterable[TagSecret] = (), why: str
 ) -> TeardownPlan:
     """The teardown of the retiring grants; none counts as gone if a part could not be read."""
     views = observed.retiring
@@ -193,7 +190,10 @@ def _teardown(
 
 
 def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
-    """Whether the twin has the delivery, and no acknowledgement that is new to the record."""
+    """Whether the twin has the delivery, and no acknowledgement that is new to the record.
+
+    Where the answer depends on a sync, the twin alone cannot tell.
+    """
     status = record.status
     if status.grant is None or status.delivery is None or not twin.enabled:
         return False
@@ -201,16 +201,18 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
         return False
     rotation, is_held_up = record.spec.rotation, status.condition.reason is Reason.AWAITING_DEVICE
     expected = {rotation.generation} if rotation is not None and is_held_up else set[int]()
-    key = status.grant.ref.name
-    entry = read_entry(twin.desired, key)
+    key, kind = status.grant.ref.name, record.delivery_kind
+    entry = kind.entry(twin, key)
     is_there = entry is not None and entry.intact and entry.id == status.delivery.id
     if record.pending - expected or not is_there:
         return False
-    answer = read_acknowledgement(twin.reported, key)
+    answer = kind.acknowledgement(twin, key, synced_at=None)
+    is_unanswered = answer is None or answer.delivery_id != status.delivery.id
     if is_held_up:
-        return answer is None or answer.delivery_id != status.delivery.id or not answer.logged_in
-    if answer is None or answer.delivery_id != status.delivery.id:
+        return answer is None or is_unanswered or not answer.logged_in
+    if answer is None or is_unanswered:
         return status.condition.reason is Reason.DELIVERED
+    # `awaits_sync` has another reason, so that a whole pass looks at the connected registry.
     return not answer.logged_in and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
 
 
@@ -219,7 +221,7 @@ def snapshot_of(observed: Observed, target: Target) -> Snapshot:
     found, delivery = target.credential, observed.record.status.delivery
     return Snapshot(
         record=observed.record,
-        grant=Grant(ref=target.view.ref, names=found.names),
+        grant=_grant_of(observed, target),
         deployment=observed.deployment,
         registry=RegistrySnapshot(
             token=found.token,
@@ -229,6 +231,15 @@ def snapshot_of(observed: Observed, target: Target) -> Snapshot:
         ledger=target.view.ledger,
         secret=_stored_state(found, delivery.secret_version if delivery else None),
         twin=target.twin,
+    )
+
+
+def _grant_of(observed: Observed, target: Target) -> Grant:
+    """The grant that the record has, or that the next claim gives it."""
+    return Grant(
+        ref=target.view.ref,
+        names=target.credential.names,
+        delivery=observed.record.delivery_kind.name,
     )
 
 
@@ -253,7 +264,10 @@ class _Planner:
         self._registry = target.view.ref.registry
         self._token_id = target.view.token_id
         self._found = target.credential
-        self._entry = read_entry(target.twin.desired, target.view.ref.name)
+        self._kind = observed.record.delivery_kind
+        self._grant = _grant_of(observed, target)
+        self._contents = contents_of(observed.record, target)
+        self._entry = self._kind.entry(target.twin, target.view.ref.name)
         self._passwords = Passwords(
             observed.record,
             target,
@@ -268,7 +282,9 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, deliver = passwords.keep(), self._deliver()
+        kept, withheld = passwords.keep(), self._withheld()
+        deliver = self._deliver(withheld)
+        is_withheld = withheld is not None and not deliver and self._lacks_delivery()
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),
@@ -293,15 +309,44 @@ class _Planner:
         answer = passwords.answer()
         has_arrived = not steps and answer is not None and answer.logged_in
         return ProvisionPlan(
-            grant=Grant(ref=self._view.ref, names=self._found.names),
+            grant=self._grant,
             steps=steps,
             retire=self._retire() if has_arrived else None,
             answer=answer,
             renew_at=passwords.next_change(),
-            has_newest=passwords.has_newest_after(deliver),
+            has_newest=not is_withheld and passwords.has_newest_after(deliver),
             is_rotated=passwords.is_rotated_after(deliver),
-            waits_for=AWAITING_DEVICE if passwords.waits_for_device() else None,
+            waits_for=self._waits_for(withheld if is_withheld else None),
         )
+
+    def _waits_for(self, withheld: Problem | None) -> Blocker | None:
+        if withheld is not None:
+            return blocker_of(withheld)
+        return AWAITING_DEVICE if self._passwords.waits_for_device() else None
+
+    def _withheld(self) -> Problem | None:
+        """Why a person has to write the delivery."""
+        current = self._passwords.current
+        return self._kind.withheld(
+            self._target.twin,
+            wanted_delivery(self._record, self._target),
+            secret=self._found.names.secret,
+            expires_at=current.expires_at if current is not None else None,
+        )
+
+    def _lacks_delivery(self) -> bool:
+        """Whether there is something to deliver, now or when its password is made."""
+        current = self._passwords.current
+        if current is None:
+            return not self._passwords.are_left_alone()
+        return self._reason_to_deliver(current, self._contents) is not None
+
+    def _is_written(self, current: Credential | None) -> bool:
+        """Whether the entry is there already, but for the password, which nobody has compared."""
+        entry = self._entry
+        if entry is None or current is None or not entry.intact:
+            return False
+        return entry.fields == self._kind.fields(self._contents, current.expires_at)
 
     def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
@@ -309,14 +354,13 @@ class _Planner:
             return TeardownPlan(actions=(), gone=())
         return _teardown(
             self._observed,
-            in_use=(self._view.ref.name,),
+            in_use=(self._grant,),
             why="the device has logged in with its new grant",
         )
 
     def _tag_secrets(self, *, fills_own: bool) -> tuple[TagSecret, ...]:
         """The secrets name change and address in their tags; a new password is stored with them."""
-        here = Grant(ref=self._view.ref, names=self._found.names)
-        is_adopted = self._passwords.are_left_alone()
+        here, is_adopted = self._grant, self._passwords.are_left_alone()
         tagged = tags_of_change(
             self._observed, here, self._found.secrets, is_adopted=is_adopted, fills_own=fills_own
         )
@@ -381,26 +425,34 @@ class _Planner:
             ),
         )
 
-    def _deliver(self) -> tuple[Deliver, ...]:
+    def _deliver(self, withheld: Problem | None) -> tuple[Deliver, ...]:
         current = self._passwords.current
         if current is None and self._passwords.are_left_alone():
             return ()
-        contents = contents_of(self._record, self._target)
+        contents, target_twin = self._contents, self._written_twin()
+        if target_twin is None or (withheld is not None and not self._is_written(current)):
+            return ()
         why = self._reason_to_deliver(current, contents) if current else "there is a new password"
         if why is None:
             return ()
         return (
             Deliver(
                 ref=self._view.ref,
+                delivery=self._kind.name,
                 secret=self._found.names.secret,
                 contents=contents,
                 credential=current,
-                replaces=frozenset(self._entry.fields) if self._entry else frozenset(),
+                replaces=self._kind.replaced(self._target.twin, self._view.ref.name),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
-                twin_etag=self._target.twin.etag,
+                twin_etag=target_twin.etag,
+                withheld=withheld,
                 why=why,
             ),
         )
+
+    def _written_twin(self) -> Twin | None:
+        """The twin that gets the entry; the kind's preconditions make sure that it is there."""
+        return twin_at(self._kind, self._target.twin)
 
     def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
         entry, delivery = self._entry, self._status.delivery
@@ -410,5 +462,5 @@ class _Planner:
             return Difference.ENTRY_CHANGED.value
         if delivery.secret_version != current.version:
             return "there is a newer password" if self._passwords.may_switch(current) else None
-        outdated = entry.fields != contents.without_password(current.expires_at)
+        outdated = entry.fields != self._kind.fields(contents, current.expires_at)
         return "what is in the twin is out of date" if outdated else None

@@ -6,10 +6,12 @@ its expiry. Only an immediate rotation ends a live password.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.clock import whole_second
+from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.last_request import is_of_rotation, merged, request_tags, rotation_tags
 from firstpull.model.password_slots import (
@@ -23,13 +25,7 @@ from firstpull.model.password_slots import (
     slots_made_here,
     superseded_versions,
 )
-from firstpull.model.twin_entry import (
-    Acknowledgement,
-    entries_in,
-    read_acknowledgement,
-    read_entry,
-    wire_expiry,
-)
+from firstpull.model.twin_entry import Acknowledgement, wire_expiry
 from firstpull.reconcile.actions import (
     Deliver,
     DisableSecretVersion,
@@ -58,7 +54,7 @@ def is_rotated(record: DeviceRecord, twin: Twin, found: CredentialView) -> bool:
     rotation, token = record.spec.rotation, found.token
     if rotation is None or token is None:
         return False
-    entries = entries_in(twin.desired).values()
+    entries = [entry for _, _, entry in entries_everywhere(twin)]
     delivered = {entry.expires for entry in entries if entry.intact and entry.is_for(token.name)}
     return any(
         password.expires_at is not None and wire_expiry(password.expires_at) in delivered
@@ -88,6 +84,17 @@ def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...
     return tuple(actions)
 
 
+def _settled(answer: Acknowledgement | None, record: DeviceRecord) -> Acknowledgement | None:
+    """The answer; one that counted as a login once needs no other sync."""
+    status = record.status
+    if answer is None or not answer.awaits_sync or status.delivery is None:
+        return answer
+    was_acknowledged = status.acknowledged_at is not None
+    if not was_acknowledged or answer.delivery_id != status.delivery.id:
+        return answer
+    return replace(answer, logged_in=True, awaits_sync=False)
+
+
 class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
@@ -109,9 +116,13 @@ class Passwords:
         self._identity = identity
         self._now = now
         self._validity = validity
-        key = target.view.ref.name
-        self._entry = read_entry(target.twin.desired, key)
-        self._acknowledgement = read_acknowledgement(target.twin.reported, key)
+        self._kind = record.delivery_kind
+        key, registry = target.view.ref.name, target.view.connected_registry
+        self._entry = self._kind.entry(target.twin, key)
+        answer = self._kind.acknowledgement(
+            target.twin, key, synced_at=registry.last_sync_at if registry is not None else None
+        )
+        self._acknowledgement = _settled(answer, record)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record) and not is_rotated(
@@ -137,7 +148,7 @@ class Passwords:
         there = frozenset(password.slot for password in token.passwords)
         if self._ends_at_once:
             keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
-        elif self._has_switched():
+        elif self._has_switched() and self._frees_old_slot():
             made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
             retired = made - self._slots_in_use()
             keep, why = there - retired, "the device has logged in with a newer password"
@@ -146,6 +157,9 @@ class Passwords:
         if keep == there:
             return ()
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
+
+    def _frees_old_slot(self) -> bool:
+        return self._kind.frees_old_slot(self._record.spec.intent.delivery_options)
 
     def _has_switched(self) -> bool:
         """Whether the device has acknowledged the newest password."""
@@ -206,8 +220,9 @@ class Passwords:
 
     def _expiries_in_twin(self) -> set[str | None]:
         """`expiresOn` of the twin's entries for the token."""
-        entries = entries_in(self._target.twin.desired).values()
-        return {entry.expires for entry in entries if entry.is_for(self._view.token_id.name)}
+        entries = entries_everywhere(self._target.twin)
+        token = self._view.token_id.name
+        return {entry.expires for _, _, entry in entries if entry.is_for(token)}
 
     def _expiry(self) -> datetime:
         """When a new password expires: its expiry, which no other has, names it in the twin.

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from firstpull.model.azure_resources import Twin
+from firstpull.model.delivery_kinds import DeliveryKind, kind_named, same_place, twin_at
+from firstpull.model.device_record import Grant
 from firstpull.model.password_slots import slots_made_here, token_of
-from firstpull.model.twin_entry import read_entry, section_of
 from firstpull.reconcile.actions import (
     DeleteToken,
     DisableSecretVersion,
@@ -29,13 +30,13 @@ def plan_teardown(
     views: Collection[GrantView],
     twin: Twin | None,
     *,
-    in_use: Collection[str],
+    in_use: Collection[Grant],
     tags: Iterable[TagSecret] = (),
     why: str,
 ) -> tuple[TeardownAction, ...]:
     """The actions, none twice.
 
-    `in_use` are the connected registries whose entry the twin keeps, `tags` those of the secrets.
+    `in_use` are the grants whose entry stays, `tags` those of the secrets.
     """
     ending = [view for view in views if not view.shares_token]
     owned = [view for view in ending if not view.is_anothers]
@@ -44,7 +45,7 @@ def plan_teardown(
         *(_end_passwords(view, why) for view in ending if view.is_anothers),
         iter(tags),
         *(_leave(view, why) for view in views),
-        _remove_from_twin(views, twin, in_use, why),
+        *(_remove(kind, views, twin, in_use, why) for kind in _kinds_of(views)),
         *(_disable_secret(view, why, keep_others=bool(in_use)) for view in ending),
         *(_delete_token(view, why) for view in owned),
     )
@@ -75,23 +76,48 @@ def _leave(view: GrantView, why: str) -> Iterator[TeardownAction]:
         )
 
 
-def _remove_from_twin(
-    views: Collection[GrantView], twin: Twin | None, in_use: Collection[str], why: str
-) -> Iterator[TeardownAction]:
-    """One write for all entries. A whole entry for another token stays."""
-    if twin is None:
-        return
-    found = []
+def _have_one_entry(one: Grant, other: Grant) -> bool:
+    """Whether two grants share an entry: it is named by the connected registry alone."""
+    return one.ref.name == other.ref.name and same_place(one.delivery, other.delivery)
+
+
+def _kinds_of(views: Collection[GrantView]) -> list[DeliveryKind]:
+    """The kinds of these grants, one for each place."""
+    kinds: dict[str, DeliveryKind] = {}
     for view in views:
-        key = view.grant.ref.name
-        if key in in_use or not section_of(twin.desired, key):
+        kind = kind_named(view.grant.delivery)
+        kinds.setdefault(kind.place, kind)
+    return list(kinds.values())
+
+
+def _remove(
+    kind: DeliveryKind,
+    views: Collection[GrantView],
+    twin: Twin | None,
+    in_use: Collection[Grant],
+    why: str,
+) -> Iterator[TeardownAction]:
+    """One write for all entries at the kind's place. A whole entry for another token stays."""
+    target = twin_at(kind, twin)
+    if twin is None or target is None:
+        return
+    found: dict[str, tuple[str, ...]] = {}
+    for view in views:
+        name = view.grant.ref.name
+        is_elsewhere = kind_named(view.grant.delivery).place != kind.place
+        if is_elsewhere or any(_have_one_entry(view.grant, grant) for grant in in_use):
             continue
-        entry = read_entry(twin.desired, key)
+        entry = kind.entry(twin, name)
         if entry is None or not entry.intact or entry.is_for(view.grant.names.token):
-            found.append(key)
+            found |= {name: keys} if (keys := kind.keys(twin, name)) else {}
     if found:
-        keys = tuple(dict.fromkeys(found))
-        yield RemoveFromTwin(connected_registries=keys, twin_etag=twin.etag, why=why)
+        yield RemoveFromTwin(
+            connected_registries=tuple(found),
+            delivery=kind.name,
+            keys=tuple(dict.fromkeys(key for keys in found.values() for key in keys)),
+            twin_etag=target.etag,
+            why=why,
+        )
 
 
 def _disable_secret(view: GrantView, why: str, *, keep_others: bool) -> Iterator[TeardownAction]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from firstpull.config.policy import ConnectedRegistryPolicy
 from firstpull.model.azure_resources import Twin
+from firstpull.model.delivery_kinds import Problem, Wanted
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import (
     Blocked,
@@ -20,7 +21,7 @@ from firstpull.model.errors import (
 )
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
-from firstpull.model.twin_entry import MOST_DESIRED_BYTES, Contents, read_entry
+from firstpull.model.twin_entry import Contents
 from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
 
 
@@ -189,21 +190,11 @@ def _token_to_adopt_exists(observed: Observed, target: Target) -> Blocker | None
     )
 
 
-def _twin_entry_is_ours(observed: Observed, target: Target) -> Blocker | None:
-    """The twin's entry is for a token of the device, so no other deployment wrote it."""
-    status = observed.record.status
-    entry = read_entry(target.twin.desired, target.view.ref.name)
-    ours = {target.credential.names.token, *(grant.names.token for grant in status.retiring)}
-    if entry is None or any(entry.is_for(token) for token in ours):
-        return None
-    if not entry.intact and status.delivery is not None:
-        return None  # another writer edited this deployment's entry
-    return Blocker(
-        state=State.BLOCKED,
-        reason=Reason.TWIN_ENTRY_NOT_OURS,
-        message=f"The twin has an entry for {target.view.ref} that another deployment wrote.",
-        remedy="Revoke the device there, or remove the entry from the twin's desired properties.",
-    )
+def _kind_delivers(observed: Observed, target: Target) -> Blocker | None:
+    """Nothing stands in the way of the delivery: it is known before anything is made."""
+    record = observed.record
+    problem = record.delivery_kind.problem(target.twin, wanted_delivery(record, target))
+    return blocker_of(problem) if problem is not None else None
 
 
 def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | None:
@@ -225,29 +216,33 @@ def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | No
     )
 
 
-def _twin_has_room(observed: Observed, target: Target) -> Blocker | None:
-    """The twin can hold the entry: it is known before anything is made.
+def wanted_delivery(record: DeviceRecord, target: Target) -> Wanted:
+    """What the device's delivery kind is asked to deliver."""
+    status = record.status
+    is_adopted = status.adopted or record.token_to_adopt is not None
+    retiring = (grant.names.token for grant in status.retiring)
+    return Wanted(
+        device_id=record.device.device_id,
+        ref=target.view.ref,
+        contents=contents_of(record, target),
+        tokens=frozenset((target.credential.names.token, *retiring)),
+        delivered_until=status.delivery.expires_at if status.delivery is not None else None,
+        delivers_now=status.delivery is not None or not is_adopted,
+    )
 
-    The device of an adopted token gets none until its password is replaced.
-    """
-    status = observed.record.status
-    if status.delivery is None and (status.adopted or observed.record.token_to_adopt is not None):
-        return None
-    contents = contents_of(observed.record, target)
-    too_many = contents.bytes_too_many(target.twin.desired, target.view.ref.name)
-    if not too_many:
-        return None
+
+def blocker_of(problem: Problem) -> Blocker:
+    """A delivery kind's problem as a blocker."""
     return Blocker(
-        state=State.BLOCKED,
-        reason=Reason.TWIN_FULL,
-        message=f"The credentials are {too_many} bytes too many for the twin's "
-        f"{MOST_DESIRED_BYTES // 1024} KB of desired properties.",
-        remedy="Make room in the twin, ask for fewer repositories or by `…/*`, or shorten `ca`.",
+        state=State.WAITING if problem.waits else State.BLOCKED,
+        reason=problem.reason,
+        message=problem.message,
+        remedy=problem.remedy,
     )
 
 
 def contents_of(record: DeviceRecord, target: Target) -> Contents:
-    """The contents of the twin's entry."""
+    """The contents of the entry."""
     return Contents(
         address=target.address,
         username=target.view.token_id.name,
@@ -262,7 +257,6 @@ type Precondition = Callable[[Observed, Target], Blocker | None]
 PRECONDITIONS: tuple[Precondition, ...] = (
     _token_is_ours,
     _token_to_adopt_exists,
-    _twin_entry_is_ours,
+    _kind_delivers,
     _repositories_are_synced,
-    _twin_has_room,
 )

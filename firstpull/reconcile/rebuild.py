@@ -13,6 +13,7 @@ from typing import Any
 
 from firstpull.config.policy import Policy
 from firstpull.model.azure_resources import ConnectedRegistryRef, Token, Twin
+from firstpull.model.delivery_kinds import kind_named, same_place
 from firstpull.model.device_record import (
     Applied,
     Delivery,
@@ -29,7 +30,7 @@ from firstpull.model.last_request import LastRequest, latest
 from firstpull.model.password_slots import current_credential, ended_slots, token_of
 from firstpull.model.scope_actions import pairs_in
 from firstpull.model.transitions import accepted, unknown_device, with_found_grants
-from firstpull.model.twin_entry import read_entry, wire_expiry
+from firstpull.model.twin_entry import DeliveredEntry, wire_expiry
 from firstpull.reconcile.traces import RegistryTraces, Traces
 from firstpull.reconcile.unnamed import places_of, refs_in, unnamed_grants
 
@@ -93,7 +94,7 @@ class _Rebuild:
         if intent is None:
             return Problem(f"The scope map of its token {token.name} says nothing.")
         others = tuple(self._others(grant))
-        delivery = self._delivery(grant.ref, part, token)
+        delivery = self._delivery(grant, part, token)
         is_done = not others
         return DeviceRecord(
             device=self._traces.device,
@@ -105,7 +106,8 @@ class _Rebuild:
                 grant=grant,
                 adopted=last.is_adoption and delivery is None,
                 retiring=tuple(
-                    RetiringGrant(ref=g.ref, names=g.names, at_once=False) for g in others
+                    RetiringGrant(ref=g.ref, names=g.names, delivery=g.delivery, at_once=False)
+                    for g in others
                 ),
                 retired_secrets=self._secrets()
                 - {grant.names.secret, *(other.names.secret for other in others)},
@@ -123,7 +125,8 @@ class _Rebuild:
             for ref in refs_in(part.registry, self._policy):
                 if newest is not None and str(ref) == self._last.connected_registry:
                     token = token_of(newest) or part.names.token
-                    return Grant(ref=ref, names=replace(part.names, token=token)), part
+                    names = replace(part.names, token=token)
+                    return Grant(ref=ref, names=names, delivery=self._last.delivery), part
         return None
 
     def _others(self, own: Grant) -> Iterator[Grant]:
@@ -132,8 +135,14 @@ class _Rebuild:
             for grant in unnamed_grants(part, self._twin, self._policy):
                 places = places_of(grant.names.token, part, self._twin, self._policy)
                 is_there = grant.ref in places or not grant.shares_token_with(own)
-                if grant != own and is_there:
+                if is_there and not self._is_own(grant, own):
                     yield grant
+
+    def _is_own(self, grant: Grant, own: Grant) -> bool:
+        """Whether a found grant is the device's own: a list does not tell the delivery kind."""
+        if grant.ref != own.ref or grant.names != own.names:
+            return False
+        return same_place(grant.delivery, own.delivery) or self._entry(grant) is None
 
     def _intent(self, grant: Grant, part: RegistryTraces, token: Token) -> Intent | None:
         """What the token may do, in the repositories that the delivery names.
@@ -160,6 +169,7 @@ class _Rebuild:
             at=self._last.at,
             site=site,
             adopt=token.name if self._last.is_adoption else None,
+            delivery=self._last.delivery,
         )
 
     def _site(
@@ -175,11 +185,9 @@ class _Rebuild:
                 return site.name, refs
         return None, (ref,)
 
-    def _delivery(
-        self, ref: ConnectedRegistryRef, part: RegistryTraces, token: Token
-    ) -> Delivery | None:
+    def _delivery(self, grant: Grant, part: RegistryTraces, token: Token) -> Delivery | None:
         """The delivery that the twin has, if its password is the token's and is stored."""
-        entry = read_entry(self._twin.desired, ref.name) if self._twin is not None else None
+        entry = self._entry(grant)
         address = entry.fields.get("address") if entry is not None else None
         if entry is None or not entry.intact or not entry.is_for(token.name):
             return None
@@ -211,8 +219,12 @@ class _Rebuild:
         return twin.device_etag if twin is not None and is_same else None
 
     def _entry_fields(self, grant: Grant) -> Mapping[str, Any]:
-        entry = read_entry(self._twin.desired, grant.ref.name) if self._twin is not None else None
+        entry = self._entry(grant)
         return entry.fields if entry is not None else {}
+
+    def _entry(self, grant: Grant) -> DeliveredEntry | None:
+        kind = kind_named(grant.delivery)
+        return kind.entry(self._twin, grant.ref.name) if self._twin is not None else None
 
     def _secrets(self) -> frozenset[str]:
         return frozenset(part.names.secret for part in self._traces.parts if part.versions)

@@ -41,6 +41,7 @@ from firstpull.reconcile.status import (
     condition_after,
     is_unchanged_by,
 )
+from firstpull.reconcile.twins import read_twin
 from firstpull.reconcile.warnings import log_new_warnings
 
 _QUEUE_LIMIT = timedelta(minutes=10)
@@ -297,7 +298,8 @@ class Reconciler:
         is_delivered = is_delivered or condition.reason is Reason.AWAITING_DEVICE
         if not is_delivered or seen is None or now - seen > _TWIN_ONLY:
             return False
-        twin = await self.observer.hubs.twin(record.device)
+        kinds = (record.delivery_kind.name,)
+        twin = await read_twin(self.observer.hubs, record.device, kinds=kinds)
         return twin is not None and is_still_unacknowledged(record, twin)
 
     def _postponed(self, record: DeviceRecord) -> DeviceRecord:
@@ -312,7 +314,8 @@ class Reconciler:
         stored = turn.stored
         record = transitions.with_found_grants(stored.value, observed.found.grants)
         if view is not None and credential is not None:
-            grant = Grant(ref=view.ref, names=credential.names)
+            kind = observed.record.delivery_kind
+            grant = Grant(ref=view.ref, names=credential.names, delivery=kind.name)
             slots = plan.slots_to_fill if isinstance(plan, ProvisionPlan) else ()
             if work.is_upkeep:  # the record names this grant already
                 record = transitions.requested(record, grant, slots=slots)

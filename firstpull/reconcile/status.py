@@ -24,6 +24,7 @@ from firstpull.model.device_record import (
 from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
+from firstpull.model.twin_entry import Acknowledgement
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import (
@@ -268,8 +269,9 @@ def _after_provision(
 ) -> DeviceRecord:
     if plan.retire is not None:
         record = transitions.torn_down(record, plan.retire.gone)
-    ref = record.status.grant.ref if record.status.grant is not None else None
-    if ref != plan.grant.ref or record.spec.revocation != observed.record.spec.revocation:
+    grant = record.status.grant
+    is_of_grant = grant is not None and grant.is_delivered_with(plan.grant)
+    if not is_of_grant or record.spec.revocation != observed.record.spec.revocation:
         return transitions.due_again(record, now)
     is_acknowledged = plan.answer is not None and plan.answer.logged_in
     if delivery is not None:
@@ -352,6 +354,20 @@ def _condition(
         return condition_after(
             record, State.READY, Reason.ACKNOWLEDGED, "The device has logged in.", now=now
         )
+    return _unaccepted(record, answer, now=now)
+
+
+def _unaccepted(record: DeviceRecord, answer: Acknowledgement, *, now: datetime) -> Condition:
+    """The condition of a device that has answered, and not logged in."""
+    if answer.awaits_sync:
+        return condition_after(
+            record,
+            State.DELIVERED,
+            Reason.AWAITING_SYNC,
+            "The consumer has taken the credentials; they count when the connected registry has "
+            "synced once more.",
+            now=now,
+        )
     return condition_after(
         record,
         State.DELIVERED,
@@ -370,5 +386,6 @@ def _warnings(
         connected_registry=view.connected_registry if view else None,
         synced_actions=credential.synced_actions if credential else None,
         token=credential.token if credential else None,
+        twin=observed.twin,
         now=now,
     )

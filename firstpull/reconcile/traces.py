@@ -26,6 +26,7 @@ from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.naming import Names, names_for
 from firstpull.model.password_slots import is_made_for, token_of
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
+from firstpull.reconcile.twins import read_every_twin
 
 type VersionsByRegistry = Mapping[RegistryId, tuple[SecretVersion, ...]]
 """The versions that this deployment stored for a device, by container registry."""
@@ -98,7 +99,9 @@ class TraceReader:
     async def read(self, device: DeviceKey, stored: VersionsByRegistry) -> Traces:
         """The traces of a device for which versions are stored. Raises what the ports raise."""
         reading = (self._traces_in(r, device, versions) for r, versions in stored.items())
-        twin, parts = await asyncio.gather(self.hubs.twin(device), asyncio.gather(*reading))
+        twin, parts = await asyncio.gather(
+            read_every_twin(self.hubs, device), asyncio.gather(*reading)
+        )
         return Traces(device=device, twin=twin, parts=tuple(parts))
 
     async def read_in(

@@ -12,10 +12,10 @@ from firstpull.model.azure_resources import (
     TokenId,
     Twin,
 )
+from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import FirstpullError, read_or_else
 from firstpull.model.password_slots import token_of
-from firstpull.model.twin_entry import entries_in
 from firstpull.reconcile.traces import RegistryTraces, TraceReader
 
 
@@ -60,8 +60,14 @@ class Unnamed:
     ) -> list[Grant]:
         known = {grant.token_id for grant in record.grants}
         grants = unnamed_grants(part, twin, self.policy, known=known)
-        named = {(grant.ref, grant.token_id) for grant in record.grants}
-        return [grant for grant in grants if (grant.ref, grant.token_id) not in named]
+        return [
+            grant
+            for grant in grants
+            if not any(
+                named.is_delivered_with(grant) and named.shares_token_with(grant)
+                for named in record.grants
+            )
+        ]
 
 
 def unnamed_grants(
@@ -72,14 +78,17 @@ def unnamed_grants(
     for name in part.token_names:
         if name in part.tokens and not part.proves(name):
             continue
+        names = replace(part.names, token=name)
+        delivered = _deliveries_of(part.registry, name, twin, policy)
+        grants += [Grant(ref=ref, names=names, delivery=kind) for ref, kind in delivered]
         if part.registry.token(name) in known:
-            refs = _delivered_to(part.registry, name, twin, policy)
-        else:
-            refs = places_of(name, part, twin, policy)
-            has_secret = any(v.enabled and token_of(v) == name for v in part.versions)
-            if name in part.tokens or has_secret:  # also where no list has the token
-                refs = refs or refs_in(part.registry, policy)[:1]
-        grants += [Grant(ref=ref, names=replace(part.names, token=name)) for ref in refs]
+            continue
+        refs = list(part.clients_of(name))
+        has_secret = any(v.enabled and token_of(v) == name for v in part.versions)
+        if (name in part.tokens or has_secret) and not (refs or delivered):
+            refs = refs_in(part.registry, policy)[:1]  # no list has the token
+        is_delivered = {ref for ref, _ in delivered}
+        grants += [Grant(ref=ref, names=names) for ref in refs if ref not in is_delivered]
     return grants
 
 
@@ -87,8 +96,8 @@ def places_of(
     token: str, part: RegistryTraces, twin: Twin | None, policy: Policy
 ) -> list[ConnectedRegistryRef]:
     """The connected registries that list a token, or for which the twin has it."""
-    delivered = _delivered_to(part.registry, token, twin, policy)
-    return list(dict.fromkeys((*part.clients_of(token), *delivered)))
+    delivered = _deliveries_of(part.registry, token, twin, policy)
+    return list(dict.fromkeys((*part.clients_of(token), *(ref for ref, _ in delivered))))
 
 
 def refs_in(registry: RegistryId, policy: Policy) -> list[ConnectedRegistryRef]:
@@ -97,10 +106,11 @@ def refs_in(registry: RegistryId, policy: Policy) -> list[ConnectedRegistryRef]:
     return [ref for ref in refs if ref.registry == registry]
 
 
-def _delivered_to(
+def _deliveries_of(
     registry: RegistryId, token: str, twin: Twin | None, policy: Policy
-) -> list[ConnectedRegistryRef]:
-    """The connected registries for which the twin has an entry with this token."""
-    entries = entries_in(twin.desired) if twin is not None else {}
-    delivered = {name.casefold() for name, entry in entries.items() if entry.is_for(token)}
-    return [ref for ref in refs_in(registry, policy) if ref.name.casefold() in delivered]
+) -> list[tuple[ConnectedRegistryRef, str]]:
+    """The connected registries for which a twin has an entry with this token, with its kind."""
+    entries = entries_everywhere(twin) if twin is not None else ()
+    delivered = [(key.casefold(), kind.name) for kind, key, entry in entries if entry.is_for(token)]
+    refs = refs_in(registry, policy)
+    return [(ref, kind) for ref in refs for key, kind in delivered if ref.name.casefold() == key]

@@ -38,6 +38,10 @@ class Wants(Answer):
     repositories: tuple[str, ...]
     actions: tuple[str, ...]
     adopt: str | None
+    delivery: str
+    delivery_options: Annotated[
+        tuple[str, ...] | None, BeforeValidator(lambda names: names or None)
+    ]
     requested_by: str
     requested_at: Time = Field(validation_alias="at")
 
@@ -95,6 +99,7 @@ class RetiringGrant(Answer):
     container_registry: ContainerRegistryName
     connected_registry: ConnectedRegistryName
     token: str = Field(validation_alias=AliasPath("names", "token"))
+    delivery: str
     at_once: bool
 
 

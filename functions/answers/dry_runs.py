@@ -36,6 +36,7 @@ class PlannedAction(Answer):
     slots: tuple[str, ...] | None = None
     expires_on: Time | None = None
     address: str | None = None
+    delivery: str | None = None
     secret: str | None = None
     version: str | None = None
 
@@ -62,7 +63,11 @@ def _provisioned(action: actions.PlannedAction) -> dict[str, Any]:
         case actions.GeneratePassword():
             return {"slot": action.slot, "expires_on": action.expires_at}
         case actions.Deliver():
-            return {"connected_registry": str(action.ref), "address": action.contents.address}
+            return {
+                "connected_registry": str(action.ref),
+                "address": action.contents.address,
+                "delivery": action.delivery,
+            }
         case _:
             return _taken_away(action)
 
@@ -78,7 +83,10 @@ def _taken_away(action: actions.KeepPasswords | actions.TeardownAction) -> dict[
         case actions.LeaveConnectedRegistry():
             return {"connected_registry": str(action.ref), "token": action.token_id.name}
         case actions.RemoveFromTwin():
-            return {"connected_registries": action.connected_registries}
+            return {
+                "connected_registries": action.connected_registries,
+                "delivery": action.delivery,
+            }
 
 
 class Plan(DeviceName):

@@ -56,6 +56,9 @@ param containerRegistries string[]
 @minLength(1)
 param connectedRegistries connectedRegistryType[]
 
+@description('ARM ids of the hubs, the vault and the storage account, which GET /api/doctor looks at.')
+param resourceIds string[]
+
 @description('Days until a password expires.')
 param passwordValidityDays int
 
@@ -202,6 +205,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
           FIRSTPULL_NAMED_KEYS: string(namedKeys)
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)
+          FIRSTPULL_RESOURCE_IDS: join(resourceIds, ',')
           FIRSTPULL_REVOKES_PER_HOUR: string(revokesPerHour)
           FIRSTPULL_ROLES_REQUIRED: string(rolesRequired)
           FIRSTPULL_SWEEP_REVOKES_PERCENT: string(sweepRevokesPercent)

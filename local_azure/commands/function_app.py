@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from local_azure.commands.function_hosts import AppNotStarted, FunctionHosts
 from local_azure.commands.processes import OnLine, inherited
 from local_azure.stack import Stack
+from local_azure.stack.identities import HUB_ID, STORAGE_ID, VAULT_ID
 from local_azure.stack.options import CLIENT_ID, HUB_NAME
 
 __all__ = ["AppNotStarted", "FunctionApp", "ScalableApp", "app_settings", "run_function_app"]
@@ -44,6 +45,7 @@ def app_settings(stack: Stack) -> dict[str, str]:
         "FIRSTPULL_POLICY": json.dumps(_policy(stack)),
         "FIRSTPULL_KEY_VAULT_URL": stack.key_vault_url,
         "FIRSTPULL_ARM_ENDPOINT": stack.arm_endpoint,
+        "FIRSTPULL_RESOURCE_IDS": ",".join((HUB_ID, VAULT_ID, STORAGE_ID)),
         "AZURE_CLIENT_ID": CLIENT_ID,
         "AzureWebJobsStorage__blobServiceUri": stack.storage_urls.blob_url,
         "AzureWebJobsStorage__queueServiceUri": stack.storage_urls.queue_url,

@@ -44,15 +44,17 @@ def registry_document(registry: Registry) -> Document:
         "location": LOCATION,
         "tags": {},
         "systemData": _system_data(registry.system_data),
-        "sku": {"name": "Premium", "tier": "Premium"},
+        "sku": {"name": registry.tier, "tier": registry.tier},
         "properties": {
             "loginServer": registry.login_server,
             "creationDate": wire_time(registry.system_data.at),
             "provisioningState": "Succeeded",
             "adminUserEnabled": False,
             "anonymousPullEnabled": False,
-            "dataEndpointEnabled": True,
-            "dataEndpointHostNames": [_data_endpoint(registry)],
+            "dataEndpointEnabled": registry.has_data_endpoint,
+            "dataEndpointHostNames": [_data_endpoint(registry)]
+            if registry.has_data_endpoint
+            else [],
             "publicNetworkAccess": "Enabled",
         },
     }

@@ -26,6 +26,7 @@ from local_azure.container_registry.resources import (
     AuditLogStatus,
     ConnectedRegistryChanges,
     LogLevel,
+    Tier,
     TokenStatus,
 )
 from local_azure.container_registry.versions import PREVIEW, STABLE
@@ -57,6 +58,26 @@ class Body(BaseModel):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+
+class SkuBody(Body):
+    """A registry's tier."""
+
+    name: Tier
+
+
+class RegistryUpdateProperties(Body):
+    """The properties of a registry that PATCH can change here."""
+
+    data_endpoint_enabled: bool | None = None
+
+
+class RegistryUpdateBody(Body):
+    """PATCH of a registry. azure-cli sends empty tags and identities along."""
+
+    sku: SkuBody | None = None
+    properties: RegistryUpdateProperties = RegistryUpdateProperties()
+    tags: dict[str, str] | None = None
 
 
 class ScopeMapProperties(Body):

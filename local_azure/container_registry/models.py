@@ -49,6 +49,7 @@ from local_azure.container_registry.resources import (
     ScopeMap,
     StatusDetail,
     SystemData,
+    Tier,
     Token,
     TokenStatus,
 )
@@ -197,14 +198,16 @@ class Registry:
     """One registry. Methods raise the errors that Azure Resource Manager would answer.
 
     Names are found in any case. `caller` is the principal that systemData names.
-    `images` is repository to tag to image. A change is effective at once, and a deletion at the
-    end of its operation.
+    `tier` and `has_data_endpoint` are shown, and limit nothing. `images` is repository to tag to
+    image. A change is effective at once, and a deletion at the end of its operation.
     """
 
     registry_id: RegistryId
     login_server: str
     surroundings: Surroundings
     images: dict[str, dict[str, Image]] = field(default_factory=dict)
+    tier: Tier = "Premium"
+    has_data_endpoint: bool = True
     system_data: SystemData = field(init=False)
     _scope_maps: _Children[ScopeMap] = field(init=False)
     _tokens: _Children[Token] = field(init=False)

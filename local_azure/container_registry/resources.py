@@ -12,6 +12,7 @@ from local_azure.container_registry.rules import CONTINUOUS
 TokenStatus = Literal["enabled", "disabled"]
 ConnectionState = Literal["Online", "Offline", "Unhealthy"]
 ProblemCode = Literal["DISK_ERROR", "DISK_PERMISSION_DENIED", "DISK_STORAGE_FULL"]
+Tier = Literal["Basic", "Standard", "Premium"]
 LogLevel = Literal["Debug", "Information", "Warning", "Error", "None"]
 AuditLogStatus = Literal["Enabled", "Disabled"]
 Progress = Literal["Creating", "Updating", "Deleting"]

@@ -19,6 +19,7 @@ from local_azure.container_registry.json_input import (
     ConnectedRegistryBody,
     ConnectedRegistryUpdateBody,
     GenerateCredentialsBody,
+    RegistryUpdateBody,
     ScopeMapBody,
     ScopeMapUpdateBody,
     TokenBody,
@@ -105,6 +106,7 @@ class ContainerRegistryService:
             _route("GET", _IN_SUBSCRIPTION, "registries.list", self.list_registries, PAGED),
             _route("GET", _IN_GROUP, "registries.list", self.list_registries, PAGED),
             self._below("GET", "", "get", self.get_registry),
+            self._below("PATCH", "", "update", self.update_registry),
             self._below(
                 "POST", "/generateCredentials", "generateCredentials", self.generate_credentials
             ),
@@ -194,6 +196,15 @@ class ContainerRegistryService:
 
     async def get_registry(self, call: RegistryCall) -> web.Response:
         """The registry itself."""
+        return web.json_response(registry_document(call.registry))
+
+    async def update_registry(self, call: RegistryCall) -> web.Response:
+        """200. Replaces the tier, or whether there is a data endpoint."""
+        given = parse(RegistryUpdateBody, call.content)
+        if given.sku is not None:
+            call.registry.tier = given.sku.name
+        if given.properties.data_endpoint_enabled is not None:
+            call.registry.has_data_endpoint = given.properties.data_endpoint_enabled
         return web.json_response(registry_document(call.registry))
 
     async def generate_credentials(self, call: RegistryCall) -> web.Response:

@@ -15,6 +15,7 @@ from local_azure.iot_hub.identities import (
     DeviceSettings,
     DeviceStatus,
     Identity,
+    Module,
 )
 from local_azure.iot_hub.twins import JsonObject, Section, Twin, TwinPatch, hub_time
 from local_azure.kernel.service import describe
@@ -52,7 +53,15 @@ def device_settings(
     )
 
 
-def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
+def module_settings(body: bytes, *, device_id: str, module_id: str) -> Authentication:
+    """How the module in a PUT of its identity authenticates. Raises IotHubError 400."""
+    document = _parse(_ModuleDocument, body)
+    if (document.device_id, document.module_id) != (device_id, module_id):
+        raise IotHubError(ARGUMENT_INVALID, "The body names another module than the path.")
+    return _authentication(document.authentication or _AuthenticationDocument())
+
+
+def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> TwinPatch:
     """The change in a PATCH of a twin. Raises IotHubError 400.
 
     Fields that only the hub or the device writes are ignored, because a client that has read the
@@ -61,6 +70,8 @@ def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
     document = _parse(_TwinDocument, body)
     if document.device_id is not None:
         _check_same_device(document.device_id, device_id)
+    if document.module_id not in (None, module_id):
+        raise IotHubError(ARGUMENT_INVALID, "moduleId in the body is not the one in the path.")
     desired = document.properties.desired if document.properties is not None else None
     if desired is not None:
         desired = {k: v for k, v in desired.items() if k not in {"$metadata", "$version"}}
@@ -113,11 +124,55 @@ def twin_document(identity: Identity, twin: Twin) -> JsonObject:
         "version": twin.version,
         **({"tags": twin.tags} if twin.tags else {}),
         "properties": {
-            "desired": _section_document(twin.desired),
-            "reported": _section_document(twin.reported),
+            "desired": section_document(twin.desired),
+            "reported": section_document(twin.reported),
         },
         "capabilities": {"iotEdge": settings.iot_edge},
         **_scope(identity),
+    }
+
+
+def module_document(identity: Identity, module: Module) -> JsonObject:
+    """A module's identity with its keys."""
+    return {
+        "moduleId": module.module_id,
+        "managedBy": module.managed_by,
+        "deviceId": identity.device_id,
+        "generationId": module.generation_id,
+        "etag": module.etag,
+        "connectionState": "Connected" if module.connected else "Disconnected",
+        "connectionStateUpdatedTime": hub_time(None),
+        "lastActivityTime": hub_time(None),
+        "cloudToDeviceMessageCount": 0,
+        "authentication": _authentication_document(module.authentication),
+    }
+
+
+def module_twin_document(identity: Identity, module: Module, twin: Twin) -> JsonObject:
+    """The twin of a module as the service side reads it."""
+    return {
+        "deviceId": identity.device_id,
+        "moduleId": module.module_id,
+        "etag": twin.etag,
+        "deviceEtag": module.etag,
+        "status": DeviceStatus.ENABLED,
+        "statusUpdateTime": hub_time(None),
+        "connectionState": "Connected" if module.connected else "Disconnected",
+        "lastActivityTime": hub_time(None),
+        "cloudToDeviceMessageCount": 0,
+        "authenticationType": module.authentication.type,
+        "x509Thumbprint": _thumbprints(module.authentication),
+        "version": twin.version,
+        **({"tags": twin.tags} if twin.tags else {}),
+        "properties": {
+            "desired": section_document(twin.desired),
+            "reported": section_document(twin.reported),
+        },
+        **(
+            {"configurations": {name: {"status": "Applied"} for name in twin.configurations}}
+            if twin.configurations
+            else {}
+        ),
     }
 
 
@@ -177,6 +232,15 @@ class _DeviceDocument(_ReadOnly):
     status_updated_time: Any = None
 
 
+class _ModuleDocument(_ReadOnly):
+    device_id: str
+    module_id: str
+    managed_by: Any = None
+    authentication: _AuthenticationDocument | None = None
+    generation_id: Any = None
+    connection_state_updated_time: Any = None
+
+
 class _PropertiesDocument(_Document):
     desired: dict[str, Any] | None = None
     reported: Any = None
@@ -184,6 +248,8 @@ class _PropertiesDocument(_Document):
 
 class _TwinDocument(_ReadOnly):
     device_id: str | None = None
+    module_id: str | None = None
+    configurations: Any = None
     tags: dict[str, Any] | None = None
     properties: _PropertiesDocument | None = None
     device_etag: Any = None
@@ -231,7 +297,8 @@ def _check_same_device(named: str, device_id: str) -> None:
         raise IotHubError(ARGUMENT_INVALID, "deviceId in the body is not the one in the path.")
 
 
-def _section_document(section: Section) -> JsonObject:
+def section_document(section: Section) -> JsonObject:
+    """Desired or reported properties with metadata and version."""
     return {**section.values, "$metadata": section.metadata, "$version": section.version}
 
 

@@ -92,6 +92,23 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True)
+class Module:
+    """A module of a device. `managed_by` is `iotEdge` for those that the runtime manages."""
+
+    module_id: str
+    generation_id: str
+    revision: int
+    authentication: Authentication
+    managed_by: str | None = None
+    connected: bool = False
+
+    @property
+    def etag(self) -> str:
+        """The ETag without quotes, as a device's."""
+        return base64.b64encode(str(self.revision).encode()).decode()
+
+
+@dataclass(frozen=True)
 class Identity:
     """A registered device. Another `generation_id` under the same id is another device."""
 

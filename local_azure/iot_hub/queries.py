@@ -1,7 +1,8 @@
-"""Queries on device twins: the two kinds that firstpull sends, with IoT Hub's pages.
+"""Queries on twins: the kinds that firstpull sends, with IoT Hub's pages.
 
-`SELECT * FROM devices WHERE` is followed by `is_defined(path)` or `deviceId IN ["…"]`, also several
-joined by OR. Any other query is refused, so that its sender fails at once.
+`SELECT * FROM devices WHERE`, or `devices.modules`, is followed by `is_defined(path)`,
+`deviceId IN ["…"]` or `moduleId IN ["…"]`, also several joined by OR. Any other query is refused,
+so that its sender fails at once.
 https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-query-language
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from local_azure.iot_hub.documents import twin_document
+from local_azure.iot_hub.documents import module_twin_document, twin_document
 from local_azure.iot_hub.exceptions import ARGUMENT_INVALID, IotHubError
 from local_azure.iot_hub.query_index import IndexedDevice
 from local_azure.iot_hub.twins import JsonObject
@@ -22,13 +23,16 @@ from local_azure.iot_hub.twins import JsonObject
 MAX_CHARACTERS = 8192
 MAX_ROWS = 100
 
-_SELECT = re.compile(r"\s*SELECT\s+\*\s+FROM\s+devices\b\s*(WHERE\b)?", re.IGNORECASE)
+_SELECT = re.compile(
+    r"\s*SELECT\s+\*\s+FROM\s+devices(?P<modules>\.modules)?\b\s*(?P<where>WHERE\b)?",
+    re.IGNORECASE,
+)
 _CONDITION = re.compile(
     r"""\s*(?:
       (?i:is_defined) \( \s* (?P<path>
         (?:tags | properties\.desired | properties\.reported) (?:\.[\w$]+)+
       ) \s* \)
-    | (?i:deviceId) \s+ (?i:IN) \s+ (?P<ids> \[ [^\]]* \] )
+    | (?P<id>(?i:deviceId|moduleId)) \s+ (?i:IN) \s+ (?P<ids> \[ [^\]]* \] )
     )\s*(?P<more> (?i:OR)\b )?""",
     re.VERBOSE,
 )
@@ -58,7 +62,7 @@ def query_page(
         (device.created, twin)
         for device in devices
         if device.created > after
-        for twin in (twin_document(device.identity, device.twin),)
+        for twin in (_document(device),)
         if any(holds(twin) for holds in conditions)
     )
     page = list(islice(found, most + 1))
@@ -72,9 +76,9 @@ def parse_query(text: str) -> list[Condition]:
     if len(text) > MAX_CHARACTERS:
         raise _refused(f"it has more than {MAX_CHARACTERS} characters")
     select = _SELECT.match(text)
-    if select is None or (select[1] is None and select.end() < len(text)):
+    if select is None or (select["where"] is None and select.end() < len(text)):
         raise _refused("it is not SELECT * FROM devices, alone or followed by WHERE")
-    if select[1] is None:
+    if select["where"] is None:
         return [lambda _: True]
     conditions: list[Condition] = []
     position, more = select.end(), True
@@ -82,7 +86,9 @@ def parse_query(text: str) -> list[Condition]:
         match = _CONDITION.match(text, position)
         if match is None:
             raise _refused(f"an unsupported condition begins at character {position + 1}")
-        conditions.append(_is_defined(match["path"]) if match["path"] else _is_one_of(match["ids"]))
+        conditions.append(
+            _is_defined(match["path"]) if match["path"] else _is_one_of(match["id"], match["ids"])
+        )
         position, more = match.end(), match["more"] is not None
     if position < len(text):
         raise _refused(f"only OR may follow at character {position + 1}")
@@ -101,12 +107,25 @@ def _is_defined(path: str) -> Condition:
     return holds
 
 
-def _is_one_of(ids: str) -> Condition:
+def is_on_modules(text: str) -> bool:
+    """Whether a query is on the twins of modules."""
+    select = _SELECT.match(text)
+    return select is not None and select["modules"] is not None
+
+
+def _document(found: IndexedDevice) -> JsonObject:
+    if found.module is not None:
+        return module_twin_document(found.identity, found.module, found.twin)
+    return twin_document(found.identity, found.twin)
+
+
+def _is_one_of(name: str, ids: str) -> Condition:
     try:
         wanted = json.loads(ids)
     except ValueError as error:
         raise _refused("the list after IN is not a list of strings") from error
-    return lambda twin: twin["deviceId"] in wanted
+    key = {"deviceid": "deviceId", "moduleid": "moduleId"}[name.lower()]
+    return lambda twin: twin.get(key) in wanted
 
 
 def _device_after(continuation: str | None) -> int:

@@ -8,22 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from local_azure.iot_hub.identities import Identity
+from local_azure.iot_hub.identities import Identity, Module
 from local_azure.iot_hub.twins import Twin
 from local_azure.kernel.clock import Clock
 
 
 @dataclass(frozen=True)
 class IndexedDevice:
-    """The state of a device and its twin at one time."""
+    """The state of a device, or of a module of it, and of the twin at one time."""
 
     identity: Identity
     twin: Twin
+    module: Module | None = None
 
     @property
     def created(self) -> int:
         """The unique and increasing time of creation."""
-        return int(self.identity.generation_id)
+        return int((self.module or self.identity).generation_id)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,9 @@ class TwinPatch:
 
 @dataclass(frozen=True)
 class Twin:
-    """One device's twin. `writes` counts the patches of the service side and is the ETag.
+    """The twin of a device or a module.
+
+    `writes` counts the patches of the service side and is the ETag.
 
     An assumption: every write of either side increases `version`. It agrees with the 2 of a new
     twin, whose two sections are both at 1.
@@ -73,6 +75,8 @@ class Twin:
     tags: JsonObject = field(default_factory=dict)
     writes: int = 1
     version: int = 2
+    configurations: tuple[str, ...] = ()
+    """The automatic deployments that have it as a target and are applied."""
 
     @classmethod
     def empty(cls, at: datetime) -> Twin:

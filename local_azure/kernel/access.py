@@ -138,6 +138,14 @@ class Access:
         """The roles of a principal."""
         return self._assignments.get(principal_id, ())
 
+    def permissions(self, caller: Caller, *, scope: str) -> tuple[Permission, ...]:
+        """What a caller's roles on a resource give, without a decision."""
+        if caller.principal_id in self._owners or not self._assignments:
+            return (Permission(actions=("*",), data_actions=("*",)),)
+        assignments = self._assignments.get(caller.principal_id, ())
+        roles = [self._roles[a.role.lower()] for a in assignments if a.covers(scope)]
+        return tuple(permission for role in roles for permission in role.permissions)
+
     def allows(self, caller: Caller, needs: Needs, *, scope: str) -> bool:
         """Whether the caller's roles grant what an operation needs on a resource."""
         granted = self._granted(caller.principal_id, needs, scope=scope)

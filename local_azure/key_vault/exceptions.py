@@ -42,6 +42,39 @@ class ForbiddenByRbac(KeyVaultError):
         )
 
 
+class ForbiddenByFirewall(KeyVaultError):
+    """The vault's network rules do not let the caller in."""
+
+    status = 403
+    code = "Forbidden"
+    inner_code = "ForbiddenByFirewall"
+
+    def __init__(self) -> None:
+        super().__init__("Client address is not authorized and caller is not a trusted service.")
+
+
+class ForbiddenByPolicy(KeyVaultError):
+    """An Azure Policy denies the secret."""
+
+    status = 403
+    code = "Forbidden"
+    inner_code = "ForbiddenByPolicy"
+
+    def __init__(self) -> None:
+        super().__init__("Operation set is not allowed by policy: too long a validity.")
+
+
+class AccessDenied(KeyVaultError):
+    """The vault decides by access policies, and has none for the caller."""
+
+    status = 403
+    code = "Forbidden"
+    inner_code = "AccessDenied"
+
+    def __init__(self) -> None:
+        super().__init__("The user, group or application does not have secrets permissions.")
+
+
 class BadParameter(KeyVaultError):
     """An invalid name, field, query parameter or api-version."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from local_azure.kernel import Kernel
 from local_azure.kernel.access import Caller, data_action
+from local_azure.kernel.clock import Clock
 from local_azure.kernel.service import (
     Handler,
     bearer_token,
@@ -20,7 +22,10 @@ from local_azure.kernel.service import (
 )
 from local_azure.kernel.tokens import InvalidToken
 from local_azure.key_vault.exceptions import (
+    AccessDenied,
     BadParameter,
+    ForbiddenByFirewall,
+    ForbiddenByPolicy,
     ForbiddenByRbac,
     KeyVaultError,
     Unauthorized,
@@ -91,20 +96,23 @@ def create_key_vault_application(
     authority: str,
     resource: str,
     vault_id: str = "/",
+    rules: VaultRules | None = None,
 ) -> web.Application:
     """Serve `vault` at `vault_url`.
 
     The challenge names `authority`, the login address with the tenant, and `resource`, the
     audience of tokens. A client verifies that the host of its vault ends with "." and the host
-    and port of `resource`. Roles are assigned on `vault_id`.
+    and port of `resource`. Roles are assigned on `vault_id`. `rules` are the vault's own.
     """
     application = create_application(
         kernel, service="keyVault", name_operation=_name_operation, render_error=_render_error
     )
     application.middlewares.append(
-        _authorization(kernel, authority=authority, resource=resource, vault_id=vault_id)
+        _authorization(
+            kernel, authority=authority, resource=resource, vault_id=vault_id, rules=rules
+        )
     )
-    serve = _Operations(vault, vault_url.rstrip("/"))
+    serve = _Operations(vault, vault_url.rstrip("/"), rules, kernel.clock)
     for method, path, operation, handler in (
         ("GET", "/secrets", "secrets.list", serve.list_secrets),
         ("GET", "/secrets/{name}/versions", "secrets.listVersions", serve.list_versions),
@@ -118,6 +126,25 @@ def create_key_vault_application(
     ):
         application.router.add_route(method, path, handler, name=operation)
     return application
+
+
+class VaultRules(Protocol):
+    """What the vault's settings and Azure Policy decide."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its network rules keep callers out."""
+        ...
+
+    @property
+    def uses_roles(self) -> bool:
+        """Whether roles count; otherwise access policies do, and there are none."""
+        ...
+
+    @property
+    def longest_validity(self) -> int | None:
+        """The days that a secret may be valid, None for any."""
+        ...
 
 
 class _Body(BaseModel):
@@ -150,14 +177,27 @@ class _SetBody(_UpdateBody):
 class _Operations:
     """One method per operation."""
 
-    def __init__(self, vault: Vault, vault_url: str) -> None:
+    def __init__(
+        self, vault: Vault, vault_url: str, rules: VaultRules | None, clock: Clock
+    ) -> None:
+        self._rules = rules
+        self._clock = clock
         self._vault = vault
         self._url = vault_url
 
     async def set_secret(self, request: web.Request) -> web.Response:
         body = await _read(request, _SetBody)
+        self._check_validity(body.attributes.exp)
         added = self._vault.set(request.match_info["name"], body.value, body.properties())
         return web.json_response(self._bundle(added, with_value=True))
+
+    def _check_validity(self, expires: int | None) -> None:
+        days = self._rules.longest_validity if self._rules is not None else None
+        if days is None:
+            return
+        latest = self._clock.now() + timedelta(days=days)
+        if expires is None or expires > latest.timestamp():
+            raise ForbiddenByPolicy
 
     async def get_secret(self, request: web.Request) -> web.Response:
         found = self._vault.get(request.match_info["name"], _version(request))
@@ -241,7 +281,9 @@ class _Operations:
         return web.json_response({"value": value, "nextLink": link})
 
 
-def _authorization(kernel: Kernel, *, authority: str, resource: str, vault_id: str) -> Middleware:
+def _authorization(
+    kernel: Kernel, *, authority: str, resource: str, vault_id: str, rules: VaultRules | None
+) -> Middleware:
     """The middleware that checks token, query and roles, and renders every refusal."""
     challenge = f'Bearer authorization="{authority}", resource="{resource}"'
 
@@ -250,6 +292,10 @@ def _authorization(kernel: Kernel, *, authority: str, resource: str, vault_id: s
         try:
             caller = _authenticate(kernel, request, resource)
             _check_query(request)
+            if rules is not None and rules.is_closed:
+                raise ForbiddenByFirewall
+            if rules is not None and not rules.uses_roles:
+                raise AccessDenied
             _check_roles(kernel, request, caller, vault_id)
             return await handler(request)
         except KeyVaultError as error:

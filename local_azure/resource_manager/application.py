@@ -9,6 +9,7 @@ from aiohttp import web
 from local_azure.kernel import Kernel
 from local_azure.kernel.service import create_application
 from local_azure.resource_manager.checks import (
+    Guard,
     RequestChecks,
     add_headers,
     render_error,
@@ -28,11 +29,12 @@ def create_arm_application(
     audiences: Collection[str],
     authority: str = "https://login.windows.net/common",
     throttle: Throttle | None = None,
+    guard: Guard | None = None,
 ) -> web.Application:
     """The service `arm`.
 
     `audiences`: of the bearer tokens that it accepts. `authority`: the address in a 401 where
-    clients get one. Without `throttle` the documented rate limits apply.
+    clients get one. Without `throttle` the documented rate limits apply. `guard` is asked last.
     """
     router = Router(routes)
     checks = RequestChecks(
@@ -42,6 +44,7 @@ def create_arm_application(
         audiences=audiences,
         throttle=throttle or Throttle(clock=kernel.clock, limits=RateLimits()),
         router=router,
+        guard=guard,
     )
 
     def name_operation(request: web.Request) -> str:

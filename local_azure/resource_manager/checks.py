@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from aiohttp import web
@@ -35,6 +35,9 @@ from local_azure.resource_manager.exceptions import (
 from local_azure.resource_manager.routing import ArmCall, Match, Route, Router
 from local_azure.resource_manager.throttling import RequestKind, Throttle
 
+type Guard = Callable[[str, str, bytes], None]
+"""Raises ArmError for a method, path and content that a lock or a policy forbids."""
+
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _PROVIDER_IN_PATH = re.compile(r"/providers/([^/]+)(?:/([^?]*))?", re.IGNORECASE)
 _NOBODY = Caller("")
@@ -54,7 +57,9 @@ class RequestChecks:
         audiences: Collection[str],
         throttle: Throttle,
         router: Router,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self._directory = directory
         self._tokens = tokens
         self._access = access
@@ -75,6 +80,8 @@ class RequestChecks:
         self._check_roles(request, match.route, caller)
         self._check_existence(match)
         content = await _content(request)
+        if self._guard is not None:
+            self._guard(request.method, request.path, content)
         call = ArmCall(request.path, match.variables, request.query, content, caller.principal_id)
         return match.route, call
 

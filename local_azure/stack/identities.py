@@ -81,5 +81,6 @@ def hold_app_to_its_roles(access: Access, app_roles: Path) -> None:
             "vault": VAULT_ID,
             "hub": HUB_ID,
             "storage": STORAGE_ID,
+            "resourceGroup()": _GROUP,
         },
     )

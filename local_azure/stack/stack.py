@@ -16,6 +16,7 @@ from local_azure.container_registry.resource_ids import RegistryId
 from local_azure.container_registry.responses import ContainerRegistryService
 from local_azure.event_grid import Dispatcher
 from local_azure.event_grid.management_routes import EventGridRoutes
+from local_azure.governance import Governance, GovernanceService
 from local_azure.identity.responses import PATH as IDENTITY_PATH
 from local_azure.identity.responses import create_identity_application
 from local_azure.iot_hub.management_routes import IotHubRoutes
@@ -41,6 +42,12 @@ from local_azure.resource_manager.subscriptions import CloudIdentity, Subscripti
 from local_azure.resource_manager.throttling import RateLimits, Throttle
 from local_azure.roles.management_routes import RoleRoutes
 from local_azure.stack.event_services import run_event_grid, run_provisioning
+from local_azure.stack.governing import (
+    HubSubscriptions,
+    VaultGovernance,
+    guard_of,
+    own_governance,
+)
 from local_azure.stack.identities import (
     HUB_ID,
     VAULT_ID,
@@ -85,6 +92,7 @@ class Stack:
     registry_id: str
     cloud: ContainerRegistryCloud
     resource_groups: ResourceGroups
+    governance: Governance
     hub: IotHub
     vault: Vault
     sites: Sites
@@ -150,9 +158,12 @@ async def start_stack(
             run_storage_gates(kernel, storage, address=address)
         )
         resource_groups = ResourceGroups(lambda: (RESOURCE_GROUP,))
-        arm_endpoint, cloud, registry_host = await builder.container_registry(resource_groups)
+        governance = own_governance()
+        arm_endpoint, cloud, registry_host, governing = await builder.container_registry(
+            resource_groups, governance
+        )
         cleanup.push_async_callback(resource_groups.close)
-        key_vault_url, vault = await builder.key_vault()
+        key_vault_url, vault = await builder.key_vault(governance)
         hub_host, hub = await builder.iot_hub(cleanup)
         identity_endpoint, headers = await builder.identity()
         sites = Sites(kernel, cloud.registries()[0], listeners)
@@ -169,6 +180,7 @@ async def start_stack(
                 queue_connection_string=storage.connection_string,
             )
         )
+        governing.events = HubSubscriptions(events)
         provisioning = await cleanup.enter_async_context(
             run_provisioning(kernel, hub=hub, hub_host_name=hub_host)
         )
@@ -189,6 +201,7 @@ async def start_stack(
             registry_id=str(_registry_id()),
             cloud=cloud,
             resource_groups=resource_groups,
+            governance=governance,
             hub=hub,
             vault=vault,
             sites=sites,
@@ -220,8 +233,8 @@ class _Builder:
         self._address = address
 
     async def container_registry(
-        self, groups: ResourceGroups
-    ) -> tuple[str, ContainerRegistryCloud, str]:
+        self, groups: ResourceGroups, governance: Governance
+    ) -> tuple[str, ContainerRegistryCloud, str, GovernanceService]:
         """Start Azure Resource Manager and the cloud registry's data plane."""
         cloud = ContainerRegistryCloud(
             clock=self._kernel.clock,
@@ -233,7 +246,9 @@ class _Builder:
         registry.images["hello-world"] = {"latest": hello_world()}
         registry.images["sensor-gateway"] = {"latest": sensor_gateway()}
         endpoint = f"https://{arm.host}"
-        await self._listeners.serve(arm, self._arm(cloud, groups, endpoint))
+        links = Links(endpoint=endpoint, page_size=_PAGE_SIZE)
+        governing = GovernanceService(governance, self._kernel.access, links, hub_id=HUB_ID)
+        await self._listeners.serve(arm, self._arm(cloud, groups, endpoint, governing, governance))
         await self._listeners.serve(
             data,
             create_registry_application(
@@ -245,10 +260,15 @@ class _Builder:
                 token_path=CLOUD_TOKEN_PATH,
             ),
         )
-        return endpoint, cloud, data.host
+        return endpoint, cloud, data.host, governing
 
     def _arm(
-        self, cloud: ContainerRegistryCloud, groups: ResourceGroups, endpoint: str
+        self,
+        cloud: ContainerRegistryCloud,
+        groups: ResourceGroups,
+        endpoint: str,
+        governing: GovernanceService,
+        governance: Governance,
     ) -> web.Application:
         identity = CloudIdentity(
             name="LocalAzure",
@@ -264,7 +284,8 @@ class _Builder:
         services = (
             SubscriptionService(identity, directory, links),
             ContainerRegistryService(self._kernel, cloud, links),
-            ResourceGroupService(groups, makers.kinds(), links),
+            governing,
+            ResourceGroupService(groups, makers.kinds(), links, governance=governance),
         )
         return create_arm_application(
             self._kernel,
@@ -275,9 +296,10 @@ class _Builder:
                 clock=self._kernel.clock,
                 limits=RateLimits() if self._options.throttled else None,
             ),
+            guard=guard_of(governance),
         )
 
-    async def key_vault(self) -> tuple[str, Vault]:
+    async def key_vault(self, governance: Governance) -> tuple[str, Vault]:
         """Start the vault."""
         port = self._listeners.bind()
         url = f"https://{port.host}"
@@ -290,6 +312,7 @@ class _Builder:
             # Clients verify that the vault's host ends with "." and this host.
             resource=f"https://{port.host.split('.', 1)[1]}",
             vault_id=VAULT_ID,
+            rules=VaultGovernance(governance),
         )
         await self._listeners.serve(port, application)
         return url, vault

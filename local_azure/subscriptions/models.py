@@ -43,6 +43,7 @@ class Kind:
 
     type: str
     api_version: str
+    also_served: tuple[str, ...] = ()
     serve: Callable[[ResourceId], AbstractAsyncContextManager[Mapping[str, object]]]
 
 

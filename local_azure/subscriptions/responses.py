@@ -5,12 +5,14 @@ https://learn.microsoft.com/rest/api/resources/resource-groups
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from local_azure.governance import Governance
 from local_azure.kernel.service import describe
 from local_azure.resource_manager.exceptions import (
     InvalidQueryParameter,
@@ -56,7 +58,15 @@ class _Body(BaseModel):
 class ResourceGroupService:
     """Resource groups, resources of these kinds, deleted vaults and role assignments."""
 
-    def __init__(self, groups: ResourceGroups, kinds: Sequence[Kind], links: Links) -> None:
+    def __init__(
+        self,
+        groups: ResourceGroups,
+        kinds: Sequence[Kind],
+        links: Links,
+        *,
+        governance: Governance | None = None,
+    ) -> None:
+        self._governance = governance or Governance()
         self._groups = groups
         self._kinds = kinds
         self._links = links
@@ -119,14 +129,22 @@ class ResourceGroupService:
     # What is made in them
 
     async def put_resource(self, kind: Kind, call: ArmCall) -> web.Response:
-        """201 while it is being made, 200 afterwards. A repetition changes nothing."""
+        """201 while it is being made, 200 afterwards. A repetition changes nothing.
+
+        One of the stack's own takes the changes.
+        """
         resource_id = _resource_id(kind, call)
+        if self._governance.resource(str(resource_id)) is not None:
+            return await self.update_resource(kind, call)
         made, is_new = self._groups.make(resource_id, kind, _read(call))
         return web.json_response(_resource(made), status=201 if is_new else 200)
 
     async def get_resource(self, kind: Kind, call: ArmCall) -> web.Response:
         """One resource, also while it is being made."""
         resource_id = _resource_id(kind, call)
+        own = self._governance.resource(str(resource_id))
+        if own is not None:
+            return web.json_response(own.document)
         made = self._groups.find(resource_id)
         if made is None:
             raise NotFoundInResourceManager(
@@ -134,6 +152,19 @@ class ResourceGroupService:
                 f"'{resource_id.group}' was not found."
             )
         return web.json_response(_resource(made))
+
+    async def update_resource(self, kind: Kind, call: ArmCall) -> web.Response:
+        """200. Merges changes into one of the stack's own resources."""
+        resource_id = _resource_id(kind, call)
+        own = self._governance.resource(str(resource_id))
+        if own is None:
+            raise NotFoundInResourceManager(f"'{resource_id}' cannot be changed here.")
+        try:
+            changes = json.loads(call.content)
+        except ValueError:
+            raise InvalidRequestContent("The request content is no JSON.") from None
+        own.change(changes)
+        return web.json_response(own.document)
 
     # Deleted vaults
 
@@ -193,7 +224,7 @@ class ResourceGroupService:
                 path=path,
                 operation=f"{resource_type}.{verb}",
                 handler=handler,
-                api_versions=(kind.api_version,),
+                api_versions=(kind.api_version, *kind.also_served),
                 namespace=namespace,
                 resource_type=resource_type,
                 action=f"{kind.type}/{action}",
@@ -205,9 +236,13 @@ class ResourceGroupService:
         async def get(call: ArmCall) -> web.Response:
             return await self.get_resource(kind, call)
 
+        async def update(call: ArmCall) -> web.Response:
+            return await self.update_resource(kind, call)
+
         return [
             route("PUT", "createOrUpdate", "write", put),
             route("GET", "get", "read", get),
+            route("PATCH", "update", "write", update),
         ]
 
     def _of_assignments(self, method: str, verb: str, handler: Handler) -> Route:

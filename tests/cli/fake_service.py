@@ -41,7 +41,8 @@ def fake_service(*answers: Told) -> Iterator[FakeService]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_POST = do_GET  # noqa: N815 - the base class asks for this name
+        do_POST = do_GET  # noqa: N815 - the base class asks for these names
+        do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             """Nothing."""

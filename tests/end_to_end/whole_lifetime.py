@@ -112,8 +112,8 @@ class Lifetime:
             await poison.keep(_QUEUE, text, Invalid("The test refuses it."))
         listing = await poison.list(_QUEUE)
         kept = {message.message: message.id for message in listing.messages}
-        await poison.resend(_QUEUE, kept[texts[0]])
-        await poison.discard(_QUEUE, kept[texts[1]])
+        await poison.resend(_QUEUE, kept[texts[0]], requested_by="a test")
+        await poison.discard(_QUEUE, kept[texts[1]], requested_by="a test")
 
     async def _rotate(self) -> None:
         device = self.firstpull.device(self.device_id)

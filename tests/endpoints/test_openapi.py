@@ -38,6 +38,8 @@ _OPERATIONS = (
     ("POST", "/devices:batch"),
     ("POST", "/devices:rebuild"),
     ("GET", "/fleet.json"),
+    ("GET", "/doctor"),
+    ("GET", "/audit"),
     ("GET", "/devices/{deviceId}/operations/{generation}"),
     ("GET", "/sites"),
     ("GET", "/sweep"),
@@ -219,6 +221,9 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("POST", _ROTATE, {"path_parameters": _device(3)}, 409),
     ("POST", _ROTATE, {"path_parameters": _device(9)}, 404),
     ("GET", "/fleet.json", {}, 200),
+    ("GET", "/doctor", {}, 200),
+    ("GET", "/audit", {"query": {"since": "2026-01-01T00:00:00Z", "size": "1"}}, 200),
+    ("GET", "/audit", {"query": {"since": "yesterday"}}, 400),
     ("POST", "/devices:batch", {"body": {"devices": [request("described-1")]}}, 200),
     ("POST", "/devices:batch", {"body": {"devices": [request("described-1"), {}]}}, 207),
     (

@@ -17,6 +17,7 @@ import pytest
 from firstpull import bootstrap
 from firstpull.bootstrap import Application, wire
 from firstpull.config.policy import Policy
+from firstpull.fleet.doctor import Doctor
 from firstpull.intake.poison_queue import Front, StoredMessage
 from firstpull.model.errors import FirstpullError, Transient
 from firstpull.model.reasons import Reason
@@ -34,6 +35,7 @@ from tests.firstpull.harness import (
     _settings,
     make_policy,
 )
+from tests.world.resource_manager import FakeResourceManager
 
 ROOT = Path(__file__).parents[2]
 WEBHOOK_KEY = new_webhook_key()
@@ -152,7 +154,12 @@ def serve(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     async def policy() -> Policy:
         return harness.policy
 
+    async def doctor() -> Doctor:
+        manager = FakeResourceManager()
+        return bootstrap.doctor_on(ports, manager, settings, policy=harness.policy)
+
     monkeypatch.setattr(runtime, "application", connected)
+    monkeypatch.setattr(runtime, "doctor", doctor)
     monkeypatch.setattr(runtime, "policy", policy)
 
 

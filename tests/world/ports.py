@@ -39,6 +39,7 @@ from firstpull.model.secret import Secret
 from local_azure.container_registry import resources
 from local_azure.container_registry.exceptions import ResourceNotFound, TokenInUse
 from local_azure.container_registry.models import Registry
+from local_azure.iot_hub.documents import section_document
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import Identity
 from local_azure.iot_hub.twins import Twin as HubTwin
@@ -426,6 +427,16 @@ class FakeHubs(_Port):
 
         return await self._call("twin", effect)
 
+    async def module_twin(self, device: DeviceKey, module: str) -> Twin | None:
+        def effect() -> Twin | None:
+            identity = self.cloud.identity(device)
+            if identity is None or not self.cloud.hub.has_module(device.device_id, module):
+                return None
+            found = self.cloud.hub.module_twin(device.device_id, module)
+            return _twin(identity, found)
+
+        return await self._call("module_twin", effect)
+
     async def generation_id(self, device: DeviceKey) -> str | None:
         def effect() -> str | None:
             identity = self.cloud.identity(device)
@@ -434,13 +445,19 @@ class FakeHubs(_Port):
         return await self._call("generation_id", effect)
 
     async def patch_desired(
-        self, device: DeviceKey, patch: Mapping[str, Any], *, etag: str, **more: float
+        self,
+        device: DeviceKey,
+        patch: Mapping[str, Any],
+        *,
+        etag: str,
+        module: str | None = None,
+        **more: float,
     ) -> None:
         def effect() -> None:
             if self.cloud.identity(device) is None:
                 raise Transient(Reason.DEVICE_NOT_REGISTERED, "The device has gone.", retry_after=1)
             self.cloud.hub.patch_twin(
-                device.device_id, TwinPatch(desired=revealed(patch)), etag=etag
+                device.device_id, TwinPatch(desired=revealed(patch)), etag=etag, module_id=module
             )
             self.watch.twin_was_written(device)
 
@@ -457,6 +474,20 @@ class FakeHubs(_Port):
             hub,
             lambda found: "firstpull" in found.twin.tags or "firstpull" in found.twin.desired,
         )
+
+    async def list_modules(self, hub: str, module: str) -> tuple[ListedDevice, ...]:
+        def effect() -> tuple[ListedDevice, ...]:
+            devices = (d for d in self.cloud.hub.devices() if hub == HUB)
+            return tuple(
+                ListedDevice(
+                    device_id=d.device_id,
+                    twin=_twin(d, self.cloud.hub.module_twin(d.device_id, module)),
+                )
+                for d in devices
+                if self.cloud.hub.has_module(d.device_id, module)
+            )
+
+        return await self._call("list_modules", effect)
 
     async def _listed(
         self, name: str, hub: str, is_listed: Callable[[ListedDevice], bool]
@@ -524,9 +555,11 @@ def _twin(identity: Identity, twin: HubTwin) -> Twin:
         etag=twin.etag,
         device_etag=identity.etag,
         enabled=identity.enabled,
-        desired=twin.desired.values,
-        reported=twin.reported.values,
+        desired=section_document(twin.desired),
+        reported=section_document(twin.reported),
         tags=twin.tags,
+        is_edge=identity.settings.iot_edge,
+        configurations=tuple(twin.configurations),
     )
 
 

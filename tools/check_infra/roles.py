@@ -38,6 +38,7 @@ _PASSED = {
 _BEGINNINGS = {
     "registryAccess": "[ for id in registryIds: {",
     "hubAccess": "[ for id in hubIds: {",
+    "doctorAccess": "[ for id in doctorGroups: {",
     "demo": "if (createDemo) {",
     "mayRegisterDevices": "if (!empty(deployerPrincipalId)) {",
 }

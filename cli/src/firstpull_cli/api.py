@@ -218,8 +218,8 @@ def _without_problem(status: int, response: requests.Response) -> CliError:
 _ADVICE = {
     "DeviceNotKnown": "`firstpull devices` lists those that are known; `--hub` names another hub.",
     "RoleMissing": "Ask for the role in the app's Entra registration.",
-    "TooManyRevokes": "Go on when `firstpull status` shows room; or a MassRevokeApprover sends "
-    "POST /api/revokes/approve.",
+    "TooManyRevokes": "Go on when `firstpull revokes show` has room; or a MassRevokeApprover runs "
+    "`firstpull revokes approve COUNT`.",
     "SweepNotKnown": "A sweep runs each hour, or by `firstpull sweep run`; it is approved "
     "only while it holds devices.",
     "MessageNotKnown": "`firstpull poison list` shows what is kept.",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from firstpull_cli import __version__
-from firstpull_cli.commands import bulk, change, look, poison, sweep
+from firstpull_cli.commands import bulk, change, look, mend, poison, revokes, sweep
 from firstpull_cli.errors import CliError
 
 _EPILOG = """
@@ -61,14 +61,21 @@ _COMMANDS = (
     (_LOOK, look.device, look.device.__doc__),
     (_LOOK, look.sites, look.sites.__doc__),
     (_LOOK, bulk.plan, bulk.PLAN),
+    (_LOOK, mend.doctor, mend.doctor.__doc__),
+    (_LOOK, mend.audit, mend.audit.__doc__),
     (_CHANGE, bulk.onboard, bulk.ONBOARD),
     (_CHANGE, change.rotate, change.rotate.__doc__),
     (_CHANGE, change.move, change.move.__doc__),
     (_CHANGE, change.revoke, change.revoke.__doc__),
     (_CHANGE, change.adopt, change.adopt.__doc__),
+    (_CHANGE, mend.rebuild, mend.rebuild.__doc__),
 )
 for _panel, _command, _text in _COMMANDS:
     app.command(rich_help_panel=_panel, help=_help(_text or ""))(_command)
+app.command(name="open", rich_help_panel=_LOOK, help=_help(mend.open_page.__doc__ or ""))(
+    mend.open_page
+)
+app.add_typer(revokes.app, name="revokes", rich_help_panel=_CHANGE)
 app.add_typer(poison.app, name="poison", rich_help_panel=_CHANGE)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=_CHANGE)
 

@@ -62,10 +62,11 @@ def rotate(device_id: str, *, hub: str | None, immediately: bool) -> Request:
 
 
 def move(device: Document, target: Document) -> Request:
-    """Have a device at another target, with the repositories and actions that it has now."""
+    """Have a device at another target, with the rest of its request as it is now."""
     path, query = device_path(device["deviceId"])
     wants = device["wants"]
-    kept = {"repositories": wants["repositories"], "actions": wants["actions"]}
+    names = ("repositories", "actions", "delivery", "deliveryOptions")
+    kept = {name: wants[name] for name in names if name in wants}
     return Request(
         device_id=device["deviceId"],
         method="PUT",

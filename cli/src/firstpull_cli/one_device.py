@@ -53,6 +53,7 @@ def _wanted(device: Document, wants: Document) -> list[tuple[str, object]]:
         ("hub", device["hub"]),
         ("wants", f"{wants['target']}: {', '.join(wants['repositories'])}"),
         ("may", ", ".join(wants["actions"])),
+        ("by", wants.get("delivery")),
         ("adopts", wants.get("adopt")),
         ("asked by", f"{wants['requestedBy']}, {wants['requestedAt']}"),
         ("generation", f"{device['generation']}, done up to {done}"),

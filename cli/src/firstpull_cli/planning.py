@@ -172,6 +172,9 @@ def _differences(change: Change) -> Iterator[str]:
         old, new = set(before[name]), set(after.get(name, default))
         yield from (f"{name}: + {added}" for added in sorted(new - old))
         yield from (f"{name}: - {removed}" for removed in sorted(old - new))
+    delivery = after.get("delivery", before.get("delivery"))
+    if before.get("delivery") != delivery:
+        yield f"delivery: {before.get('delivery')} → {delivery}"
     if before.get("adopt") != after.get("adopt"):
         yield f"adopt: {before.get('adopt')} → {after.get('adopt')}"
 

@@ -16,10 +16,10 @@ from firstpull_cli.api import Document
 from firstpull_cli.errors import CliError, Exit
 
 STANDARD_INPUT = "-"
-_LISTS = ("repositories", "actions")
+_LISTS = ("repositories", "actions", "deliveryOptions")
 _FIELDS = (
-    *("deviceId", "connectedRegistry", "site", *_LISTS),
-    *("hub", "containerRegistry", "adopt"),
+    *("deviceId", "connectedRegistry", "site", "repositories", "actions"),
+    *("hub", "containerRegistry", "adopt", "delivery", "deliveryOptions"),
 )
 REPORTED = ("line", "reason", "why")
 """Columns of a file of refused rows, which is read again after it was corrected."""

@@ -69,7 +69,7 @@ async def test_a_corrected_message_is_sent_again_whatever_is_in_it() -> None:
     poison = poison_of(queues)
     await poison.keep("device-events", "[]", Invalid("no"))
     corrected = '{"a": "\uffff"}'
-    await poison.resend("device-events", "0", corrected=corrected.encode())
+    await poison.resend("device-events", "0", corrected=corrected.encode(), requested_by="a test")
     (sent,) = queues.kept["device-events again"]
     assert json.loads(sent) == json.loads(corrected)
 

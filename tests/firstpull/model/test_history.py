@@ -33,6 +33,17 @@ def test_a_history_keeps_the_latest(before: int, more: int) -> None:
     assert found == some(before + more)[-LENGTH:]
 
 
+def test_what_is_done_for_a_device_does_not_push_its_latest_requests_out() -> None:
+    asked = tuple(
+        entry(LogEvent.DEVICE_INTENT_RECORDED, at=NOW, detail=str(n), by="a test")
+        for n in range(30)
+    )
+    found = extended(asked, some(100))
+    assert len(found) == LENGTH
+    assert [e for e in found if e.by] == list(asked[-20:])
+    assert [e for e in found if not e.by] == list(some(100)[-30:])
+
+
 def test_a_detail_is_cut_to_what_a_record_can_hold() -> None:
     def detail(text: str) -> str:
         return entry(LogEvent.DEVICE_TOKEN_CREATED, at=NOW, detail=text).detail
@@ -88,9 +99,9 @@ async def test_the_history_has_every_step_in_order_and_who_asked_for_it() -> Non
         LogEvent.DEVICE_CREDENTIAL_ACKNOWLEDGED,
     ]
     assert [(entry.event, entry.detail, entry.by) for entry in history if entry.by] == [
-        (LogEvent.DEVICE_INTENT_RECORDED, "plantone", "a test"),
+        (LogEvent.DEVICE_INTENT_RECORDED, "plantone: plant/app", "a test"),
         (LogEvent.DEVICE_ROTATION_RECORDED, "", "a test"),
-        (LogEvent.DEVICE_INTENT_RECORDED, "planttwo", "a test"),
+        (LogEvent.DEVICE_INTENT_RECORDED, "planttwo: plant/app", "a test"),
         (LogEvent.DEVICE_REVOKE_RECORDED, "", "a test"),
     ]
     done = events(harness, device)

@@ -64,6 +64,25 @@ def test_anything_else_is_no_record(text: str) -> None:
         from_json(text)
 
 
+def test_a_record_from_before_there_were_kinds_is_delivered_in_the_twin() -> None:
+    before = json.loads(json.dumps(STORED))
+    del before["delivery_kind"], before["leaving"][0]["delivery_kind"]
+    for intent in (before["intent"], before["applied"]["intent"]):
+        del intent["delivery"], intent["delivery_options"]
+    read = from_json(json.dumps(before))
+    assert {grant.delivery for grant in read.grants} == {"twin"} == {read.spec.intent.delivery}
+
+
+@pytest.mark.parametrize("place", ["delivery_kind", "intent"])
+def test_a_record_with_a_kind_of_a_later_release_is_not_readable(place: str) -> None:
+    later = {
+        "delivery_kind": STORED | {"delivery_kind": "pigeon"},
+        "intent": STORED | {"intent": STORED["intent"] | {"delivery": "pigeon"}},
+    }[place]
+    with pytest.raises(ValueError, match="unknown delivery kind"):
+        from_json(json.dumps(later))
+
+
 @pytest.mark.parametrize("kind", [ArmId, RegistryId, TokenId, ScopeMapId])
 def test_an_arm_id_compares_without_case_and_keeps_its_spelling(kind: type[ArmId]) -> None:
     text = "/subscriptions/0000/Registries/acrTest/tokens/Press-1"

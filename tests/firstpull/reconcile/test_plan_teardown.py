@@ -19,6 +19,7 @@ from firstpull.reconcile.actions import (
 from firstpull.reconcile.observe import GrantView
 from firstpull.reconcile.plan_teardown import plan_teardown
 from tests.firstpull.builders import (
+    GRANT,
     MADE,
     NAMES,
     TOKEN_ID,
@@ -75,7 +76,13 @@ def test_the_token_is_disabled_first_and_deleted_last() -> None:
     assert plan_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
         DisableToken(registry=REGISTRY, name=NAMES.token, why=WHY),
         LeaveConnectedRegistry(ref=PLANT_ONE, token_id=TOKEN_ID, capacity=50, why=WHY),
-        RemoveFromTwin(connected_registries=("plantone",), twin_etag="t1", why=WHY),
+        RemoveFromTwin(
+            connected_registries=("plantone",),
+            delivery="twin",
+            keys=("plantone",),
+            twin_etag="t1",
+            why=WHY,
+        ),
         DisableSecretVersion(secret=NAMES.secret, version="v1", why=WHY),
         DisableSecretVersion(secret=NAMES.secret, version="v2", why=WHY),
         DeleteToken(registry=REGISTRY, name=NAMES.token, why=WHY),
@@ -83,7 +90,7 @@ def test_the_token_is_disabled_first_and_deleted_last() -> None:
 
 
 ANOTHER = Grant(ref=PLANT_ONE, names=Names(token="another", secret="another"))  # noqa: S106 - names
-CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[str, ...], list[str]]] = {
+CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[Grant, ...], list[str]]] = {
     "nothing left": ({}, twin({}), (), []),
     "no device": ({}, None, (), []),
     "token disabled already": ({"token": token(enabled=False)}, None, (), ["DeleteToken"]),
@@ -94,7 +101,7 @@ CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[str, ...], list[str]]]
         ["LeaveConnectedRegistry"],
     ),
     "only the ledger has it": ({"ledger": MEMBER}, None, (), ["LeaveConnectedRegistry"]),
-    "entry of a connected registry of the same name": ({}, twin(desired()), ("plantone",), []),
+    "entry of a connected registry of the same name": ({}, twin(desired()), (GRANT,), []),
     "whole entry for another token": ({"grant": ANOTHER}, twin(desired()), (), []),
     "broken entry": ({}, twin(edited(address="changed")), (), ["RemoveFromTwin"]),
     "broken entry for another token": (
@@ -109,7 +116,7 @@ CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[str, ...], list[str]]]
 
 @pytest.mark.parametrize(("left", "in_twin", "in_use", "expected"), CASES.values(), ids=CASES)
 def test_only_what_is_left_is_taken_away(
-    left: dict[str, Any], in_twin: Twin | None, in_use: tuple[str, ...], expected: list[str]
+    left: dict[str, Any], in_twin: Twin | None, in_use: tuple[Grant, ...], expected: list[str]
 ) -> None:
     actions = plan_teardown((view(**(NOTHING | left)),), in_twin, in_use=in_use, why=WHY)
     assert [type(action).__name__ for action in actions] == expected
@@ -119,9 +126,15 @@ def test_a_token_that_the_device_keeps_stays_with_its_secret() -> None:
     shared = view(PLANT_TWO, shares_token=True)
     entry = section_of(desired(), "plantone")
     both = merged(desired(), {"firstpull": {"registryCredentials": {"planttwo": entry}}})
-    assert plan_teardown((shared,), twin(both), in_use=("plantone",), why=WHY) == (
+    assert plan_teardown((shared,), twin(both), in_use=(GRANT,), why=WHY) == (
         LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY),
-        RemoveFromTwin(connected_registries=("planttwo",), twin_etag="t1", why=WHY),
+        RemoveFromTwin(
+            connected_registries=("planttwo",),
+            delivery="twin",
+            keys=("planttwo",),
+            twin_etag="t1",
+            why=WHY,
+        ),
     )
 
 

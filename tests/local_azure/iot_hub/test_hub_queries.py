@@ -67,7 +67,7 @@ def test_a_query_returns_the_devices_that_match_a_condition(
         "",
         "SELECT deviceId FROM devices",
         "SELECT COUNT() AS n FROM devices",
-        "SELECT * FROM devices.modules",
+        "SELECT * FROM devices.jobs",
         f"{ALL} is_defined(tags.a)",
         f"{ALL} WHERE",
         f"{ALL};",

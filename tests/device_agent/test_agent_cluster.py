@@ -234,6 +234,24 @@ async def test_two_agents_in_one_cluster_leave_each_others_secrets_alone(
             assert other.holds("press", PASSWORD, "firstpull-site2")
 
 
+async def test_a_secret_with_its_common_labels_only_is_not_the_agents(cluster: InCluster) -> None:
+    labels = {
+        "app.kubernetes.io/managed-by": "firstpull-agent",
+        "app.kubernetes.io/instance": "firstpull-agent",
+    }
+    empty = {**labels, "firstpull/connected-registry": ""}
+    await cluster.put_secret("press", "theirs", metadata={"labels": labels})
+    await cluster.put_secret("press", "empty", metadata={"labels": empty})
+    async with cluster.running():
+        await cluster.until_said("LoggedIn")
+        cluster.hub.change(desired())
+        await cluster.until(lambda: "site1" not in cluster.hub.reported)
+        await cluster.until_settled()
+        assert cluster.secret("press", "theirs") is not None
+        assert cluster.secret("press", "empty") is not None
+        assert all(report.keys() == {"site1"} for report in cluster.hub.reports)
+
+
 @pytest.mark.parametrize("name", ["Plant_01", "a" * 64, "-plant", "plänt"])
 async def test_a_name_that_no_secret_can_have_is_an_invalid_delivery(
     make: MakeCluster, name: str

@@ -72,7 +72,7 @@ class ClusterLogins:
 
     def note(self, scope: str | None, found: Collection[Found]) -> None:
         """Note the agent's own Secrets in a scope of the selection."""
-        self._noted[scope] = tuple(found)
+        self._noted[scope] = tuple(secret for secret in found if connected_registry_of(secret))
 
     async def look(self) -> None:
         """Note all Secrets of the agent. Raises Failure."""

@@ -83,7 +83,7 @@ class Owner:
     @property
     def selector(self) -> str:
         """The label selector of all Secrets of this agent."""
-        return f"{_MANAGED_BY}={FIELD_MANAGER},{_INSTANCE}={self.instance}"
+        return f"{_MANAGED_BY}={FIELD_MANAGER},{_INSTANCE}={self.instance},{_REGISTRY}"
 
     def secret_name(self, connected_registry: str) -> str:
         """The name of a connected registry's Secrets. Raises Failure if it can have none."""

@@ -154,6 +154,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         records=ports.records,
         shared=shared,
         choices=Choices(clock=ports.clock),
+        requires_sealing=settings.require_sealed_delivery,
     )
     preparation = Preparation(
         observer=observer, clock=ports.clock, validity=settings.password_validity
@@ -166,7 +167,11 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         shared=shared,
     )
     onboarding = Onboarding(
-        policy=policy, records=ports.records, queue=ports.queue, clock=ports.clock
+        policy=policy,
+        records=ports.records,
+        queue=ports.queue,
+        clock=ports.clock,
+        requires_sealing=settings.require_sealed_delivery,
     )
     revoking = Revoking(
         records=ports.records,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,41 +80,27 @@ class ResourceManagerAdapter:
     async def permissions(self, resource: ResourceId) -> tuple[Permission, ...]:
         """What the app's identity may do there."""
         listed = await self._list(f"{resource}/{_AUTHORIZATION}/permissions", "2022-04-01")
-        return tuple(
-            Permission(
-                actions=tuple(each.get("actions") or ()),
-                not_actions=tuple(each.get("notActions") or ()),
-                data_actions=tuple(each.get("dataActions") or ()),
-                not_data_actions=tuple(each.get("notDataActions") or ()),
-            )
-            for each in listed
-        )
+        return _each(listed, _permission)
 
     async def locks(self, resource: ResourceId) -> tuple[ManagementLock, ...]:
         """The locks on the resource or above it."""
         path = f"{resource}/{_AUTHORIZATION}/locks"
         listed = await self._list(path, "2020-05-01", _HERE_AND_ABOVE)
-        return tuple(
-            ManagementLock(id=each["id"], level=each["properties"]["level"]) for each in listed
-        )
+        return _each(listed, _lock)
 
     async def policy_assignments(self, resource: ResourceId) -> tuple[PolicyAssignment, ...]:
         """The policies that are assigned to the resource or above it, less the exempted ones."""
         path = f"{resource}/{_AUTHORIZATION}/policyExemptions"
-        exempted = {
-            str(each["properties"].get("policyAssignmentId", "")).lower()
-            for each in await self._list(path, "2022-07-01-preview", _HERE_AND_ABOVE)
-        }
+        exemptions = await self._list(path, "2022-07-01-preview", _HERE_AND_ABOVE)
+        exempted = set(_each(exemptions, _exempted))
         path = f"{resource}/{_AUTHORIZATION}/policyAssignments"
         listed = await self._list(path, "2023-04-01", _HERE_AND_ABOVE)
-        return tuple(
-            _assignment(each) for each in listed if str(each["id"]).lower() not in exempted
-        )
+        return tuple(a for a in _each(listed, _assignment) if a.id.lower() not in exempted)
 
     async def event_subscriptions(self, resource: ResourceId) -> tuple[EventSubscription, ...]:
         """The event subscriptions whose source is the resource."""
         path = f"{resource}/providers/Microsoft.EventGrid/eventSubscriptions"
-        return tuple(_subscription(each) for each in await self._list(path, "2025-02-15"))
+        return _each(await self._list(path, "2025-02-15"), _subscription)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -156,6 +142,34 @@ class ResourceManagerAdapter:
         if not isinstance(document, dict):
             raise Transient(Reason.SERVICE_UNAVAILABLE, f"{_SERVICE} answered with no document.")
         return document
+
+
+def _each[T](documents: Iterable[Document], read: Callable[[Document], T]) -> tuple[T, ...]:
+    """The values in documents. Raises Transient for one that is not as documented."""
+    try:
+        return tuple(map(read, documents))
+    except (KeyError, TypeError, AttributeError):
+        raise Transient(
+            Reason.SERVICE_UNAVAILABLE, f"{_SERVICE} answered with an odd document."
+        ) from None
+
+
+def _permission(document: Document) -> Permission:
+    return Permission(
+        actions=tuple(document.get("actions") or ()),
+        not_actions=tuple(document.get("notActions") or ()),
+        data_actions=tuple(document.get("dataActions") or ()),
+        not_data_actions=tuple(document.get("notDataActions") or ()),
+    )
+
+
+def _lock(document: Document) -> ManagementLock:
+    return ManagementLock(id=document["id"], level=document["properties"]["level"])
+
+
+def _exempted(document: Document) -> str:
+    """The policy assignment that an exemption is from."""
+    return str(document["properties"]["policyAssignmentId"]).lower()
 
 
 def _assignment(document: Document) -> PolicyAssignment:

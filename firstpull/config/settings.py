@@ -188,6 +188,13 @@ class Settings(PolicySettings, CallerSettings, StorageSettings):
     """The vault that stores the passwords, `https://<name>.vault.azure.net`."""
     password_validity_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """Days until a password expires, 1 to 3650. firstpull renews it after about half of them."""
+    require_sealed_delivery: bool = False
+    """Whether passwords that are not [sealed](security.md#sealed-deliveries) are forbidden.
+
+    A request without a `sealingKey` is refused. A device onboarded without one is `Blocked`
+    (`SealingRequired`), and gets no new password, until it is requested with one.
+    """
+
     sweep_revokes_percent: Annotated[int, Field(ge=0, le=100)] = 10
     """Share of the fleet, 0 to 100, that one sweep may revoke without approval.
 

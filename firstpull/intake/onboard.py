@@ -12,6 +12,7 @@ from firstpull.config.policy import ConnectedRegistryPolicy, Policy, hub_host
 from firstpull.intake.requests import OnboardingRequest
 from firstpull.model.address import is_host
 from firstpull.model.clock import Clock, whole_second
+from firstpull.model.delivery_kinds import kind_named
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State
 from firstpull.model.errors import (
@@ -58,6 +59,7 @@ class Onboarding:
     records: Records
     queue: WorkQueue
     clock: Clock
+    requires_sealing: bool = False
 
     def device(self, device_id: str, *, hub: str | None) -> DeviceKey:
         """The device in a request's address. Raises Invalid for an impossible one.
@@ -274,6 +276,7 @@ class Onboarding:
             errors.append(FieldError("/adopt", "is not among adoptableTokens of the policy"))
         refused = self.policy.refused_delivery(request)
         errors += [FieldError(f"/{field}", why) for field, why in refused.items()]
+        errors += self._refused_key(request)
         if errors:
             raise NotAllowed(
                 "The policy does not allow this; `errors` says why.", errors=tuple(errors)
@@ -290,7 +293,21 @@ class Onboarding:
             adopt=request.adopt,
             delivery=request.delivery or self.policy.delivery,
             delivery_options=tuple(sorted(request.delivery_options or ())),
+            sealing_key=request.sealing_key,
         )
+
+    def _refused_key(self, request: OnboardingRequest) -> Iterator[FieldError]:
+        """Why there must be a key, or none."""
+        kind = kind_named(request.delivery or self.policy.delivery)
+        if request.sealing_key is not None and not kind.seals:
+            yield FieldError(
+                "/sealingKey",
+                f"cannot be used with the delivery {kind.name}, whose consumer opens no seal",
+            )
+        if request.sealing_key is None and self.requires_sealing:
+            yield FieldError(
+                "/sealingKey", "is missing: the settings forbid a password that is not sealed"
+            )
 
 
 def _forbidden(

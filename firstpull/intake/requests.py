@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from firstpull.config.fields import Name, OnboardingTarget, StrictModel
 from firstpull.intake.json_input import checked, read_object
 from firstpull.model.device_key import DEVICE_ID, is_device_id
 from firstpull.model.errors import FieldError, Invalid
+from firstpull.model.sealing import SealingKey, read_sealing_key
 
 TOKEN_NAME = r"^[a-zA-Z0-9-]{5,50}$"  # noqa: S105 - a pattern, not a password
 """Token names that a container registry allows (its REST specification)."""
@@ -32,6 +33,33 @@ DeviceId = Annotated[
 ]
 
 
+def _sealing_key(value: object) -> object:
+    if value is None or isinstance(value, SealingKey):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("is no JWK, which is an object")  # noqa: TRY004 - pydantic takes these
+    return read_sealing_key(value)
+
+
+SealingJwk = Annotated[
+    SealingKey,
+    BeforeValidator(_sealing_key),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "A public key as a JWK: EC with P-256, P-384 or P-521, or RSA with 2,048"
+            " to 4,096 bits.",
+            "required": ["kty"],
+            "properties": {
+                "kty": {"enum": ["EC", "RSA"]},
+                "crv": {"enum": ["P-256", "P-384", "P-521"]},
+                **{name: {"type": "string"} for name in ("x", "y", "n", "e")},
+            },
+        }
+    ),
+]
+
+
 class OnboardingRequest(OnboardingTarget):
     """The body of `POST /api/devices`, which every other trigger takes too."""
 
@@ -39,6 +67,8 @@ class OnboardingRequest(OnboardingTarget):
     hub: Name | None = None
     adopt: Annotated[str, Field(pattern=TOKEN_NAME)] | None = None
     """The name of an existing token to adopt."""
+    sealing_key: SealingJwk | None = None
+    """The device's public key as a JWK (EC or RSA), to which its password is sealed."""
 
 
 class RotationRequest(StrictModel):

@@ -39,6 +39,7 @@ from firstpull.model.history import HistoryEntry
 from firstpull.model.naming import Names
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import DEFAULT_ACTION, MOST_SCOPE_ACTIONS, scope_actions
+from firstpull.model.sealing import SealingKey
 
 _NAMED = 5
 """Repositories that a summary names."""
@@ -78,6 +79,8 @@ class Intent:
     implicit: bool = False
     delivery: str = DEFAULT_KIND
     delivery_options: tuple[str, ...] = ()
+    sealing_key: SealingKey | None = None
+    """The device's public key, to which its password is sealed; of a caller's request only."""
 
     def asks_the_same(self, other: Intent) -> bool:
         """Whether both ask for the same, regardless of requester, time and the case of names."""
@@ -88,12 +91,14 @@ class Intent:
 
     @property
     def summary(self) -> str:
-        """What was asked for, in a line: target, the first repositories, other actions, token."""
+        """What was asked for, in a line: target, first repositories, other actions, token, key."""
         named, more = self.repositories[:_NAMED], len(self.repositories) - _NAMED
         repositories = f"{', '.join(named)}{f' and {more} more' if more > 0 else ''}"
         others = "" if self.actions == (DEFAULT_ACTION,) else f" ({', '.join(self.actions)})"
         adopted = f", adopting {self.adopt}" if self.adopt is not None else ""
-        return f"{self.target}: {repositories}{others}{adopted}"
+        key = self.sealing_key
+        sealed = f", sealed to {key.thumbprint[:12]}" if key is not None else ""
+        return f"{self.target}: {repositories}{others}{adopted}{sealed}"
 
     @property
     def scope_actions(self) -> frozenset[str]:

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, SecretVersion, StoredSecret
 from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
-from firstpull.model.device_record import DeviceRecord, Rotation
+from firstpull.model.device_record import DeviceRecord, Intent, Rotation
 from firstpull.model.password_slots import ADDRESS_TAG, made_at, read_stamp, stamp
 
 type Tags = tuple[tuple[str, str], ...]
@@ -52,6 +52,8 @@ class LastRequest:
     site: str | None = None
     identity: str | None = None
     delivery: str = DEFAULT_KIND
+    sealed_to: str | None = None
+    """The thumbprint of the device's key; its tag has it after the digest of the repositories."""
 
     def is_later_than(self, record: DeviceRecord) -> bool:
         """Whether the record misses this request."""
@@ -91,7 +93,7 @@ def request_tags(
         _PLACE: _place(ref, intent.delivery) if ref is not None else None,
         _SITE: intent.site,
         _ADOPTED: "true" if is_adopted else None,
-        _REPOSITORIES: _digest(intent.scope_actions),
+        _REPOSITORIES: _permissions(intent),
         _IDENTITY: identity,
     }
     return {name: value for name, value in tags.items() if value is not None}
@@ -168,6 +170,7 @@ def _requests_in(tags: Mapping[str, str]) -> Iterable[LastRequest]:
             delivery=delivery,
             site=tags.get(_SITE),
             identity=tags.get(_IDENTITY),
+            sealed_to=tags.get(_REPOSITORIES, "").partition(" ")[2] or None,
         )
 
 
@@ -178,6 +181,12 @@ def _rank(request: LastRequest) -> tuple[datetime, bool, bool]:
 def _without_time(tags: Mapping[str, str]) -> dict[str, str | None]:
     compared = (_PLACE, _SITE, _ADOPTED, _REPOSITORIES, _IDENTITY)
     return {name: tags.get(name) for name in compared}
+
+
+def _permissions(intent: Intent) -> str:
+    """What the device may do, and to which key its password is sealed; no tag is left for that."""
+    digest, key = _digest(intent.scope_actions), intent.sealing_key
+    return digest if key is None else f"{digest} {key.thumbprint}"
 
 
 def _digest(scope_actions: frozenset[str]) -> str:

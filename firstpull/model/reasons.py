@@ -67,6 +67,8 @@ class Reason(StrEnum):
     EDGE_RUNTIME_NOT_READY = "EdgeRuntimeNotReady"
     EDGE_CREDENTIALS_MALFORMED = "EdgeCredentialsMalformed"
     AUTOMATIC_DEPLOYMENT = "AutomaticDeployment"
+    SEALING_REQUIRED = "SealingRequired"
+    SEALING_KEY_NOT_KNOWN = "SealingKeyNotKnown"
     RECORD_NOT_READABLE = "RecordNotReadable"
     RECORD_OUT_OF_DATE = "RecordOutOfDate"
     RECORDS_NOT_FOUND = "RecordsNotFound"
@@ -141,6 +143,8 @@ MEANING: dict[Reason, str] = {
     Reason.EDGE_CREDENTIALS_MALFORMED: "edgeAgent cannot read an entry of somebody else's.",
     Reason.AUTOMATIC_DEPLOYMENT: "An automatic deployment would remove the credentials again.",
     Reason.TWIN_FULL: "The twin cannot hold the credentials: it would be too large.",
+    Reason.SEALING_REQUIRED: "The settings forbid a password that is not sealed.",
+    Reason.SEALING_KEY_NOT_KNOWN: "The record was lost, and the key to seal to with it.",
     Reason.RECORD_OUT_OF_DATE: "The record is older than the last request: a backup was restored.",
     Reason.RECORDS_NOT_FOUND: "The table of the records is gone.",
     Reason.CLOCK_OFF: "The clock of the host is wrong; it reconciles no device.",

@@ -149,7 +149,13 @@ def with_intent(record: DeviceRecord, intent: Intent) -> DeviceRecord:
 
 
 def asked_for(record: DeviceRecord, intent: Intent) -> DeviceRecord:
-    """The record of a device that is not revoked, after the first request or another one."""
+    """The record of a device that is not revoked, after the first request or another one.
+
+    A key comes from a caller only, so a request of no caller keeps the one that there is.
+    """
+    key = record.spec.intent.sealing_key
+    if intent.implicit and intent.sealing_key is None and key is not None:
+        intent = replace(intent, sealing_key=key)
     if record.spec.intent.asks_the_same(intent):
         return replace(record, spec=replace(record.spec, intent=intent))
     return with_intent(record, intent)

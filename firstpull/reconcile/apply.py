@@ -213,17 +213,23 @@ class _Run:
 
     async def _deliver(self, action: Deliver) -> None:
         credential, password = await self._credential_for(action)
-        kind = kind_named(action.delivery)
-        delivery_id = kind.delivery_id(action.contents, password, expires_at=credential.expires_at)
-        if action.found_id != delivery_id:
+        kind, expires_at = kind_named(action.delivery), credential.expires_at
+        contents, found_id = action.contents, action.found_id
+        if contents.sealed_already(found_id, password, expires_at=expires_at):
+            delivery_id = f"{found_id}"
+        else:
+            now = self._applier.clock.now()
+            contents = contents.sealed(password, expires_at=expires_at, now=now)
+            delivery_id = kind.delivery_id(contents, password, expires_at=expires_at)
+        if found_id != delivery_id:
             if action.withheld is not None:
                 raise _not_as_printed(action.withheld)
             self._guard.check()
             patch = kind.patch(
-                action.contents,
+                contents,
                 action.ref.name,
                 password,
-                expires_at=credential.expires_at,
+                expires_at=expires_at,
                 replaces=action.replaces,
             )
             await self._applier.hubs.patch_desired(

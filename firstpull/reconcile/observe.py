@@ -154,6 +154,8 @@ class Observed:
     """The errors of reads that only a teardown needs. The rest of the plan goes on."""
     found: Found = field(default_factory=Found)
     """What the record did not name before; `record` does."""
+    requires_sealing: bool = False
+    """Whether the settings forbid a password that is not sealed."""
 
     @property
     def last_request(self) -> LastRequest | None:
@@ -188,6 +190,7 @@ class Observer:
     shared: SharedReads
     choices: Choices | None
     """None for a dry run, which must not keep others from a place."""
+    requires_sealing: bool = False
 
     async def observe(self, record: DeviceRecord) -> Observed:
         """What exists for the device of this record. Raises what the ports raise."""
@@ -217,6 +220,7 @@ class Observer:
             credential=credential,
             retiring=retiring,
             unread=tuple(errors),
+            requires_sealing=self.requires_sealing,
         )
 
     async def _twin(self, record: DeviceRecord) -> Twin | None:

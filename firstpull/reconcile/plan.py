@@ -51,6 +51,7 @@ from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
     NO_FREE_SLOT,
+    SEALING_KEY_NOT_KNOWN,
     Blocker,
     Target,
     blocker_of,
@@ -285,6 +286,9 @@ class _Planner:
         kept, withheld = passwords.keep(), self._withheld()
         deliver = self._deliver(withheld)
         is_withheld = withheld is not None and not deliver and self._lacks_delivery()
+        key = self._record.spec.intent.sealing_key
+        if (deliver or slot is not None) and key is not None and key.public is None:
+            return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
         both: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),
@@ -327,10 +331,11 @@ class _Planner:
     def _withheld(self) -> Problem | None:
         """Why a person has to write the delivery."""
         current = self._passwords.current
+        version = f"/{current.version}" if current is not None else ""
         return self._kind.withheld(
             self._target.twin,
             wanted_delivery(self._record, self._target),
-            secret=self._found.names.secret,
+            secret=f"{self._found.names.secret}{version}",
             expires_at=current.expires_at if current is not None else None,
         )
 

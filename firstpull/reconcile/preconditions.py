@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from firstpull.config.policy import ConnectedRegistryPolicy
 from firstpull.model.azure_resources import Twin
 from firstpull.model.delivery_kinds import Problem, Wanted
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import (
     Blocked,
@@ -21,6 +22,7 @@ from firstpull.model.errors import (
 )
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
+from firstpull.model.sealing import Recipient
 from firstpull.model.twin_entry import Contents
 from firstpull.reconcile.observe import ConnectedRegistryView, CredentialView, Observed
 
@@ -44,6 +46,8 @@ class Target:
     entry: ConnectedRegistryPolicy
     address: str
     credential: CredentialView
+    identity: str | None
+    """The generationId of the hub's identity, as observed."""
 
 
 NO_FREE_SLOT = Blocker(
@@ -52,6 +56,14 @@ NO_FREE_SLOT = Blocker(
     message="Both passwords of the token may be in use, and firstpull knows the value of neither.",
     remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
     "both; otherwise the earlier expiry frees a slot.",
+)
+
+
+SEALING_KEY_NOT_KNOWN = Blocker(
+    state=State.BLOCKED,
+    reason=Reason.SEALING_KEY_NOT_KNOWN,
+    message="The record was lost, and with it the key to which the device's password is sealed.",
+    remedy="Request the device again with its sealingKey; until then it keeps its password.",
 )
 
 
@@ -75,7 +87,14 @@ def check_preconditions(observed: Observed) -> Target | Blocker:
     if isinstance(usable, Blocker):
         return usable
     entry, address = usable
-    target = Target(twin=twin, view=view, entry=entry, address=address, credential=credential)
+    target = Target(
+        twin=twin,
+        view=view,
+        entry=entry,
+        address=address,
+        credential=credential,
+        identity=observed.hub_generation_id,
+    )
     blockers = (check(observed, target) for check in PRECONDITIONS)
     return next((blocker for blocker in blockers if blocker is not None), target)
 
@@ -90,15 +109,19 @@ def blocker_from(refusal: Blocked) -> Blocker:
     )
 
 
+def _not_registered(device: DeviceKey) -> Blocker:
+    return Blocker(
+        state=State.WAITING,
+        reason=Reason.DEVICE_NOT_REGISTERED,
+        message=f"{device.hub} has no device {device.device_id}.",
+        remedy="Register the device in the hub; firstpull checks again by itself.",
+    )
+
+
 def _enabled_twin(observed: Observed) -> Twin | Blocker:
     device = observed.record.device
     if observed.twin is None:
-        return Blocker(
-            state=State.WAITING,
-            reason=Reason.DEVICE_NOT_REGISTERED,
-            message=f"{device.hub} has no device {device.device_id}.",
-            remedy="Register the device in the hub; firstpull checks again by itself.",
-        )
+        return _not_registered(device)
     if not observed.twin.enabled:
         return Blocker(
             state=State.WAITING,
@@ -197,6 +220,29 @@ def _kind_delivers(observed: Observed, target: Target) -> Blocker | None:
     return blocker_of(problem) if problem is not None else None
 
 
+def _may_be_plain(observed: Observed, target: Target) -> Blocker | None:
+    """The settings allow a password that is not sealed, if it is not."""
+    record = observed.record
+    if record.spec.intent.sealing_key is not None or not observed.requires_sealing:
+        return None
+    if not wanted_delivery(record, target).delivers_now:
+        return None
+    return Blocker(
+        state=State.BLOCKED,
+        reason=Reason.SEALING_REQUIRED,
+        message="The settings forbid a password that is not sealed, and the request has no "
+        "sealingKey.",
+        remedy="Request the device again with the key that `firstpull-agent key` prints on it.",
+    )
+
+
+def _has_identity_to_seal_to(observed: Observed, target: Target) -> Blocker | None:
+    """The hub's identity is known, which a seal names."""
+    if observed.record.spec.intent.sealing_key is None or target.identity is not None:
+        return None
+    return _not_registered(observed.record.device)
+
+
 def _repositories_are_synced(observed: Observed, target: Target) -> Blocker | None:
     """The connected registry syncs the repositories, unless the policy lists them.
 
@@ -249,6 +295,21 @@ def contents_of(record: DeviceRecord, target: Target) -> Contents:
         repositories=record.spec.intent.repositories,
         ca=target.entry.ca,
         insecure=target.entry.insecure,
+        recipient=_recipient(record, target),
+    )
+
+
+def _recipient(record: DeviceRecord, target: Target) -> Recipient | None:
+    """To whom the password is sealed; None where it is not."""
+    key, delivery = record.spec.intent.sealing_key, record.status.delivery
+    if key is None:
+        return None
+    return Recipient(
+        key=key,
+        device_id=record.device.device_id,
+        generation_id=target.identity or "",
+        connected_registry=target.view.ref.name,
+        after=delivery.at if delivery is not None else None,
     )
 
 
@@ -257,6 +318,8 @@ type Precondition = Callable[[Observed, Target], Blocker | None]
 PRECONDITIONS: tuple[Precondition, ...] = (
     _token_is_ours,
     _token_to_adopt_exists,
+    _may_be_plain,
+    _has_identity_to_seal_to,
     _kind_delivers,
     _repositories_are_synced,
 )

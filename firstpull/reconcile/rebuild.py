@@ -29,6 +29,7 @@ from firstpull.model.device_record import (
 from firstpull.model.last_request import LastRequest, latest
 from firstpull.model.password_slots import current_credential, ended_slots, token_of
 from firstpull.model.scope_actions import pairs_in
+from firstpull.model.sealing import SealingKey
 from firstpull.model.transitions import accepted, unknown_device, with_found_grants
 from firstpull.model.twin_entry import DeliveredEntry, wire_expiry
 from firstpull.reconcile.traces import RegistryTraces, Traces
@@ -170,7 +171,13 @@ class _Rebuild:
             site=site,
             adopt=token.name if self._last.is_adoption else None,
             delivery=self._last.delivery,
+            sealing_key=self._sealing_key(),
         )
+
+    def _sealing_key(self) -> SealingKey | None:
+        """The key by its thumbprint alone: the key itself comes from a request."""
+        sealed_to = self._last.sealed_to
+        return SealingKey(thumbprint=sealed_to) if sealed_to is not None else None
 
     def _site(
         self, ref: ConnectedRegistryRef

@@ -42,6 +42,9 @@ class Wants(Answer):
     delivery_options: Annotated[
         tuple[str, ...] | None, BeforeValidator(lambda names: names or None)
     ]
+    sealing_key: Annotated[
+        dict[str, str] | None, BeforeValidator(lambda key: key.public if key else None)
+    ]
     requested_by: str
     requested_at: Time = Field(validation_alias="at")
 

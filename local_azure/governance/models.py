@@ -20,6 +20,11 @@ TOKENS_DENIED = "ff05e24e-195c-447e-b322-5e90c9f9f366"
 """ACR_TokenDisabled_AuditDeny.json of Azure/azure-policy."""
 SECRETS_VALIDITY = "342e8053-e12e-4c44-be01-c3c2f318400f"
 """Secrets_ValidityPeriod.json of Azure/azure-policy."""
+_HUB_TIERS = {
+    **dict.fromkeys(("S1", "S2", "S3"), "Standard"),
+    **dict.fromkeys(("B1", "B2", "B3"), "Basic"),
+    "F1": "Free",
+}
 _AUTHORIZATION = "/providers/microsoft.authorization/"
 
 
@@ -51,6 +56,9 @@ class OwnResource:
         """Merge what is given into it, as PATCH does. Its id, name and type stay."""
         fixed = ("id", "name", "type")
         _merge(self.document, {k: v for k, v in changes.items() if k not in fixed})
+        # A hub's tier follows from the name of its SKU, whatever a client sends along.
+        sku = self.document.get("sku") or {}
+        sku["tier"] = _HUB_TIERS.get(str(sku.get("name")), sku.get("tier"))
 
 
 @dataclass(kw_only=True)

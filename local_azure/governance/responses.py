@@ -29,7 +29,7 @@ _RESOURCE = f"{_GROUP}/providers/{{provider}}/{{kind}}/{{resource}}"
 _ROLE_NAME = re.compile(r"roleName eq '([^']*)'", re.IGNORECASE)
 _LOCK_VERSIONS = ("2020-05-01", "2016-09-01")
 _POLICY_VERSIONS = ("2023-04-01", "2024-11-01", "2022-07-01-preview", "2026-01-01-preview")
-_EVENT_VERSIONS = ("2025-02-15", "2025-04-01-preview", "2022-06-15")
+_EVENT_VERSIONS = ("2025-02-15", "2021-10-15-preview")  # azure-cli's is the second
 _ROLE_VERSIONS = ("2022-04-01", "2022-05-01-preview")
 
 
@@ -79,6 +79,12 @@ class GovernanceService:
                 "PUT",
                 f"{_RESOURCE}/providers/{_AUTHORIZATION}/roleAssignments/{{name}}",
                 self.assign_role,
+            ),
+            _route(
+                "POST",
+                "/subscriptions/{subscription}/providers/Microsoft.Devices/checkNameAvailability",
+                self.is_hub_free,
+                ("2023-06-30-preview",),
             ),
             _route("GET", f"{_RESOURCE}/providers/{of_events}", self.list_events, _EVENT_VERSIONS),
             _route(
@@ -156,6 +162,16 @@ class GovernanceService:
         before = self._access.assignments(principal)
         self._access.assign(principal, [*before, Assignment(role.name, scope)])
         return _stored(call, properties)
+
+    async def is_hub_free(self, call: ArmCall) -> web.Response:
+        """Whether a hub may have a name; azure-cli asks before it changes one."""
+        try:
+            name = str(json.loads(call.content)["name"])
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequestContent("The request content has no name.") from None
+        is_taken = self._hub_id.lower().endswith(f"/{name.lower()}")
+        answer = {"nameAvailable": not is_taken, "message": ""}
+        return web.json_response(answer | ({"reason": "AlreadyExists"} if is_taken else {}))
 
     # Event subscriptions
 
@@ -253,7 +269,7 @@ def _route(
     versions: tuple[str, ...] = _ROLE_VERSIONS,
 ) -> Route:
     namespace, kind = path.rsplit("/providers/", 1)[1].split("/")[:2]
-    verb = {"GET": "read", "PUT": "write", "DELETE": "delete"}[method]
+    verb = {"GET": "read", "POST": "action", "PUT": "write", "DELETE": "delete"}[method]
     given: Handler = handler
     return Route(
         method=method,

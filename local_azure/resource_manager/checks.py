@@ -82,7 +82,8 @@ class RequestChecks:
         content = await _content(request)
         if self._guard is not None:
             self._guard(request.method, request.path, content)
-        call = ArmCall(request.path, match.variables, request.query, content, caller.principal_id)
+        path = re.sub("/{2,}", "/", request.path)
+        call = ArmCall(path, match.variables, request.query, content, caller.principal_id)
         return match.route, call
 
     def _authenticate(self, request: web.Request) -> Caller:

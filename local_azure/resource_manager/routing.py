@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -92,7 +93,8 @@ class Router:
 
 
 def _segments(path: str) -> list[str]:
-    return [unquote(segment) for segment in path.split("/")]
+    # azure-cli writes two slashes where a resource has no parent.
+    return [unquote(segment) for segment in re.sub("/{2,}", "/", path).split("/")]
 
 
 def _variables(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:

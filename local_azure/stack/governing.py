@@ -47,6 +47,7 @@ def own_governance() -> Governance:
             "Microsoft.Storage/storageAccounts",
             sku={"name": "Standard_LRS", "tier": "Standard"},
             properties={
+                "encryption": {"keySource": "Microsoft.Storage", "services": {}},
                 "publicNetworkAccess": "Enabled",
                 "networkAcls": {"bypass": "AzureServices", "defaultAction": "Allow"},
             },

@@ -46,10 +46,16 @@ class MadeResources:
                 serve=self.registry,
             ),
             Kind(type="Microsoft.KeyVault/vaults", api_version=VAULT_API_VERSION, serve=self.vault),
-            Kind(type="Microsoft.Devices/IotHubs", api_version="2023-06-30", serve=self.hub),
+            Kind(
+                type="Microsoft.Devices/IotHubs",
+                api_version="2023-06-30",
+                also_served=("2023-06-30-preview",),  # azure-cli's
+                serve=self.hub,
+            ),
             Kind(
                 type="Microsoft.Storage/storageAccounts",
                 api_version="2026-06-01",
+                also_served=("2025-08-01",),  # azure-cli's
                 serve=self.storage_account,
             ),
         )

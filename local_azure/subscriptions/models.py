@@ -176,8 +176,12 @@ class ResourceGroups:
                 )
         del self._groups[group.name.lower()]
 
+    def is_own(self, name: str) -> bool:
+        """Whether a group is the stack's own."""
+        return name.lower() in {own.lower() for own in self._own_groups()}
+
     def _refuse_own(self, name: str) -> None:
-        if name.lower() in {own.lower() for own in self._own_groups()}:
+        if self.is_own(name):
             raise ScopeLocked(f"The resource group '{name}' is the local Azure's own.")
 
 

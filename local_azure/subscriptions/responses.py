@@ -34,6 +34,7 @@ from local_azure.subscriptions.models import (
 )
 
 GROUP_API_VERSION = "2025-04-01"
+_AZS_GROUP_VERSION = "2024-11-01"
 VAULT_API_VERSION = "2026-02-01"
 ROLE_API_VERSION = "2022-04-01"
 
@@ -77,6 +78,7 @@ class ResourceGroupService:
         return [
             _of_groups("GET", "/subscriptions/{subscription}/resourceGroups", self.list_groups),
             _of_groups("GET", _GROUP, self.get_group),
+            _of_groups("HEAD", _GROUP, self.has_group),
             _of_groups("PUT", _GROUP, self.put_group),
             _of_groups("DELETE", _GROUP, self.delete_group),
             _of_groups("GET", _GROUP + "/operationResults/deletion", self.show_deletion),
@@ -106,6 +108,12 @@ class ResourceGroupService:
         if group is None:
             raise _no_group(call)
         return web.json_response(_group(group))
+
+    async def has_group(self, call: ArmCall) -> web.Response:
+        """204, or 404 without one. The stack's own group is one here, unlike in a list."""
+        name = call.variables["name"]
+        exists = self._groups.get(name) is not None or self._groups.is_own(name)
+        return web.Response(status=204 if exists else 404)
 
     async def put_group(self, call: ArmCall) -> web.Response:
         """201 for a new group, else 200."""
@@ -267,13 +275,13 @@ class _Properties(BaseModel):
 
 
 def _of_groups(method: str, path: str, handler: Handler) -> Route:
-    verb = {"GET": "read", "PUT": "write", "DELETE": "delete"}[method]
+    verb = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "delete"}[method]
     return Route(
         method=method,
         path=path,
         operation=f"resourceGroups.{handler.__name__.partition('_')[0]}",
         handler=handler,
-        api_versions=(GROUP_API_VERSION,),
+        api_versions=(GROUP_API_VERSION, _AZS_GROUP_VERSION),
         action=f"{_RESOURCES}/resourceGroups/{verb}",
         query=FILTERED if path.endswith("resourceGroups") else frozenset(),
     )

@@ -17,12 +17,12 @@ from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, sta
 from .azure_cli import AzureCli
 
 _INSTALLED = Path(__file__).parents[2] / ".local" / "azure-cli" / "bin" / "az"
-_AZ = Path(os.environ.get("FIRSTPULL_AZ", _INSTALLED))
+AZ = Path(os.environ.get("FIRSTPULL_AZ", _INSTALLED))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _needs_az() -> None:
-    if not _AZ.exists():
+    if not AZ.exists():
         pytest.skip("azure-cli is not installed; `make az` does that")
 
 
@@ -64,9 +64,9 @@ def shell(cloud: Stack, app: FunctionApp, trusted: Path) -> AzureCli:
     environment = {
         **shell_environment(cloud, app, ca_file=trusted),
         "HOME": str(trusted.parent),
-        "PATH": os.pathsep.join([str(_AZ.parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(AZ.parent), os.environ["PATH"]]),
     }
-    return AzureCli(az=str(_AZ), environment=environment)
+    return AzureCli(az=str(AZ), environment=environment)
 
 
 @pytest.fixture(scope="session")

@@ -112,3 +112,16 @@ def test_a_line_that_a_crash_cut_off_counts_as_not_written(tmp_path: Path) -> No
     journal.add([{"line": 4}])
     assert journal.read()[-1] == {"line": 4}
     assert journal.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_is_json_in_a_csv_and_comes_back_so(tmp_path: Path) -> None:
+    key = '{"kty": "EC", "crv": "P-256", "x": "a", "y": "b"}'
+    cell = key.replace('"', '""')
+    text = f'deviceId,sealingKey\nd-1,"{cell}"\nd-2,no JSON\n'
+    row, bad = rows_of(tmp_path, text)
+    assert row.document["sealingKey"] == {"kty": "EC", "crv": "P-256", "x": "a", "y": "b"}
+    assert bad.problem == "sealingKey is not JSON"
+    refused = tmp_path / "refused.csv"
+    write_refused(refused, [(row, "NotAllowed", "why")])
+    (again,) = read_rows(str(refused), form=None, defaults={})
+    assert again.document == row.document

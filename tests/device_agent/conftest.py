@@ -36,14 +36,18 @@ class Agent:
     capsys: pytest.CaptureFixture[str]
 
     def __call__(self, command: str, *arguments: str, stdin: str = "") -> Outcome:
-        self.monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         places = [
             f"--engine={self.engine}",
             f"--state-dir={self.folder / 'state'}",
             f"--auth-file={self.auth_file}",
             f"--certs-dir={self.folder / 'certs.d'}",
         ]
-        status = main([command, *places, *arguments])
+        return self.run(command, *places, *arguments, stdin=stdin)
+
+    def run(self, *arguments: str, stdin: str = "") -> Outcome:
+        """The command with these options alone."""
+        self.monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        status = main(arguments)
         out, err = self.capsys.readouterr()
         assert PASSWORD not in out + err
         return Outcome(status, out, err)

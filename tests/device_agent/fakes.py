@@ -90,6 +90,8 @@ class FakeCheck:
 class FakeHub:
     """A hub with one twin. `down` makes it unreachable, `deaf` refuses reports only."""
 
+    device_id: str | None = "device-1"
+
     def __init__(self, desired: dict[str, Any]) -> None:
         self.desired = desired
         self.reported: dict[str, Any] = {}

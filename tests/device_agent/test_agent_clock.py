@@ -20,35 +20,39 @@ from firstpull_agent.applied import AppliedStore
 from firstpull_agent.convergence import Convergence
 from firstpull_agent.device_clock import outside_validity
 from firstpull_agent.http_client import ANSWER_SECONDS
-from firstpull_agent.hub import HubOutsideValidity, Twin
+from firstpull_agent.hub import HubOutsideValidity, HubSettings, Twin, connect_with_key
 from firstpull_agent.logins import Logins
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, Reason
+from firstpull_agent.secret import Secret
 from firstpull_agent.service import Service
 
 from .deliveries import PASSWORD, USERNAME, delivery, desired
 from .fake_registry import FakeRegistry
 from .fakes import FakeCheck, FakeEngine, FakeHub, ManualTime
 
+_HUB = "127.0.77.1"
 YEAR = timedelta(days=365)
 
 
-@contextmanager
-def registry_in(folder: Path, *, years: int, stated: datetime | None) -> Iterator[FakeRegistry]:
-    """A registry whose certificate is good for one year, so many years from now."""
+def context_in(folder: Path, *, years: int) -> ssl.SSLContext:
+    """TLS with a certificate that is good for one year, so many years from now: `chain.pem`."""
     begins = datetime.now(UTC) + years * YEAR
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(begins)
         .not_valid_after(begins + YEAR)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ip_address(name)) for name in ("127.0.0.1", _HUB)]
+            ),
+            critical=False,
         )
         .sign(key, hashes.SHA256())
     )
@@ -65,6 +69,13 @@ def registry_in(folder: Path, *, years: int, stated: datetime | None) -> Iterato
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     chain.write_bytes(pem)
+    return context
+
+
+@contextmanager
+def registry_in(folder: Path, *, years: int, stated: datetime | None) -> Iterator[FakeRegistry]:
+    """A registry with such a certificate, and a clock of its own."""
+    context = context_in(folder, years=years)
     with FakeRegistry(context=context, date=stated).listening() as registry:
         registry.accept(USERNAME, PASSWORD)
         yield registry
@@ -127,6 +138,23 @@ def test_a_hubs_certificate_that_is_not_valid_then_is_told_with_this_devices_tim
         "this device's clock says 2026-11-23 10:00 UTC: set it if that is wrong"
         in (caplog.messages[0])
     )
+
+
+async def test_the_sdks_error_shows_that_the_certificate_is_not_valid_then(tmp_path: Path) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    context = context_in(tmp_path, years=4)
+    # The SDK dials the port of MQTT only, so this address is the test's own.
+    server = await asyncio.start_server(nothing, _HUB, 8883, ssl=context)
+    connection = f"HostName={_HUB};DeviceId=device-1;SharedAccessKey=c2VjcmV0LWtleQ=="
+    ca = (tmp_path / "chain.pem").read_text()
+    hub = connect_with_key(Secret(connection), HubSettings(ca=ca))
+    try:
+        with pytest.raises(HubOutsideValidity):
+            await hub.twin()
+    finally:
+        await hub.close()
+        server.close()
 
 
 def test_a_clients_error_is_followed_to_its_origin() -> None:

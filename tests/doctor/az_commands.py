@@ -20,7 +20,6 @@ from azure.data.tables import TableServiceClient
 from local_azure.stack import Stack
 from local_azure.stack.options import OPERATOR_CLIENT_ID
 
-ROOT = Path(__file__).parents[2]
 _ACR, _PREVIEW = "2025-11-01", "2026-09-01-preview"
 _GUID = "00000000-0000-0000-0000-000000000000"
 
@@ -135,10 +134,10 @@ async def _assign_role(az: Az, given: Options) -> None:
 
 
 async def _update_role(az: Az, given: Options) -> None:
-    file = _one(given, "--role-definition")
-    assert file.startswith("@"), file
-    role = json.loads((ROOT / file[1:]).read_text())
-    subscription = az.stack.registry_id.split("/")[2]
+    role = json.loads(_one(given, "--role-definition"))
+    (scope,) = role["AssignableScopes"]
+    subscription = scope.removeprefix("/subscriptions/")
+    assert role.keys() >= {"Name", "IsCustom", "Description"}
     properties = {
         "roleName": role["Name"],
         "permissions": [{"actions": role["Actions"], "dataActions": role["DataActions"]}],

@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from azure.storage.queue import QueueServiceClient
@@ -14,14 +15,16 @@ from azure.storage.queue import QueueServiceClient
 from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.kernel.access import Permission, RoleDefinition
+from local_azure.stack import Stack
 from local_azure.stack.identities import HUB_ID, VAULT_ID
 from local_azure.stack.options import PRINCIPAL_ID, REGISTRY_NAME
 
 from .az_commands import tables_of
-from .conftest import Clinic, policy_of
+from .conftest import Clinic, clinic_on, policy_of
 
 pytestmark = pytest.mark.timeout(300)
 
+ROOT = Path(__file__).parents[2]
 _DEFINITIONS = "/providers/Microsoft.Authorization/policyDefinitions"
 TOKENS_DENIED = "ff05e24e-195c-447e-b322-5e90c9f9f366"
 TOKENS_DISABLED = "a9b426fe-8856-4945-8600-18c5dd1cca2a"
@@ -297,3 +300,80 @@ async def test_what_is_planted_is_found_and_the_printed_command_mends_it(
     if planted.afterwards is not None:
         await planted.afterwards(clinic)
     await clinic.until_well()
+
+
+async def test_without_its_role_the_doctor_says_what_it_could_not_see_and_how_it_could(
+    clinic: Clinic,
+) -> None:
+    await clinic.until_well()
+    await without_role("firstpull doctor")(clinic)
+    said = await clinic.diagnosis()
+    assert said["findings"] == []
+    blind = [one for one in said["notChecked"] if one["subject"] != "sites"]
+    names = {REGISTRY_NAME, "local-vault", "local-hub", "localstorage"}
+    assert {one["subject"] for one in blind} == names
+    for one in {one["subject"]: one for one in blind}.values():
+        await clinic.apply(one)
+    await clinic.until_well()
+
+
+async def test_the_doctor_does_nothing_that_its_roles_do_not_permit(clinic: Clinic) -> None:
+    """And needs each action of its own role, which has no other."""
+    access = clinic.stack.kernel.access
+    await clinic.until_well()
+    access.decisions.clear()
+    await clinic.diagnosis()
+    own = [d for d in access.decisions if d.principal_id == PRINCIPAL_ID]
+    assert all(decision.allowed for decision in own)
+    used = {action.name for decision in own for action in decision.actions}
+    role = json.loads((ROOT / "infra/doctor-role.json").read_text())
+    assert used >= set(role["Actions"])
+
+
+async def test_no_password_is_in_what_the_doctor_says(clinic: Clinic) -> None:
+    """Nor in the audit: of a device that has one."""
+    device = "doctor-secret"
+    clinic.stack.hub.create_device(DeviceSettings(device))
+    wish = {"deviceId": device, "connectedRegistry": "plantone", "repositories": ["hello-world"]}
+    await clinic.call("POST", "devices", wish)
+
+    async def is_delivered() -> bool:
+        return bool((await clinic.call("GET", f"devices/{device}"))["state"] == "Delivered")
+
+    await clinic.until(is_delivered)
+    said = json.dumps([await clinic.diagnosis(), await clinic.call("GET", "audit")])
+    assert device in said
+    vault = clinic.stack.vault
+    passwords = [vault.get(name, None).value.get_secret_value() for name in vault.list_secrets()]
+    assert passwords
+    assert not [password for password in passwords if password in said]
+
+
+@pytest.mark.slow
+async def test_an_app_that_cannot_reach_its_storage_is_told_why(
+    ward: Stack, tmp_path: Path
+) -> None:
+    access = ward.kernel.access
+    before = access.assignments(PRINCIPAL_ID)
+    access.assign(PRINCIPAL_ID, [a for a in before if not a.role.startswith("Storage Table")])
+    try:
+        async with clinic_on(ward, tmp_path) as clinic:
+            finding = await clinic.found("ActionsMissing")
+            assert finding["subject"] == "localstorage"
+            await clinic.apply(finding)
+            assert "ActionsMissing" not in await clinic.findings()
+    finally:
+        access.assign(PRINCIPAL_ID, before)
+
+
+@pytest.mark.slow
+async def test_a_function_that_a_setting_switches_off_is_found(ward: Stack, tmp_path: Path) -> None:
+    setting = "AzureWebJobs__measure__Disabled"
+    async with clinic_on(ward, tmp_path, **{setting: "true"}) as clinic:
+        finding = await clinic.found("FunctionDisabled")
+        assert finding["subject"] == setting
+        words = finding["command"].split()
+        assert words[:5] == ["az", "functionapp", "config", "appsettings", "delete"]
+        assert words[words.index("--setting-names") + 1 :] == [setting]
+    async with clinic_on(ward, tmp_path) as clinic:
+        assert "FunctionDisabled" not in await clinic.findings()

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Agent:
     device_id: str
     folder: Path
     identity: tuple[str, ...]
+    options: list[str] = field(default_factory=list)
+    """Further options of `run`."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list[str]]:
@@ -37,6 +39,7 @@ class Agent:
         async with running_process(
             *self._command("run"),
             *self.identity,
+            *self.options,
             environment=self._environment(),
             on_line=lines.append,
         ):

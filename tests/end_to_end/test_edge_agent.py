@@ -12,6 +12,7 @@ import pytest
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
+from firstpull.reconcile.checks import Difference
 from local_azure.edge_agent.agent import EdgeAgent, deployment, edge_agent
 from local_azure.edge_agent.images import PullFailed
 from local_azure.iot_hub.identities import DeviceSettings
@@ -95,6 +96,12 @@ async def test_an_edge_device_is_onboarded_rotated_moved_and_revoked(
             await agent.pull(_image(stack, HERE, OTHER))
         first = _entries(stack, device_id)
         assert _entries(stack, device_id, "reported") == first
+        (name,) = first
+        _deploy(stack, device_id, {"runtime": {"settings": {"registryCredentials": {name: None}}}})
+        found = await deployed_here.sweep_says(device_id)
+        assert found == {Difference.ENTRY_MISSING.value}
+        await _until(deployed_here, device_id, State.READY, Reason.ACKNOWLEDGED)
+        assert _entries(stack, device_id) == first
         assert entry_of(stack, device_id, HERE) == {}
 
         device = deployed_here.firstpull.device(device_id)

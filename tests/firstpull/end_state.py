@@ -16,7 +16,9 @@ def end_state(cloud: Cloud, device: DeviceKey) -> dict[str, Any]:
     if grant is None or device not in cloud.devices:
         return {"state": record.status.condition.state, "tokens": set(cloud.tokens)}
     entry = cloud.twin_entry(device, grant.ref)
-    password = str(entry.pop("password", ""))
+    password = str(cloud.devices[device].password_in(entry) or "")
+    for name in ("password", "sealed"):
+        entry.pop(name, None)
     entry.pop("deliveryId", None)
     entry.pop("expiresOn", None)
     enabled = [v for v in cloud.secrets.get(grant.names.secret, ()) if v.enabled]

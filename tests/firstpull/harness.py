@@ -106,7 +106,7 @@ class Process:
         return self.worker.applier.membership
 
 
-def make_process(cloud: Cloud, policy: Policy) -> Process:
+def make_process(cloud: Cloud, policy: Policy, *, requires_sealing: bool = False) -> Process:
     """A new process, wired as the real ones are."""
     cloud.watch.policy = policy
     line = Line(cloud)
@@ -123,7 +123,8 @@ def make_process(cloud: Cloud, policy: Policy) -> Process:
         poison=NoPoison(),
         clock=cloud.clock,
     )
-    settings = _settings().model_copy(update={"policy": policy})
+    update = {"policy": policy, "require_sealed_delivery": requires_sealing}
+    settings = _settings().model_copy(update=update)
     return Process(line, wire(settings, ports))
 
 

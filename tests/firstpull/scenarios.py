@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from joserfc.jwk import ECKey
 
 from firstpull.model.azure_resources import Slot
 from firstpull.model.device_key import DeviceKey
@@ -21,6 +22,8 @@ from tests.world.calls import FAULTS, Fault
 
 type Prepare = Callable[[Harness], Awaitable[DeviceKey]]
 type Act = Callable[[Harness, DeviceKey], Awaitable[object]]
+
+_KEYS = (ECKey.generate_key("P-256"), ECKey.generate_key("P-256"))
 
 EACH_OR_SOME_CALLS = pytest.mark.parametrize(
     "calls",
@@ -146,6 +149,16 @@ async def ready(harness: Harness) -> DeviceKey:
 async def ready_for_good(harness: Harness) -> DeviceKey:
     """A device that has logged in, and that must be able to from then on."""
     device = await harness.make_ready()
+    harness.must_stay_logged_in.add(device)
+    return device
+
+
+async def sealed_for_good(harness: Harness) -> DeviceKey:
+    """Likewise, with a key to which its password is sealed, and another one that it made."""
+    device = harness.register()
+    harness.cloud.devices[device].keys = list(_KEYS)
+    await harness.ask(sealingKey=_KEYS[0].as_dict(private=False))
+    await harness.run_until_quiet()
     harness.must_stay_logged_in.add(device)
     return device
 
@@ -282,6 +295,15 @@ async def adopt(harness: Harness, device: DeviceKey) -> None:
     await rotate(harness, device)
 
 
+async def seal_anew(harness: Harness, device: DeviceKey) -> None:
+    """Ask for the device with another key; its password stays."""
+    passwords = set(harness.cloud.passwords_in_use())
+    await harness.ask(sealingKey=_KEYS[1].as_dict(private=False))
+    await harness.run_until_quiet()
+    assert harness.cloud.passwords_in_use() == passwords
+    assert harness.cloud.twin_entry(device, PLANT_ONE)["sealedTo"] == _KEYS[1].thumbprint()
+
+
 ONBOARDING = Scenario(prepare=registered, act=asking())
 SCENARIOS = {
     "onboarding": ONBOARDING,
@@ -297,6 +319,7 @@ SCENARIOS = {
     "other repositories": Scenario(prepare=ready_for_good, act=asking(repositories=["plant/b"])),
     "rotation": Scenario(prepare=ready_for_good, act=rotate),
     "rotation at once": Scenario(prepare=ready, act=rotate_at_once),
+    "another key": Scenario(prepare=sealed_for_good, act=seal_anew),
     "adoption": Scenario(prepare=with_token_by_hand, act=adopt),
 }
 """All of them, by what happens."""

@@ -419,8 +419,12 @@ class Cloud(Calls):
     def passwords_in_use(self) -> set[str]:
         """Passwords in a twin, or that a device logs in with."""
         found = {login.password for d in self.devices.values() for login in d.logins.values()}
-        entries = (entry for device in self.devices for entry in self.entries(device).values())
-        return found | {str(entry["password"]) for entry in entries if "password" in entry}
+        delivered = (
+            device.password_in(entry)
+            for key, device in self.devices.items()
+            for entry in self.entries(key).values()
+        )
+        return found | {password for password in delivered if isinstance(password, str)}
 
     def state(self) -> object:
         """Everything in Azure that firstpull could write, for a comparison."""

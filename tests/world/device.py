@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from joserfc.jwe import JWERegistry, decrypt_compact
+from joserfc.jwk import ECKey
+
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
 
@@ -29,6 +32,8 @@ class Device:
     is_away: bool = False
     logins: dict[ConnectedRegistryRef, Login] = field(default_factory=dict)
     """In use. An old login stays until the new one works, or until the twin drops its entry."""
+    keys: list[ECKey] = field(default_factory=list)
+    """To which its passwords can be sealed."""
 
     @property
     def held(self) -> dict[str, str]:
@@ -53,7 +58,7 @@ class Device:
     def _try_login(
         self, cloud: Cloud, ref: ConnectedRegistryRef, entry: dict[str, Any]
     ) -> dict[str, Any] | None:
-        token, password = entry.get("username"), entry.get("password")
+        token, password = entry.get("username"), self.password_in(entry)
         if not isinstance(token, str) or not isinstance(password, str):
             return None
         answer = {"deliveryId": str(entry.get("deliveryId"))}
@@ -61,6 +66,18 @@ class Device:
             return answer | {"state": "Failed", "reason": "Unauthorized"}
         self.logins[ref] = Login(token, password)
         return answer | {"state": "LoggedIn", "reason": None}
+
+    def password_in(self, entry: dict[str, Any]) -> object:
+        """The password in an entry, opened if it is sealed and the device has the key."""
+        if "sealed" not in entry:
+            return entry.get("password")
+        registry = JWERegistry(algorithms=["ECDH-ES", "A256GCM"], strict_check_header=False)
+        registry.max_protected_header_length = 2048
+        key = next((key for key in self.keys if key.thumbprint() == entry["sealedTo"]), None)
+        if key is None:
+            return None
+        found = decrypt_compact(entry["sealed"], key, registry=registry).plaintext
+        return found.decode() if found is not None else None
 
 
 def _without_nulls(answer: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -133,7 +133,7 @@ class Api:
                     return _read(response)
                 failure = problem_error(response)
                 is_final = response.status_code not in _AGAIN
-                asked = _retry_after(response.headers.get("Retry-After"))
+                asked = retry_after(response.headers.get("Retry-After"))
             pause = asked if asked is not None else min(2.0**attempt, _LONGEST_PAUSE)
             if is_final or waited + pause > _PATIENCE_SECONDS:
                 raise failure
@@ -271,7 +271,7 @@ def _read(response: requests.Response) -> Answer:
     return Answer(response.status_code, response.headers, document)
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after(text: str | None) -> float | None:
     """Seconds of a Retry-After, which may be a date."""
     if not text:
         return None

@@ -65,7 +65,7 @@ def move(device: Document, target: Document) -> Request:
     """Have a device at another target, with the rest of its request as it is now."""
     path, query = device_path(device["deviceId"])
     wants = device["wants"]
-    names = ("repositories", "actions", "delivery", "deliveryOptions")
+    names = ("repositories", "actions", "delivery", "deliveryOptions", "sealingKey")
     kept = {name: wants[name] for name in names if name in wants}
     return Request(
         device_id=device["deviceId"],

@@ -54,6 +54,7 @@ def _wanted(device: Document, wants: Document) -> list[tuple[str, object]]:
         ("wants", f"{wants['target']}: {', '.join(wants['repositories'])}"),
         ("may", ", ".join(wants["actions"])),
         ("by", wants.get("delivery")),
+        ("sealed", "to the device's key" if wants.get("sealingKey") else None),
         ("adopts", wants.get("adopt")),
         ("asked by", f"{wants['requestedBy']}, {wants['requestedAt']}"),
         ("generation", f"{device['generation']}, done up to {done}"),

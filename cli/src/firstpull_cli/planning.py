@@ -175,8 +175,18 @@ def _differences(change: Change) -> Iterator[str]:
     delivery = after.get("delivery", before.get("delivery"))
     if before.get("delivery") != delivery:
         yield f"delivery: {before.get('delivery')} → {delivery}"
+    if _key(before) != _key(after):
+        yield f"sealing key: {_key(before)} → {_key(after)}"
     if before.get("adopt") != after.get("adopt"):
         yield f"adopt: {before.get('adopt')} → {after.get('adopt')}"
+
+
+def _key(wants: Document) -> str:
+    """A device's public key, short for a person; what describes it only does not count."""
+    key = wants.get("sealingKey")
+    if not isinstance(key, dict):
+        return "none"
+    return f"{key.get('kty')} {str(key.get('x', key.get('n')))[:12]}…"
 
 
 def as_json(plan: Plan) -> Document:

@@ -19,8 +19,10 @@ STANDARD_INPUT = "-"
 _LISTS = ("repositories", "actions", "deliveryOptions")
 _FIELDS = (
     *("deviceId", "connectedRegistry", "site", "repositories", "actions"),
-    *("hub", "containerRegistry", "adopt", "delivery", "deliveryOptions"),
+    *("hub", "containerRegistry", "adopt", "delivery", "deliveryOptions", "sealingKey"),
 )
+_KEY = "sealingKey"
+"""A JWK, which a CSV has as JSON."""
 REPORTED = ("line", "reason", "why")
 """Columns of a file of refused rows, which is read again after it was corrected."""
 _LONGEST_ROW = 64 * 1024
@@ -76,17 +78,19 @@ def write_refused(path: Path, refused: Iterable[tuple[Row, str, str]]) -> None:
         writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for document in documents:
-            cells = {
-                name: " ".join(map(str, value)) if isinstance(value, list) else value
-                for name, value in document.items()
-            }
-            writer.writerow(cells)
+            writer.writerow({name: _cell(value) for name, value in document.items()})
     else:
         text.writelines(json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
     try:
         path.write_text(text.getvalue(), encoding="utf-8")
     except OSError as error:
         raise _unusable(f"{path}: {error.strerror}", "Give a file that can be written.") from None
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def _text(file: str) -> str:
@@ -145,6 +149,11 @@ def _csv_row(line: int, columns: Sequence[str], cells: Sequence[str]) -> Row:
         if name not in REPORTED
     }
     problem = "has more cells than the first line" if len(cells) > len(columns) else None
+    if _KEY in document:
+        try:
+            document[_KEY] = json.loads(values[_KEY])
+        except ValueError:
+            problem = problem or f"{_KEY} is not JSON"
     return Row(line=line, document=document, problem=problem)
 
 

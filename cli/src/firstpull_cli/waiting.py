@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from firstpull_cli import output
-from firstpull_cli.api import Answer, Api, Document, operation_path
+from firstpull_cli.api import Answer, Api, Document, operation_path, retry_after
 from firstpull_cli.errors import CliError, Exit
 from firstpull_cli.progress import Steps
 
@@ -55,7 +55,8 @@ def wait_for_request(api: Api, answer: Answer, *, seconds: float) -> None:
                 error = operation["error"]
                 advice = condition.get("remedy") or "`firstpull device ID` says more."
                 raise CliError(f"{error['code']}: {error['message']}", advice=advice)
-        pause = float(found.headers.get("Retry-After", _FIRST_PAUSE))
+        asked = retry_after(found.headers.get("Retry-After"))
+        pause = _FIRST_PAUSE if asked is None else asked
         says = f"{condition.get('reason')}: {condition.get('message')}"
         if time.monotonic() + pause > give_up:
             raise CliError(

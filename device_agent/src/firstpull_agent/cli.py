@@ -30,6 +30,8 @@ from firstpull_agent.logins import Logins
 from firstpull_agent.probes import serve_probes
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, defect
+from firstpull_agent.sealing_keys import FileKeys, KeyKind
+from firstpull_agent.seals import SealMemory, Seals
 from firstpull_agent.secret import Secret
 from firstpull_agent.times import MachineTime, Time
 
@@ -65,14 +67,28 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _key(arguments: argparse.Namespace) -> int:
+    keys = _keys(arguments)
+    try:
+        keys.discard_unfinished()
+        if arguments.replace or not keys.exists():
+            keys.make(arguments.kind)
+        jwk = keys.public_jwk()
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}", status=1)
+    sys.stdout.write(json.dumps(jwk, indent=2) + "\n")
+    return 0
+
+
 async def _serve(arguments: argparse.Namespace) -> None:
     # Imported here: the SDK takes a second to load on a small device, and only `run` needs it.
     from firstpull_agent.service import Service  # noqa: PLC0415
 
     time, rng = MachineTime(), random.SystemRandom()
     cluster = _cluster(arguments, time)
-    convergence = _convergence(arguments, time, cluster)
-    service = Service(_hub(arguments), convergence, time=time, rng=rng)
+    hub = _hub(arguments)
+    convergence = _convergence(arguments, time, cluster, device_id=hub.device_id)
+    service = Service(hub, convergence, time=time, rng=rng)
     beside = [cluster.follower.run(service.recheck)] if cluster else []
     if arguments.probe_port:
 
@@ -92,9 +108,9 @@ def _hub(arguments: argparse.Namespace) -> AzureHub:
     try:
         ca = arguments.hub_ca.read_text() if arguments.hub_ca else None
         settings = hub.HubSettings(gateway=arguments.gateway, ca=ca)
-        given = (arguments.hub, arguments.device_id, arguments.certificate, arguments.key)
+        given = (arguments.hub, arguments.certificate, arguments.key)
         if any(given):
-            if not all(given):
+            if not all((*given, arguments.device_id)):
                 raise UnusableSettings("X.509 needs --hub, --device-id, --certificate and --key")
             return hub.connect_with_certificate(
                 host=arguments.hub,
@@ -123,7 +139,7 @@ def _connection_string(arguments: argparse.Namespace) -> Secret:
 def _apply(arguments: argparse.Namespace) -> int:
     time = MachineTime()
     cluster = _cluster(arguments, time)
-    convergence = _convergence(arguments, time, cluster)
+    convergence = _convergence(arguments, time, cluster, device_id=arguments.device_id)
     if cluster is not None:
         asyncio.run(cluster.logins.look())
     try:
@@ -171,11 +187,27 @@ def _cluster(arguments: argparse.Namespace, time: Time) -> ClusterEngine | None:
 
 
 def _convergence(
-    arguments: argparse.Namespace, time: Time, cluster: ClusterEngine | None
+    arguments: argparse.Namespace,
+    time: Time,
+    cluster: ClusterEngine | None,
+    *,
+    device_id: str | None,
 ) -> Convergence:
+    memory = SealMemory(arguments.state_dir / "seals.json")
+    memory.discard_unfinished()
+    seals = Seals(
+        _keys(arguments),
+        memory,
+        device_id=device_id,
+        required=arguments.require_sealed,
+    )
     logins = _logins(arguments) if cluster is None else cluster.logins
     check = partial(check_login, now=time.now)
-    return Convergence(logins, check=check, time=time, rng=random.SystemRandom())
+    return Convergence(logins, check=check, time=time, rng=random.SystemRandom(), seals=seals)
+
+
+def _keys(arguments: argparse.Namespace) -> FileKeys:
+    return FileKeys(arguments.state_dir / "sealing-keys.json")
 
 
 def _logins(arguments: argparse.Namespace) -> Logins:
@@ -225,11 +257,12 @@ exit status: 0 done, 1 failed, 2 wrong options or input""",
         "--version", action="version", version=__version__, help="print the agent's version"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    common = _common_options()
-    add = partial(_command_parser, commands.add_parser, parents=[common])
+    common, sealed, state = _common_options(), _sealing_options(), _state_options()
+    add = partial(_command_parser, commands.add_parser)
 
     run = add(
         "run",
+        parents=[common, sealed],
         help="follow the device twin, until stopped",
         description=(
             "Connects to the device's IoT Hub, logs in with each credential that the twin"
@@ -266,6 +299,7 @@ examples:
 
     apply = add(
         "apply",
+        parents=[common, sealed],
         help="apply the desired properties from standard input once",
         description=(
             "For a device whose application owns the connection to the hub: reads all desired"
@@ -280,6 +314,12 @@ example:
     add_cluster_options(apply, _add)
     _add(
         apply,
+        "--device-id",
+        metavar="ID",
+        help="the device's id in its hub, which sealed deliveries name",
+    )
+    _add(
+        apply,
         "--wait",
         float,
         0.0,
@@ -289,6 +329,7 @@ example:
 
     pull = add(
         "pull",
+        parents=[common],
         help="pull an image with the delivered login",
         description=(
             "Pulls with the delivered login that reaches the repository, and prints the image's"
@@ -312,6 +353,32 @@ examples:
         help="the connected registry or address to pull from, if several are delivered",
     )
     _add(pull, "--output", Path, metavar="DIR", help="the folder to write to (skopeo and oci)")
+
+    own_key = add(
+        "key",
+        parents=[state],
+        help="print the device's public key, for sealed deliveries",
+        description=(
+            "Prints the public key to which this device's password can be sealed, as a JWK for the"
+            " onboarding request. The first call makes the key; it stays in the state folder."
+        ),
+        epilog="""\
+examples:
+  firstpull-agent key > key.json
+  firstpull-agent key --replace > key.json     # the one before still opens deliveries""",
+    )
+    own_key.set_defaults(command=_key)
+    own_key.add_argument(
+        "--replace", action="store_true", help="make another key, which comes first"
+    )
+    _add(
+        own_key,
+        "--kind",
+        KeyKind,
+        KeyKind.EC,
+        choices=list(KeyKind),
+        help="the kind of a new key (default P-256)",
+    )
     return parser
 
 
@@ -344,14 +411,7 @@ def _common_options() -> argparse.ArgumentParser:
         choices=list(Kind),
         help="who keeps the login and pulls (default auto: the first that works; oci: no engine)",
     )
-    _add(
-        common,
-        "--state-dir",
-        _path,
-        DEFAULT_STATE_DIR,
-        metavar="DIR",
-        help=f"what the agent remembers (default {DEFAULT_STATE_DIR})",
-    )
+    _add_state_dir(common)
     _add(
         common,
         "--auth-file",
@@ -365,6 +425,36 @@ def _common_options() -> argparse.ArgumentParser:
         _path,
         metavar="DIR",
         help="the folder of the registries' CAs (default: where the engine looks)",
+    )
+    return parser
+
+
+def _state_options() -> argparse.ArgumentParser:
+    state = argparse.ArgumentParser(add_help=False)
+    _add_state_dir(state)
+    return state
+
+
+def _add_state_dir(parser: argparse._ActionsContainer) -> None:
+    _add(
+        parser,
+        "--state-dir",
+        _path,
+        DEFAULT_STATE_DIR,
+        metavar="DIR",
+        help=f"what the agent remembers (default {DEFAULT_STATE_DIR})",
+    )
+
+
+def _sealing_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    sealing = parser.add_argument_group("sealed deliveries")
+    variable = "FIRSTPULL_AGENT_REQUIRE_SEALED"
+    sealing.add_argument(
+        "--require-sealed",
+        action=argparse.BooleanOptionalAction,
+        default=os.environ.get(variable, "").lower() in {"1", "true", "yes"},
+        help=f"take no password that is not sealed to this device's key ({variable}=true)",
     )
     return parser
 

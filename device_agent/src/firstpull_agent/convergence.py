@@ -16,12 +16,14 @@ from firstpull_agent.http_client import ANSWER_SECONDS
 from firstpull_agent.planning import Step, lane, newer_rivals, next_step, to_settle
 from firstpull_agent.reports import (
     Failure,
+    Reason,
     Report,
     State,
     defect,
     reported_entries,
     reported_patch,
 )
+from firstpull_agent.seals import Seals
 from firstpull_agent.times import Time
 
 _log = logging.getLogger(__name__)
@@ -79,9 +81,16 @@ class Convergence:
     """
 
     def __init__(
-        self, logins: Logins, *, check: LoginCheck, time: Time, rng: random.Random
+        self,
+        logins: Logins,
+        *,
+        check: LoginCheck,
+        time: Time,
+        rng: random.Random,
+        seals: Seals | None = None,
     ) -> None:
         self._logins = logins
+        self._seals = seals
         self._check = check
         self._time = time
         self._rng = rng
@@ -97,7 +106,7 @@ class Convergence:
 
         Raises MalformedDesired, and then changes nothing.
         """
-        wanted = read_deliveries(desired)
+        wanted = read_deliveries(desired, self._seals)
         _log.info("the twin holds %d deliveries", len(wanted))
         self._reported = reported_entries(reported)
         self._wanted = wanted
@@ -214,6 +223,12 @@ class Convergence:
     def _change(self, name: str, wanted: Wanted | None, *, superseded: bool) -> None:
         in_place = isinstance(wanted, Delivery) and self._logins.in_place(wanted)
         self._logins.carry_out(next_step(name, wanted, in_place=in_place, superseded=superseded))
+        if self._seals is not None and isinstance(wanted, Delivery) and wanted.seal is not None:
+            try:
+                self._seals.remember(wanted.seal)
+            except OSError as error:
+                detail = f"{error.filename or 'a file'}: {error.strerror}"
+                raise Failure(Reason.STORAGE_FAILED, detail) from None
 
     def _settle(self, name: str, track: _Track, failure: Failure | None) -> None:
         if failure is None:

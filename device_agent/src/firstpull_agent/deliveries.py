@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeAlias
 
 from firstpull_agent.reports import SECTION, Failure, Reason
+from firstpull_agent.seals import Seal, Seals
 from firstpull_agent.secret import Secret
 
 # host[:port] as in image names, and nothing else: it becomes a path, an argument and a URL.
@@ -37,6 +38,7 @@ class Delivery:
     ca: str | None = None
     insecure: bool = False
     expires_on: datetime | None = None
+    seal: Seal | None = None
 
     @property
     def has_ca(self) -> bool:
@@ -61,8 +63,10 @@ class MalformedDesired(Exception):
     """The desired properties have no readable section, so they say nothing about deliveries."""
 
 
-def read_deliveries(desired: object) -> dict[str, Wanted]:
+def read_deliveries(desired: object, seals: Seals | None = None) -> dict[str, Wanted]:
     """The deliveries by connected registry. Unknown fields are ignored.
+
+    `seals` opens sealed passwords; without it, none can be opened.
 
     A section or an entry that is absent, null or empty has no delivery: removing a property may
     leave empty objects. Raises MalformedDesired if the section is not an object.
@@ -71,7 +75,11 @@ def read_deliveries(desired: object) -> dict[str, Wanted]:
     for key in SECTION:
         value = section.get(key)
         section = {} if value is None else _object(value, key)
-    return {name: _read(name, entry) for name, entry in section.items() if entry not in (None, {})}
+    return {
+        name: _read(name, entry, seals)
+        for name, entry in section.items()
+        if entry not in (None, {})
+    }
 
 
 def _object(value: object, what: str) -> Mapping[str, Any]:
@@ -80,11 +88,11 @@ def _object(value: object, what: str) -> Mapping[str, Any]:
     return value
 
 
-def _read(name: str, entry: object) -> Wanted:
+def _read(name: str, entry: object, seals: Seals | None) -> Wanted:
     if not isinstance(entry, Mapping):
         return Rejected(name, None, Reason.INVALID_DELIVERY, "the entry is not an object")
     try:
-        return _delivery(name, entry)
+        return _delivery(name, entry, seals)
     except Failure as failure:
         return Rejected(name, _id_if_usable(entry), failure.reason, failure.detail)
 
@@ -96,11 +104,9 @@ def _id_if_usable(entry: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
-    if "sealed" in entry:
-        raise Failure(
-            Reason.UNSUPPORTED_DELIVERY, "the password is sealed; this agent cannot open it"
-        )
+def _delivery(name: str, entry: Mapping[str, Any], seals: Seals | None) -> Delivery:
+    delivery_id = _text(entry, "deliveryId")
+    password, seal = _password(name, entry, seals)
     insecure = entry.get("insecure") or False
     if not isinstance(insecure, bool):
         raise _invalid("insecure is neither true nor false")
@@ -112,15 +118,30 @@ def _delivery(name: str, entry: Mapping[str, Any]) -> Delivery:
         raise _invalid("username has a colon")
     return Delivery(
         name=name,
-        delivery_id=_text(entry, "deliveryId"),
+        delivery_id=delivery_id,
         address=without_default_port(_address(_text(entry, "address")), insecure=insecure),
         username=username,
-        password=Secret(_text(entry, "password")),
+        password=password,
         repositories=_repositories(entry.get("repositories")),
         ca=ca,
         insecure=insecure,
         expires_on=_moment(entry.get("expiresOn")),
+        seal=seal,
     )
+
+
+def _password(
+    name: str, entry: Mapping[str, Any], seals: Seals | None
+) -> tuple[Secret, Seal | None]:
+    if "sealed" not in entry:
+        if seals is not None:
+            seals.check_plain()
+        return Secret(_text(entry, "password")), None
+    if seals is None:
+        raise Failure(
+            Reason.UNSUPPORTED_DELIVERY, "the password is sealed; this agent cannot open it"
+        )
+    return seals.open(name, entry)
 
 
 def _invalid(detail: str) -> Failure:

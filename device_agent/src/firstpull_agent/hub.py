@@ -43,6 +43,11 @@ class Twin:
 class Hub(Protocol):
     """The agent's port to a hub."""
 
+    @property
+    def device_id(self) -> str | None:
+        """The device's id in the hub, as far as it is known."""
+        ...
+
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed`, from any thread, whenever the twin may have changed."""
         ...
@@ -78,8 +83,10 @@ def connect_with_key(connection_string: Secret, settings: HubSettings) -> AzureH
     if settings.gateway is not None:
         fields = [f for f in text.split(";") if not f.startswith("GatewayHostName=")]
         text = ";".join([*fields, f"GatewayHostName={settings.gateway}"])
+    device_id = next((f[9:] for f in text.split(";") if f.startswith("DeviceId=")), None)
     return AzureHub(
-        lambda: IoTHubDeviceClient.create_from_connection_string(text, **settings.options())
+        lambda: IoTHubDeviceClient.create_from_connection_string(text, **settings.options()),
+        device_id=device_id,
     )
 
 
@@ -94,14 +101,18 @@ def connect_with_certificate(
     return AzureHub(
         lambda: IoTHubDeviceClient.create_from_x509_certificate(
             x509=x509, hostname=host, device_id=device_id, **options
-        )
+        ),
+        device_id=device_id,
     )
 
 
 class AzureHub:
     """Implements `Hub` with azure-iot-device, which reconnects by itself once connected."""
 
-    def __init__(self, make: Callable[[], IoTHubDeviceClient]) -> None:
+    def __init__(
+        self, make: Callable[[], IoTHubDeviceClient], *, device_id: str | None = None
+    ) -> None:
+        self.device_id = device_id
         self._make = make
         self._client = make()
         self._changed: Callable[[], None] | None = None

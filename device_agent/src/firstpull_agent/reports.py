@@ -26,6 +26,8 @@ class Reason(StrEnum):
     STORAGE_FAILED = "StorageFailed"
     INVALID_DELIVERY = "InvalidDelivery"
     UNSUPPORTED_DELIVERY = "UnsupportedDelivery"
+    SEAL_NOT_ACCEPTED = "SealNotAccepted"
+    PLAIN_NOT_ACCEPTED = "PlainNotAccepted"
     AGENT_FAILED = "AgentFailed"
     # In a cluster only:
     CLUSTER_UNREACHABLE = "ClusterUnreachable"

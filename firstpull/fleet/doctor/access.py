@@ -98,7 +98,9 @@ def not_checked(read: Readings) -> Iterator[NotChecked]:
 
 def _grant(role: Role, read: Readings, one: ResourceReading, *, is_whole: bool) -> Command:
     if role.file is not None and not is_whole:
-        return commands.update_role(role.file)
+        return commands.update_role(
+            role.name, actions=role.actions, data_actions=role.data_actions, resource=one.id
+        )
     return commands.assign_role(role.name, principal=read.principal, scope=one.id)
 
 

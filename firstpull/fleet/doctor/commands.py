@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 
 from firstpull.fleet.doctor.findings import Command
@@ -46,9 +47,19 @@ def assign_role(role: str, *, principal: str | None, scope: object) -> Command:
     )
 
 
-def update_role(file: str) -> Command:
-    """Bring a role's definition up to date."""
-    return az("role", "definition", "update", "--role-definition", f"@{file}")
+def update_role(
+    role: str, *, actions: Iterable[str], data_actions: Iterable[str], resource: ArmId
+) -> Command:
+    """Bring the definition of a custom role up to date, in the subscription of a resource."""
+    definition = {
+        "Name": role,
+        "IsCustom": True,
+        "Description": "What firstpull needs there.",
+        "Actions": sorted(actions),
+        "DataActions": sorted(data_actions),
+        "AssignableScopes": ["/".join(f"{resource}".split("/")[:3])],
+    }
+    return az("role", "definition", "update", "--role-definition", json.dumps(definition))
 
 
 def exempt(assignment: str, *, scope: ArmId) -> Command:

@@ -63,6 +63,7 @@ class EdgeAgentKind:
     name: str = "edgeAgent"
     place: str = "edgeAgent"
     module: str | None = _MODULE
+    seals: bool = False
     options: frozenset[str] = frozenset((AGENT_IMAGE_ELSEWHERE,))
     last_share: float = 1 / 3
 
@@ -130,8 +131,8 @@ class EdgeAgentKind:
         remedy = "firstpull prints the layered deployment to create when the password is stored."
         if expires_at is not None:
             remedy = (
-                f"Create this layered deployment, with the password that Key Vault has in {secret}"
-                f": {_layered(wanted, expires_at)}"
+                "Create this layered deployment, with the password that Key Vault has in "
+                f"secrets/{secret}: {_layered(wanted, expires_at)}"
             )
         return Problem(
             reason=Reason.AUTOMATIC_DEPLOYMENT,

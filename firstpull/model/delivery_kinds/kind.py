@@ -69,6 +69,11 @@ class DeliveryKind(Protocol):
         ...
 
     @property
+    def seals(self) -> bool:
+        """Whether its consumer opens sealed passwords; with others, a sealing key is refused."""
+        ...
+
+    @property
     def last_share(self) -> float:
         """The last share of a password's life in which its expiry is worth a warning."""
         ...
@@ -98,7 +103,8 @@ class DeliveryKind(Protocol):
     ) -> Problem | None:
         """Why a person has to write the delivery that firstpull has prepared; else None.
 
-        The password is in Key Vault as `secret`; `expires_at` is None as long as it is not made.
+        The password is in Key Vault as `secret`, a name and a version; `expires_at` is None as long
+        as it is not made.
         """
         ...
 

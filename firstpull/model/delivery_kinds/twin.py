@@ -37,6 +37,7 @@ class TwinKind:
     place: str = _PLACE
     module: str | None = None
     options: frozenset[str] = frozenset()
+    seals: bool = True
     last_share: float = 0.25
 
     def may_be_at(self, twin: Twin) -> bool:
@@ -99,9 +100,8 @@ class TwinKind:
         )
 
     def replaced(self, twin: Twin, connected_registry: str) -> frozenset[str]:
-        """The fields of the earlier entry."""
-        entry = self.entry(twin, connected_registry)
-        return frozenset(entry.fields) if entry is not None else frozenset()
+        """The fields of the earlier entry, of which a sealed one has others."""
+        return frozenset(section_of(twin.desired, connected_registry))
 
     def removal(self, keys: Collection[str]) -> dict[str, Any]:
         """The entries of these connected registries are removed."""

@@ -188,7 +188,6 @@ CASES = [
             permissions=(Permission(actions=("*",), not_actions=("*/tokens/write",)),),
         ),
         "az role definition update",
-        ("@infra/role.json",),
     ),
     Case(
         F.ACTIONS_MISSING,

@@ -33,6 +33,7 @@ class ToyKind:
     place: str = "toy"
     module: str | None = MODULE
     options: frozenset[str] = frozenset({"loud"})
+    seals: bool = False
     last_share: float = 0.5
 
     def may_be_at(self, twin: Twin) -> bool:

@@ -280,6 +280,8 @@ async def test_under_an_automatic_deployment_firstpull_prints_the_layer_and_take
     assert prefix == "properties.desired.runtime.settings.registryCredentials"
     (password,) = world.cloud.passwords_made
     assert password not in remedy
+    ((secret, (version,)),) = world.cloud.secrets.items()
+    assert f" secrets/{secret}/{version.version}: " in remedy
 
     world.edge.put_credential(name, entry | {"password": "not the password"})
     await world.play()
@@ -344,6 +346,16 @@ async def test_a_fault_at_the_delivery_leaves_one_entry_that_works(
     assert (world.state, world.pulls(), len(world.ours)) == (READY, True, 1)
     assert len(world.cloud.passwords_made) == 2
     assert world.cloud.violations == []
+
+
+async def test_who_writes_to_the_twin_meanwhile_loses_nothing() -> None:
+    world = _World()
+    foreign: JsonObject = {"address": "other.example", "username": "u", "password": "p"}
+    world.cloud.act(lambda: world.edge.put_credential("theirs", foreign), at="hubs.patch_desired")
+    await world.ask()
+    await world.play()
+    assert world.cloud.calls.count("hubs.patch_desired") == 2
+    assert (world.state, world.edge.credentials["theirs"]) == (READY, foreign)
 
 
 async def test_a_lost_record_of_an_edge_device_comes_back() -> None:

@@ -34,8 +34,8 @@ Repositories = Annotated[
 ]
 _FILE = """
 FILE is a CSV whose first line names its columns: deviceId, connectedRegistry or site, repositories
-and actions (several with spaces), hub, containerRegistry, adopt, delivery, deliveryOptions. Or JSON
-lines, each a request of POST /api/devices.
+and actions (several with spaces), hub, containerRegistry, adopt, delivery, deliveryOptions,
+sealingKey (what firstpull-agent key prints). Or JSON lines, each a request of POST /api/devices.
 """
 ONBOARD = f"""
 Onboard the devices of a file, or change what they may pull.

@@ -11,6 +11,7 @@ from typing import Any
 import firstpull_agent
 import pytest
 import yaml  # type: ignore[import-untyped]
+from firstpull_agent.credential_helper import DEFAULT_STATE_DIR
 
 from tests.device_agent.chart import HELM, RENDERED, ROOT, VALUES, manifests, render
 
@@ -51,6 +52,17 @@ def test_helm_refuses_names_that_no_label_can_hold() -> None:
     with pytest.raises(subprocess.CalledProcessError) as refused:
         render(VALUES["named"], namespace="n" * 60)
     assert "at most 62 characters" in refused.value.stderr
+
+
+@with_helm
+def test_a_claim_holds_the_state_of_an_agent_that_opens_sealed_deliveries() -> None:
+    rendered = render({**VALUES["named"], "stateClaim": "agent-state"})
+    (found,) = (one for one in yaml.safe_load_all(rendered) if one and one["kind"] == "Deployment")
+    spec = found["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert mounts["state"] == str(DEFAULT_STATE_DIR)
+    claims = [volume.get("persistentVolumeClaim") for volume in spec["volumes"]]
+    assert {"claimName": "agent-state"} in claims
 
 
 def pod(name: str = "named") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # `make demo` and `make test` need nothing but CPython 3.13 on x86_64 Linux, and make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean helm package lifetime planted-bugs verify-azure bench
+.PHONY: help demo up unit test test-slow test-slow-azure test-every-call check format docs lock setup az clean helm package lifetime model soak planted-bugs verify-azure bench
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -13,7 +13,7 @@ HELM := 0.2.2
 PARALLEL := -n 3 --dist loadgroup
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --custom-compile-command "make lock"
 # Pages with tables that are made of the code.
-PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/settings.md
+PAGES := docs/doctor.md docs/local-azure.md docs/observability.md docs/performance.md docs/settings.md
 PYTHON_CODE := firstpull functions function_app.py local_azure contract device_agent/src cli/src tests tools benchmarks
 
 help: ## list the targets
@@ -45,6 +45,12 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
+
+model: setup ## every state of a rotation, and the wrong rules that lock a device out (minutes)
+	@$(BIN)/python -m tests.rotation $(ARGS)
+
+soak: setup ## 90 days of 50 devices while Azure fails, by firstpull's rule and the naive one (minutes)
+	@$(BIN)/python -m tests.rotation.soak_command $(ARGS)
 
 verify-azure: setup ## hold what this project knows of Azure against a subscription; ARGS="--region R"
 	@exec $(BIN)/python -m tools.verify_azure $(ARGS)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from azure.identity import DefaultAzureCredential
 from azure.identity.aio import DefaultAzureCredential as AsyncDefaultAzureCredential
 
-from firstpull.adapters.container_registry import ContainerRegistryAdapter, client_factory
+from firstpull.adapters.container_registry import ContainerRegistryAdapter, Paces, client_factory
 from firstpull.adapters.iot_hub import FixedAudience, IotHubAdapter
 from firstpull.adapters.key_vault import KeyVaultAdapter
 from firstpull.adapters.resource_manager import ResourceManagerAdapter
@@ -62,6 +62,7 @@ from firstpull.intake.rotate import Rotating
 from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
 from firstpull.model.errors import Blocked, FirstpullError
+from firstpull.model.hub_identity import IdentityBudget
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -84,8 +85,9 @@ from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.dry_run import DryRun
 from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.prepare import Preparation
+from firstpull.reconcile.prompt import PromptWork
 from firstpull.reconcile.reconciler import Reconciler
-from firstpull.reconcile.requeue import requeue_overdue
+from firstpull.reconcile.requeue import OverdueDevices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +131,21 @@ class Application:
     poison: Poison
     worker: Reconciler
     readiness: Readiness
+    overdue: OverdueDevices
     ports: Ports
 
     async def requeue_overdue(self) -> int:
         """Requeue overdue devices; returns how many."""
-        return await requeue_overdue(
-            records=self.ports.records, queue=self.ports.queue, clock=self.ports.clock
-        )
+        return await self.overdue.requeue()
 
 
-def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> Application:
-    """The application on these ports, with the policy of the settings unless one is given."""
+def wire(
+    settings: Settings, ports: Ports, *, policy: Policy | None = None, prompt: bool = False
+) -> Application:
+    """The application on these ports, with the policy of the settings unless one is given.
+
+    With `prompt`, the process that records a request begins to carry it out.
+    """
     policy = policy or settings.policy
     if policy is None:
         raise ValueError("the settings name a document of the policy; pass the policy in it")
@@ -154,6 +160,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         records=ports.records,
         shared=shared,
         choices=Choices(clock=ports.clock),
+        budget=IdentityBudget(clock=ports.clock),
         requires_sealing=settings.require_sealed_delivery,
     )
     preparation = Preparation(
@@ -166,16 +173,40 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         clock=ports.clock,
         shared=shared,
     )
+    worker = Reconciler(
+        records=ports.records,
+        queue=ports.queue,
+        preparation=preparation,
+        applier=Applier(
+            deployment=settings.deployment,
+            registries=ports.registries,
+            secrets=ports.secrets,
+            hubs=ports.hubs,
+            membership=membership,
+            clock=ports.clock,
+        ),
+        teardown_applier=TeardownApplier(
+            registries=ports.registries,
+            secrets=ports.secrets,
+            hubs=ports.hubs,
+            membership=membership,
+        ),
+        clock=ports.clock,
+        clock_offset=ports.clock_offset,
+        new_id=_new_id,
+    )
+    # What somebody has just asked for begins here; timers leave it to the queue.
+    requests = PromptWork(ports.queue, worker.reconcile) if prompt else ports.queue
     onboarding = Onboarding(
         policy=policy,
         records=ports.records,
-        queue=ports.queue,
+        queue=requests,
         clock=ports.clock,
         requires_sealing=settings.require_sealed_delivery,
     )
     revoking = Revoking(
         records=ports.records,
-        queue=ports.queue,
+        queue=requests,
         hubs=ports.hubs,
         clock=ports.clock,
         has_remains=observer.has_remains,
@@ -213,7 +244,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
         revoking=revoking,
-        rotating=Rotating(records=ports.records, queue=ports.queue, clock=ports.clock),
+        rotating=Rotating(records=ports.records, queue=requests, clock=ports.clock),
         dry_run=DryRun(preparation=replace(preparation, observer=replace(observer, choices=None))),
         event_handler=event_handler,
         sites=sites,
@@ -231,6 +262,7 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
             records=ports.records,
             queue=ports.queue,
             sweeps=ports.sweeps,
+            policy=policy,
             membership=membership,
             event_handler=event_handler,
             revoking=revoking,
@@ -253,31 +285,11 @@ def wire(settings: Settings, ports: Ports, *, policy: Policy | None = None) -> A
             policy=policy,
             clock=ports.clock,
         ),
-        worker=Reconciler(
-            records=ports.records,
-            queue=ports.queue,
-            preparation=preparation,
-            applier=Applier(
-                deployment=settings.deployment,
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                membership=membership,
-                clock=ports.clock,
-            ),
-            teardown_applier=TeardownApplier(
-                registries=ports.registries,
-                secrets=ports.secrets,
-                hubs=ports.hubs,
-                membership=membership,
-            ),
-            clock=ports.clock,
-            clock_offset=ports.clock_offset,
-            new_id=_new_id,
-        ),
+        worker=worker,
         readiness=Readiness(
             records=ports.records, clock=ports.clock, clock_offset=ports.clock_offset
         ),
+        overdue=OverdueDevices(records=ports.records, queue=ports.queue, clock=ports.clock),
         ports=ports,
     )
 
@@ -307,8 +319,15 @@ def open_connection(
     )
     clock = ServiceClock(SystemClock())
     storage = _storage(settings, credential, clock)
+    paces = Paces()
     registries = ContainerRegistryAdapter(
-        client_factory(credential, endpoint=settings.arm_endpoint, audience=settings.arm_audience)
+        client_factory(
+            credential,
+            endpoint=settings.arm_endpoint,
+            audience=settings.arm_audience,
+            paces=paces,
+        ),
+        paces=paces,
     )
     secrets = KeyVaultAdapter(settings.key_vault_url, credential)
     hubs = IotHubAdapter(
@@ -441,7 +460,7 @@ class Runtime:
         ports = await asyncio.shield(connecting)
         policy = self._policies.policy  # of now: another call may have read a later one meanwhile
         if self._application is None or self._application.policy is not policy:
-            self._application = wire(self._settings, ports, policy=policy)
+            self._application = wire(self._settings, ports, policy=policy, prompt=True)
         return self._application
 
     async def doctor(self) -> Doctor:

@@ -17,10 +17,10 @@ docs/decisions/membership-under-a-lease.md says why. The steps:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
@@ -36,7 +36,14 @@ from firstpull.model.errors import (
     connected_registry_not_found,
 )
 from firstpull.model.ledger import Entry, Ledger, Standing
-from firstpull.model.ports import ContainerRegistries, Lease, Ledgers, Locks, read_ledger
+from firstpull.model.ports import (
+    ContainerRegistries,
+    Lease,
+    Ledgers,
+    Locks,
+    Stored,
+    read_ledger,
+)
 from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import Look, SharedReads
 from firstpull.observability.log import emit
@@ -47,6 +54,8 @@ REQUEST_DEADLINE = 10.0
 _FOLLOW = 6.0
 """Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
+_MOMENT = timedelta(seconds=0.12)
+"""How long a list that was read waits for a token: others may change it meanwhile."""
 _LAST_PLACES = 3
 """A connected registry with fewer free places may fill up while a look at it is shared."""
 _ATTEMPTS = 30
@@ -68,7 +77,7 @@ class Membership:
     clock: Clock
     shared: SharedReads
     _writers: dict[ConnectedRegistryRef, _LedgerWriter] = field(default_factory=dict)
-    _commits: dict[ConnectedRegistryRef, asyncio.Task[None]] = field(default_factory=dict)
+    _commits: dict[ConnectedRegistryRef, asyncio.Task[_Seen | None]] = field(default_factory=dict)
     _refusals: dict[TokenId, Blocked] = field(default_factory=dict)
 
     async def reserve(self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int) -> None:
@@ -97,8 +106,8 @@ class Membership:
                 Entry(token_id=token_id, standing=Standing.RESERVED, since=now)
             )
 
-        ledger = await self._writer(ref).change(change)
-        if ledger.get(token_id) is None:
+        seen = await self._writer(ref).change(change)
+        if seen.ledger.get(token_id) is None:
             look, may_be_old = await self.shared.look_at(ref, since=seen_near), False
             await self._writer(ref).change(change)
 
@@ -115,17 +124,26 @@ class Membership:
                 raise Conflict(f"The reservation at {ref} has gone.")
             return ledger.standing_at(token_id, Standing.JOINING)
 
-        await self._writer(ref).change(change)
-        for _ in range(2):  # a commit under way may have read the ledger before our change
-            await self._commit_together(ref, capacity=capacity)
+        async for ledger in self._committed(ref, change, capacity=capacity):
             if (refusal := self._refusals.pop(token_id, None)) is not None:
                 raise refusal
-            entry = (await read_ledger(self.ledgers, ref)).get(token_id)
+            entry = ledger.get(token_id)
             if entry is None:
                 raise Conflict(f"The reservation at {ref} has gone.")
             if entry.standing is Standing.MEMBER:
                 return
         raise _pending_membership(ref)
+
+    def join_soon(self, ref: ConnectedRegistryRef, *, capacity: int) -> None:
+        """Take the lease and read the list now: a token of this process is about to exist.
+
+        What it finds is used if `join` comes within a moment; else one read was in vain.
+        """
+        task = self._commits.get(ref)
+        if task is None or task.done():
+            task = asyncio.create_task(self._commit(ref, capacity=capacity, is_soon=True))
+            task.add_done_callback(_retrieve)
+            self._commits[ref] = task
 
     async def leave(
         self, ref: ConnectedRegistryRef, token_id: TokenId, *, capacity: int | None
@@ -144,10 +162,8 @@ class Membership:
             )
             return ledger.with_entry(replace(entry, standing=Standing.LEAVING))
 
-        await self._writer(ref).change(change)
-        for _ in range(2):  # a commit under way may have read the ledger before our change
-            await self._commit_together(ref, capacity=capacity)
-            entry = (await read_ledger(self.ledgers, ref)).get(token_id)
+        async for ledger in self._committed(ref, change, capacity=capacity):
+            entry = ledger.get(token_id)
             if entry is None or entry.standing is not Standing.LEAVING:
                 return
         raise _pending_membership(ref)
@@ -176,50 +192,103 @@ class Membership:
         await self._writer(ref).change(change)
         return len(dropped)
 
-    async def _commit_together(self, ref: ConnectedRegistryRef, *, capacity: int | None) -> None:
+    async def _committed(
+        self, ref: ConnectedRegistryRef, change: Change, *, capacity: int | None
+    ) -> AsyncIterator[Ledger]:
+        """The ledger after one commit, and after another, each later than the change.
+
+        The change is written while the first commit takes the lease. A commit under way may have
+        read the ledger before the change: what it has found says nothing then.
+        """
+        marking = asyncio.create_task(self._writer(ref).change(change))
+        for _ in range(2):
+            try:
+                seen = await self._commit_together(ref, capacity=capacity)
+            finally:
+                marked = await marking
+            if seen is None or seen.writes < marked.writes:
+                yield await read_ledger(self.ledgers, ref)
+            else:
+                yield seen.ledger
+
+    async def _commit_together(
+        self, ref: ConnectedRegistryRef, *, capacity: int | None
+    ) -> _Seen | None:
         """Run one commit at a time in this process; concurrent callers wait for it."""
         task = self._commits.get(ref)
         if task is None or task.done():
             task = asyncio.create_task(self._commit(ref, capacity=capacity))
             self._commits[ref] = task
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
 
-    async def _commit(self, ref: ConnectedRegistryRef, *, capacity: int | None) -> None:
-        """Write everything that is pending, or wait until another lease holder has."""
+    async def _commit(
+        self, ref: ConnectedRegistryRef, *, capacity: int | None, is_soon: bool = False
+    ) -> _Seen | None:
+        """Write everything that is pending, or wait until another lease holder has.
+
+        The ledger as seen last; None if another worker holds the lease for too long.
+        """
         give_up = self.clock.now().timestamp() + _FOLLOW
         while self.clock.now().timestamp() < give_up:
             lease = await self.locks.acquire(ref)
             if lease is not None:
                 try:
-                    await self._commit_under(lease, ref, capacity=capacity)
+                    return await self._commit_under(lease, ref, capacity=capacity, is_soon=is_soon)
                 finally:
                     with suppress(Transient):  # the lease expires by itself
                         await lease.release()
-                return
             await self.clock.sleep(_POLL)
-            if not _pending(await read_ledger(self.ledgers, ref)):
-                return
+            seen = await self._seen(ref)
+            if not _pending(seen.ledger):
+                return seen
+        return None
+
+    async def _seen(self, ref: ConnectedRegistryRef) -> _Seen:
+        """The ledger, with all changes that this process has begun."""
+        writes = await self._writer(ref).settled()
+        return _Seen(await read_ledger(self.ledgers, ref), writes)
 
     async def _commit_under(
-        self, lease: Lease, ref: ConnectedRegistryRef, *, capacity: int | None
-    ) -> None:
+        self, lease: Lease, ref: ConnectedRegistryRef, *, capacity: int | None, is_soon: bool
+    ) -> _Seen:
         if lease.predecessor_vanished:
             await self.clock.sleep(REQUEST_DEADLINE)
-        ledger = await read_ledger(self.ledgers, ref)
-        while _pending(ledger):
-            registry = await self.registries.get_connected_registry(ref)
+        await self._writer(ref).settled()
+        known, registry = self.shared.known_ledger(ref), None
+        is_read = is_soon or (known is not None and bool(_pending(known.value)))
+        if is_read:  # there is going to be something: no need to ask first
+            seen, registry = await asyncio.gather(
+                self._seen(ref), self.registries.get_connected_registry(ref)
+            )
+        else:
+            seen = await self._seen(ref)
+        if is_soon and not _pending(seen.ledger):
+            read_at = self.clock.now()
+            seen = await self._seen_after(seen, ref)
+            is_read = self.clock.now() - read_at <= 2 * _MOMENT
+        while _pending(seen.ledger):
+            if not is_read:
+                registry = await self.registries.get_connected_registry(ref)
             if registry is None:
-                await self._close(ref)
-                return
-            ledger = await self._admit(ref, ledger, registry, capacity=capacity)
+                return await self._close(ref)
+            ledger = await self._admit(ref, seen.ledger, registry, capacity=capacity)
             pending = _pending(ledger)
             registry = await self._write_list(lease, ref, ledger, registry)
             self.shared.note(ref, Look(connected_registry=registry, ledger=ledger))
-            ledger = await self._record_list(ref, registry)
-            if ignored := pending & _pending(ledger):
-                joining = {entry.token_id for entry in ledger.of(Standing.JOINING)}
-                await self._refuse(ref, sorted(ignored & joining), _list_not_taken(ref))
-                return
+            seen, is_read = await self._record_list(ref, registry), False
+            if ignored := pending & _pending(seen.ledger):
+                joining = {entry.token_id for entry in seen.ledger.of(Standing.JOINING)}
+                return await self._refuse(ref, sorted(ignored & joining), _list_not_taken(ref))
+        return seen
+
+    async def _seen_after(self, seen: _Seen, ref: ConnectedRegistryRef) -> _Seen:
+        """The ledger with what this process marks within a moment."""
+        writer, give_up = self._writer(ref), self.clock.now() + _MOMENT
+        while not (is_later := await writer.settled() > seen.writes):
+            if self.clock.now() >= give_up:
+                break
+            await self.clock.sleep(_MOMENT.total_seconds() / 8)
+        return await self._seen(ref) if is_later else seen
 
     async def _admit(
         self,
@@ -244,9 +313,8 @@ class Membership:
         ]
         if excess <= 0 or not outside:
             return ledger
-        return await self._refuse(
-            ref, outside[-excess:], connected_registry_full(ref, capacity=capacity)
-        )
+        refusal = connected_registry_full(ref, capacity=capacity)
+        return (await self._refuse(ref, outside[-excess:], refusal)).ledger
 
     async def _write_list(
         self, lease: Lease, ref: ConnectedRegistryRef, ledger: Ledger, registry: ConnectedRegistry
@@ -276,7 +344,7 @@ class Membership:
             elif entry.standing is Standing.JOINING and not listed.lists(entry.token_id):
                 candidates.append(entry.token_id)
         if gone:
-            ledger = await self._drop(ref, gone)
+            ledger = (await self._drop(ref, gone)).ledger
         registry = await self._registry(ref)
         wanted = ledger.wanted_list(registry.client_token_ids)
         kept = tuple(token for token in wanted if token not in (*gone, *candidates))
@@ -305,7 +373,7 @@ class Membership:
         emit(LogEvent.MEMBERSHIP_LIST_WRITTEN, connected_registry=str(ref), clients=len(wanted))
         return registry
 
-    async def _record_list(self, ref: ConnectedRegistryRef, registry: ConnectedRegistry) -> Ledger:
+    async def _record_list(self, ref: ConnectedRegistryRef, registry: ConnectedRegistry) -> _Seen:
         """Record in the ledger which tokens have joined the list and which have left it."""
 
         def change(ledger: Ledger) -> Ledger:
@@ -319,20 +387,20 @@ class Membership:
 
         return await self._writer(ref).change(change)
 
-    async def _close(self, ref: ConnectedRegistryRef) -> None:
+    async def _close(self, ref: ConnectedRegistryRef) -> _Seen:
         """Settle the ledger of a connected registry that is gone: no token can join or stay."""
         ledger = await read_ledger(self.ledgers, ref)
         await self._drop(ref, [entry.token_id for entry in ledger.of(Standing.LEAVING)])
         joining = [entry.token_id for entry in ledger.of(Standing.JOINING)]
-        await self._refuse(ref, joining, connected_registry_not_found(ref))
+        return await self._refuse(ref, joining, connected_registry_not_found(ref))
 
     async def _refuse(
         self, ref: ConnectedRegistryRef, token_ids: list[TokenId], refusal: Blocked
-    ) -> Ledger:
+    ) -> _Seen:
         self._refusals.update(dict.fromkeys(token_ids, refusal))
         return await self._drop(ref, token_ids)
 
-    async def _drop(self, ref: ConnectedRegistryRef, token_ids: list[TokenId]) -> Ledger:
+    async def _drop(self, ref: ConnectedRegistryRef, token_ids: list[TokenId]) -> _Seen:
         def change(ledger: Ledger) -> Ledger:
             for token_id in token_ids:
                 ledger = ledger.without(token_id)
@@ -352,30 +420,50 @@ class Membership:
         return self._writers[ref]
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A ledger, and how many of this process's writes to it had gone before."""
+
+    ledger: Ledger
+    writes: int
+
+
 class _LedgerWriter:
-    """Changes one ledger. Changes that arrive during a write share the next one."""
+    """Changes one ledger. Changes that arrive during a write share the next one.
+
+    The first try is on the ledger as this process knows it: the ETag says whether it still holds.
+    """
 
     def __init__(self, ref: ConnectedRegistryRef, ledgers: Ledgers, shared: SharedReads) -> None:
         self._ref = ref
         self._ledgers = ledgers
         self._shared = shared
-        self._waiting: list[tuple[Change, asyncio.Future[Ledger]]] = []
+        self._waiting: list[tuple[Change, asyncio.Future[_Seen]]] = []
         self._lock = asyncio.Lock()
+        self._writes = 0
 
-    async def change(self, change: Change) -> Ledger:
+    async def change(self, change: Change) -> _Seen:
         """Apply a change and return the ledger as written. Raises what the change raises."""
-        done: asyncio.Future[Ledger] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[_Seen] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
         async with self._lock:
             if not done.done():
                 await self._write_all()
         return done.result()
 
+    async def settled(self) -> int:
+        """Wait for the changes that have begun; how many writes there have been then."""
+        async with self._lock:
+            return self._writes
+
     async def _write_all(self) -> None:
         batch, self._waiting = self._waiting, []
+        known = self._shared.known_ledger(self._ref)
         try:
+            if known is not None and await self._try(batch, known, may_be_old=True):
+                return
             for _ in range(_ATTEMPTS):
-                if await self._try(batch):
+                if await self._try(batch, await self._ledgers.get(self._ref)):
                     return
             error: BaseException = self._is_busy()
         except asyncio.CancelledError:  # of this caller; the others try again
@@ -391,13 +479,19 @@ class _LedgerWriter:
         )
 
     @staticmethod
-    def _fail(batch: list[tuple[Change, asyncio.Future[Ledger]]], error: BaseException) -> None:
+    def _fail(batch: list[tuple[Change, asyncio.Future[_Seen]]], error: BaseException) -> None:
         for _, done in batch:
             done.set_exception(error)
             done.exception()  # else asyncio logs it if the waiter was cancelled
 
-    async def _try(self, batch: list[tuple[Change, asyncio.Future[Ledger]]]) -> bool:
-        stored = await self._ledgers.get(self._ref)
+    async def _try(
+        self,
+        batch: list[tuple[Change, asyncio.Future[_Seen]]],
+        stored: Stored[Ledger] | None,
+        *,
+        may_be_old: bool = False,
+    ) -> bool:
+        """Whether all changes were applied or refused. An old ledger decides nothing unwritten."""
         before = stored.value if stored is not None else Ledger()
         after, refused = before, dict[int, Exception]()
         for number, (change, _) in enumerate(batch):
@@ -405,19 +499,28 @@ class _LedgerWriter:
                 after = change(after)
             except (Blocked, Conflict) as error:
                 refused[number] = error
+        if may_be_old and (refused or after == before):
+            return False
         if after != before:
             try:
                 etag = stored.etag if stored is not None else None
-                await self._ledgers.put(self._ref, after, etag=etag)
+                stored = await self._ledgers.put(self._ref, after, etag=etag)
             except Conflict:
                 return False
-        self._shared.note_ledger(self._ref, after)
+            self._writes += 1
+        self._shared.note_ledger(self._ref, stored)
         for number, (_, done) in enumerate(batch):
             if number in refused:
                 done.set_exception(refused[number])
             else:
-                done.set_result(after)
+                done.set_result(_Seen(after, self._writes))
         return True
+
+
+def _retrieve(task: asyncio.Task[_Seen | None]) -> None:
+    """Take the error of a commit that perhaps nobody waits for: the next one has it again."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _pending(ledger: Ledger) -> frozenset[TokenId]:

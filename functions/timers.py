@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from firstpull.model.errors import FirstpullError
+from firstpull.model.pace import for_timer
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
@@ -15,7 +16,7 @@ from functions.deadlines import within_deadline
 @asynccontextmanager
 async def timer_run(timer: str) -> AsyncIterator[None]:
     """A run of the function `timer`. An error that ends it is logged and passed to the host."""
-    with telemetry.span(timer):
+    with telemetry.span(timer), for_timer():
         try:
             async with within_deadline(timer):
                 yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -102,25 +102,10 @@ class Sites:
             self._listings(registries),
             asyncio.gather(*(self._ledger(ref) for ref in refs)),
         )
-        rooms = {
-            ref: _room(ref, entry, listings.get(ref.registry) if ledger else None, ledger, retiring)
-            for ref, entry, ledger in zip(refs, entries, ledgers, strict=True)
+        found = {
+            ref: ledger for ref, ledger in zip(refs, ledgers, strict=True) if ledger is not None
         }
-        sites = tuple(
-            SiteRoom(
-                name=site.name,
-                rooms=tuple(
-                    rooms[self.policy.ref_of(entry)]
-                    for entry in self.policy.connected_registries_of(site)
-                ),
-            )
-            for site in self.policy.sites
-        )
-        in_sites = {room.ref for site in sites for room in site.rooms}
-        return SitesView(
-            sites=sites,
-            others=tuple(room for ref, room in rooms.items() if ref not in in_sites),
-        )
+        return view_of(self.policy, listings, found, retiring=retiring)
 
     async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger | None:
         """The ledger; None where it may not be read, without which nobody knows the room."""
@@ -157,10 +142,38 @@ class Sites:
         return {registry: listing for registry, listing in found if listing is not None}
 
 
+def view_of(
+    policy: Policy,
+    listings: Mapping[RegistryId, Iterable[ConnectedRegistry]],
+    ledgers: Mapping[ConnectedRegistryRef, Ledger],
+    *,
+    retiring: frozenset[tuple[ConnectedRegistryRef, TokenId]] = frozenset(),
+) -> SitesView:
+    """The room of all sites. What could not be read is missing in `listings` and `ledgers`."""
+    rooms: dict[ConnectedRegistryRef, Room] = {}
+    for entry in policy.connected_registries:
+        ref = policy.ref_of(entry)
+        ledger, listing = ledgers.get(ref), listings.get(ref.registry)
+        rooms[ref] = _room(ref, entry, listing if ledger is not None else None, ledger, retiring)
+    sites = tuple(
+        SiteRoom(
+            name=site.name,
+            rooms=tuple(
+                rooms[policy.ref_of(entry)] for entry in policy.connected_registries_of(site)
+            ),
+        )
+        for site in policy.sites
+    )
+    in_sites = {room.ref for site in sites for room in site.rooms}
+    return SitesView(
+        sites=sites, others=tuple(room for ref, room in rooms.items() if ref not in in_sites)
+    )
+
+
 def _room(
     ref: ConnectedRegistryRef,
     entry: ConnectedRegistryPolicy,
-    listing: tuple[ConnectedRegistry, ...] | None,
+    listing: Iterable[ConnectedRegistry] | None,
     ledger: Ledger | None,
     retiring: frozenset[tuple[ConnectedRegistryRef, TokenId]],
 ) -> Room:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
+from firstpull.config.policy import Policy
 from firstpull.fleet.drift import (
     drift_of,
     gone_devices,
@@ -28,6 +29,7 @@ from firstpull.fleet.drift import (
     opted_in_devices,
     warnings_of,
 )
+from firstpull.fleet.figures import DeviceCount
 from firstpull.fleet.inventory import Inventory, InventoryReader
 from firstpull.fleet.orphans import (
     SCOPE_MAP_REST,
@@ -35,6 +37,7 @@ from firstpull.fleet.orphans import (
     orphans,
     unreferenced_scope_maps,
 )
+from firstpull.fleet.sites import view_of
 from firstpull.fleet.sweep_progress import Progress
 from firstpull.fleet.tombstones import expired_tombstones
 from firstpull.intake.event_handler import OPT_IN_TAG, EventHandler
@@ -45,12 +48,20 @@ from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown, Transient
+from firstpull.model.fleet_figures import FleetFigures
 from firstpull.model.history import entry
-from firstpull.model.ports import ContainerRegistries, Hubs, Records, Stored, Sweeps, WorkQueue
+from firstpull.model.ports import (
+    ContainerRegistries,
+    Hubs,
+    Records,
+    Stored,
+    Sweeps,
+    WorkQueue,
+)
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.record_update import update_record
 from firstpull.model.sweep_report import Step, SweepReport
-from firstpull.model.transitions import with_drift, with_warnings
+from firstpull.model.transitions import with_drift, with_warnings, woken
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.warnings import log_new_warnings
@@ -59,6 +70,8 @@ _ENTRY_AGE = timedelta(hours=1)
 """A younger ledger entry may be of a device recorded since the inventory."""
 
 _MOST_TOMBSTONES = 100
+_OVERDUE = timedelta(minutes=15)
+"""The timer has found a device long before, unless the index of what is due has lost it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,7 @@ class Sweeper:
     records: Records
     queue: WorkQueue
     sweeps: Sweeps
+    policy: Policy
     membership: Membership
     event_handler: EventHandler
     revoking: Revoking
@@ -115,8 +129,15 @@ class Sweeper:
         for step in progress.steps():
             await self._do(step, run)
         report = run.report(self.new_id(), started_at, self.clock.now(), self.deployment)
+        report = replace(report, figures=self._figures(inventory))
         await self._store(report, before)
         return report
+
+    def _figures(self, inventory: Inventory) -> FleetFigures:
+        """What the inventory has for the gauges, which then need not count."""
+        listings = {r: i.connected_registries.values() for r, i in inventory.registries.items()}
+        view = view_of(self.policy, listings, inventory.ledgers)
+        return DeviceCount(inventory.records).figures(view, at=inventory.at)
 
     async def _do(self, step: Step, run: _Run) -> None:
         steps = {
@@ -174,6 +195,8 @@ class Sweeper:
         if drift:
             found.update(drift)
             await self._requeue(record, "; ".join(drift))
+        elif record.schedule.due_at < inventory.at - _OVERDUE:
+            await self._wake(record)
         elif is_at_rest(record, inventory):
             await self._update_warnings(record, inventory)
 
@@ -192,6 +215,16 @@ class Sweeper:
         emit_warning(
             LogEvent.DEVICE_DRIFT_FOUND, hub=device.hub, device_id=device.device_id, drift=drift
         )
+
+    async def _wake(self, record: DeviceRecord) -> None:
+        """Schedule a device anew that the timer has not found: somebody has restored a table."""
+
+        def change(stored: DeviceRecord) -> DeviceRecord:
+            is_same = stored.schedule == record.schedule
+            return woken(stored, self.clock.now()) if is_same else stored
+
+        await update_record(self.records, record.device, change)
+        await self.queue.put(record.device)
 
     async def _update_warnings(self, record: DeviceRecord, inventory: Inventory) -> None:
         def change(record: DeviceRecord) -> DeviceRecord:

@@ -16,6 +16,7 @@ from firstpull.model.azure_resources import Twin
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FieldError, Invalid
+from firstpull.model.hub_identity import by_etag, is_by_etag
 from firstpull.model.pagination import every_record
 from firstpull.model.ports import Hubs, Query, Records
 from firstpull.observability.log import emit
@@ -106,6 +107,9 @@ class EventHandler:
             return True
         if revocation is not None and revocation.gone is None and not record.is_tombstone:
             return True
+        if is_by_etag(seen):
+            twin = await self.hubs.twin(device)
+            return twin is None or seen == by_etag(twin.device_etag)
         return await self.hubs.generation_id(device) in (None, seen)
 
     async def _handle_secret_event(self, event: SecretEvent) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
@@ -73,12 +73,17 @@ def entry(
     return HistoryEntry(at=at, event=event.value, detail=detail[:_LONGEST_DETAIL], by=by)
 
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Journal:
     """Logs what a worker does to a device, and collects the entries for the record."""
 
     device: DeviceKey
     clock: Clock
+    began_at: datetime = _NEVER
+    """When the worker began to look at the device; by default it has seen all that was done."""
     entries: list[HistoryEntry] = field(default_factory=list)
 
     def note(self, event: LogEvent, **fields: FieldValue) -> None:

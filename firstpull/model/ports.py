@@ -7,7 +7,7 @@ the container registry or to a twin is sent once and never retried by the port. 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -105,6 +105,10 @@ class ContainerRegistries(Protocol):
     A write whose effect takes longer than some seconds raises InProgress.
     """
 
+    async def admit(self, registry: RegistryId) -> None:
+        """Return when one more device may be begun with: what has begun goes first."""
+        ...
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         ...
@@ -120,11 +124,18 @@ class ContainerRegistries(Protocol):
         ...
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: ScopeMapId,
+        deadline_seconds: float,
+        on_look: Callable[[int], None] = ...,
     ) -> Token:
         """Create an enabled token without a password, and wait until it is active.
 
-        Only for a token that does not exist: on an existing token it may remove the passwords.
+        `on_look` is called before each look whether it is, with the number of looks before. Only
+        for a token that does not exist: on an existing token it may remove the passwords.
         """
         ...
 

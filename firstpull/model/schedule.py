@@ -89,14 +89,14 @@ def retry_at(
     else:
         seconds = _FIRST_RETRY * _doubled(attempts)
     seconds = min(seconds, _LONGEST_RETRY)
-    return now + timedelta(seconds=seconds * (1 + 0.5 * _jitter(device, attempts)))
+    return now + timedelta(seconds=seconds * (1 + 0.5 * share_of(device, attempts)))
 
 
 def _doubled(times: int) -> int:
     return 1 << min(max(times, 0), 10)
 
 
-def _jitter(device: DeviceKey, attempts: int) -> float:
+def share_of(device: DeviceKey, attempts: int = 0) -> float:
     """0 to 1, by the device and the attempt, so that a test can repeat a schedule."""
     digest = hashlib.sha256(f"{device.digest('retry')}{attempts}".encode()).digest()
     return int.from_bytes(digest[:4]) / 0xFFFFFFFF

@@ -22,7 +22,7 @@ from firstpull.model.azure_resources import (
 )
 from firstpull.model.clock import Clock
 from firstpull.model.ledger import Ledger
-from firstpull.model.ports import ContainerRegistries, Ledgers, read_ledger
+from firstpull.model.ports import ContainerRegistries, Ledgers, Stored, read_ledger
 
 FRESH = timedelta(seconds=5)
 """How long a read is shared, from its beginning."""
@@ -61,17 +61,30 @@ class SharedReads:
         self._ledgers = ledgers
         self._clock = clock
         self._looks = _Shared[Look](clock)
-        self._known_ledgers = _Shared[Ledger](clock, fresh=_LEDGER_FRESH)
+        self._known_ledgers = _Shared[Stored[Ledger] | None](clock, fresh=_LEDGER_FRESH)
         self._listings = _Shared[None](clock)
         self._scope_maps = _Shared[ScopeMap | None](clock)
+        self._writing: dict[Hashable, asyncio.Task[None]] = {}
+        self._written: dict[Hashable, datetime] = {}
         self._synced = _Shared[frozenset[str]](clock)
+        self._last_ledgers: dict[ConnectedRegistryRef, tuple[datetime, Stored[Ledger] | None]] = {}
+        self._sync_tokens: dict[ConnectedRegistryRef, TokenId] = {}
 
     async def look_at(self, ref: ConnectedRegistryRef, *, since: datetime | None = None) -> Look:
         """A look at a connected registry, which began at `since` or later."""
         look = await self._looks.get(ref, partial(self._look_at, ref), since=since)
         if look.connected_registry is None:
             self.forget(ref)
+        elif (sync_token_id := look.connected_registry.sync_token_id) is not None:
+            self._sync_tokens[ref] = sync_token_id
         return look
+
+    def sync_token_of(self, ref: ConnectedRegistryRef) -> TokenId:
+        """The sync token of a connected registry as last seen, else the name that az gives it.
+
+        A guess, by which a read may begin before the connected registry has answered.
+        """
+        return self._sync_tokens.get(ref) or ref.registry.token(ref.name)
 
     async def look_at_all(self, refs: Collection[ConnectedRegistryRef]) -> None:
         """Look at several connected registries by one listing of each container registry."""
@@ -81,11 +94,19 @@ class SharedReads:
 
     async def ledger(self, ref: ConnectedRegistryRef) -> Ledger:
         """A ledger as this process wrote it last, else as it was at most a second ago."""
-        return await self._known_ledgers.get(ref, partial(read_ledger, self._ledgers, ref))
+        stored = await self._known_ledgers.get(ref, partial(self._ledgers.get, ref))
+        return stored.value if stored is not None else Ledger()
 
-    def note_ledger(self, ref: ConnectedRegistryRef, ledger: Ledger) -> None:
+    def known_ledger(self, ref: ConnectedRegistryRef) -> Stored[Ledger] | None:
+        """A ledger as this process read or wrote it in the last seconds, to write on."""
+        at, stored = self._last_ledgers.get(ref, (None, None))
+        return stored if at is not None and at <= self._clock.now() <= at + FRESH else None
+
+    def note_ledger(self, ref: ConnectedRegistryRef, stored: Stored[Ledger] | None) -> None:
         """Share a ledger that was just read or written."""
-        self._known_ledgers.put(ref, ledger, begun_at=self._clock.now())
+        now = self._clock.now()
+        self._last_ledgers[ref] = now, stored
+        self._known_ledgers.put(ref, stored, begun_at=now)
 
     def note(self, ref: ConnectedRegistryRef, look: Look) -> None:
         """Share what a write of the list, or the read before it, has shown."""
@@ -105,6 +126,31 @@ class SharedReads:
             self._scope_maps.drop(key)
         return found
 
+    async def write_scope_map(
+        self,
+        registry: RegistryId,
+        wanted: ScopeMap,
+        write: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        since: datetime,
+    ) -> None:
+        """Write a scope map, unless another device does, or has since this one's pass began."""
+        key = (registry, wanted.name, wanted.actions)
+        if self._written.get(key, since) > since:
+            return
+        writing = self._writing.get(key)
+        if writing is None or writing.done():
+            writing = self._writing[key] = asyncio.create_task(self._write(key, write))
+        await asyncio.shield(writing)
+        self._scope_maps.put((registry, wanted.name), wanted, begun_at=self._written[key])
+
+    async def _write(self, key: Hashable, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await write()
+            self._written[key] = self._clock.now()
+        finally:
+            del self._writing[key]
+
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
         """The scope actions of a sync token."""
         return await self._synced.get(
@@ -112,8 +158,10 @@ class SharedReads:
         )
 
     async def _look_at(self, ref: ConnectedRegistryRef) -> Look:
-        ledger = await read_ledger(self._ledgers, ref)
+        stored = await self._ledgers.get(ref)
+        self.note_ledger(ref, stored)
         found = await self._registries.get_connected_registry(ref)
+        ledger = stored.value if stored is not None else Ledger()
         return Look(connected_registry=found, ledger=ledger)
 
     async def _list(self, registry: RegistryId, refs: tuple[ConnectedRegistryRef, ...]) -> None:

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, TypeAdapter
 
 from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.fleet_figures import FleetFigures
 from firstpull.model.record_codec import check_stored_values
 
 Count = Annotated[int, Field(ge=0)]
@@ -84,6 +85,8 @@ class SweepReport:
     continues: SweepPosition | None = None
     complete_at: datetime | None = None
     """When the last sweep that could read everything ended: this sweep, or an earlier one."""
+    figures: FleetFigures | None = None
+    """What the gauges show until the next sweep."""
 
 
 _ADAPTER = TypeAdapter(SweepReport)

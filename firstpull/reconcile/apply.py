@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
-from firstpull.model.azure_resources import NewPassword
+from firstpull.model.azure_resources import NewPassword, ScopeMap
 from firstpull.model.clock import Clock
 from firstpull.model.delivery_kinds import Problem, kind_named
 from firstpull.model.device_key import DeviceKey
@@ -62,7 +62,7 @@ class Applier:
 
         Raises what the ports raise. Completed steps stay done, and the next pass finds them.
         """
-        run = _Run(self, guard, journal)
+        run = _Run(self, guard, journal, _joins(steps))
         for step in steps:
             if isinstance(step, SideBySide):
                 await _all(*(run.do_all(lane) for lane in step.lanes))
@@ -74,8 +74,15 @@ class Applier:
 class _Run:
     """The application of one plan. It keeps a new password until the delivery."""
 
-    def __init__(self, applier: Applier, guard: Guard, journal: Journal) -> None:
+    def __init__(
+        self,
+        applier: Applier,
+        guard: Guard,
+        journal: Journal,
+        joins: JoinConnectedRegistry | None,
+    ) -> None:
         self._applier = applier
+        self._joins = joins
         self._guard = guard
         self._journal = journal
         self._note = journal.note
@@ -131,19 +138,26 @@ class _Run:
             raise
 
     async def _put_scope_map(self, action: PutScopeMap) -> None:
+        async def write() -> None:
+            with self._journal.noting(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name):
+                await self._applier.registries.put_scope_map(
+                    action.registry,
+                    action.name,
+                    actions=action.actions,
+                    deadline_seconds=REQUEST_DEADLINE,
+                )
+
         self._guard.check()
-        with self._journal.noting(LogEvent.DEVICE_SCOPE_MAP_WRITTEN, scope_map=action.name):
-            await self._applier.registries.put_scope_map(
-                action.registry,
-                action.name,
-                actions=action.actions,
-                deadline_seconds=REQUEST_DEADLINE,
-            )
+        wanted = ScopeMap(name=action.name, actions=action.actions)
+        await self._applier.membership.shared.write_scope_map(
+            action.registry, wanted, write, since=self._journal.began_at
+        )
 
     async def _put_token(self, action: CreateToken | UpdateToken) -> None:
         self._guard.check()
         creates, registries = isinstance(action, CreateToken), self._applier.registries
         put = registries.create_token if creates else registries.update_token
+        more: dict[str, Any] = {"on_look": self._expect} if creates else {}
         event = LogEvent.DEVICE_TOKEN_CREATED if creates else LogEvent.DEVICE_TOKEN_UPDATED
         with self._journal.noting(event, token=action.name):
             await put(
@@ -151,7 +165,13 @@ class _Run:
                 action.name,
                 scope_map=action.scope_map,
                 deadline_seconds=REQUEST_DEADLINE,
+                **more,
             )
+
+    def _expect(self, looks: int) -> None:
+        """Prepare to join: the second look most likely finds the token active."""
+        if looks and self._joins is not None:
+            self._applier.membership.join_soon(self._joins.ref, capacity=self._joins.capacity)
 
     async def _keep_passwords(self, action: KeepPasswords) -> None:
         self._guard.check()
@@ -264,6 +284,13 @@ def _not_as_printed(problem: Problem) -> Blocked:
     """The error for an entry that a person wrote with another password than the stored one."""
     message = "The entry has another password than the one in Key Vault."
     return Blocked(problem.reason, f"{problem.message} {message}", remedy=problem.remedy)
+
+
+def _joins(steps: Sequence[ProvisionAction | SideBySide]) -> JoinConnectedRegistry | None:
+    """The step that joins a list, if there is one."""
+    lanes = (step.lanes if isinstance(step, SideBySide) else ((step,),) for step in steps)
+    actions = (action for each in lanes for lane in each for action in lane)
+    return next((a for a in actions if isinstance(a, JoinConnectedRegistry)), None)
 
 
 async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -> None:

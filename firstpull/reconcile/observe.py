@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 
 from firstpull.config.policy import ConnectedRegistryPolicy, Policy, address_of
 from firstpull.model.azure_resources import (
     ConnectedRegistry,
     ConnectedRegistryRef,
+    RegistryId,
     ScopeMap,
     ScopeMapId,
     SecretVersion,
@@ -19,8 +21,9 @@ from firstpull.model.azure_resources import (
     Twin,
 )
 from firstpull.model.device_key import DeviceKey
-from firstpull.model.device_record import DeviceRecord, Grant
-from firstpull.model.errors import Conflict, FirstpullError, read_or_else
+from firstpull.model.device_record import DeviceRecord, Grant, State
+from firstpull.model.errors import Conflict, FirstpullError, Transient, read_or_else
+from firstpull.model.hub_identity import IdentityBudget, by_etag, is_by_etag
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.ledger import Ledger, Standing
 from firstpull.model.naming import Names, names_for, scope_map_name, secrets_of, token_name
@@ -38,10 +41,13 @@ from firstpull.model.ports import (
 from firstpull.model.reasons import Reason
 from firstpull.model.shared_reads import SharedReads
 from firstpull.model.transitions import unknown_device, with_found_grants
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.choices import Choices
 from firstpull.reconcile.traces import TraceReader
 from firstpull.reconcile.twins import read_every_twin, read_twin
 from firstpull.reconcile.unnamed import Found, Unnamed
+
+_IDENTITY = "identity"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +148,10 @@ class Observed:
     deployment: str
     twin: Twin | None
     hub_generation_id: str | None
-    """The identity's generationId, read when the identity changed; else the record's."""
+    """The identity's generationId, read when the identity changed; else the record's.
+
+    Or what stands for it: firstpull/model/hub_identity.py.
+    """
     views: tuple[ConnectedRegistryView, ...]
     chosen: ConnectedRegistryView | None
     """The grant's connected registry, or the first that can take the device."""
@@ -173,7 +182,9 @@ class Observed:
     def is_another_device(self) -> bool:
         """Whether the hub's device with this id is not the one that the record is about."""
         recorded = self.record.status.hub_generation_id
-        return self.twin is not None and recorded not in (None, self.hub_generation_id)
+        if self.twin is None or recorded in (None, self.hub_generation_id):
+            return False
+        return recorded != by_etag(self.twin.device_etag)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,13 +201,39 @@ class Observer:
     shared: SharedReads
     choices: Choices | None
     """None for a dry run, which must not keep others from a place."""
+    budget: IdentityBudget
     requires_sealing: bool = False
 
-    async def observe(self, record: DeviceRecord) -> Observed:
+    def begin(self, record: DeviceRecord) -> Ahead:
+        """Begin the reads that an observation of a device with a new request will need.
+
+        They depend on its names alone. A device that waits or fails may need none of them.
+        """
+        ahead, refs = Ahead(), self._refs(record)
+        is_new = record.status.condition.state is State.PENDING and not record.schedule.attempts
+        if not is_new or record.needs_teardown or not refs:
+            return ahead
+        registry, names = refs[0].registry, self._names(record, refs[0])
+        map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
+        sync_token_id = self.shared.sync_token_of(refs[0])
+        ahead.begin(record.device, partial(self._twin, record))
+        if record.status.hub_generation_id is None and self.budget.take():
+            ahead.begin(_IDENTITY, partial(self._read_identity, record.device))
+        ahead.begin(refs[0], partial(self.shared.look_at, refs[0]))
+        ahead.begin(registry.token(names.token), partial(self._token, registry, names))
+        ahead.begin(names.secret, partial(self.secrets.versions, names.secret))
+        ahead.begin(map_name, partial(self.shared.scope_map, registry, map_name))
+        ahead.begin(sync_token_id, partial(self.shared.synced_actions, registry, sync_token_id))
+        return ahead
+
+    async def observe(self, record: DeviceRecord, ahead: Ahead | None = None) -> Observed:
         """What exists for the device of this record. Raises what the ports raise."""
+        ahead = ahead or Ahead()
         if record.needs_teardown:
             return await self._observe_teardown(record)
-        twin, (views, chosen) = await asyncio.gather(self._twin(record), self._views(record))
+        twin, (views, chosen) = await asyncio.gather(
+            ahead.get(record.device, partial(self._twin, record)), self._views(record)
+        )
         if self.choices and chosen is not None and (twin is None or not twin.enabled):
             self.choices.withdraw(chosen.token_id)
         generation_id, credential = record.status.hub_generation_id, None
@@ -204,12 +241,12 @@ class Observer:
         errors: list[FirstpullError] = []
         if twin is not None and chosen is not None:
             generation_id, credential, retiring = await asyncio.gather(
-                self._generation_id(record, twin),
-                self._credential(record, chosen),
+                self._generation_id(record, twin, ahead),
+                self._credential(record, chosen, ahead),
                 self._retiring(record, chosen, errors),
             )
         elif twin is not None:
-            generation_id = await self._generation_id(record, twin)
+            generation_id = await self._generation_id(record, twin, ahead)
         return Observed(
             record=record,
             deployment=self.deployment,
@@ -288,7 +325,7 @@ class Observer:
         revocation = record.spec.revocation
         is_of_gone = revocation is not None and revocation.gone is not None
         if twin is not None and not record.is_tombstone and not is_of_gone:
-            identity = self._generation_id(record, twin)
+            identity = self._revoked_identity(record, twin)
             generation_id = await read_or_else(identity, generation_id, errors_of_hub)
         return Observed(
             record=record,
@@ -492,26 +529,61 @@ class Observer:
             token_id=ref.registry.token(self._names(record, ref).token),
         )
 
-    async def _generation_id(self, record: DeviceRecord, twin: Twin) -> str | None:
-        if record.status.hub_device_etag == twin.device_etag:
-            return record.status.hub_generation_id
-        found = await self.hubs.generation_id(record.device)
+    async def _generation_id(self, record: DeviceRecord, twin: Twin, ahead: Ahead) -> str:
+        """The generationId, or what stands for it while the hub has no time for one more read."""
+        recorded, now = record.status.hub_generation_id, by_etag(twin.device_etag)
+        if is_by_etag(recorded) and recorded != now:
+            return now  # another device, whatever its generationId is
+        if recorded is not None and not is_by_etag(recorded):
+            if record.status.hub_device_etag == twin.device_etag:
+                return recorded
+            return await self._read_identity(record.device)
+        reading = ahead.begun(_IDENTITY)
+        if reading is None and not self.budget.take():
+            return now
+        try:
+            found: str = await (reading or self._read_identity(record.device))
+        except Transient as error:
+            if error.reason is not Reason.THROTTLED:
+                raise
+            self.budget.refuse()
+            return now
+        if recorded is not None and await self._has_changed(record.device, twin):
+            raise Conflict("The device was registered anew while it was observed.")
+        return found
+
+    async def _has_changed(self, device: DeviceKey, before: Twin) -> bool:
+        """Whether an identity that was just read may be that of another device than the twin."""
+        twin = await self.hubs.twin(device)
+        return twin is None or twin.device_etag != before.device_etag
+
+    async def _revoked_identity(self, record: DeviceRecord, twin: Twin) -> str | None:
+        recorded, status = record.status.hub_generation_id, record.status
+        if status.hub_device_etag == twin.device_etag and not is_by_etag(recorded):
+            return recorded
+        return await self._read_identity(record.device)
+
+    async def _read_identity(self, device: DeviceKey) -> str:
+        found = await self.hubs.generation_id(device)
         if found is None:
             raise Conflict("The device was deleted while it was observed.")
         return found
 
+    async def _token(self, registry: RegistryId, names: Names) -> Token | None:
+        return await self.registries.get_token(registry, names.token)
+
     async def _credential(
-        self, record: DeviceRecord, view: ConnectedRegistryView
+        self, record: DeviceRecord, view: ConnectedRegistryView, ahead: Ahead
     ) -> CredentialView:
         names = self._names(record, view.ref)
         registry = view.ref.registry
         map_name = scope_map_name(record.scope_actions_at(registry), deployment=self.deployment)
         read = self.registries.get_scope_map if _is_done(record) else self.shared.scope_map
         scope_map, token, versions, synced, is_taken = await asyncio.gather(
-            read(registry, map_name),
-            self.registries.get_token(registry, names.token),
-            self.secrets.versions(names.secret),
-            self._synced_actions(record, view),
+            ahead.get(map_name, partial(read, registry, map_name)),
+            ahead.get(view.token_id, partial(self._token, registry, names)),
+            ahead.get(names.secret, partial(self.secrets.versions, names.secret)),
+            self._synced_actions(record, view, ahead),
             self._is_taken(record, view, names),
         )
         is_made_here = False
@@ -535,13 +607,15 @@ class Observer:
         )
 
     async def _synced_actions(
-        self, record: DeviceRecord, view: ConnectedRegistryView
+        self, record: DeviceRecord, view: ConnectedRegistryView, ahead: Ahead
     ) -> frozenset[str] | None:
         """What the connected registry syncs, read until the generation is done; None if unknown."""
         found = view.connected_registry
         if _is_done(record) or found is None or found.sync_token_id is None:
             return None
-        return await self.shared.synced_actions(view.ref.registry, found.sync_token_id)
+        token_id = found.sync_token_id
+        read = partial(self.shared.synced_actions, view.ref.registry, token_id)
+        return await ahead.get(token_id, read)
 
     async def _is_taken(
         self, record: DeviceRecord, view: ConnectedRegistryView, names: Names

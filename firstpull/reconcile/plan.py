@@ -283,7 +283,7 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, withheld = passwords.keep(), self._withheld()
+        kept, withheld = passwords.keep(to_fill=slot), self._withheld()
         deliver = self._deliver(withheld)
         is_withheld = withheld is not None and not deliver and self._lacks_delivery()
         key = self._record.spec.intent.sealing_key
@@ -330,28 +330,28 @@ class _Planner:
 
     def _withheld(self) -> Problem | None:
         """Why a person has to write the delivery."""
-        current = self._passwords.current
-        version = f"/{current.version}" if current is not None else ""
+        chosen = self._passwords.to_deliver()
+        version = f"/{chosen.version}" if chosen is not None else ""
         return self._kind.withheld(
             self._target.twin,
             wanted_delivery(self._record, self._target),
             secret=f"{self._found.names.secret}{version}",
-            expires_at=current.expires_at if current is not None else None,
+            expires_at=chosen.expires_at if chosen is not None else None,
         )
 
     def _lacks_delivery(self) -> bool:
         """Whether there is something to deliver, now or when its password is made."""
-        current = self._passwords.current
-        if current is None:
+        chosen = self._passwords.to_deliver()
+        if chosen is None:
             return not self._passwords.are_left_alone()
-        return self._reason_to_deliver(current, self._contents) is not None
+        return self._reason_to_deliver(chosen, self._contents) is not None
 
-    def _is_written(self, current: Credential | None) -> bool:
+    def _is_written(self, chosen: Credential | None) -> bool:
         """Whether the entry is there already, but for the password, which nobody has compared."""
         entry = self._entry
-        if entry is None or current is None or not entry.intact:
+        if entry is None or chosen is None or not entry.intact:
             return False
-        return entry.fields == self._kind.fields(self._contents, current.expires_at)
+        return entry.fields == self._kind.fields(self._contents, chosen.expires_at)
 
     def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
@@ -431,13 +431,13 @@ class _Planner:
         )
 
     def _deliver(self, withheld: Problem | None) -> tuple[Deliver, ...]:
-        current = self._passwords.current
-        if current is None and self._passwords.are_left_alone():
+        chosen = self._passwords.to_deliver()
+        if chosen is None and self._passwords.are_left_alone():
             return ()
         contents, target_twin = self._contents, self._written_twin()
-        if target_twin is None or (withheld is not None and not self._is_written(current)):
+        if target_twin is None or (withheld is not None and not self._is_written(chosen)):
             return ()
-        why = self._reason_to_deliver(current, contents) if current else "there is a new password"
+        why = self._reason_to_deliver(chosen, contents) if chosen else "there is a new password"
         if why is None:
             return ()
         return (
@@ -446,7 +446,7 @@ class _Planner:
                 delivery=self._kind.name,
                 secret=self._found.names.secret,
                 contents=contents,
-                credential=current,
+                credential=chosen,
                 replaces=self._kind.replaced(self._target.twin, self._view.ref.name),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
                 twin_etag=target_twin.etag,
@@ -459,13 +459,13 @@ class _Planner:
         """The twin that gets the entry; the kind's preconditions make sure that it is there."""
         return twin_at(self._kind, self._target.twin)
 
-    def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
+    def _reason_to_deliver(self, chosen: Credential, contents: Contents) -> str | None:
         entry, delivery = self._entry, self._status.delivery
         if entry is None:
             return Difference.ENTRY_MISSING.value
         if delivery is None or Difference.ENTRY_CHANGED in self._differences:
             return Difference.ENTRY_CHANGED.value
-        if delivery.secret_version != current.version:
-            return "there is a newer password" if self._passwords.may_switch(current) else None
-        outdated = entry.fields != self._kind.fields(contents, current.expires_at)
+        if delivery.secret_version != chosen.version:
+            return "there is a newer password" if self._passwords.may_switch(chosen) else None
+        outdated = entry.fields != self._kind.fields(contents, chosen.expires_at)
         return "what is in the twin is out of date" if outdated else None

@@ -13,9 +13,11 @@ from itertools import chain
 from firstpull.model.clock import Clock
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.errors import Blocked, FirstpullError, record_out_of_date
+from firstpull.model.hub_identity import by_etag, is_by_etag
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.reasons import Reason
 from firstpull.model.transitions import asked_for, before_change, in_place_of
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.observe import Observed, Observer
 from firstpull.reconcile.plan import BlockedPlan, Plan, make_plan
 from firstpull.reconcile.plan_passwords import ends_at_once
@@ -58,13 +60,17 @@ class Preparation:
     clock: Clock
     validity: timedelta
 
-    async def taken_back(self, record: DeviceRecord) -> DeviceRecord:
+    def begin(self, record: DeviceRecord) -> Ahead:
+        """Begin the reads that `taken_back` and `prepare` of a new request will need."""
+        return self.observer.begin(record)
+
+    async def taken_back(self, record: DeviceRecord, ahead: Ahead | None = None) -> DeviceRecord:
         """The record of a device that has something already, because an earlier record is lost.
 
         The device keeps what it has, and then gets what the record asks for. Otherwise the record
         itself. Raises Blocked if the lost record had a later request.
         """
-        lost = await self._traces_of_lost(record) if record.has_nothing else None
+        lost = await self._traces_of_lost(record, ahead) if record.has_nothing else None
         if lost is None:
             return record
         (traces, last), now = lost, self.clock.now()
@@ -77,9 +83,11 @@ class Preparation:
             return record
         return asked_for(in_place_of(record, found, now), record.spec.intent)
 
-    async def _traces_of_lost(self, record: DeviceRecord) -> tuple[Traces, LastRequest] | None:
+    async def _traces_of_lost(
+        self, record: DeviceRecord, ahead: Ahead | None
+    ) -> tuple[Traces, LastRequest] | None:
         """A device's traces and last request, which its record does not know; None without one."""
-        stored = await self.observer.traces.stored(record.device)
+        stored = await self.observer.traces.stored(record.device, ahead)
         last = last_request(chain(*stored.values()))
         if last is None:
             return None
@@ -104,10 +112,13 @@ class Preparation:
         is_first = record.spec.intent.implicit and record.spec.intent_generation == 1
         if not (is_first and last.is_revoke):
             return False
+        if is_by_etag(last.identity):
+            twin = await self.observer.hubs.twin(record.device)
+            return twin is not None and last.identity == by_etag(twin.device_etag)
         identity = await self.observer.hubs.generation_id(record.device)
         return identity is not None and last.identity in (None, identity)
 
-    async def prepare(self, record: DeviceRecord) -> Prepared:
+    async def prepare(self, record: DeviceRecord, ahead: Ahead | None = None) -> Prepared:
         """The plans for a record. Raises what observing it raises, and Blocked if it is too old."""
         before = before_change(record)
         if before is not None and ends_at_once(before):
@@ -115,7 +126,7 @@ class Preparation:
             if first.plan.actions:
                 return Prepared(upkeep=first)
         try:
-            change = await self._look(record, of=record)
+            change = await self._look(record, of=record, ahead=ahead)
         except Blocked as refusal:
             if before is None or refusal.reason is Reason.RECORD_OUT_OF_DATE:
                 raise
@@ -134,9 +145,14 @@ class Preparation:
             return None  # the change is blocked all the same; the next pass looks again
 
     async def _look(
-        self, record: DeviceRecord, *, of: DeviceRecord, is_upkeep: bool = False
+        self,
+        record: DeviceRecord,
+        *,
+        of: DeviceRecord,
+        is_upkeep: bool = False,
+        ahead: Ahead | None = None,
     ) -> Planned:
-        observed = await self.observer.observe(record)
+        observed = await self.observer.observe(record, ahead)
         self._check_date(of, observed.last_request)
         plan = make_plan(observed, now=self.clock.now(), validity=self.validity)
         return Planned(observed=observed, plan=plan, is_upkeep=is_upkeep)

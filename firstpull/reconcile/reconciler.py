@@ -22,6 +22,7 @@ from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.actions import TagSecret
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.apply_teardown import TeardownApplier
 from firstpull.reconcile.claim import CLAIM, LONGEST_HELD, HeldClaim, comes_back_at, is_woken
@@ -48,6 +49,8 @@ _QUEUE_LIMIT = timedelta(minutes=10)
 """The timer requeues a device whose next pass is later than this."""
 _TWIN_ONLY = timedelta(minutes=2)
 """How long after a whole pass a read of the twin alone may replace another whole pass."""
+_AT_THE_DOOR = 60.0
+"""Seconds that a new device waits in a worker until there is room for its requests."""
 _EARLY = timedelta(seconds=1)
 """A reconcile request may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
@@ -77,7 +80,7 @@ class _Pass:
         """The record as the pass found it, or as its claim left it."""
         self.claim: HeldClaim | None = None
         self.began_at = clock.now()
-        self.journal = Journal(device=stored.value.device, clock=clock)
+        self.journal = Journal(device=stored.value.device, clock=clock, began_at=self.began_at)
         self._stored = stored
 
     @property
@@ -138,7 +141,31 @@ class Reconciler:
             )
             return
         with telemetry.span("reconcile device", hub=device.hub, device_id=device.device_id):
+            waited_since = self.clock.now()
+            if not await self._may_begin(stored.value):
+                return
+            if self.clock.now() - waited_since > _EARLY:  # another worker may have begun
+                again = await self.records.get(device)
+                if again is None or not await self._is_free(again.value):
+                    return
+                stored = again
             await self._run(stored)
+
+    async def _may_begin(self, record: DeviceRecord) -> bool:
+        """Whether Azure Resource Manager has room for a new device; else it comes back later.
+
+        A pass that has begun waits for nothing but its own requests, so its claim lasts.
+        """
+        refs = record.spec.intent.candidates
+        if record.status.condition.state is not State.PENDING or not refs:
+            return True
+        try:
+            async with asyncio.timeout(_AT_THE_DOOR):
+                await self.observer.registries.admit(refs[0].registry)
+        except TimeoutError:
+            await self.queue.put(record.device)
+            return False
+        return True
 
     async def _run(self, stored: Stored[DeviceRecord]) -> None:
         turn, failure = _Pass(stored, self.clock), None
@@ -158,9 +185,21 @@ class Reconciler:
             outcome = self._failed(defect)
         await self._conclude(turn, outcome, failure=failure)
 
-    async def _take_back(self, turn: _Pass) -> None:
+    async def _prepare(self, turn: _Pass) -> Prepared:
+        """The plans of the pass, after the device was taken back if an earlier record was lost."""
+        before = turn.stored.value
+        ahead = self.preparation.begin(before)
+        try:
+            await self._take_back(turn, ahead)
+            record = turn.stored.value
+            return await self.preparation.prepare(record, ahead if record is before else None)
+        finally:
+            await ahead.end()
+
+    async def _take_back(self, turn: _Pass, ahead: Ahead) -> None:
         """Let a device keep what it had when an earlier record was lost."""
-        before, record = turn.stored.value, await self.preparation.taken_back(turn.stored.value)
+        before = turn.stored.value
+        record = await self.preparation.taken_back(before, ahead)
         if record == before:
             return
         turn.wrote(await self.records.replace(record, etag=turn.stored.etag), None)
@@ -181,9 +220,8 @@ class Reconciler:
         try:
             if await self._is_still_unacknowledged(before):
                 return self._postponed
-            await self._take_back(turn)
+            prepared = await self._prepare(turn)
             before = turn.stored.value
-            prepared = await self.preparation.prepare(before)
             work, delivery = prepared.work, None
             if work is not None:
                 await self._claim(turn, work)
@@ -325,7 +363,6 @@ class Reconciler:
                 )
         noted = {a.secret for a in plan.actions if isinstance(a, TagSecret)}
         record = transitions.with_noted_secrets(record, noted)
-        await self._request_later(record.device, LONGEST_HELD)  # first: the worker may die here
         claim = Claim(owner=self.new_id(), until=self.clock.now() + CLAIM)
         record = transitions.claimed(
             record,
@@ -333,7 +370,10 @@ class Reconciler:
             condition=self._condition_while_claimed(record, plan),
             due_at=comes_back_at(claim),
         )
-        stored = await self.records.replace(record, etag=stored.etag)
+        stored, _ = await asyncio.gather(
+            self.records.replace(record, etag=stored.etag),
+            self._request_later(record.device, LONGEST_HELD),  # the worker may die right after
+        )
         turn.wrote(stored, HeldClaim(stored, records=self.records, clock=self.clock))
 
     async def _is_contested(self, record: DeviceRecord) -> bool:

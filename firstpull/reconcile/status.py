@@ -22,8 +22,9 @@ from firstpull.model.device_record import (
     State,
 )
 from firstpull.model.errors import Blocked, FirstpullError
+from firstpull.model.hub_identity import is_by_etag, read_later_at
 from firstpull.model.reasons import MEANING, Reason
-from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at
+from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at, share_of
 from firstpull.model.twin_entry import Acknowledgement
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
@@ -278,6 +279,10 @@ def _after_provision(
         record = transitions.delivered(record, delivery)
     elif is_acknowledged or record.status.acknowledged_at is not None:
         record = transitions.acknowledged(record, now)
+    has_switched = delivery is None and is_acknowledged and plan.has_newest
+    frees = observed.record.delivery_kind.frees_old_slot(record.spec.intent.delivery_options)
+    if has_switched and frees and not plan.slots_to_fill:
+        record = transitions.without_lost_passwords(record)
     condition = _condition(record, plan, delivery, now=now)
     same = record.spec.generation == observed.record.spec.generation
     narrows = (
@@ -294,10 +299,13 @@ def _after_provision(
         record = transitions.rotated(record)
     if narrows:
         record = transitions.narrowed(record)
+    due_at = next_check(condition, now=now, renew_at=plan.renew_at)
+    if is_by_etag(observed.hub_generation_id):
+        due_at = min(due_at, read_later_at(now, share=share_of(record.device)))
     return transitions.reconciled(
         record,
         condition=condition,
-        due_at=now if narrows else next_check(condition, now=now, renew_at=plan.renew_at),
+        due_at=now if narrows else due_at,
         identity=_identity(observed),
         warnings=warnings,
         vault_seen_at=_vault_seen_at(observed),

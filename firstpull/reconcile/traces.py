@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from firstpull.config.policy import Policy
 from firstpull.model.azure_resources import (
@@ -26,6 +27,7 @@ from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.naming import Names, names_for
 from firstpull.model.password_slots import is_made_for, token_of
 from firstpull.model.ports import ContainerRegistries, Hubs, Secrets
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.twins import read_every_twin
 
 type VersionsByRegistry = Mapping[RegistryId, tuple[SecretVersion, ...]]
@@ -90,10 +92,10 @@ class TraceReader:
     secrets: Secrets
     hubs: Hubs
 
-    async def stored(self, device: DeviceKey) -> VersionsByRegistry:
+    async def stored(self, device: DeviceKey, ahead: Ahead | None = None) -> VersionsByRegistry:
         """The versions that this deployment stored for a device. Raises what the port raises."""
-        registries = self.policy.container_registries
-        found = await asyncio.gather(*(self._versions(r, device) for r in registries))
+        registries, ahead = self.policy.container_registries, ahead or Ahead()
+        found = await asyncio.gather(*(self._versions(r, device, ahead) for r in registries))
         return dict(zip(registries, found, strict=True))
 
     async def read(self, device: DeviceKey, stored: VersionsByRegistry) -> Traces:
@@ -108,12 +110,14 @@ class TraceReader:
         self, registry: RegistryId, device: DeviceKey, *, known: Collection[TokenId]
     ) -> RegistryTraces:
         """The traces in one container registry, without tokens that are `known`."""
-        versions = await self._versions(registry, device)
+        versions = await self._versions(registry, device, Ahead())
         return await self._traces_in(registry, device, versions, known=known)
 
-    async def _versions(self, registry: RegistryId, device: DeviceKey) -> tuple[SecretVersion, ...]:
+    async def _versions(
+        self, registry: RegistryId, device: DeviceKey, ahead: Ahead
+    ) -> tuple[SecretVersion, ...]:
         own = names_for(device, deployment=self.deployment, registry=registry)
-        stored = await self.secrets.versions(own.secret)
+        stored = await ahead.get(own.secret, partial(self.secrets.versions, own.secret))
         return tuple(v for v in stored if is_made_for(v, device, deployment=self.deployment))
 
     async def _traces_in(

@@ -367,3 +367,43 @@ async def test_a_caller_whose_time_is_over_takes_none_that_wait_for_its_write_al
 async def join_reserved(process: Process, number: int) -> None:
     await reserve(process, number)
     await join(process, number)
+
+
+# A token that is about to exist
+
+
+async def test_a_list_that_was_read_for_a_token_to_come_is_not_read_again(
+    cloud: Cloud, process: Process
+) -> None:
+    await reserve(process, 1)
+    begun = len(cloud.calls)
+    process.membership.join_soon(PLANT_ONE, capacity=50)
+    await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
+    calls = Counter(cloud.calls[begun:])
+    assert calls["registries.get_connected_registry"] == calls["locks.acquire"] == 1
+    assert name(1) in cloud.clients(PLANT_ONE)
+
+
+async def test_a_token_that_does_not_come_costs_one_read_and_holds_no_lease(
+    cloud: Cloud, process: Process
+) -> None:
+    await reserve(process, 1)
+    process.membership.join_soon(PLANT_ONE, capacity=50)
+    await process.membership._commits[PLANT_ONE]
+    assert cloud.calls.count("registries.get_connected_registry") == 2  # the reservation's, too
+    assert cloud.locks[PLANT_ONE].released
+    cloud.add_foreign_client(PLANT_ONE, "later")
+    await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
+    assert len(cloud.clients(PLANT_ONE)) == len(FOREIGN) + 2
+
+
+async def test_an_error_that_nobody_waited_for_is_met_by_the_next_who_joins(
+    cloud: Cloud, process: Process
+) -> None:
+    await reserve(process, 1)
+    with cloud.failing("locks.acquire", fault=Fault.UNAVAILABLE, times=1):
+        process.membership.join_soon(PLANT_ONE, capacity=50)
+        with pytest.raises(Transient):
+            await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
+    await process.membership.join(PLANT_ONE, token_id(1), capacity=50)
+    assert name(1) in cloud.clients(PLANT_ONE)

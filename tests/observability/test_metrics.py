@@ -206,6 +206,7 @@ async def test_the_sweeps_age_is_measured_when_azure_resource_manager_refuses(
 ) -> None:
     harness = Harness()
     await harness.sweep()
+    harness.clock.advance(timedelta(hours=2))
 
     def refuse() -> None:
         raise ConnectionError
@@ -213,7 +214,25 @@ async def test_the_sweeps_age_is_measured_when_azure_resource_manager_refuses(
     harness.cloud.act(refuse, at="registries.list_connected_registries")
     with pytest.raises(ConnectionError):
         await measure(harness)
-    assert measured.gauge(AGE) == pytest.approx(0, abs=1)
+    assert measured.gauge(AGE) == pytest.approx(2 * 3600, abs=1)
+
+
+async def test_what_a_sweep_has_counted_is_not_counted_again_within_the_hour(
+    measured: Measured,
+) -> None:
+    harness = Harness()
+    await harness.make_ready()
+    await harness.sweep()
+    for begun in (len(harness.cloud.calls),) * 2:
+        await measure(harness)
+        assert {*harness.cloud.calls[begun:]} == {"sweeps.get"}
+        metrics = measured.collect()
+        assert metrics[DEVICES][frozenset({("state", "Ready")})] == 1
+        assert metrics[USED][frozenset(ONE.items())] == 1
+        assert metrics[SITE_USED] == {frozenset({("site", "plant")}): 1}
+    harness.clock.advance(timedelta(hours=2))
+    await measure(harness)
+    assert "records.page" in harness.cloud.calls[begun:]
 
 
 # The instruments

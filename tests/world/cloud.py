@@ -333,9 +333,11 @@ class Cloud(Calls):
     @property
     def is_out_of_sync(self) -> bool:
         """Whether a sync would change anything."""
-        return any(map(self._would_sync, self.sites.values()))
+        return any(map(self.would_sync, self.sites))
 
-    def _would_sync(self, site: ConnectedRegistryBackend) -> bool:
+    def would_sync(self, ref: ConnectedRegistryRef) -> bool:
+        """Whether a sync would change anything at a connected registry."""
+        site = self.sites[ref]
         try:
             found = site.registry.connected_registry(site.name)
         except ResourceNotFound:

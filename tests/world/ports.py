@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, ClassVar
 
 from pydantic import SecretStr
@@ -89,6 +90,9 @@ class FakeContainerRegistries(_Port):
     service = "The container registry"
     prefix = "registries"
 
+    async def admit(self, registry: RegistryId) -> None:
+        """There is always room."""
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
             "get_scope_map",
@@ -117,7 +121,13 @@ class FakeContainerRegistries(_Port):
         )
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: ScopeMapId,
+        on_look: Callable[[int], None] = lambda _: None,
+        **more: float,
     ) -> Token:
         def effect() -> Token:
             with self.watch.over_token(registry, name):
@@ -127,7 +137,7 @@ class FakeContainerRegistries(_Port):
             return self._token(registry, made)
 
         token = await self._call("create_token", effect, **more)
-        return token if token.active else await self._active_token(registry, name)
+        return token if token.active else await self._active_token(registry, name, on_look)
 
     async def update_token(
         self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, **more: float
@@ -271,8 +281,13 @@ class FakeContainerRegistries(_Port):
         if token is not None and self._is_in_progress(registry, token.provisioning):
             await self._active_token(registry, name)
 
-    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+    async def _active_token(
+        self, registry: RegistryId, name: str, on_look: Callable[[int], None] = lambda _: None
+    ) -> Token:
+        looks = count()
+
         async def active() -> Token | None:
+            on_look(next(looks))
             token = await self.get_token(registry, name)
             return token if token is not None and token.active else None
 

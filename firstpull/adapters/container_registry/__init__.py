@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from firstpull.adapters.container_registry.adapter import ContainerRegistryAdapter
-from firstpull.adapters.container_registry.clients import client_factory
+from firstpull.adapters.container_registry.clients import Paces, client_factory
 
-__all__ = ["ContainerRegistryAdapter", "client_factory"]
+__all__ = ["ContainerRegistryAdapter", "Paces", "client_factory"]

@@ -9,11 +9,12 @@ firstpull has no role. What takes longer raises InProgress, and the next pass fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -32,10 +33,11 @@ from azure.mgmt.containerregistry.models import (
 )
 from azure.mgmt.containerregistry.models import ScopeMap as ScopeMapResource
 from azure.mgmt.containerregistry.models import Token as TokenResource
+from azure.mgmt.core.tools import parse_resource_id
 
 from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.container_registry.changes import SoonPolling, until
-from firstpull.adapters.container_registry.clients import ClientFactory, Clients
+from firstpull.adapters.container_registry.clients import ClientFactory, Clients, Paces
 from firstpull.adapters.container_registry.resources import (
     SERVICE,
     connected_registry_from,
@@ -64,6 +66,8 @@ _LIST_DEADLINE = 240.0
 """Seconds for all pages of a list: 2,500 tokens are 128 pages of 20."""
 _PASSWORD_DEADLINE = 30.0
 """Seconds for the operation that makes a password: operations take up to eleven."""
+_WRITES_OF_DEVICE = 2.2
+"""A token, a password, and a share of the list."""
 _REFUSALS = (400, 409)
 """No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
@@ -71,9 +75,23 @@ _REFUSALS = (400, 409)
 class ContainerRegistryAdapter:
     """Implements `ContainerRegistries`, which has the contract of each method."""
 
-    def __init__(self, create_client: ClientFactory, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        create_client: ClientFactory,
+        *,
+        paces: Paces | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._clients = Clients(create_client)
+        self._paces = paces or Paces()
         self._until = partial(until, sleep=sleep)
+        self._sync_maps: dict[TokenId, str] = {}
+        """The names of the scope maps that sync tokens had."""
+
+    async def admit(self, registry: RegistryId) -> None:
+        """Return when one more device may be begun with."""
+        subscription = str(parse_resource_id(str(registry))["subscription"])
+        await self._paces.of(subscription, "writes").admit(_WRITES_OF_DEVICE)
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
@@ -131,7 +149,13 @@ class ContainerRegistryAdapter:
                 return None
 
     async def create_token(
-        self, registry: RegistryId, name: str, *, scope_map: ScopeMapId, deadline_seconds: float
+        self,
+        registry: RegistryId,
+        name: str,
+        *,
+        scope_map: ScopeMapId,
+        deadline_seconds: float,
+        on_look: Callable[[int], None] = lambda _: None,
     ) -> Token:
         """Create an enabled token without a password, and wait until it is active."""
         client, group, account = self._clients.of(registry)
@@ -143,7 +167,7 @@ class ContainerRegistryAdapter:
             token = token_from(await poller.result())
         _check_status(token, enabled=True)
         if not token.active:
-            token = await self._active_token(registry, name)
+            token = await self._active_token(registry, name, on_look)
             _check_status(token, enabled=True)
         return token
 
@@ -266,26 +290,34 @@ class ContainerRegistryAdapter:
             return connected_registry_from(given(await poller.result()))
 
     async def synced_actions(self, registry: RegistryId, sync_token_id: TokenId) -> frozenset[str]:
-        """The scope actions of a sync token, which its connected registry syncs."""
-        client, group, account = self._clients.of(registry)
-        async with azure_errors(SERVICE):
-            try:
-                token = await client.tokens.get(group, account, sync_token_id.name)
-                scope_map = token_from(token).scope_map_id
-                found = await client.scope_maps.get(group, account, scope_map.name)
-            except ResourceNotFoundError:
-                return frozenset()
-        actions = scope_map_from(found).actions
+        """The scope actions of a sync token, which its connected registry syncs.
+
+        Its scope map is read beside it, by the name that it had last, or that az gives it: its own.
+        """
+        guess = self._sync_maps.get(sync_token_id, sync_token_id.name)
+        token, scope_map = await asyncio.gather(
+            self.get_token(registry, sync_token_id.name), self.get_scope_map(registry, guess)
+        )
+        if token is None:
+            return frozenset()
+        name = self._sync_maps[sync_token_id] = token.scope_map_id.name
+        if name.casefold() != guess.casefold():
+            scope_map = await self.get_scope_map(registry, name)
+        actions = scope_map.actions if scope_map is not None else ()
         return frozenset(action for action in actions if action.startswith("repositories/"))
 
     async def close(self) -> None:
         """Close the connections."""
         await self._clients.close()
 
-    async def _active_token(self, registry: RegistryId, name: str) -> Token:
+    async def _active_token(
+        self, registry: RegistryId, name: str, on_look: Callable[[int], None] = lambda _: None
+    ) -> Token:
         """A changed token when it is active."""
+        looks = count()
 
         async def active() -> Token | None:
+            on_look(next(looks))
             token = await self.get_token(registry, name)
             return token if token is not None and token.active else None
 

@@ -12,7 +12,7 @@ from azure.mgmt.core.polling.async_arm_polling import AsyncARMPolling
 from firstpull.adapters.timeouts import Sleep
 from firstpull.model.errors import InProgress
 
-_PAUSES = (0.25, 0.5, 0.25, 0.5, 1.0, 1.5)
+_PAUSES = (0.4, 0.15, 0.15, 0.4, 0.5, 1.0, 1.5)
 """Seconds before each read. Most changes take 0.7 s; each read takes from ARM's bucket."""
 _AGAIN_SECONDS = 2.0
 _POLL_SECONDS = 0.5

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from firstpull.adapters.azure_errors import READ_DEADLINE, azure_errors
 from firstpull.adapters.storage.account import RECORDS_TABLE, SERVICE, StorageServices
+from firstpull.adapters.storage.due_index import DUE_ENTRY, DueIndex
 from firstpull.model import record_codec
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
@@ -57,59 +58,66 @@ class TableRecords:
 
     def __init__(self, services: StorageServices) -> None:
         self._table: TableClient = services.tables.get_table_client(RECORDS_TABLE)
+        self._index = DueIndex(services, self._table)
 
     async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
         """The record of a device, None if there is none."""
         async with _errors():
             try:
-                entity = await self._table.get_entity(**_key(device), select=_COLUMNS)
+                entity = await self._table.get_entity(**_key(device), select=[*_COLUMNS, DUE_ENTRY])
             except ResourceNotFoundError:
                 await self._require_table()
                 return None
-        return Stored(value=_record(entity), etag=str(entity.metadata["etag"]))
+        etag = _version(entity.metadata["etag"], entity.get(DUE_ENTRY) or "")
+        return Stored(value=_record(entity), etag=etag)
 
     async def insert(self, record: DeviceRecord) -> Stored[DeviceRecord]:
         """Store the first record of a device. Raises Conflict if there is one."""
         async with _errors():
+            due_at = record.schedule.due_at
+            entry = await self._index.entry_for(record.device, due_at, before="")
             try:
-                written = await self._table.create_entity(_entity(record))
+                written = await self._table.create_entity(_entity(record, entry))
             except ResourceExistsError:
                 raise Conflict("The record was made meanwhile.") from None
-        return Stored(value=record, etag=written["etag"])
+        return Stored(value=record, etag=_version(written["etag"], entry))
 
     async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
         """Replace the record that has this ETag. Raises Conflict if the record has changed."""
+        etag, before = _parts(etag)
         async with _errors():
+            due_at = record.schedule.due_at
+            entry = await self._index.entry_for(record.device, due_at, before=before)
             try:
                 written = await self._table.update_entity(
-                    _entity(record),
+                    _entity(record, entry),
                     mode=UpdateMode.REPLACE,
                     etag=etag,
                     match_condition=MatchConditions.IfNotModified,
                 )
             except (ResourceModifiedError, ResourceNotFoundError):
                 raise Conflict("The record was changed meanwhile.") from None
-        return Stored(value=record, etag=written["etag"])
+            if before and entry != before:
+                await self._index.drop(before)
+        return Stored(value=record, etag=_version(written["etag"], entry))
 
     async def delete(self, device: DeviceKey, *, etag: str) -> None:
         """Delete the record that has this ETag; a missing one is no error. Raises Conflict."""
         async with azure_errors(SERVICE):
             try:
                 await self._table.delete_entity(
-                    **_key(device), etag=etag, match_condition=MatchConditions.IfNotModified
+                    **_key(device),
+                    etag=_parts(etag)[0],
+                    match_condition=MatchConditions.IfNotModified,
                 )
             except ResourceModifiedError:
                 raise Conflict("The record was changed meanwhile.") from None
 
     async def due(self, now: datetime) -> AsyncIterator[DeviceKey]:
-        """The devices that are due, without entities of other programs."""
+        """The devices that are due."""
         async with _errors(deadline_seconds=60):
-            async for entity in self._table.query_entities(
-                "dueAt le @now", parameters={"now": now}, select=list(_KEYS)
-            ):
-                device = _device(entity)
-                if _is_about(entity, device):
-                    yield device
+            async for device in self._index.look(now):
+                yield device
 
     async def page(self, query: Query) -> Page:
         """A page of records. Raises Invalid for an `after` that no page of this query gave."""
@@ -203,7 +211,17 @@ def _device(entity: Mapping[str, Any]) -> DeviceKey:
     return DeviceKey(hub=entity["PartitionKey"], device_id=entity["RowKey"])
 
 
-def _entity(record: DeviceRecord) -> dict[str, Any]:
+def _version(etag: str | None, entry: str) -> str:
+    """A version of a record: the entity's ETag, and the entry that it names."""
+    return f"{etag}\n{entry}"
+
+
+def _parts(version: str) -> tuple[str, str]:
+    etag, _, entry = version.partition("\n")
+    return etag, entry
+
+
+def _entity(record: DeviceRecord, entry: str = "") -> dict[str, Any]:
     grant = record.status.grant
     text = record_codec.to_json(replace(record, history=()))
     pieces = [text[at : at + _CHARACTERS] for at in range(0, len(text), _CHARACTERS)]
@@ -222,6 +240,7 @@ def _entity(record: DeviceRecord) -> dict[str, Any]:
         "token": grant.names.token if grant else "",
         "retiring": bool(record.status.retiring) and not record.is_tombstone,
         "dueAt": record.schedule.due_at,
+        DUE_ENTRY: entry,
         "history": _HISTORY.dump_json(record.history).decode(),
     }
 

@@ -12,9 +12,10 @@ from aiohttp.test_utils import TestServer
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.containerregistry.aio import ContainerRegistryManagementClient
 
-from firstpull.adapters.container_registry import ContainerRegistryAdapter, changes
+from firstpull.adapters.container_registry import ContainerRegistryAdapter, Paces, changes
+from firstpull.adapters.container_registry.clients import Paced
 from firstpull.model.azure_resources import NewPassword, Slot
-from firstpull.model.errors import Blocked, Transient
+from firstpull.model.errors import Blocked, Conflict, Transient
 from firstpull.model.reasons import Reason
 from tests.firstpull.harness import REGISTRY
 
@@ -132,3 +133,56 @@ async def generate(registries: ContainerRegistryAdapter) -> NewPassword:
     return await registries.generate_password(
         REGISTRY, NAME, slot=Slot.ONE, expires_at=ENDS, deadline_seconds=9
     )
+
+
+# The pace
+
+
+@pytest.fixture
+async def limited() -> AsyncIterator[tuple[ContainerRegistryAdapter, list[int]]]:
+    """An adapter whose service answers with these statuses in turn, then with a token."""
+    application, statuses = web.Application(), list[int]()
+
+    async def answer(_: web.Request) -> web.Response:
+        if statuses:
+            headers = {"Retry-After": "0", "x-ms-ratelimit-remaining-subscription-writes": "0"}
+            return web.json_response({}, status=statuses.pop(0), headers=headers)
+        headers = {"x-ms-ratelimit-remaining-subscription-writes": "150"}
+        return web.json_response(token("enabled"), status=201, headers=headers)
+
+    application.router.add_route("*", "/{any:.*}", answer)
+    async with TestServer(application) as server:
+
+        def create(subscription: str) -> ContainerRegistryManagementClient:
+            return ContainerRegistryManagementClient(
+                Token(),
+                subscription,
+                base_url=str(server.make_url("")),
+                authentication_policy=SansIOHTTPPolicy(),
+                retry_total=0,
+                per_call_policies=[Paced(subscription, Paces())],
+            )
+
+        made = ContainerRegistryAdapter(create)
+        yield made, statuses
+        await made.close()
+
+
+async def test_a_request_that_is_one_too_many_goes_again(
+    limited: tuple[ContainerRegistryAdapter, list[int]],
+) -> None:
+    adapter, statuses = limited
+    statuses[:] = [429]
+    await create(adapter)
+    assert not statuses
+
+
+@pytest.mark.parametrize("status", [409, 503])
+async def test_a_request_that_may_have_had_an_effect_never_goes_again(
+    limited: tuple[ContainerRegistryAdapter, list[int]], status: int
+) -> None:
+    adapter, statuses = limited
+    statuses[:] = [status, 409]
+    with pytest.raises((Transient, Conflict)):
+        await create(adapter)
+    assert statuses == [409]

@@ -17,7 +17,7 @@ from typing import ClassVar
 import aiohttp
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
-from local_azure.commands.demo_device import Device
+from local_azure.commands.demo_device import Device, in_a_cluster
 from local_azure.commands.demo_steps import Show
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
 from local_azure.commands.workplace import Workplace
@@ -26,12 +26,15 @@ from local_azure.edge_agent.images import PullFailed
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.models import EDGE_AGENT
 from local_azure.iot_hub.twins import TwinPatch
+from local_azure.kubernetes.cluster import Cluster, serve_cluster
+from local_azure.kubernetes.nodes import pull_for_a_pod
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
 GRANTED, OTHER = "hello-world", "sensor-gateway"
 _STEP_SECONDS = 40.0
 _LOOK_SECONDS = 0.1
+_NAMESPACES = ("press", "weld")
 _EVENT = re.compile(r"INFO firstpull: (device\.[a-z_.]+) (\{.*\})$")
 _SAID = {
     "device.intent.recorded": "the intent is in the device's record",
@@ -354,7 +357,73 @@ class EdgeDemo(Demo):
             await asyncio.sleep(_LOOK_SECONDS)
 
 
-_DEMOS: Mapping[str, type[Demo]] = {"twin": Demo, "edgeAgent": EdgeDemo}
+class ClusterDemo(Demo):
+    """The same with a cluster, whose pods pull with the secrets that the agent keeps there."""
+
+    said: ClassVar[Mapping[str, str]] = {
+        "device.reconcile.ready": "the device is ready: every pull secret has the login",
+    }
+
+    async def run(self) -> None:
+        """Run all steps. Raises DemoFailed."""
+        self._show.heading("A new cluster waits")
+        connection_string = self._register()
+        stack = self._stack
+        async with serve_cluster(stack.kernel.certificates, address=stack.address) as served:
+            for namespace in _NAMESPACES:
+                await served.api.add_namespace(namespace)
+            kubeconfig = served.kubeconfig(self._device.folder / "kubeconfig")
+            options = in_a_cluster(kubeconfig, _NAMESPACES)
+            async with self._device.agent(
+                connection_string, on_line=self._add_agent_line, options=options
+            ) as agent:
+                with self._show.step("the cluster's agent connects to its hub") as say:
+                    await self._wait_for_agent_line(agent, "the twin holds 0 deliveries")
+                    say(f"the agent is connected, for the namespaces {' and '.join(_NAMESPACES)}")
+                self._show.heading("The webhook onboards it")
+                begun = time.monotonic()
+                await self._post(delivery="kubernetes")
+                await self._follow_events(begun, until="device.credential.delivered")
+                self._show.heading("A pod pulls")
+                with self._show.step("the agent makes the pull secrets") as say:
+                    await self._wait_for_agent_line(agent, "logged in with delivery")
+                    names = f"Secret firstpull-{CONNECTED_REGISTRY}"
+                    say(f"{names} is in both namespaces, and their service accounts name it")
+                digest = await self._pull_for_pods(served.api)
+                seconds = time.monotonic() - begun
+                await self._refusal_of_a_wrong_password()
+                await self._follow_events(begun, until="device.reconcile.ready")
+        self._show.note(f"\nThe app's log is in {self._log.file}.")
+        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+
+    async def _pull_for_pods(self, cluster: Cluster) -> str:
+        registry = self._stack.sites.all()[0].endpoint
+        tls, digest = self._stack.kernel.certificates.client_context(), ""
+        for namespace in _NAMESPACES:
+            with self._show.step(f"kubelet pulls for a pod in {namespace}") as say:
+                image = f"{registry}/{GRANTED}:latest"
+                try:
+                    found = await pull_for_a_pod(cluster, image, namespace=namespace, tls=tls)
+                except PullFailed as error:
+                    raise DemoFailed(f"a pod's pull failed: {error}") from None
+                digest = f"{GRANTED}@{found}"
+                say(f"{digest} for a pod in {namespace}")
+        with self._show.step(f"pulling {OTHER}, which was not granted") as say:
+            image = f"{registry}/{OTHER}:latest"
+            try:
+                await pull_for_a_pod(cluster, image, namespace=_NAMESPACES[0], tls=tls)
+            except PullFailed as error:
+                say(f"{OTHER}, which was not granted, is refused: {error}")
+            else:
+                raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
+        return digest
+
+
+_DEMOS: Mapping[str, type[Demo]] = {
+    "twin": Demo,
+    "kubernetes": ClusterDemo,
+    "edgeAgent": EdgeDemo,
+}
 
 
 if __name__ == "__main__":

@@ -91,6 +91,18 @@ async def test_the_demo_ends_with_a_pull_and_leaves_nothing_behind(
     assert _left_in(tmp_path) == ["demo.log"]
 
 
+@pytest.mark.slow
+async def test_the_demo_of_a_cluster_ends_with_the_pulls_of_pods(tmp_path: Path) -> None:
+    async with _command("demo", tmp_path, "--delivery", "kubernetes") as demo:
+        output, _ = await demo.communicate()
+        text = output.decode()
+        assert demo.returncode == 0, text
+    assert PULLED.fullmatch(text.splitlines()[-1]), text
+    assert "for a pod in weld" in text
+    assert _traces_of(tmp_path, _address_in(text)) == []
+    assert _left_in(tmp_path) == ["demo.log"]
+
+
 async def test_a_demo_without_its_engine_fails(tmp_path: Path) -> None:
     async with _command("demo", tmp_path, "--engine", "podman", PATH="/nonexistent") as demo:
         output, _ = await demo.communicate()

@@ -19,8 +19,8 @@ PYTHON_CODE := firstpull functions function_app.py local_azure contract device_a
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-demo: setup ## a device appears, a webhook names it, and it pulls its first image
-	@$(BIN)/python -m local_azure.commands.demo
+demo: setup ## a device appears, a webhook names it, and it pulls its first image; DELIVERY=kubernetes|edgeAgent
+	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY))
 
 up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
 	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)

@@ -27,6 +27,7 @@ from benchmarks.alternatives import AZ, FIRSTPULL, PLAIN, TUNED
 from benchmarks.report import write_report
 
 ROOT = Path(__file__).parents[1]
+_KEPT = ROOT / ".local" / "bench" / "figures"
 _PACKAGES = (
     "azure-functions",
     "azure-functions-runtime",
@@ -104,7 +105,10 @@ async def bench(plan: _Plan) -> Figures:
 
 
 async def _figure(name: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
-    """Run a figure's process, and return what it prints. A figure that fails ends the run."""
+    """Run a figure's process, and return what it prints. A figure that fails ends the run.
+
+    What it prints stays in `.local/bench`, so that a run that ends early has not measured in vain.
+    """
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks", name, *map(str, arguments), "--json"),
@@ -118,6 +122,8 @@ async def _figure(name: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
             process.terminate()
     if not output:
         raise SystemExit(f"The figure {name} failed; its output has the reason.")
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    (_KEPT / f"{'-'.join((name, *map(str, arguments)))}.json").write_bytes(output)
     sys.stderr.write(f"{name} {' '.join(map(str, arguments))}: {time.monotonic() - began:.0f} s\n")
     return json.loads(output)
 

@@ -6,9 +6,10 @@ its expiry. Only an immediate rotation ends a live password.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot, Twin
+from firstpull.model.azure_resources import Slot, Token, Twin
 from firstpull.model.clock import whole_second
 from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord
@@ -84,6 +85,17 @@ def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...
     return tuple(actions)
 
 
+def _settled(answer: Acknowledgement | None, record: DeviceRecord) -> Acknowledgement | None:
+    """The answer; one that counted as a login once needs no other sync."""
+    status = record.status
+    if answer is None or not answer.awaits_sync or status.delivery is None:
+        return answer
+    was_acknowledged = status.acknowledged_at is not None
+    if not was_acknowledged or answer.delivery_id != status.delivery.id:
+        return answer
+    return replace(answer, logged_in=True, awaits_sync=False)
+
+
 class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
@@ -108,9 +120,10 @@ class Passwords:
         self._kind = record.delivery_kind
         key, registry = target.view.ref.name, target.view.connected_registry
         self._entry = self._kind.entry(target.twin, key)
-        self._acknowledgement = self._kind.acknowledgement(
+        answer = self._kind.acknowledgement(
             target.twin, key, synced_at=registry.last_sync_at if registry is not None else None
         )
+        self._acknowledgement = _settled(answer, record)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record) and not is_rotated(
@@ -153,10 +166,9 @@ class Passwords:
         there = frozenset(password.slot for password in token.passwords)
         if self._ends_at_once:
             keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
-        elif self._has_switched() and self._frees_old_slot():
-            made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
+        elif self._has_switched():
             lost = self._requested - {to_fill}
-            retired = (made | lost) - self._slots_in_use()
+            retired = (self._ending_slots(token) | lost) - self._slots_in_use()
             keep, why = there - retired, "the device has logged in with a newer password"
         else:
             return ()
@@ -164,8 +176,13 @@ class Passwords:
             return ()
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
 
-    def _frees_old_slot(self) -> bool:
-        return self._kind.frees_old_slot(self._record.spec.intent.delivery_options)
+    def _ending_slots(self, token: Token) -> frozenset[Slot]:
+        """The slots whose password ends when the device has logged in with a newer one."""
+        if not self._kind.frees_old_slot(self._record.spec.intent.delivery_options):
+            return frozenset()
+        if self._status.adopted:
+            return frozenset(password.slot for password in token.passwords)
+        return slots_made_here(token, self._found.secrets)
 
     def _has_switched(self) -> bool:
         """Whether the device has acknowledged the newest password."""

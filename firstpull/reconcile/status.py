@@ -25,6 +25,7 @@ from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.hub_identity import is_by_etag, read_later_at
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at, share_of
+from firstpull.model.twin_entry import Acknowledgement
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import (
@@ -361,6 +362,20 @@ def _condition(
         return condition_after(
             record, State.READY, Reason.ACKNOWLEDGED, "The device has logged in.", now=now
         )
+    return _unaccepted(record, answer, now=now)
+
+
+def _unaccepted(record: DeviceRecord, answer: Acknowledgement, *, now: datetime) -> Condition:
+    """The condition of a device that has answered, and not logged in."""
+    if answer.awaits_sync:
+        return condition_after(
+            record,
+            State.DELIVERED,
+            Reason.AWAITING_SYNC,
+            "The consumer has taken the credentials; they count when the connected registry has "
+            "synced once more.",
+            now=now,
+        )
     return condition_after(
         record,
         State.DELIVERED,
@@ -379,5 +394,6 @@ def _warnings(
         connected_registry=view.connected_registry if view else None,
         synced_actions=credential.synced_actions if credential else None,
         token=credential.token if credential else None,
+        twin=observed.twin,
         now=now,
     )

@@ -377,11 +377,11 @@ class Cloud(Calls):
 
     # The hub
 
-    def register(self, device: DeviceKey) -> Device:
+    def register(self, device: DeviceKey, *, edge: bool = False) -> Device:
         """Create the identity; an existing one is replaced by another device of the same id."""
         if device in self.devices:
             self.unregister(device)
-        identity = self.hub.create_device(DeviceSettings(device.device_id))
+        identity = self.hub.create_device(DeviceSettings(device.device_id, iot_edge=edge))
         self.devices[device] = made = Device(device, identity.generation_id)
         return made
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count, product
 
-from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
-from tests.chaos.tally import Chaos
+from firstpull.model.delivery_kinds import DEFAULT_KIND
+from tests.chaos.tally import DELIVERIES, Chaos
 from tests.firstpull.scenarios import SCENARIOS, Outcome, run
 from tests.world.calls import Fault
 
@@ -23,7 +23,7 @@ TWICE = ("onboarding", "rotation")
 
 async def one_crash(chaos: Chaos) -> None:
     """Before and after each call of each scenario."""
-    for name, kind in product(ONCE, KINDS):
+    for name, kind in product(ONCE, DELIVERIES):
         await one_crash_in(chaos, name, delivery=kind)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 
 from firstpull.bootstrap import Application
-from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
+from firstpull.model.delivery_kinds import DEFAULT_KIND
 from tests.chaos.lab import Lab, Login, lab_on, own_stack
-from tests.chaos.tally import Chaos, Part
+from tests.chaos.tally import DELIVERIES, Chaos, Part
 from tests.chaos.wire import Process, When, counted_requests
 from tests.end_to_end.faults import Crashed
 
@@ -149,7 +149,7 @@ def crashes_of(name: str) -> Part:
 
 async def crash_at_every_request(chaos: Chaos, lab: Lab, name: str) -> None:
     """With each kind of delivery."""
-    for lab.delivery in KINDS:
+    for lab.delivery in DELIVERIES:
         await _crash_at_every_request(chaos, lab, name)
     lab.delivery = DEFAULT_KIND
     chaos.count({}, lab.checks)

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
+from firstpull.model.delivery_kinds import KINDS
+
+DELIVERIES = tuple(sorted(KINDS.keys() - {"edgeAgent"}))
+"""The delivery kinds that are tried: an Edge runtime has no place in these scenarios yet."""
 _LINES = 6
 
 

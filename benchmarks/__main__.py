@@ -16,18 +16,23 @@ _FIGURES = (
     "full_registry",
     "lifecycle",
     "sweeps",
+    "waterfall",
     "host_kills",
 )
+_ALL = "all"
 
 
 def main() -> int:
     """Run a figure. Its module is imported when the process trusts the local Azure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("figure", choices=_FIGURES, nargs="?", default="onboarding")
+    parser.add_argument("figure", choices=(*_FIGURES, _ALL), nargs="?", default=_ALL)
     parsed, rest = parser.parse_known_args()
+    result: int
+    if parsed.figure == _ALL:
+        result = importlib.import_module("benchmarks.bench").main(rest)
+        return result
     with trusted_authority() as trust:
-        module = importlib.import_module(f"benchmarks.{parsed.figure}")
-        result: int = module.main(trust, rest)
+        result = importlib.import_module(f"benchmarks.{parsed.figure}").main(trust, rest)
         return result
 
 

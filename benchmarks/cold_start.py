@@ -38,6 +38,10 @@ class ColdStart:
     import_seconds: float
     first_answer_seconds: float
     ratio: float
+    base_cpu_seconds: float
+    cpu_seconds: float
+    cpu_ratio: float
+    """Of processor time, which other work on the machine hardly changes."""
     base_mib: float
     mib: float
     dominated_by: dict[str, float]
@@ -68,12 +72,17 @@ async def measure(trust: Trust, *, repetitions: int) -> ColdStart:
         _, errors = await _python(bench, options=("-X", "importtime"))
     base = median(each["seconds"] for each in bases)
     seconds = median(each["seconds"] for each in starts)
+    base_cpu = median(each["cpuSeconds"] for each in bases)
+    cpu = median(each["cpuSeconds"] for each in starts)
     return ColdStart(
         repetitions=repetitions,
         base_seconds=round(base, 3),
         import_seconds=round(median(each["importSeconds"] for each in starts), 3),
         first_answer_seconds=round(seconds, 3),
         ratio=round(seconds / base, 2),
+        base_cpu_seconds=round(base_cpu, 3),
+        cpu_seconds=round(cpu, 3),
+        cpu_ratio=round(cpu / base_cpu, 2),
         base_mib=round(median(each["mib"] for each in bases), 1),
         mib=round(median(each["mib"] for each in starts), 1),
         dominated_by=_by_package(errors),

@@ -21,7 +21,7 @@ class Step:
     after: Mapping[str, str]
 
 
-_OPERATION = "operation"
+_OPERATION = "Azure makes the token"
 """The step whose length is drawn anew for each token."""
 _NOT_OVER_ANOTHER = "A PUT over an existing token drops its passwords."
 _NOT_TOO_EARLY = "A password for a token that is not ready is refused (TokenNotActive)."

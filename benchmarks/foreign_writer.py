@@ -13,6 +13,7 @@ from benchmarks.apps import Bench, operator_token
 
 _API = "2025-11-01"
 _PAUSE_SECONDS = 0.5
+_PERMANENT = 2
 
 
 @dataclass(kw_only=True)
@@ -33,15 +34,19 @@ class ForeignWriter:
         """The name of its token."""
         return f"foreign-{self.connected_registry}"
 
-    async def prepare(self, *, permanent: int = 2) -> None:
+    @property
+    def permanent(self) -> frozenset[str]:
+        """The names of its tokens that stay in the list."""
+        return frozenset(f"{self.token}-{number}" for number in range(_PERMANENT))
+
+    async def prepare(self) -> None:
         """Make its tokens, and put all but the first one into the list for good."""
         registry = self.bench.stack.cloud.registries()[0]
         scope_map = f"{registry.registry_id}/scopeMaps/_repositories_pull"
-        names = [self.token, *(f"{self.token}-{n}" for n in range(permanent))]
-        for name in names:
+        for name in (self.token, *self.permanent):
             registry.put_token(name, scope_map_id=scope_map)
         async with aiohttp.ClientSession(headers=self._headers) as session:
-            ids = [f"{registry.registry_id}/tokens/{name}" for name in names[1:]]
+            ids = [f"{registry.registry_id}/tokens/{name}" for name in sorted(self.permanent)]
             await self._write(session, ids)
 
     @asynccontextmanager

@@ -18,13 +18,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
-from benchmarks.memory import resident_mib
+from benchmarks.memory import processor_seconds, resident_mib, with_children
 from benchmarks.trust import Trust
 from local_azure.resource_manager.throttling import RateLimits
 from local_azure.stack import ConnectedRegistryOptions
 
 _CLIENTS = 50
 _WEBHOOKS_AT_ONCE = 32
+_PARTS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,8 @@ class FullRegistry:
     floor_seconds: float
     floor_ratio: float
     failed: int
-    half_seconds: float
-    """When half of the devices had their delivery."""
+    delivered_at: tuple[float, ...]
+    """When each further twentieth of the devices had its delivery, in seconds."""
     arm_writes: int
     arm_reads: int
     arm_reads_per_device: float
@@ -48,7 +49,11 @@ class FullRegistry:
     throttled_hub: int
     identity_reads: int
     host_mib: float
-    """The most resident memory that one host had."""
+    """The most resident memory that one host had, with its worker process."""
+    host_cpu_seconds_per_device: float
+    """Processor time of the hosts, their starts included."""
+    azure_cpu_seconds_per_device: float
+    """Processor time of the local Azure without its storage, which the hosts compete with."""
     storage_transactions_per_device: float
 
 
@@ -113,7 +118,11 @@ def _figures(
     writes = sum(n for k, n in counts.items() if k.startswith("arm.") and not _is_read(k))
     floor, took = floor_seconds(len(names), len(plants)), max(seconds, default=0.0)
     storage = bench.stack.kernel.storage_calls.counts()
-    hosts = [host.process for host in bench.app.hosts.all() if host.process is not None]
+    hosts = [
+        with_children(host.process.pid)
+        for host in bench.app.hosts.all()
+        if host.process is not None
+    ]
     return FullRegistry(
         devices=len(names),
         connected_registries=len(plants),
@@ -122,7 +131,11 @@ def _figures(
         floor_seconds=round(floor, 1),
         floor_ratio=round(took / floor, 3) if floor else math.nan,
         failed=len(names) - len(seconds),
-        half_seconds=round(sorted(seconds)[len(seconds) // 2], 1) if seconds else math.nan,
+        delivered_at=tuple(
+            round(sorted(seconds)[math.ceil(len(names) * n / _PARTS) - 1], 1)
+            for n in range(1, _PARTS + 1)
+            if math.ceil(len(names) * n / _PARTS) <= len(seconds)
+        ),
         arm_writes=writes,
         arm_reads=reads,
         arm_reads_per_device=round(reads / len(names), 2),
@@ -130,7 +143,11 @@ def _figures(
         throttled_arm=by_status["arm", 429],
         throttled_hub=by_status["iotHub", 429],
         identity_reads=counts.get("iotHub.devices.get", 0),
-        host_mib=round(max(resident_mib(host.pid, peak=True) for host in hosts), 1),
+        host_mib=round(max(sum(resident_mib(p, peak=True) for p in host) for host in hosts), 1),
+        host_cpu_seconds_per_device=round(
+            sum(processor_seconds(process) for host in hosts for process in host) / len(names), 3
+        ),
+        azure_cpu_seconds_per_device=round(time.process_time() / len(names), 3),
         storage_transactions_per_device=round(
             sum(n for name, n in storage.items() if name != "queue.GET") / len(names), 1
         ),

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from benchmarks.apps import Bench, running_bench
-from benchmarks.floor import ONBOARD, longest_chain
+from benchmarks.floor import FIRST_OF_ITS_SCOPE_MAP, ONBOARD, Step, longest_chain
 from benchmarks.foreign_writer import ForeignWriter
 from benchmarks.trust import Trust
 from local_azure.kernel.calls import Call
@@ -27,6 +27,8 @@ from local_azure.stack import ConnectedRegistryOptions
 _AT_MOST_SECONDS = 90.0
 _ROOM = 60
 """Clients of the connected registries of bursts: fifty devices, and the foreign writer's."""
+_OTHER_REPOSITORIES = (("sensor-gateway",), ("hello-world", "sensor-gateway"))
+"""Of devices that nobody has asked for before, so that there is no scope map."""
 _WRITES = ("PUT", "PATCH", "POST", "DELETE")
 
 
@@ -96,6 +98,17 @@ async def measure(
         figures: dict[str, object] = {}
         alone = _medians(devices)
         figures["one_device"] = asdict(alone)
+        firsts = [
+            await _onboard_one(
+                bench,
+                "plantone",
+                f"first{number}",
+                repositories=repositories,
+                steps=FIRST_OF_ITS_SCOPE_MAP,
+            )
+            for number, repositories in enumerate(_OTHER_REPOSITORIES)
+        ]
+        figures["first_device_of_a_scope_map"] = asdict(_medians(firsts))
         for size, there in plants.items():
             runs = [await _burst(bench, plant, size, foreign=size == 50) for plant in there]
             figures[f"{_words(size)}_devices"] = _burst_figures(runs, alone)
@@ -110,15 +123,22 @@ class _Single:
     calls: tuple[Call, ...]
 
 
-async def _onboard_one(bench: Bench, plant: str, device: str) -> _Single:
+async def _onboard_one(
+    bench: Bench,
+    plant: str,
+    device: str,
+    *,
+    repositories: Sequence[str] = ("hello-world",),
+    steps: Sequence[Step] = ONBOARD,
+) -> _Single:
     bench.register([device])
     await bench.settled()
     bench.stack.kernel.calls.reset()
     sent = time.monotonic()
-    accepted = await bench.ask(device, connectedRegistry=plant)
+    accepted = await bench.ask(device, connectedRegistry=plant, repositories=repositories)
     found = await bench.delivered([device], at_most=_AT_MOST_SECONDS)
     await bench.settled()
-    floor = longest_chain(ONBOARD, operation_seconds=bench.operation_seconds(device))
+    floor = longest_chain(steps, operation_seconds=bench.operation_seconds(device))
     return _Single(
         seconds=found[device] - accepted,
         accepted=accepted - sent,
@@ -172,7 +192,7 @@ async def _burst(bench: Bench, plant: str, size: int, *, foreign: bool) -> Burst
         seconds=round(seconds, 3),
         patches=patches - foreign_writes,
         lost=sum(not any(name.startswith(f"fp-{d}-") for name in listed) for d in found),
-        foreign_lost=0 if not foreign else 2 - sum(n.startswith("foreign-") for n in listed),
+        foreign_lost=len(writer.permanent - listed) if foreign else 0,
         foreign_writes=foreign_writes,
         arm_reads_per_device=round((_arm(calls, "GET") - foreign_reads) / size, 2),
         arm_writes_per_device=round((_arm(calls, *_WRITES) - foreign_writes) / size, 2),

@@ -67,7 +67,7 @@ type siteType = {
 
 @export()
 @description('How credentials reach a device.')
-type deliveryType = 'twin' | 'kubernetes'
+type deliveryType = 'twin' | 'kubernetes' | 'edgeAgent'
 
 @export()
 @sealed()

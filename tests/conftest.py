@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from local_azure.stack import Stack
 
 _ADDRESS = free_loopback_address()
-_AUTHORITY = CertificateAuthority(addresses=(_ADDRESS, "127.0.0.1", "localhost"))
+_SECOND_ADDRESS = free_loopback_address()
+"""For a stack beside the session's, whose time a test moves."""
+_AUTHORITY = CertificateAuthority(addresses=(_ADDRESS, _SECOND_ADDRESS, "127.0.0.1", "localhost"))
 _FOLDER = tempfile.TemporaryDirectory(prefix="firstpull-tests-")
 CA_FILE = Path(_FOLDER.name, "ca.pem")
 CA_FILE.write_text(_AUTHORITY.ca_pem)

@@ -9,7 +9,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from azure.core.exceptions import AzureError, HttpResponseError, ODataV4Format
+from azure.core.exceptions import (
+    AzureError,
+    DeserializationError,
+    HttpResponseError,
+    ODataV4Format,
+)
 
 from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.model.reasons import Reason
@@ -69,7 +74,7 @@ async def azure_errors(
             message=_message(error),
             retry_after=_retry_after(error),
         ) from None
-    except AzureError as error:
+    except (AzureError, DeserializationError) as error:  # the second is no AzureError
         raise _unavailable(service, type(error).__name__) from None
     except TimeoutError:
         raise _unavailable(service, f"no answer within {deadline_seconds:.0f} s") from None

@@ -50,6 +50,7 @@ def warnings_of(record: DeviceRecord, inventory: Inventory) -> tuple[DeviceWarni
         connected_registry=connected,
         synced_actions=registry.synced_by(connected) if connected is not None else None,
         token=registry.tokens.get(grant.names.token),
+        twin=inventory.twin(record.device),
         now=inventory.at,
     )
 

@@ -19,6 +19,7 @@ from firstpull.model.azure_resources import (
     Twin,
 )
 from firstpull.model.clock import Clock
+from firstpull.model.delivery_kinds import modules_of
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FirstpullError
@@ -117,6 +118,7 @@ class InventoryReader:
         records, unreadable = await self._all_records()
         unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
         twins = await self._all_twins(dict(zip(hubs, listed, strict=True)), records, unread)
+        twins = await self._with_modules(twins, records, unread)
         return Inventory(
             at=at,
             registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
@@ -156,6 +158,34 @@ class InventoryReader:
             for hub, more in zip(missing, found, strict=True)
             if more is not None
         }
+
+    async def _with_modules(
+        self,
+        twins: dict[str, dict[str, Twin]],
+        records: Iterable[DeviceRecord],
+        unread: list[str],
+    ) -> dict[str, dict[str, Twin]]:
+        """The twins with those of the modules in which a hub's devices have deliveries.
+
+        Only hubs in which a device has such a kind are asked, once for each module.
+        """
+        needed: dict[tuple[str, str], None] = {}
+        for record in records:
+            kinds = {record.delivery_kind.name, *(grant.delivery for grant in record.grants)}
+            if record.device.hub in twins and not record.is_tombstone:
+                needed |= {(record.device.hub, module): None for module in modules_of(kinds)}
+        found = await asyncio.gather(
+            *(self._tried(self.hubs.list_modules(h, m), f"{m} of {h}", unread) for h, m in needed)
+        )
+        for (hub, module), listed in zip(needed, found, strict=True):
+            if listed is None:
+                continue
+            modules = {device.device_id: device.twin for device in listed}
+            twins[hub] = {
+                device_id: replace(twin, modules={**twin.modules, module: modules.get(device_id)})
+                for device_id, twin in twins[hub].items()
+            }
+        return twins
 
     async def _registry(self, registry: RegistryId) -> RegistryInventory:
         tokens, scope_maps, connected = await asyncio.gather(

@@ -14,7 +14,8 @@ adopted               the login with a delivered password; a move to another tok
 retiring              the teardown of each; a grant that the device returns to
 held                  the delivery at the new grant; a reset; a revoke
 retained_actions      the login with the new repositories; a revoke, a reset, a start from nothing
-slots_requested       the delivery from that slot; the token's teardown; a revoke, a reset
+slots_requested       the delivery from that slot, or a login with the newest password; the token's
+                      teardown; a revoke, a reset
 delivery,             a move, also to another kind (then `held` has them), a revoke's end, a reset
 acknowledged_at       the same, and each delivery
 awaits_first_pull_since  the first login

@@ -116,7 +116,19 @@ def current_credential(
 
     `delivered` is the version that the record names.
     """
-    found = [
+    found = valid_credentials(token, versions, now=now, delivered=delivered)
+    return max(found, key=lambda credential: credential.created_at, default=None)
+
+
+def valid_credentials(
+    token: Token | None,
+    versions: Collection[SecretVersion],
+    *,
+    now: datetime,
+    delivered: str | None = None,
+) -> list[Credential]:
+    """The passwords that are valid, stored and readable."""
+    return [
         Credential(
             slot=password.slot,
             version=version,
@@ -126,7 +138,6 @@ def current_credential(
         for password, version in _stored(token, versions, delivered)
         if password.expires_at is not None and now < password.expires_at
     ]
-    return max(found, key=lambda credential: credential.created_at, default=None)
 
 
 def slot_to_fill(

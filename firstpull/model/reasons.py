@@ -63,6 +63,10 @@ class Reason(StrEnum):
     TOKEN_IN_USE = "TokenInUse"  # noqa: S105 - a reason, not a password
     TWIN_ENTRY_NOT_OURS = "TwinEntryNotOurs"
     TWIN_FULL = "TwinFull"
+    NOT_AN_EDGE_DEVICE = "NotAnEdgeDevice"
+    EDGE_RUNTIME_NOT_READY = "EdgeRuntimeNotReady"
+    EDGE_CREDENTIALS_MALFORMED = "EdgeCredentialsMalformed"
+    AUTOMATIC_DEPLOYMENT = "AutomaticDeployment"
     SEALING_REQUIRED = "SealingRequired"
     SEALING_KEY_NOT_KNOWN = "SealingKeyNotKnown"
     RECORD_NOT_READABLE = "RecordNotReadable"
@@ -80,6 +84,7 @@ class Reason(StrEnum):
     CONNECTED_REGISTRY_OFFLINE = "ConnectedRegistryOffline"
     SYNCED_REPOSITORIES_NOT_KNOWN = "SyncedRepositoriesNotKnown"
     PASSWORD_EXPIRES_SOON = "PasswordExpiresSoon"  # noqa: S105 - a reason, not a password
+    DELIVERY_NOT_READ = "DeliveryNotRead"
     PASSWORD_NOT_OURS = "PasswordNotOurs"  # noqa: S105 - a reason, not a password
 
     # Transient errors; retried.
@@ -133,6 +138,10 @@ MEANING: dict[Reason, str] = {
     Reason.TOKEN_IN_USE: "A connected registry still uses the token.",
     Reason.TWIN_ENTRY_NOT_OURS: "Another deployment wrote the twin's entry for this registry.",
     Reason.RECORD_NOT_READABLE: "The device's record is damaged, or a later version wrote it.",
+    Reason.NOT_AN_EDGE_DEVICE: "The hub's device has no IoT Edge runtime.",
+    Reason.EDGE_RUNTIME_NOT_READY: "The IoT Edge runtime has no deployment, or not one for docker.",
+    Reason.EDGE_CREDENTIALS_MALFORMED: "edgeAgent cannot read an entry of somebody else's.",
+    Reason.AUTOMATIC_DEPLOYMENT: "An automatic deployment would remove the credentials again.",
     Reason.TWIN_FULL: "The twin cannot hold the credentials: it would be too large.",
     Reason.SEALING_REQUIRED: "The settings forbid a password that is not sealed.",
     Reason.SEALING_KEY_NOT_KNOWN: "The record was lost, and the key to seal to with it.",
@@ -148,6 +157,7 @@ MEANING: dict[Reason, str] = {
     Reason.CONNECTED_REGISTRY_OFFLINE: "The connected registry is not connected to Azure.",
     Reason.SYNCED_REPOSITORIES_NOT_KNOWN: "Azure does not tell what the connected registry syncs.",
     Reason.PASSWORD_EXPIRES_SOON: "The password expires soon, and is not replaced yet.",
+    Reason.DELIVERY_NOT_READ: "The device does not answer; it may read another delivery.",
     Reason.PASSWORD_NOT_OURS: "The token has a password that firstpull did not make.",
     Reason.THROTTLED: "A service throttled firstpull's requests.",
     Reason.SERVICE_UNAVAILABLE: "A service did not answer, or answered with an error of its own.",

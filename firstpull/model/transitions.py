@@ -514,6 +514,16 @@ def acknowledged(record: DeviceRecord, now: datetime) -> DeviceRecord:
     )
 
 
+def without_lost_passwords(record: DeviceRecord) -> DeviceRecord:
+    """The record of a device whose token has no password any more but the acknowledged one.
+
+    What somebody makes in the other slot from now on is theirs.
+    """
+    status, grant = record.status, record.status.grant
+    slots = (s for s in status.slots_requested if grant is None or s.token != grant.token_id)
+    return replace(record, status=replace(status, slots_requested=frozenset(slots)))
+
+
 def rotated(record: DeviceRecord) -> DeviceRecord:
     """The record after the new password was delivered."""
     return _counted(replace(record, spec=replace(record.spec, rotation=None)))

@@ -32,7 +32,7 @@ _CA_CHUNK = 4000
 MOST_DESIRED_BYTES = 32 * 1024
 """Of a twin's desired properties (iot-hub-devguide-device-twins)."""
 _DIGEST_LENGTH = 32
-_PASSWORD_BYTES = 84
+PASSWORD_BYTES = 84
 """The longest password that container registries were seen to make."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[A-Za-z]{1,64}")
@@ -116,10 +116,9 @@ class Contents:
         grows = _size(fields) - _size(before)
         path = (_SECTION, _CREDENTIALS, connected_registry)
         for depth, name in enumerate(path):
-            if name not in _below(desired, *path[:depth]):
+            if name not in object_at(desired, *path[:depth]):
                 grows += len(name)
-        own = {name: value for name, value in desired.items() if not name.startswith("$")}
-        return max(_size(own) + grows - MOST_DESIRED_BYTES, 0) if grows > 0 else 0
+        return max(size_of_properties(desired) + grows - MOST_DESIRED_BYTES, 0) if grows > 0 else 0
 
     def _most(self, before: Mapping[str, Any]) -> dict[str, str]:
         """Password and deliveryId of the longest entry; the present one's where it stays."""
@@ -129,7 +128,7 @@ class Contents:
             text = sealed if is_there and isinstance(sealed, str) else "x" * most
             return {"sealed": text, "deliveryId": "x" * (2 * _DIGEST_LENGTH + 1)}
         password = before.get("password")
-        text = password if isinstance(password, str) else "x" * _PASSWORD_BYTES
+        text = password if isinstance(password, str) else "x" * PASSWORD_BYTES
         return {"password": text, "deliveryId": "x" * _DIGEST_LENGTH}
 
     def patch(
@@ -228,16 +227,16 @@ def wire_expiry(at: datetime) -> str:
 
 def entries_in(desired: Mapping[str, Any]) -> dict[str, DeliveredEntry]:
     """The readable entries of a twin, by connected registry."""
-    entries = {key: read_entry(desired, key) for key in _below(desired, _SECTION, _CREDENTIALS)}
+    entries = {key: read_entry(desired, key) for key in object_at(desired, _SECTION, _CREDENTIALS)}
     return {key: entry for key, entry in entries.items() if entry is not None}
 
 
 def section_of(properties: Mapping[str, Any], connected_registry: str) -> Mapping[str, Any]:
     """The object for a connected registry in a twin's properties, empty if there is none."""
-    return _below(properties, _SECTION, _CREDENTIALS, connected_registry)
+    return object_at(properties, _SECTION, _CREDENTIALS, connected_registry)
 
 
-def _below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+def object_at(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     """The object at a path, empty if there is anything else: everybody may write to a twin."""
     found: Any = properties
     for name in path:
@@ -248,6 +247,11 @@ def _below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 def _digest(fields: Mapping[str, Any], password: Secret) -> str:
     text = json.dumps({**fields, "password": password.reveal()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_LENGTH]
+
+
+def size_of_properties(properties: Mapping[str, Any]) -> int:
+    """What IoT Hub counts of desired or reported properties, in bytes: without its own fields."""
+    return _size({name: value for name, value in properties.items() if not name.startswith("$")})
 
 
 def _sealed_id(fields: Mapping[str, Any], sealed: str, *, content_id: str) -> str:

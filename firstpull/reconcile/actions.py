@@ -12,6 +12,7 @@ from firstpull.model.azure_resources import (
     Slot,
     TokenId,
 )
+from firstpull.model.delivery_kinds import Problem
 from firstpull.model.last_request import Tags
 from firstpull.model.naming import Names
 from firstpull.model.password_slots import Credential
@@ -100,7 +101,8 @@ class Deliver(Action):
 
     `credential` is the password to write, None for the one that this plan makes. `replaces` are
     the names that the write clears, `found_id` is the current entry's id: a whole entry that a
-    crashed attempt wrote is not written again. `twin_etag` is that of the twin to write.
+    crashed attempt wrote is not written again. `twin_etag` is that of the twin to write. With
+    `withheld` a person wrote the entry, and it is not written but compared.
     """
 
     ref: ConnectedRegistryRef
@@ -111,6 +113,7 @@ class Deliver(Action):
     replaces: frozenset[str]
     found_id: str | None
     twin_etag: str
+    withheld: Problem | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

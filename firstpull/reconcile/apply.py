@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from firstpull.membership import REQUEST_DEADLINE, Membership
 from firstpull.model.azure_resources import NewPassword, ScopeMap
 from firstpull.model.clock import Clock
-from firstpull.model.delivery_kinds import kind_named
+from firstpull.model.delivery_kinds import Problem, kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery
 from firstpull.model.errors import Blocked, Conflict
@@ -242,6 +242,8 @@ class _Run:
             contents = contents.sealed(password, expires_at=expires_at, now=now)
             delivery_id = kind.delivery_id(contents, password, expires_at=expires_at)
         if found_id != delivery_id:
+            if action.withheld is not None:
+                raise _not_as_printed(action.withheld)
             self._guard.check()
             patch = kind.patch(
                 contents,
@@ -276,6 +278,12 @@ class _Run:
         if self._made is None:
             raise Conflict("The password to deliver was not made.")
         return self._made
+
+
+def _not_as_printed(problem: Problem) -> Blocked:
+    """The error for an entry that a person wrote with another password than the stored one."""
+    message = "The entry has another password than the one in Key Vault."
+    return Blocked(problem.reason, f"{problem.message} {message}", remedy=problem.remedy)
 
 
 def _joins(steps: Sequence[ProvisionAction | SideBySide]) -> JoinConnectedRegistry | None:

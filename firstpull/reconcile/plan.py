@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
-from firstpull.model.delivery_kinds import entries_everywhere, twin_at
+from firstpull.model.delivery_kinds import Problem, entries_everywhere, twin_at
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.password_slots import Credential, ended_slots
 from firstpull.model.reasons import Reason
@@ -54,8 +54,10 @@ from firstpull.reconcile.preconditions import (
     SEALING_KEY_NOT_KNOWN,
     Blocker,
     Target,
+    blocker_of,
     check_preconditions,
     contents_of,
+    wanted_delivery,
 )
 
 
@@ -265,6 +267,7 @@ class _Planner:
         self._found = target.credential
         self._kind = observed.record.delivery_kind
         self._grant = _grant_of(observed, target)
+        self._contents = contents_of(observed.record, target)
         self._entry = self._kind.entry(target.twin, target.view.ref.name)
         self._passwords = Passwords(
             observed.record,
@@ -280,7 +283,9 @@ class _Planner:
         passwords, slot = self._passwords, self._passwords.free_slot()
         if slot is None and passwords.current is None and not passwords.are_left_alone():
             return BlockedPlan(blocker=NO_FREE_SLOT)
-        kept, deliver = passwords.keep(), self._deliver()
+        kept, withheld = passwords.keep(to_fill=slot), self._withheld()
+        deliver = self._deliver(withheld)
+        is_withheld = withheld is not None and not deliver and self._lacks_delivery()
         key = self._record.spec.intent.sealing_key
         if (deliver or slot is not None) and key is not None and key.public is None:
             return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
@@ -313,10 +318,40 @@ class _Planner:
             retire=self._retire() if has_arrived else None,
             answer=answer,
             renew_at=passwords.next_change(),
-            has_newest=passwords.has_newest_after(deliver),
+            has_newest=not is_withheld and passwords.has_newest_after(deliver),
             is_rotated=passwords.is_rotated_after(deliver),
-            waits_for=AWAITING_DEVICE if passwords.waits_for_device() else None,
+            waits_for=self._waits_for(withheld if is_withheld else None),
         )
+
+    def _waits_for(self, withheld: Problem | None) -> Blocker | None:
+        if withheld is not None:
+            return blocker_of(withheld)
+        return AWAITING_DEVICE if self._passwords.waits_for_device() else None
+
+    def _withheld(self) -> Problem | None:
+        """Why a person has to write the delivery."""
+        chosen = self._passwords.to_deliver()
+        version = f"/{chosen.version}" if chosen is not None else ""
+        return self._kind.withheld(
+            self._target.twin,
+            wanted_delivery(self._record, self._target),
+            secret=f"{self._found.names.secret}{version}",
+            expires_at=chosen.expires_at if chosen is not None else None,
+        )
+
+    def _lacks_delivery(self) -> bool:
+        """Whether there is something to deliver, now or when its password is made."""
+        chosen = self._passwords.to_deliver()
+        if chosen is None:
+            return not self._passwords.are_left_alone()
+        return self._reason_to_deliver(chosen, self._contents) is not None
+
+    def _is_written(self, chosen: Credential | None) -> bool:
+        """Whether the entry is there already, but for the password, which nobody has compared."""
+        entry = self._entry
+        if entry is None or chosen is None or not entry.intact:
+            return False
+        return entry.fields == self._kind.fields(self._contents, chosen.expires_at)
 
     def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
@@ -395,14 +430,14 @@ class _Planner:
             ),
         )
 
-    def _deliver(self) -> tuple[Deliver, ...]:
-        current = self._passwords.current
-        if current is None and self._passwords.are_left_alone():
+    def _deliver(self, withheld: Problem | None) -> tuple[Deliver, ...]:
+        chosen = self._passwords.to_deliver()
+        if chosen is None and self._passwords.are_left_alone():
             return ()
-        contents, target_twin = contents_of(self._record, self._target), self._written_twin()
-        if target_twin is None:
+        contents, target_twin = self._contents, self._written_twin()
+        if target_twin is None or (withheld is not None and not self._is_written(chosen)):
             return ()
-        why = self._reason_to_deliver(current, contents) if current else "there is a new password"
+        why = self._reason_to_deliver(chosen, contents) if chosen else "there is a new password"
         if why is None:
             return ()
         return (
@@ -411,10 +446,11 @@ class _Planner:
                 delivery=self._kind.name,
                 secret=self._found.names.secret,
                 contents=contents,
-                credential=current,
+                credential=chosen,
                 replaces=self._kind.replaced(self._target.twin, self._view.ref.name),
                 found_id=self._entry.id if self._entry and self._entry.intact else None,
                 twin_etag=target_twin.etag,
+                withheld=withheld,
                 why=why,
             ),
         )
@@ -423,13 +459,13 @@ class _Planner:
         """The twin that gets the entry; the kind's preconditions make sure that it is there."""
         return twin_at(self._kind, self._target.twin)
 
-    def _reason_to_deliver(self, current: Credential, contents: Contents) -> str | None:
+    def _reason_to_deliver(self, chosen: Credential, contents: Contents) -> str | None:
         entry, delivery = self._entry, self._status.delivery
         if entry is None:
             return Difference.ENTRY_MISSING.value
         if delivery is None or Difference.ENTRY_CHANGED in self._differences:
             return Difference.ENTRY_CHANGED.value
-        if delivery.secret_version != current.version:
-            return "there is a newer password" if self._passwords.may_switch(current) else None
-        outdated = entry.fields != self._kind.fields(contents, current.expires_at)
+        if delivery.secret_version != chosen.version:
+            return "there is a newer password" if self._passwords.may_switch(chosen) else None
+        outdated = entry.fields != self._kind.fields(contents, chosen.expires_at)
         return "what is in the twin is out of date" if outdated else None

@@ -6,9 +6,10 @@ its expiry. Only an immediate rotation ends a live password.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot, Twin
+from firstpull.model.azure_resources import Slot, Token, Twin
 from firstpull.model.clock import whole_second
 from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord
@@ -23,6 +24,7 @@ from firstpull.model.password_slots import (
     slot_to_fill,
     slots_made_here,
     superseded_versions,
+    valid_credentials,
 )
 from firstpull.model.twin_entry import Acknowledgement, wire_expiry
 from firstpull.reconcile.actions import (
@@ -83,6 +85,17 @@ def end_passwords(observed: Observed, *, why: str) -> tuple[ProvisionAction, ...
     return tuple(actions)
 
 
+def _settled(answer: Acknowledgement | None, record: DeviceRecord) -> Acknowledgement | None:
+    """The answer; one that counted as a login once needs no other sync."""
+    status = record.status
+    if answer is None or not answer.awaits_sync or status.delivery is None:
+        return answer
+    was_acknowledged = status.acknowledged_at is not None
+    if not was_acknowledged or answer.delivery_id != status.delivery.id:
+        return answer
+    return replace(answer, logged_in=True, awaits_sync=False)
+
+
 class Passwords:
     """What to do about the passwords of a device whose preconditions hold."""
 
@@ -107,9 +120,10 @@ class Passwords:
         self._kind = record.delivery_kind
         key, registry = target.view.ref.name, target.view.connected_registry
         self._entry = self._kind.entry(target.twin, key)
-        self._acknowledgement = self._kind.acknowledgement(
+        answer = self._kind.acknowledgement(
             target.twin, key, synced_at=registry.last_sync_at if registry is not None else None
         )
+        self._acknowledgement = _settled(answer, record)
         delivery = record.status.delivery
         self._delivered = delivery.secret_version if delivery is not None else None
         self._ends_at_once = ends_at_once(record) and not is_rotated(
@@ -123,11 +137,28 @@ class Passwords:
             else current_credential(found.token, found.secrets, now=now, delivered=self._delivered)
         )
 
-    def keep(self) -> tuple[KeepPasswords, ...]:
+    def to_deliver(self) -> Credential | None:
+        """The password for the twin: the newest that the connected registry has.
+
+        Where it has none, the delivered one as long as it is valid: the device may have to read an
+        entry again that was removed or edited, and have nothing else to log in with.
+        """
+        current, delivery, found = self.current, self._status.delivery, self._found
+        if current is None or delivery is None or self._is_synced(current):
+            return current
+        valid = valid_credentials(
+            found.token, found.secrets, now=self._now, delivered=self._delivered
+        )
+        synced = [credential for credential in valid if self._is_synced(credential)]
+        delivered = [credential for credential in valid if credential.version == self._delivered]
+        return max(synced or delivered, key=lambda c: c.created_at, default=current)
+
+    def keep(self, *, to_fill: Slot | None) -> tuple[KeepPasswords, ...]:
         """Remove passwords that must end at once, or those before the acknowledged one.
 
-        An earlier password goes if firstpull made it and nothing names its slot any more. The
-        passwords of an adopted token were this device's too.
+        An earlier password goes if firstpull made it and nothing names its slot any more; so does
+        one whose value was lost, unless its slot is `to_fill`. The passwords of an adopted token
+        were this device's too.
         """
         token = self._found.token
         if token is None or not token.passwords:
@@ -135,9 +166,9 @@ class Passwords:
         there = frozenset(password.slot for password in token.passwords)
         if self._ends_at_once:
             keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
-        elif self._has_switched() and self._frees_old_slot():
-            made = there if self._status.adopted else slots_made_here(token, self._found.secrets)
-            retired = made - self._slots_in_use()
+        elif self._has_switched():
+            lost = self._requested - {to_fill}
+            retired = (self._ending_slots(token) | lost) - self._slots_in_use()
             keep, why = there - retired, "the device has logged in with a newer password"
         else:
             return ()
@@ -145,8 +176,13 @@ class Passwords:
             return ()
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
 
-    def _frees_old_slot(self) -> bool:
-        return self._kind.frees_old_slot(self._record.spec.intent.delivery_options)
+    def _ending_slots(self, token: Token) -> frozenset[Slot]:
+        """The slots whose password ends when the device has logged in with a newer one."""
+        if not self._kind.frees_old_slot(self._record.spec.intent.delivery_options):
+            return frozenset()
+        if self._status.adopted:
+            return frozenset(password.slot for password in token.passwords)
+        return slots_made_here(token, self._found.secrets)
 
     def _has_switched(self) -> bool:
         """Whether the device has acknowledged the newest password."""
@@ -157,7 +193,6 @@ class Passwords:
             answer.logged_in
             and delivery.secret_version == current.version
             and self._entry.id == delivery.id
-            and not self._requested
         )
 
     def are_left_alone(self) -> bool:
@@ -194,8 +229,15 @@ class Passwords:
         )
 
     def _slots_in_use(self) -> frozenset[Slot]:
-        """The slots of the recorded delivery, of the twin's entries and of the current password."""
+        """The slots of the recorded delivery, of the twin's entries and of the current password.
+
+        The delivery's slot counts while it has the delivered password: once that has expired, a
+        pass that died may have left another there, which no device has.
+        """
         delivery, token = self._status.delivery, self._found.token
+        there = token.password(delivery.slot) if token and delivery else None
+        if delivery is not None and (there is None or there.expires_at != delivery.expires_at):
+            delivery = None
         expiries = self._expiries_in_twin()
         in_twin = (
             password.slot
@@ -292,16 +334,19 @@ class Passwords:
             ),
         )
 
-    def may_switch(self, current: Credential) -> bool:
-        """Whether the connected registry has the newer password, by the time of its last sync.
+    def may_switch(self, to: Credential) -> bool:
+        """Whether the twin may get another password: the connected registry has it.
 
         When the old password has expired, there is no reason to wait.
         """
-        delivery, registry = self._status.delivery, self._view.connected_registry
-        if delivery is None or delivery.expires_at <= self._now:
-            return True
+        delivery = self._status.delivery
+        return delivery is None or delivery.expires_at <= self._now or self._is_synced(to)
+
+    def _is_synced(self, credential: Credential) -> bool:
+        """Whether the connected registry has a password, by the time of its last sync."""
+        registry = self._view.connected_registry
         synced = registry.last_sync_at if registry is not None else None
-        return synced is not None and synced >= current.created_at + SYNC_MARGIN
+        return synced is not None and synced >= credential.created_at + SYNC_MARGIN
 
     def disable(self, kept: tuple[KeepPasswords, ...]) -> tuple[DisableSecretVersion, ...]:
         """The secret versions whose password the token has no longer, once `kept` is applied."""

@@ -272,7 +272,7 @@ def wanted_delivery(record: DeviceRecord, target: Target) -> Wanted:
         ref=target.view.ref,
         contents=contents_of(record, target),
         tokens=frozenset((target.credential.names.token, *retiring)),
-        has_delivery=status.delivery is not None,
+        delivered_until=status.delivery.expires_at if status.delivery is not None else None,
         delivers_now=status.delivery is not None or not is_adopted,
     )
 

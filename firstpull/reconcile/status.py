@@ -25,6 +25,7 @@ from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.hub_identity import is_by_etag, read_later_at
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.schedule import next_check, next_check_after_revoke, retry_at, share_of
+from firstpull.model.twin_entry import Acknowledgement
 from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import (
@@ -278,6 +279,10 @@ def _after_provision(
         record = transitions.delivered(record, delivery)
     elif is_acknowledged or record.status.acknowledged_at is not None:
         record = transitions.acknowledged(record, now)
+    has_switched = delivery is None and is_acknowledged and plan.has_newest
+    frees = observed.record.delivery_kind.frees_old_slot(record.spec.intent.delivery_options)
+    if has_switched and frees and not plan.slots_to_fill:
+        record = transitions.without_lost_passwords(record)
     condition = _condition(record, plan, delivery, now=now)
     same = record.spec.generation == observed.record.spec.generation
     narrows = (
@@ -357,6 +362,20 @@ def _condition(
         return condition_after(
             record, State.READY, Reason.ACKNOWLEDGED, "The device has logged in.", now=now
         )
+    return _unaccepted(record, answer, now=now)
+
+
+def _unaccepted(record: DeviceRecord, answer: Acknowledgement, *, now: datetime) -> Condition:
+    """The condition of a device that has answered, and not logged in."""
+    if answer.awaits_sync:
+        return condition_after(
+            record,
+            State.DELIVERED,
+            Reason.AWAITING_SYNC,
+            "The consumer has taken the credentials; they count when the connected registry has "
+            "synced once more.",
+            now=now,
+        )
     return condition_after(
         record,
         State.DELIVERED,
@@ -375,5 +394,6 @@ def _warnings(
         connected_registry=view.connected_registry if view else None,
         synced_actions=credential.synced_actions if credential else None,
         token=credential.token if credential else None,
+        twin=observed.twin,
         now=now,
     )

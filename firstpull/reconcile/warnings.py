@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, Token
+from firstpull.model.azure_resources import ConnectedRegistry, ConnectedRegistryRef, Token, Twin
 from firstpull.model.device_record import DeviceRecord, DeviceWarning
 from firstpull.model.reasons import Reason
 from firstpull.model.scope_actions import in_words, uncovered
@@ -15,7 +15,9 @@ from firstpull.observability.log_events import LogEvent
 _DISCONNECTED = ("Offline", "Unhealthy")
 """Connection states in which a connected registry syncs nothing from Azure."""
 _LAST_SHARE = 0.25
-"""A password expires soon in this last share of its life."""
+"""An adopted token's password expires soon in this last share of its life."""
+_LONG_SILENT = timedelta(minutes=10)
+"""A device that is on its site's network has answered by then."""
 
 
 def warnings_for(
@@ -24,6 +26,7 @@ def warnings_for(
     connected_registry: ConnectedRegistry | None,
     synced_actions: frozenset[str] | None,
     token: Token | None,
+    twin: Twin | None,
     now: datetime,
 ) -> tuple[DeviceWarning, ...]:
     """All current warnings, each since it first held.
@@ -32,6 +35,8 @@ def warnings_for(
     """
     before = {warning.reason: warning for warning in record.status.warnings}
     found = dict(_found(record, connected_registry, token, now))
+    if twin is not None and (silence := _silence(record, twin, now)) is not None:
+        found[Reason.DELIVERY_NOT_READ] = silence
     ref = record.status.grant.ref if record.status.grant is not None else None
     known = before.get(Reason.REPOSITORIES_NOT_SYNCED)
     if ref is not None and synced_actions is not None:
@@ -107,7 +112,7 @@ def _found(
     delivery = record.status.delivery
     if delivery is not None:
         life = delivery.expires_at - delivery.at
-        if now >= delivery.expires_at - _LAST_SHARE * life:
+        if now >= delivery.expires_at - record.delivery_kind.last_share * life:
             is_unanswered = record.status.acknowledged_at is None
             why = "the device has not logged in with it" if is_unanswered else "it is not replaced"
             end = f"{delivery.expires_at:%Y-%m-%d %H:%M} UTC"
@@ -124,6 +129,17 @@ def _found(
             which = f"{' and '.join(endless)} of {token.name}"
             message = f"firstpull did not make {which}, which never expires. Rotate the device."
             yield Reason.PASSWORD_NOT_OURS, message
+
+
+def _silence(record: DeviceRecord, twin: Twin, now: datetime) -> str | None:
+    """What its delivery kind says of a device that has not answered for long."""
+    status, kind = record.status, record.delivery_kind
+    delivery, grant = status.delivery, status.grant
+    if delivery is None or grant is None or status.acknowledged_at is not None:
+        return None
+    answer = kind.acknowledgement(twin, grant.ref.name, synced_at=None)
+    has_answered = answer is not None and answer.delivery_id == delivery.id
+    return None if has_answered or now - delivery.at < _LONG_SILENT else kind.if_silent(twin)
 
 
 def _last_expiry_if_soon(token: Token, *, now: datetime) -> datetime | None:

@@ -19,6 +19,7 @@ from yarl import URL
 
 from local_azure.azurite.operations import Service, StorageRequest, required_by
 from local_azure.kernel import Kernel
+from local_azure.kernel import service as service_calls
 from local_azure.kernel.access import Caller
 from local_azure.kernel.calls import Call
 from local_azure.kernel.clock import wire_time
@@ -30,6 +31,7 @@ _LARGEST_BODY = 64 * 2**20
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te", "trailer"}
 )
+_CODES = {500: "OperationTimedOut", 503: "ServerBusy", 412: "ConditionNotMet"}
 _ADDED_BY_THE_CLIENT = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
@@ -83,8 +85,16 @@ def create_storage_gate(
         kernel.storage_calls.add(Call(str(service), method, method, path, response.status))
         return response
 
+    async def serve_or_fail(request: web.Request) -> web.StreamResponse:
+        def render_error(*, status: int, code: str | None, message: str) -> web.Response:
+            refusal = _Refusal(status, code or _CODES.get(status, "InternalError"), message)
+            return _render(kernel, refusal, service=service, request=request)
+
+        operation = f"{service}.{request.method}"
+        return await service_calls.serve(kernel, operation, request, serve, render_error)
+
     application = web.Application(client_max_size=_LARGEST_BODY)
-    application.router.add_route("*", "/{path:.*}", serve)
+    application.router.add_route("*", "/{path:.*}", serve_or_fail)
     return application
 
 

@@ -10,21 +10,31 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import aiohttp
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
-from local_azure.commands.demo_device import Device
+from local_azure.commands.demo_device import Device, in_a_cluster
 from local_azure.commands.demo_steps import Show
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
 from local_azure.commands.workplace import Workplace
+from local_azure.edge_agent.agent import EdgeAgent, deployment, edge_agent
+from local_azure.edge_agent.images import PullFailed
 from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.iot_hub.models import EDGE_AGENT
+from local_azure.iot_hub.twins import TwinPatch
+from local_azure.kubernetes.cluster import Cluster, serve_cluster
+from local_azure.kubernetes.nodes import pull_for_a_pod
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
 GRANTED, OTHER = "hello-world", "sensor-gateway"
 _STEP_SECONDS = 40.0
+_LOOK_SECONDS = 0.1
+_NAMESPACES = ("press", "weld")
 _EVENT = re.compile(r"INFO firstpull: (device\.[a-z_.]+) (\{.*\})$")
 _SAID = {
     "device.intent.recorded": "the intent is in the device's record",
@@ -51,18 +61,25 @@ def main() -> int:
         default="auto",
         help="the container engine of the device; auto takes the first one that works",
     )
+    parser.add_argument(
+        "--delivery",
+        choices=tuple(_DEMOS),
+        default="twin",
+        help="how the credential reaches the device",
+    )
     Workplace.add_option(parser)
     arguments = parser.parse_args()
     show = Show()
     try:
-        asyncio.run(_demo(show, arguments.workplace, engine=arguments.engine))
+        demo = _demo(show, arguments.workplace, engine=arguments.engine, kind=arguments.delivery)
+        asyncio.run(demo)
     except (DemoFailed, AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
         show.failed(str(error))
         return 1
     return 0
 
 
-async def _demo(show: Show, workplace: Workplace, *, engine: str) -> None:
+async def _demo(show: Show, workplace: Workplace, *, engine: str, kind: str) -> None:
     log = Log(workplace.start_log("demo"))
     options = StackOptions(
         seed=secrets.randbelow(2**31),
@@ -77,10 +94,12 @@ async def _demo(show: Show, workplace: Workplace, *, engine: str) -> None:
             seconds=time.monotonic() - started,
         )
         with workplace.ca("demo-ca", stack.ca_pem) as ca_file:
-            await _demo_on(stack, show, log, ca_file=ca_file, engine=engine)
+            await _demo_on(stack, show, log, ca_file=ca_file, engine=engine, kind=kind)
 
 
-async def _demo_on(stack: Stack, show: Show, log: Log, *, ca_file: Path, engine: str) -> None:
+async def _demo_on(
+    stack: Stack, show: Show, log: Log, *, ca_file: Path, engine: str, kind: str
+) -> None:
     started = time.monotonic()
     async with run_function_app(stack, ca_file=str(ca_file), on_line=log.add) as app:
         show.done(
@@ -93,7 +112,7 @@ async def _demo_on(stack: Stack, show: Show, log: Log, *, ca_file: Path, engine:
                 engine=engine,
                 hub_ca=ca_file,
             )
-            await Demo(show, stack, app, log, device).run()
+            await _DEMOS[kind](show, stack, app, log, device).run()
 
 
 class Log:
@@ -113,6 +132,9 @@ class Log:
 
 class Demo:
     """The steps of one device from its registration to its first pull."""
+
+    said: ClassVar[Mapping[str, str]] = {}
+    """Other words for some of the app's events."""
 
     def __init__(
         self,
@@ -153,10 +175,10 @@ class Demo:
         self._show.note(f"\nThe app's log is in {self._log.file}.")
         self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
 
-    def _register(self) -> str:
+    def _register(self, *, edge: bool = False) -> str:
         """Register the device as an operator does, and return its connection string."""
         begun = time.monotonic()
-        device = self._stack.hub.create_device(DeviceSettings(self._device_id))
+        device = self._stack.hub.create_device(DeviceSettings(self._device_id, iot_edge=edge))
         self._show.done(
             f"{self._device_id} is registered in IoT Hub", seconds=time.monotonic() - begun
         )
@@ -165,11 +187,12 @@ class Demo:
             f"SharedAccessKey={device.settings.authentication.primary_key}"
         )
 
-    async def _post(self) -> None:
+    async def _post(self, **more: str) -> None:
         body = {
             "deviceId": self._device_id,
             "connectedRegistry": CONNECTED_REGISTRY,
             "repositories": [GRANTED],
+            **more,
         }
         self._show.note(
             f"  curl -X POST {self._app.url}/api/devices \\\n"
@@ -201,7 +224,8 @@ class Demo:
                     f"no {until} within {_STEP_SECONDS:.0f} s of the webhook; see {self._log.file}"
                 ) from None
             if event in _SAID:
-                self._show.done(_SAID[event].format(**fields), seconds=time.monotonic() - begun)
+                said = self.said.get(event, _SAID[event])
+                self._show.done(said.format(**fields), seconds=time.monotonic() - begun)
             if event == until:
                 return
 
@@ -219,6 +243,9 @@ class Demo:
             if ran.code == 0:
                 raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
             say(f"{OTHER}, which was not granted, is refused:\n             {ran.reason}")
+        await self._refusal_of_a_wrong_password()
+
+    async def _refusal_of_a_wrong_password(self) -> None:
         with self._show.step("logging in with a wrong password") as say:
             status = await self._log_in_with_a_wrong_password()
             if status != 401:
@@ -259,6 +286,144 @@ class Demo:
     async def _find_agent_line(self, pattern: str) -> None:
         while not re.search(pattern, await self._agent_lines.get(), re.IGNORECASE):
             pass
+
+
+class EdgeDemo(Demo):
+    """The same with an IoT Edge device, whose runtime pulls its modules' images itself."""
+
+    said: ClassVar[Mapping[str, str]] = {
+        "device.credential.delivered": "address, username and password are in $edgeAgent's twin",
+        "device.reconcile.ready": "the device is ready: edgeAgent has taken them, and the site "
+        "has synced once more",
+    }
+
+    async def run(self) -> None:
+        """Run all steps. Raises DemoFailed."""
+        self._show.heading("A new IoT Edge device waits")
+        self._register(edge=True)
+        self._deploy({})
+        registry = self._stack.sites.all()[0].endpoint
+        async with edge_agent(
+            self._stack.hub,
+            self._device_id,
+            address=self._stack.address,
+            ca_pem=self._stack.ca_pem,
+            tls=self._stack.kernel.certificates.client_context(),
+        ) as agent:
+            with self._show.step("edgeAgent reads its deployment") as say:
+                await self._until(lambda: self._reported("lastDesiredStatus"), "no report")
+                say("edgeAgent runs, with a deployment that has no registry credentials")
+            self._show.heading("The webhook onboards it")
+            begun = time.monotonic()
+            await self._post(delivery="edgeAgent")
+            await self._follow_events(begun, until="device.credential.delivered")
+            self._show.heading("A deployment brings its first module")
+            image = f"{registry}/{GRANTED}:latest"
+            self._deploy({GRANTED: image})
+            with self._show.step(f"edgeAgent pulls {image}") as say:
+                await self._until(lambda: image in agent.pulled, f"{agent.refused}")
+                digest = f"{GRANTED}@{agent.pulled[image]}"
+                say(f"{digest} by edgeAgent, from {registry}")
+            seconds = time.monotonic() - begun
+            with self._show.step(f"pulling {OTHER}, which was not granted") as say:
+                say(f"{OTHER}, which was not granted, is refused: {await self._refused(agent)}")
+            await self._refusal_of_a_wrong_password()
+            await self._follow_events(begun, until="device.reconcile.ready")
+        self._show.note(f"\nThe app's log is in {self._log.file}.")
+        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+
+    def _deploy(self, images: dict[str, str]) -> None:
+        """Set the device's modules, as an operator does."""
+        patch = TwinPatch(desired=deployment(images))
+        self._stack.hub.patch_twin(self._device_id, patch, etag=None, module_id=EDGE_AGENT)
+
+    def _reported(self, name: str) -> object:
+        twin = self._stack.hub.module_twin(self._device_id, EDGE_AGENT)
+        return twin.reported.values.get(name)
+
+    async def _refused(self, agent: EdgeAgent) -> str:
+        registry = self._stack.sites.all()[0].endpoint
+        try:
+            await agent.pull(f"{registry}/{OTHER}:latest")
+        except PullFailed as error:
+            return str(error)
+        raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
+
+    async def _until(self, holds: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + _STEP_SECONDS
+        while not holds():
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"edgeAgent: {what}; see {self._log.file}")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+class ClusterDemo(Demo):
+    """The same with a cluster, whose pods pull with the secrets that the agent keeps there."""
+
+    said: ClassVar[Mapping[str, str]] = {
+        "device.reconcile.ready": "the device is ready: every pull secret has the login",
+    }
+
+    async def run(self) -> None:
+        """Run all steps. Raises DemoFailed."""
+        self._show.heading("A new cluster waits")
+        connection_string = self._register()
+        stack = self._stack
+        async with serve_cluster(stack.kernel.certificates, address=stack.address) as served:
+            for namespace in _NAMESPACES:
+                await served.api.add_namespace(namespace)
+            kubeconfig = served.kubeconfig(self._device.folder / "kubeconfig")
+            options = in_a_cluster(kubeconfig, _NAMESPACES)
+            async with self._device.agent(
+                connection_string, on_line=self._add_agent_line, options=options
+            ) as agent:
+                with self._show.step("the cluster's agent connects to its hub") as say:
+                    await self._wait_for_agent_line(agent, "the twin holds 0 deliveries")
+                    say(f"the agent is connected, for the namespaces {' and '.join(_NAMESPACES)}")
+                self._show.heading("The webhook onboards it")
+                begun = time.monotonic()
+                await self._post(delivery="kubernetes")
+                await self._follow_events(begun, until="device.credential.delivered")
+                self._show.heading("A pod pulls")
+                with self._show.step("the agent makes the pull secrets") as say:
+                    await self._wait_for_agent_line(agent, "logged in with delivery")
+                    names = f"Secret firstpull-{CONNECTED_REGISTRY}"
+                    say(f"{names} is in both namespaces, and their service accounts name it")
+                digest = await self._pull_for_pods(served.api)
+                seconds = time.monotonic() - begun
+                await self._refusal_of_a_wrong_password()
+                await self._follow_events(begun, until="device.reconcile.ready")
+        self._show.note(f"\nThe app's log is in {self._log.file}.")
+        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+
+    async def _pull_for_pods(self, cluster: Cluster) -> str:
+        registry = self._stack.sites.all()[0].endpoint
+        tls, digest = self._stack.kernel.certificates.client_context(), ""
+        for namespace in _NAMESPACES:
+            with self._show.step(f"kubelet pulls for a pod in {namespace}") as say:
+                image = f"{registry}/{GRANTED}:latest"
+                try:
+                    found = await pull_for_a_pod(cluster, image, namespace=namespace, tls=tls)
+                except PullFailed as error:
+                    raise DemoFailed(f"a pod's pull failed: {error}") from None
+                digest = f"{GRANTED}@{found}"
+                say(f"{digest} for a pod in {namespace}")
+        with self._show.step(f"pulling {OTHER}, which was not granted") as say:
+            image = f"{registry}/{OTHER}:latest"
+            try:
+                await pull_for_a_pod(cluster, image, namespace=_NAMESPACES[0], tls=tls)
+            except PullFailed as error:
+                say(f"{OTHER}, which was not granted, is refused: {error}")
+            else:
+                raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
+        return digest
+
+
+_DEMOS: Mapping[str, type[Demo]] = {
+    "twin": Demo,
+    "kubernetes": ClusterDemo,
+    "edgeAgent": EdgeDemo,
+}
 
 
 if __name__ == "__main__":

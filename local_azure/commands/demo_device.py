@@ -15,6 +15,14 @@ from local_azure.commands.processes import OnLine, inherited, running
 _PULLS = re.compile(r"INFO (\w+) pulls ")
 
 
+def in_a_cluster(kubeconfig: Path, namespaces: tuple[str, ...]) -> tuple[str, ...]:
+    """The options of an agent in a cluster, for these namespaces and their service accounts."""
+    return (
+        *("--engine", "kubernetes", "--kubeconfig", str(kubeconfig)),
+        *("--namespaces", ",".join(namespaces), "--service-accounts", "default"),
+    )
+
+
 @dataclass(frozen=True)
 class Ran:
     """The result of a command of the agent, with stripped texts."""
@@ -46,15 +54,19 @@ class Device:
 
     @asynccontextmanager
     async def agent(
-        self, connection_string: str, *, on_line: OnLine
+        self, connection_string: str, *, on_line: OnLine, options: tuple[str, ...] = ()
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """The running agent, which follows the twin."""
+        """The running agent, which follows the twin. Of an option given twice, the last counts."""
         file = self.folder / "connection-string"
         file.touch(mode=0o600)
         file.write_text(connection_string)
-        options = ("--connection-string-file", str(file), "--hub-ca", str(self.hub_ca))
+        identity = ("--connection-string-file", str(file), "--hub-ca", str(self.hub_ca))
         async with running(
-            *self._command("run"), *options, environment=self._environment(), on_line=on_line
+            *self._command("run"),
+            *identity,
+            *options,
+            environment=self._environment(),
+            on_line=on_line,
         ) as process:
             yield process
 

@@ -53,7 +53,15 @@ def device_settings(
     )
 
 
-def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
+def module_settings(body: bytes, *, device_id: str, module_id: str) -> Authentication:
+    """How the module in a PUT of its identity authenticates. Raises IotHubError 400."""
+    document = _parse(_ModuleDocument, body)
+    if (document.device_id, document.module_id) != (device_id, module_id):
+        raise IotHubError(ARGUMENT_INVALID, "The body names another module than the path.")
+    return _authentication(document.authentication or _AuthenticationDocument())
+
+
+def twin_patch(body: bytes, *, device_id: str, module_id: str | None = None) -> TwinPatch:
     """The change in a PATCH of a twin. Raises IotHubError 400.
 
     Fields that only the hub or the device writes are ignored, because a client that has read the
@@ -62,6 +70,8 @@ def twin_patch(body: bytes, *, device_id: str) -> TwinPatch:
     document = _parse(_TwinDocument, body)
     if document.device_id is not None:
         _check_same_device(document.device_id, device_id)
+    if document.module_id not in (None, module_id):
+        raise IotHubError(ARGUMENT_INVALID, "moduleId in the body is not the one in the path.")
     desired = document.properties.desired if document.properties is not None else None
     if desired is not None:
         desired = {k: v for k, v in desired.items() if k not in {"$metadata", "$version"}}
@@ -222,6 +232,15 @@ class _DeviceDocument(_ReadOnly):
     status_updated_time: Any = None
 
 
+class _ModuleDocument(_ReadOnly):
+    device_id: str
+    module_id: str
+    managed_by: Any = None
+    authentication: _AuthenticationDocument | None = None
+    generation_id: Any = None
+    connection_state_updated_time: Any = None
+
+
 class _PropertiesDocument(_Document):
     desired: dict[str, Any] | None = None
     reported: Any = None
@@ -229,6 +248,8 @@ class _PropertiesDocument(_Document):
 
 class _TwinDocument(_ReadOnly):
     device_id: str | None = None
+    module_id: str | None = None
+    configurations: Any = None
     tags: dict[str, Any] | None = None
     properties: _PropertiesDocument | None = None
     device_etag: Any = None

@@ -138,23 +138,23 @@ class MqttEndpoint:
 
         Returns the session's subscriptions and whether the session existed.
         """
-        device_id = connect.client_id
-        earlier = self._connections.get(device_id)
+        client_id = connect.client_id
+        earlier = self._connections.get(client_id)
         if earlier is not None:
             earlier.drop()
-        self._connections[device_id] = connection
-        self.hub.set_connected(device_id, connected=True)
+        self._connections[client_id] = connection
+        self.hub.set_connected(client_id, connected=True)
         if connect.clean_session:
-            self._sessions.pop(device_id, None)
+            self._sessions.pop(client_id, None)
             return {}, False
-        present = device_id in self._sessions
-        return self._sessions.setdefault(device_id, {}), present
+        present = client_id in self._sessions
+        return self._sessions.setdefault(client_id, {}), present
 
-    def close_session(self, connection: _Connection, device_id: str) -> None:
+    def close_session(self, connection: _Connection, client_id: str) -> None:
         """Remove a connection, unless a newer one has replaced it."""
-        if self._connections.get(device_id) is connection:
-            del self._connections[device_id]
-            self.hub.set_connected(device_id, connected=False)
+        if self._connections.get(client_id) is connection:
+            del self._connections[client_id]
+            self.hub.set_connected(client_id, connected=False)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -174,23 +174,31 @@ class MqttEndpoint:
 
     def _on_hub_event(self, event: HubEvent) -> None:
         match event:
-            case DesiredPropertiesChanged(device_id, patch, version):
-                if (connection := self._connections.get(device_id)) is not None:
+            case DesiredPropertiesChanged(device_id, patch, version, module_id):
+                client_id = device_id if module_id is None else f"{device_id}/{module_id}"
+                if (connection := self._connections.get(client_id)) is not None:
                     connection.push_desired(patch, version)
             case DeviceDeleted(identity):
-                self._sessions.pop(identity.device_id, None)
+                for client_id in [c for c in self._sessions if _is_of(c, identity.device_id)]:
+                    del self._sessions[client_id]
                 self._drop(identity.device_id)
             case DeviceUpdated(identity) if not identity.enabled:
                 self._drop(identity.device_id)
 
     def _drop(self, device_id: str) -> None:
-        if (connection := self._connections.get(device_id)) is not None:
-            connection.drop()
-            self.close_session(connection, device_id)
+        """End the connections of a device and its modules."""
+        for client_id, connection in list(self._connections.items()):
+            if _is_of(client_id, device_id):
+                connection.drop()
+                self.close_session(connection, client_id)
+
+
+def _is_of(client_id: str, device_id: str) -> bool:
+    return client_id == device_id or client_id.startswith(f"{device_id}/")
 
 
 class _Connection:
-    """The connection of one device."""
+    """The connection of one device or module."""
 
     def __init__(
         self,
@@ -340,12 +348,18 @@ class _Connection:
 
     def _read_twin(self) -> _Answer:
         self._hub.throttles.spend(Throttle.TWIN_READ)
-        twin = self._hub.twin(self._access.device_id)
+        access = self._access
+        if access.module_id is None:
+            twin = self._hub.twin(access.device_id)
+        else:
+            twin = self._hub.module_twin(access.device_id, access.module_id)
         return _Answer(200, payload=json.dumps(device_view(twin)).encode())
 
     def _report(self, payload: bytes) -> _Answer:
         self._hub.throttles.spend(Throttle.TWIN_UPDATE)
-        reported = self._hub.report(self._access.device_id, parse_object(payload))
+        reported = self._hub.report(
+            self._access.device_id, parse_object(payload), module_id=self._access.module_id
+        )
         return _Answer(204, properties=f"&$version={reported.version}")
 
     async def _call(self, operation: str, path: str, serve: Callable[[], _Answer]) -> _Answer:

@@ -11,6 +11,9 @@ from aiohttp import web
 from local_azure.iot_hub.documents import (
     device_settings,
     identity_document,
+    module_document,
+    module_settings,
+    module_twin_document,
     query_text,
     twin_document,
     twin_patch,
@@ -38,6 +41,10 @@ API_VERSION = "2021-04-12"  # azure-iot-hub's
 _AUDIENCES = ("https://iothubs.azure.net",)
 _MAX_ITEM_COUNT = "x-ms-max-item-count"
 _CONTINUATION = "x-ms-continuation"
+
+_MODULES = "/devices/{device_id}/modules"
+_MODULE = f"{_MODULES}/{{module_id}}"
+_MODULE_TWIN = "/twins/{device_id}/modules/{module_id}"
 
 type Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -83,6 +90,12 @@ def create_iot_hub_application(
         ("GET", "/twins/{device_id}", "twins.get", _READ_TWINS, api.twin),
         ("PATCH", "/twins/{device_id}", "twins.update", _UPDATE_TWINS, api.patch_twin),
         ("POST", "/devices/query", "twins.query", _QUERY_TWINS, api.query),
+        ("GET", _MODULES, "modules.list", _READ_REGISTRY, api.modules),
+        ("GET", _MODULE, "modules.get", _READ_REGISTRY, api.module),
+        ("PUT", _MODULE, "modules.createOrUpdate", _WRITE_REGISTRY, api.put_module),
+        ("DELETE", _MODULE, "modules.delete", _DELETE_DEVICE, api.delete_module),
+        ("GET", _MODULE_TWIN, "moduleTwins.get", _READ_TWINS, api.module_twin),
+        ("PATCH", _MODULE_TWIN, "moduleTwins.update", _UPDATE_TWINS, api.patch_module_twin),
     ):
         handler = _checked(kernel, hub, authorization, needs, serve)
         application.router.add_route(method, path, handler, name=operation)
@@ -183,6 +196,50 @@ class _Api:
         self._hub.patch_twin(device_id, patch, etag=etag)
         return self._twin_answer(device_id)
 
+    async def modules(self, request: web.Request) -> web.Response:
+        identity = self._hub.device(_device_id(request))
+        found = self._hub.modules(identity.device_id)
+        return web.json_response([module_document(identity, module) for module in found])
+
+    async def module(self, request: web.Request) -> web.Response:
+        return self._module_answer(request)
+
+    async def put_module(self, request: web.Request) -> web.Response:
+        """Create a module; nothing here changes one."""
+        device_id, module_id = _device_id(request), _module_id(request)
+        wanted = module_settings(await request.read(), device_id=device_id, module_id=module_id)
+        if request.headers.get("If-Match") is not None:
+            raise IotHubError(ARGUMENT_INVALID, "A module's identity cannot be changed here.")
+        self._hub.create_module(device_id, module_id, wanted)
+        return self._module_answer(request)
+
+    async def delete_module(self, request: web.Request) -> web.Response:
+        if request.headers.get("If-Match") is None:
+            raise IotHubError(PRECONDITION_FAILED, "Etag missing")
+        self._hub.delete_module(_device_id(request), _module_id(request))
+        return web.Response(status=204)
+
+    async def module_twin(self, request: web.Request) -> web.Response:
+        return self._module_twin_answer(request)
+
+    async def patch_module_twin(self, request: web.Request) -> web.Response:
+        device_id, module_id = _device_id(request), _module_id(request)
+        patch = twin_patch(await request.read(), device_id=device_id, module_id=module_id)
+        etag = _twin_etag(request.headers.get("If-Match", "*"))
+        self._hub.patch_twin(device_id, patch, etag=etag, module_id=module_id)
+        return self._module_twin_answer(request)
+
+    def _module_answer(self, request: web.Request) -> web.Response:
+        identity = self._hub.device(_device_id(request))
+        module = self._hub.module(identity.device_id, _module_id(request))
+        return _answer(module_document(identity, module), etag=module.etag)
+
+    def _module_twin_answer(self, request: web.Request) -> web.Response:
+        identity = self._hub.device(_device_id(request))
+        module = self._hub.module(identity.device_id, _module_id(request))
+        twin = self._hub.module_twin(identity.device_id, module.module_id)
+        return web.json_response(module_twin_document(identity, module, twin))
+
     async def query(self, request: web.Request) -> web.Response:
         headers = request.headers
         page = self._hub.query(
@@ -234,6 +291,10 @@ def _segments(request: web.Request) -> list[str]:
 
 def _device_id(request: web.Request) -> str:
     return _segments(request)[1]
+
+
+def _module_id(request: web.Request) -> str:
+    return _segments(request)[3]
 
 
 def _page_size(wanted: str) -> int:

@@ -14,6 +14,7 @@ from local_azure.kernel.calls import CallLog
 from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.kernel.clock import Clock
 from local_azure.kernel.faults import Faults
+from local_azure.kernel.storm import Oddities
 from local_azure.kernel.tokens import TokenAuthority
 
 __all__ = ["Kernel"]
@@ -28,6 +29,7 @@ class Kernel:
     certificates: CertificateAuthority
     tokens: TokenAuthority
     faults: Faults = field(default_factory=Faults)
+    oddities: Oddities = field(default_factory=Oddities)
     calls: CallLog = field(default_factory=CallLog)
     storage_calls: CallLog = field(default_factory=CallLog)
     """Of the storage account, apart from the others: hosts poll it all the time."""

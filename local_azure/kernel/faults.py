@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from local_azure.kernel.latency import Latency
 
@@ -52,11 +53,20 @@ class Fault:
         return True
 
 
+class RandomFaults(Protocol):
+    """Faults that no rule names."""
+
+    def next_for(self, operation: str) -> Fault | None:
+        """What this call meets, if anything."""
+        ...
+
+
 class Faults:
-    """The current rules; the first one that applies wins."""
+    """The current rules; the first one that applies wins. Without one, a storm decides."""
 
     def __init__(self) -> None:
         self.rules: list[Fault] = []
+        self.storm: RandomFaults | None = None
         self.latency = Latency()
 
     def add(self, fault: Fault) -> None:
@@ -64,10 +74,14 @@ class Faults:
         self.rules.append(fault)
 
     def clear(self) -> None:
-        """Remove all rules and the latency."""
+        """Remove all rules, the storm and the latency."""
         self.rules.clear()
+        self.storm = None
         self.latency = Latency()
 
     def next_for(self, operation: str) -> Fault | None:
         """The rule that applies to this call, if any."""
-        return next((rule for rule in self.rules if rule.applies_to(operation)), None)
+        rule = next((rule for rule in self.rules if rule.applies_to(operation)), None)
+        if rule is None and self.storm is not None:
+            return self.storm.next_for(operation)
+        return rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -62,7 +63,7 @@ def create_application(
         status = 0  # if there is no answer
         try:
             async with kernel.latency(f"{service}.{operation}"):
-                response = await _serve(
+                response = await serve(
                     kernel, f"{service}.{operation}", request, handler, render_error
                 )
             status = response.status
@@ -74,13 +75,14 @@ def create_application(
     return web.Application(middlewares=[around], client_max_size=16 * 2**20)
 
 
-async def _serve(
+async def serve(
     kernel: Kernel,
     operation: str,
     request: web.Request,
     handler: Handler,
     render_error: ErrorRenderer,
 ) -> web.StreamResponse:
+    """The answer to one call, or the fault that it meets."""
     fault = kernel.faults.next_for(operation)
     if fault is not None:
         if fault.kind is FaultKind.DELAY:
@@ -107,7 +109,16 @@ async def _serve(
         )
     if fault is not None and fault.kind is FaultKind.ANSWER_LOST:
         return _break_connection(request)
+    if kernel.oddities.change_documents:
+        _change_document(kernel, response)
     return response
+
+
+def _change_document(kernel: Kernel, response: web.StreamResponse) -> None:
+    """Change a JSON answer as the kernel's oddities say."""
+    is_json = response.content_type == "application/json" and response.status < 400
+    if isinstance(response, web.Response) and is_json and response.text:
+        response.text = json.dumps(kernel.oddities.changed(json.loads(response.text)))
 
 
 def _break_connection(request: web.Request) -> web.Response:

@@ -122,6 +122,16 @@ class LatencyBody(DurationBody):
         )
 
 
+class StormBody(Body):
+    """Trouble at a share of the calls, and odd answers; see kernel.storm."""
+
+    share: float = Field(default=0.0, ge=0, le=1)
+    seed: int = 0
+    page_size: int | None = Field(default=None, ge=1)
+    case_of_ids: bool = False
+    unknown_fields: bool = False
+
+
 class ClientCertificateBody(Body):
     """The common name of a client certificate; X.520 allows 64 characters."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from aiohttp import web
@@ -16,12 +17,14 @@ from local_azure.kernel import Kernel
 from local_azure.kernel.clock import wire_time
 from local_azure.kernel.faults import Fault
 from local_azure.kernel.latency import Duration, Latency
+from local_azure.kernel.storm import KINDS, Storm
 from local_azure.management.json_input import (
     AdvanceBody,
     ClientCertificateBody,
     FaultBody,
     InvalidBody,
     LatencyBody,
+    StormBody,
     read_body,
 )
 
@@ -55,6 +58,7 @@ class KernelRoutes:
             web.route("POST", "/faults", self.add_fault),
             web.route("DELETE", "/faults", self.clear_faults),
             web.route("PUT", "/latency", self.set_latency),
+            web.route("PUT", "/storm", self.set_storm),
             web.route("GET", "/certificates/ca", self.ca_certificate),
             web.route("POST", "/certificates/clients", self.issue_client_certificate),
         ]
@@ -116,8 +120,9 @@ class KernelRoutes:
         return web.json_response(_show_fault(fault), status=201)
 
     async def clear_faults(self, _: web.Request) -> web.Response:
-        """Removes all faults and the latency."""
+        """Removes all faults, the latency, the storm and the odd answers."""
         self._kernel.faults.clear()
+        self._kernel.oddities.clear()
         return web.Response(status=204)
 
     async def set_latency(self, request: web.Request) -> web.Response:
@@ -125,6 +130,17 @@ class KernelRoutes:
         latency = (await read_body(request, LatencyBody)).to_latency()
         self._kernel.faults.latency = latency
         return web.json_response(_show_latency(latency))
+
+    async def set_storm(self, request: web.Request) -> web.Response:
+        """Trouble at a share of all calls: {"share": 0.05, "seed": 7, "pageSize": 2, …}."""
+        body = await read_body(request, StormBody)
+        chance = Random(body.seed)  # noqa: S311 - chance, not secrets
+        storm = Storm(chance=chance, share=body.share, now=self._kernel.clock.now)
+        self._kernel.faults.storm = storm
+        odd = self._kernel.oddities
+        odd.page_size, odd.chance = body.page_size, chance
+        odd.case_of_ids, odd.unknown_fields = body.case_of_ids, body.unknown_fields
+        return web.json_response({"kinds": KINDS})
 
     async def ca_certificate(self, _: web.Request) -> web.Response:
         """The certificate authority that clients must trust, in PEM."""

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
+from local_azure.kernel.storm import Oddities
 from local_azure.resource_manager.routing import ArmCall
 
 Document = dict[str, Any]
@@ -20,9 +21,10 @@ FILTERED = PAGED | {"$filter"}
 class Links:
     """Makes addresses that start with `endpoint`, and pages of `page_size` documents."""
 
-    def __init__(self, *, endpoint: str, page_size: int) -> None:
+    def __init__(self, *, endpoint: str, page_size: int, oddities: Oddities | None = None) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._page_size = page_size
+        self._oddities = oddities or Oddities()
 
     def link(self, path: str, call: ArmCall, query: Mapping[str, str]) -> str:
         """The address of `path` in the api-version of the call."""
@@ -39,7 +41,7 @@ class Links:
         # A page starts after a place and not at an index: after a deletion nothing is skipped.
         after = call.query.get("$skiptoken", "")
         rest = [each for each in sorted(documents, key=_place) if _place(each) > after]
-        page = rest[: size or self._page_size]
+        page = rest[: self._oddities.page_size or size or self._page_size]
         body: Document = {"value": page}
         if len(rest) > len(page):
             query = {name: value for name, value in call.query.items() if name == "$filter"}

@@ -279,7 +279,7 @@ class _Builder:
         directory = Directory(
             cloud.resources, lambda: ((group.subscription_id, group.name) for group in groups.all())
         )
-        links = Links(endpoint=endpoint, page_size=_PAGE_SIZE)
+        links = Links(endpoint=endpoint, page_size=_PAGE_SIZE, oddities=self._kernel.oddities)
         makers = MadeResources(self._kernel, self._listeners, cloud, address=self._address)
         services = (
             SubscriptionService(identity, directory, links),

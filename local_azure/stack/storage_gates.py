@@ -15,6 +15,8 @@ from local_azure.stack.deployed_queues import create_queues
 from local_azure.stack.identities import STORAGE_ID
 from local_azure.stack.listeners import Listeners
 
+_KEPT_SECONDS = 2.0
+
 
 @asynccontextmanager
 async def run_storage_gates(
@@ -25,8 +27,11 @@ async def run_storage_gates(
     The account has the queues that infra/ deploys.
     """
     listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
-    # Without a limit, so that no request waits for another one.
-    connector = TCPConnector(ssl=kernel.certificates.client_context(), limit=0)
+    # Without a limit, so that no request waits for another one. Azurite closes a connection that
+    # was idle for five seconds: it must not get a request just then.
+    connector = TCPConnector(
+        ssl=kernel.certificates.client_context(), limit=0, keepalive_timeout=_KEPT_SECONDS
+    )
     async with ClientSession(connector=connector, auto_decompress=False) as session:
         try:
             await create_queues(storage, session)

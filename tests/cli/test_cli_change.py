@@ -151,7 +151,8 @@ async def test_rejected_messages_are_shown_corrected_and_discarded(
     assert len(await service.poison()) == 1
     unanswered = await operator.run("poison", "discard", "--queue", ONBOARDING)
     assert unanswered.status == Exit.USAGE
-    await operator.ok("poison", "discard", "--queue", ONBOARDING, "--yes")
+    gone = await operator.ok("poison", "discard", "--queue", ONBOARDING, "--yes", "--json")
+    assert gone.document == {"discarded": 1}
     assert await service.poison() == []
     assert (await operator.run("poison", "discard", "gone", "--yes")).status == Exit.NOT_FOUND
     assert (await operator.run("poison", "discard")).status == Exit.USAGE

@@ -58,9 +58,9 @@ class Deployment:
         """The same process, at another connected registry."""
         return Deployment(self.firstpull, self.application, plant)
 
-    async def ask(self, device_id: str) -> None:
-        """Request that a device is onboarded."""
-        await self.firstpull.ask(self.application, device_id, self.plant)
+    async def ask(self, device_id: str, **more: str) -> None:
+        """Request that a device is onboarded; `more` are other fields of the request."""
+        await self.firstpull.ask(self.application, device_id, self.plant, **more)
 
     async def ready_device(self, device_id: str) -> Subject:
         """A device that has logged in, and that nothing is due for."""

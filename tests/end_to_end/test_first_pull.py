@@ -55,6 +55,19 @@ def _engine(name: str, *, works: bool) -> object:
     return pytest.param(name, marks=pytest.mark.skipif(not works, reason=f"no {name} that works"))
 
 
+async def test_the_demo_of_an_edge_device_ends_with_a_pull_and_leaves_nothing_behind(
+    tmp_path: Path,
+) -> None:
+    async with _command("demo", tmp_path, "--delivery", "edgeAgent") as demo:
+        output, _ = await demo.communicate()
+        text = output.decode()
+        assert demo.returncode == 0, text
+    assert PULLED.fullmatch(text.splitlines()[-1]), text
+    assert "by edgeAgent" in text
+    assert _traces_of(tmp_path, _address_in(text)) == []
+    assert _left_in(tmp_path) == ["demo.log"]
+
+
 @pytest.mark.parametrize(
     "engine",
     [
@@ -74,6 +87,18 @@ async def test_the_demo_ends_with_a_pull_and_leaves_nothing_behind(
         assert demo.returncode == 0, text
     assert PULLED.fullmatch(text.splitlines()[-1]), text
     assert f"with {engine}" in text
+    assert _traces_of(tmp_path, _address_in(text)) == []
+    assert _left_in(tmp_path) == ["demo.log"]
+
+
+@pytest.mark.slow
+async def test_the_demo_of_a_cluster_ends_with_the_pulls_of_pods(tmp_path: Path) -> None:
+    async with _command("demo", tmp_path, "--delivery", "kubernetes") as demo:
+        output, _ = await demo.communicate()
+        text = output.decode()
+        assert demo.returncode == 0, text
+    assert PULLED.fullmatch(text.splitlines()[-1]), text
+    assert "for a pod in weld" in text
     assert _traces_of(tmp_path, _address_in(text)) == []
     assert _left_in(tmp_path) == ["demo.log"]
 

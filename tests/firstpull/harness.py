@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -164,6 +164,8 @@ class Harness:
         self.policy = policy or make_policy()
         self.processes = [self._start() for _ in range(processes)]
         self.devices_answer = True
+        self.asks_with: Mapping[str, Any] = {}
+        """What each request says besides, such as the delivery kind."""
         self.must_stay_logged_in: set[DeviceKey] = set()
         """Devices that the connected registry has to let in at any time."""
         self.crashes = 0
@@ -184,6 +186,7 @@ class Harness:
             "deviceId": device_id,
             "connectedRegistry": "plantone",
             "repositories": ["plant/app"],
+            **self.asks_with,
             **changes,
         }
         return read_request(json.dumps({k: v for k, v in body.items() if v is not None}).encode())

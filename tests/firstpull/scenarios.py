@@ -86,6 +86,8 @@ class Outcome:
     state: Mapping[str, Any]
     faults_met: int
     calls: int
+    checked: Counter[str]
+    """How often each promise was checked."""
     writes_of_one_more_pass: Counter[str]
     events: frozenset[str]
     """What the history of the device says."""
@@ -97,6 +99,7 @@ async def run(
     *,
     processes: int = 1,
     slow: int | None = None,
+    asks_with: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Play a scenario with faults at these calls, then reconcile once more.
 
@@ -110,6 +113,7 @@ async def run(
         adoptableTokens=["by-hand"],
     )
     harness = Harness(policy=policy, processes=processes, sync_every=timedelta(seconds=6))
+    harness.asks_with = asks_with or {}
     device = await scenario.prepare(harness)
     if slow is not None:
         harness.cloud.slow_down(seed=slow)
@@ -125,6 +129,7 @@ async def run(
         state=state,
         faults_met=harness.cloud.faults_met,
         calls=calls,
+        checked=harness.cloud.watch.checked,
         writes_of_one_more_pass=harness.cloud.writes() - before,
         events=frozenset(entry.event for entry in harness.cloud.record(device).history),
     )

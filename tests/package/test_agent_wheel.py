@@ -94,6 +94,8 @@ def test_it_works_with_its_pins_alone(wheel: Path, tmp_path: Path, version: str)
     assert _run(agent, "--version").stdout == f"{firstpull_agent.__version__}\n"
     modules = "firstpull_agent.hub, firstpull_agent.service, firstpull_agent.engines.choice"
     _succeeds(venv / "bin/python", "-c", f"import {modules}")
+    key = _run(agent, "key", "--state-dir", tmp_path / "state")
+    assert json.loads(key.stdout)["kty"] == "EC", key.stderr
     _logs_in_and_answers(venv, tmp_path)
 
 

@@ -38,6 +38,8 @@ READS = frozenset(
         "secrets.read",
         "secrets.list_secrets",
         "hubs.twin",
+        "hubs.module_twin",
+        "hubs.list_modules",
         "hubs.generation_id",
         "hubs.list_devices",
         "hubs.find_devices",

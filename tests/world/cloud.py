@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from firstpull.model import ledger as ledgers
 from firstpull.model import record_codec
@@ -77,6 +77,18 @@ class LockHold:
     released: bool = False
 
 
+class Turns(Protocol):
+    """Decides which process goes on, at each call."""
+
+    async def before(self, line: Line, operation: str) -> None:
+        """Return when this process may make its call."""
+        ...
+
+    async def after(self, line: Line, operation: str) -> None:
+        """Return when this process may have its answer."""
+        ...
+
+
 class Cloud(Calls):
     """Container registries with their sites, a vault, a hub with its devices, and storage."""
 
@@ -118,6 +130,7 @@ class Cloud(Calls):
         self.documents: dict[str, tuple[bytes, int]] = {}
         self.violations: list[str] = []
         self.watch = Watch(self)
+        self.turns: Turns | None = None
         self._numbers = 0
 
     def slow_down(self, *, seed: int) -> None:
@@ -333,9 +346,11 @@ class Cloud(Calls):
     @property
     def is_out_of_sync(self) -> bool:
         """Whether a sync would change anything."""
-        return any(map(self._would_sync, self.sites.values()))
+        return any(map(self.would_sync, self.sites))
 
-    def _would_sync(self, site: ConnectedRegistryBackend) -> bool:
+    def would_sync(self, ref: ConnectedRegistryRef) -> bool:
+        """Whether a sync would change anything at a connected registry."""
+        site = self.sites[ref]
         try:
             found = site.registry.connected_registry(site.name)
         except ResourceNotFound:
@@ -362,11 +377,11 @@ class Cloud(Calls):
 
     # The hub
 
-    def register(self, device: DeviceKey) -> Device:
+    def register(self, device: DeviceKey, *, edge: bool = False) -> Device:
         """Create the identity; an existing one is replaced by another device of the same id."""
         if device in self.devices:
             self.unregister(device)
-        identity = self.hub.create_device(DeviceSettings(device.device_id))
+        identity = self.hub.create_device(DeviceSettings(device.device_id, iot_edge=edge))
         self.devices[device] = made = Device(device, identity.generation_id)
         return made
 
@@ -458,8 +473,13 @@ class Line:
             await asyncio.sleep(0)
         if self.dead:
             raise Crashed(operation)
+        if self.cloud.turns is not None:
+            await self.cloud.turns.before(self, operation)
         try:
-            return await self.cloud.make(operation, effect)
+            answer = await self.cloud.make(operation, effect)
         except Crashed:
             self.dead = True
             raise
+        if self.cloud.turns is not None:
+            await self.cloud.turns.after(self, operation)
+        return answer

@@ -6,6 +6,7 @@ A broken promise is noted, not raised: raised inside a call it would look like a
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class Watch:
         """The policy of the processes, for the room at each connected registry."""
         self.messages = Messages()
         """Log records and errors, which may hold no password either."""
+        self.checked: Counter[str] = Counter()
+        """How often each promise was checked."""
         self._cloud = cloud
         self._noted: set[str] = set()
         """Records that `after_write` has read."""
@@ -91,6 +94,7 @@ class Watch:
     def token_was_made(self, registry: RegistryId, name: str) -> None:
         """P1: a record names it already."""
         self._ours.add((registry, name))
+        self.checked["P1"] += 1
         if not any(h.ref.registry == registry and h.names.token == name for h in self._grants()):
             self._note(f"P1: no record names the new token {name}")
 
@@ -113,6 +117,7 @@ class Watch:
 
     def twin_was_written(self, device: DeviceKey) -> None:
         """P7: no device gets a password that has ended, or that was another device's."""
+        self.checked["P7"] += 1
         whose = device, self._cloud.devices[device].generation_id
         known = {value for values in self._cloud.passwords.values() for value in values}
         for entry in self._cloud.entries(device).values():
@@ -129,6 +134,7 @@ class Watch:
     @contextmanager
     def over_token(self, registry: RegistryId, token: str) -> Iterator[None]:
         """P2: around a write that may remove passwords of a token."""
+        self.checked["P2"] += 1
         before = [
             (device, value)
             for device, value in self._in_use(registry, token)
@@ -143,6 +149,7 @@ class Watch:
     @contextmanager
     def over_list(self, ref: ConnectedRegistryRef, *, seen: tuple[TokenId, ...]) -> Iterator[None]:
         """P1, P4 and P5: around a write of a list by a process that had read `seen`."""
+        self.checked.update(("P4", "P5"))
         before = self._cloud.clients(ref)
         try:
             yield
@@ -195,6 +202,7 @@ class Watch:
 
     def check_now(self) -> None:
         """P1 and P6, which hold after every single write, whatever failed before it."""
+        self.checked.update(("P1", "P6"))
         self._check_names()
         self._check_clients()
         self._check_texts()
@@ -204,6 +212,7 @@ class Watch:
     def check(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""
         self.check_now()
+        self.checked["P7"] += 1
         self._check_tombstones()
         self._check_ended()
         if self._cloud.violations:

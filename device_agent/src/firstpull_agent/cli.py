@@ -25,7 +25,9 @@ from firstpull_agent.engines import Engine
 from firstpull_agent.engines.choice import Kind, Places, UnusableSettings, choose_engine
 from firstpull_agent.images import CannotPull, Image, login_for
 from firstpull_agent.json_text import parse_json
+from firstpull_agent.kubernetes_options import add_cluster_options, chosen_cluster
 from firstpull_agent.logins import Logins
+from firstpull_agent.probes import serve_probes
 from firstpull_agent.registry import check_login
 from firstpull_agent.reports import Failure, defect
 from firstpull_agent.sealing_keys import FileKeys, KeyKind
@@ -34,6 +36,7 @@ from firstpull_agent.secret import Secret
 from firstpull_agent.times import MachineTime, Time
 
 if TYPE_CHECKING:
+    from firstpull_agent.engines.kubernetes.engine import ClusterEngine
     from firstpull_agent.hub import AzureHub
 
 _log = logging.getLogger(__name__)
@@ -82,13 +85,21 @@ async def _serve(arguments: argparse.Namespace) -> None:
     from firstpull_agent.service import Service  # noqa: PLC0415
 
     time, rng = MachineTime(), random.SystemRandom()
+    cluster = _cluster(arguments, time)
     hub = _hub(arguments)
-    convergence = _convergence(arguments, time, device_id=hub.device_id)
+    convergence = _convergence(arguments, time, cluster, device_id=hub.device_id)
     service = Service(hub, convergence, time=time, rng=rng)
+    beside = [cluster.follower.run(service.recheck)] if cluster else []
+    if arguments.probe_port:
+
+        def is_ready() -> bool:
+            return service.has_read_twin and (cluster is None or cluster.follower.is_following())
+
+        beside.append(serve_probes(arguments.probe_port, is_ready=is_ready))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
-    await service.run()
+    await service.run(*beside)
 
 
 def _hub(arguments: argparse.Namespace) -> AzureHub:
@@ -127,7 +138,10 @@ def _connection_string(arguments: argparse.Namespace) -> Secret:
 
 def _apply(arguments: argparse.Namespace) -> int:
     time = MachineTime()
-    convergence = _convergence(arguments, time, device_id=arguments.device_id)
+    cluster = _cluster(arguments, time)
+    convergence = _convergence(arguments, time, cluster, device_id=arguments.device_id)
+    if cluster is not None:
+        asyncio.run(cluster.logins.look())
     try:
         convergence.adopt(parse_json(sys.stdin.read()), reported={})
     except MalformedDesired as error:
@@ -166,11 +180,19 @@ def _pulled_digest(arguments: argparse.Namespace) -> str:
     return f"{image.repository}@{engine.pull(image, login, output=output)}"
 
 
+def _cluster(arguments: argparse.Namespace, time: Time) -> ClusterEngine | None:
+    if arguments.engine is not Kind.KUBERNETES:
+        return None
+    return chosen_cluster(arguments, time=time, rng=random.SystemRandom())
+
+
 def _convergence(
-    arguments: argparse.Namespace, time: Time, *, device_id: str | None
+    arguments: argparse.Namespace,
+    time: Time,
+    cluster: ClusterEngine | None,
+    *,
+    device_id: str | None,
 ) -> Convergence:
-    store = _store(arguments)
-    store.discard_unfinished()
     memory = SealMemory(arguments.state_dir / "seals.json")
     memory.discard_unfinished()
     seals = Seals(
@@ -179,13 +201,19 @@ def _convergence(
         device_id=device_id,
         required=arguments.require_sealed,
     )
-    logins = Logins(engine=_engine(arguments), store=store)
+    logins = _logins(arguments) if cluster is None else cluster.logins
     check = partial(check_login, now=time.now)
     return Convergence(logins, check=check, time=time, rng=random.SystemRandom(), seals=seals)
 
 
 def _keys(arguments: argparse.Namespace) -> FileKeys:
     return FileKeys(arguments.state_dir / "sealing-keys.json")
+
+
+def _logins(arguments: argparse.Namespace) -> Logins:
+    store = _store(arguments)
+    store.discard_unfinished()
+    return Logins(engine=_engine(arguments), store=store)
 
 
 def _store(arguments: argparse.Namespace) -> AppliedStore:
@@ -260,6 +288,14 @@ examples:
     way = run.add_argument_group("the way to the hub")
     _add(way, "--gateway", metavar="HOST", help="dial this host instead of the hub's own name")
     _add(way, "--hub-ca", Path, metavar="FILE", help="trust this CA (PEM) for the hub")
+    add_cluster_options(run, _add)
+    _add(
+        run,
+        "--probe-port",
+        int,
+        metavar="PORT",
+        help="answer /livez and /readyz there, for a cluster's probes",
+    )
 
     apply = add(
         "apply",
@@ -275,6 +311,7 @@ example:
   firstpull-agent apply --wait 60 < desired.json > reported.json""",
     )
     apply.set_defaults(command=_apply)
+    add_cluster_options(apply, _add)
     _add(
         apply,
         "--device-id",

@@ -7,13 +7,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from firstpull_agent.applied import Applied
 from firstpull_agent.backoff import LOGIN_CAP_SECONDS, delay_seconds
 from firstpull_agent.deliveries import Delivery, Rejected, Wanted, read_deliveries
 from firstpull_agent.http_client import ANSWER_SECONDS
-from firstpull_agent.logins import Logins
-from firstpull_agent.planning import lane, newer_rivals, next_step, to_settle
+from firstpull_agent.planning import Step, lane, newer_rivals, next_step, to_settle
 from firstpull_agent.reports import (
     Failure,
     Reason,
@@ -35,11 +35,29 @@ _LEAST_SECONDS = 2.0
 LoginCheck = Callable[[Delivery, float], Awaitable[None]]
 
 
+class Logins(Protocol):
+    """What keeps the logins: a device's container engine, or a cluster."""
+
+    def applied(self) -> tuple[Applied, ...]:
+        """Every login that the agent made and has not removed."""
+        ...
+
+    def in_place(self, delivery: Delivery) -> bool:
+        """Whether there is exactly the login of this delivery."""
+        ...
+
+    def carry_out(self, step: Step) -> None:
+        """Carry out a step. Raises Failure, and then the previous login is still in place."""
+        ...
+
+
 @dataclass
 class _Track:
     """The progress of one connected registry.
 
-    `due` is monotonic time, None when settled or in progress.
+    `due` is monotonic time, None when settled or in progress. `again` is set by a `recheck` during
+    an attempt: it may have missed what has changed. `is_accepted` says that the registry took the
+    credential since the last failure: a recheck is about where the login is kept.
     While one of the `newer` deliveries for the same address is logged in, its login stays.
     """
 
@@ -48,6 +66,8 @@ class _Track:
     lane: str
     due: float | None
     failures: int = 0
+    again: bool = False
+    is_accepted: bool = False
 
     @property
     def delivery_id(self) -> str | None:
@@ -79,6 +99,7 @@ class Convergence:
         self._tracks: dict[str, _Track] = {}
         self._outcomes: dict[str, Report | None] = {}  # None: logged out
         self._reported: dict[str, Any] = {}
+        self._wanted: dict[str, Wanted] | None = None
 
     def adopt(self, desired: object, reported: Mapping[str, Any]) -> None:
         """Set the desired state. An unchanged delivery keeps its progress.
@@ -88,6 +109,25 @@ class Convergence:
         wanted = read_deliveries(desired, self._seals)
         _log.info("the twin holds %d deliveries", len(wanted))
         self._reported = reported_entries(reported)
+        self._wanted = wanted
+        self._track(wanted)
+
+    def recheck(self) -> None:
+        """Make an attempt for every delivery that is logged in: its logins may have changed.
+
+        Before there is a desired state, this does nothing.
+        """
+        if self._wanted is None:
+            return
+        self._track(self._wanted)
+        for track in self._tracks.values():
+            if track.due is None and isinstance(track.wanted, Delivery):
+                if track.lane in self._busy:
+                    track.again = True
+                else:
+                    track.due = self._time.monotonic()
+
+    def _track(self, wanted: Mapping[str, Wanted]) -> None:
         applied = self._logins.applied()
         known = {*(login.name for login in applied), *self._reported, *self._tracks}
         before, self._tracks = self._tracks, {}
@@ -163,8 +203,9 @@ class Convergence:
     async def _attempt(self, name: str, track: _Track, own_lane: str, seconds: float) -> None:
         failure: Failure | None = None
         try:
-            if isinstance(track.wanted, Delivery):
+            if isinstance(track.wanted, Delivery) and not track.is_accepted:
                 await self._check(track.wanted, seconds)
+                track.is_accepted = True
             async with self._changing:
                 if self._tracks.get(name) is not track:
                     return  # the desired state has changed meanwhile
@@ -191,7 +232,8 @@ class Convergence:
 
     def _settle(self, name: str, track: _Track, failure: Failure | None) -> None:
         if failure is None:
-            track.due = None
+            track.due = self._time.monotonic() if track.again else None
+            track.failures, track.again = 0, False
             if track.wanted is None:
                 self._outcomes[name] = None
                 del self._tracks[name]
@@ -213,8 +255,9 @@ class Convergence:
             track.due = None  # only another delivery can change it
             return
         track.failures += 1
+        track.is_accepted = False
         wait = delay_seconds(track.failures, cap_seconds=LOGIN_CAP_SECONDS, rng=self._rng)
-        track.due = self._time.monotonic() + wait
+        track.due, track.again = self._time.monotonic() + max(wait, failure.retry_after), False
 
     def _is_logged_in(self, delivery: Delivery) -> bool:
         outcome = self._outcomes.get(delivery.name)

@@ -29,6 +29,14 @@ class Reason(StrEnum):
     SEAL_NOT_ACCEPTED = "SealNotAccepted"
     PLAIN_NOT_ACCEPTED = "PlainNotAccepted"
     AGENT_FAILED = "AgentFailed"
+    # In a cluster only:
+    CLUSTER_UNREACHABLE = "ClusterUnreachable"
+    CLUSTER_FORBIDS = "ClusterForbids"
+    CLUSTER_REFUSES = "ClusterRefuses"
+    CLUSTER_CONFLICT = "ClusterConflict"
+    FOREIGN_SECRET = "ForeignSecret"  # noqa: S105 - a name, no secret
+    NAMESPACE_NOT_FOUND = "NamespaceNotFound"
+    SERVICE_ACCOUNT_NOT_FOUND = "ServiceAccountNotFound"
 
 
 class State(StrEnum):
@@ -39,12 +47,16 @@ class State(StrEnum):
 
 
 class Failure(Exception):
-    """An attempt failed. `detail` is for people and has no secret."""
+    """An attempt failed. `detail` is for people and has no secret.
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    `retry_after` is in seconds: who refused the attempt wants no other one before.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, retry_after: float = 0.0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.retry_after = retry_after
 
 
 def defect(error: Exception) -> Failure:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import math
 import random
+from collections.abc import Coroutine
+from typing import Any
 
 from firstpull_agent.backoff import HUB_CAP_SECONDS, delay_seconds
 from firstpull_agent.convergence import Convergence
@@ -32,6 +34,7 @@ class Service:
         self._time = time
         self._rng = rng
         self._stale = True
+        self._has_read = False
         self._read_at = -math.inf
         self._talk_wanted = asyncio.Event()
         self._work_wanted = asyncio.Event()
@@ -41,8 +44,18 @@ class Service:
         """End `run`, at once or when the engine's command that runs has ended."""
         self._stopped.set()
 
-    async def run(self) -> None:
-        """Serve until stopped."""
+    @property
+    def has_read_twin(self) -> bool:
+        """Whether the agent has read the device's twin since its start."""
+        return self._has_read
+
+    def recheck(self) -> None:
+        """Look at each login again: something has changed where they are kept."""
+        self._convergence.recheck()
+        self._work_wanted.set()
+
+    async def run(self, *beside: Coroutine[Any, Any, None]) -> None:
+        """Serve until stopped, with `beside` at the same time."""
         loop = asyncio.get_running_loop()
 
         def changed() -> None:
@@ -51,7 +64,7 @@ class Service:
         self._hub.on_change(changed)
         try:
             async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(self._talk()), group.create_task(self._work())]
+                loops = [group.create_task(task) for task in (self._talk(), self._work(), *beside)]
                 await self._stopped.wait()
                 for task in loops:
                     task.cancel()
@@ -109,6 +122,7 @@ class Service:
         self._read_at = self._time.monotonic()
         try:
             twin = await self._hub.twin()
+            self._has_read = True
             self._convergence.adopt(twin.desired, twin.reported)
         except MalformedDesired as error:
             _log.error("the agent ignores the desired properties: %s", error)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import wraps
 
+from azure.core.exceptions import DeserializationError
 from azure.mgmt.containerregistry.models import (
     ConnectedRegistry as ConnectedRegistryResource,
 )
@@ -33,6 +36,22 @@ from firstpull.model.secret import Secret
 SERVICE = "The container registry"
 
 
+def _from_answer[**P, T](convert: Callable[P, T]) -> Callable[P, T]:
+    """Let a conversion raise Transient where a field is not of its kind."""
+
+    @wraps(convert)
+    def converted(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return convert(*args, **kwargs)
+        except (AttributeError, DeserializationError, TypeError, ValueError):
+            raise Transient(
+                Reason.SERVICE_UNAVAILABLE, f"{SERVICE} answered with an unreadable field."
+            ) from None
+
+    return converted
+
+
+@_from_answer
 def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
     """A scope map."""
     properties = given(resource.properties)
@@ -43,11 +62,13 @@ def scope_map_from(resource: ScopeMapResource) -> ScopeMap:
     )
 
 
+@_from_answer
 def is_being_deleted(scope_map: ScopeMapResource) -> bool:
     """Whether nothing may rely on a scope map any more."""
     return given(scope_map.properties).provisioning_state == "Deleting"
 
 
+@_from_answer
 def token_from(resource: TokenResource) -> Token:
     """A token; its passwords have no values."""
     properties = given(resource.properties)
@@ -63,6 +84,7 @@ def token_from(resource: TokenResource) -> Token:
     )
 
 
+@_from_answer
 def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedRegistry:
     """A connected registry. An answer has no list of clients if the list is empty.
 
@@ -81,6 +103,7 @@ def connected_registry_from(resource: ConnectedRegistryResource) -> ConnectedReg
     )
 
 
+@_from_answer
 def new_password_from(answer: GenerateCredentialsResult, slot: Slot, *, token: str) -> NewPassword:
     """The password of a slot in an answer, which lists both slots in any order.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from firstpull.model.azure_resources import Twin
+from firstpull.model.delivery_kinds.edge_agent import EdgeAgentKind
 from firstpull.model.delivery_kinds.kind import (
     DeliveryKind,
     Problem,
@@ -33,7 +34,7 @@ DEFAULT_KIND = "twin"
 """Where neither the request nor the policy names a kind, and in the records of earlier releases."""
 
 KINDS: dict[str, DeliveryKind] = {
-    kind.name: kind for kind in (TwinKind(), TwinKind(name="kubernetes"))
+    kind.name: kind for kind in (TwinKind(), TwinKind(name="kubernetes"), EdgeAgentKind())
 }
 """Every kind by its name. `kubernetes` is the twin's entry, read by the agent in the cluster."""
 

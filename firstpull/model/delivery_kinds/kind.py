@@ -32,16 +32,16 @@ class Problem:
 class Wanted:
     """What a kind is asked to deliver: the contents, for which connected registry, to whom.
 
-    `tokens` are the device's own: an entry for one of them is not foreign. `has_delivery` says
-    whether the record names a delivery of this kind; `delivers_now` is false for an adopted token,
-    whose device gets an entry only when its password is replaced.
+    `tokens` are the device's own: an entry for one of them is not foreign. `delivered_until` is the
+    expiry of the delivery that the record names, None without one; `delivers_now` is
+    false for an adopted token, whose device gets an entry only when its password is replaced.
     """
 
     device_id: str
     ref: ConnectedRegistryRef
     contents: Contents
     tokens: Collection[str]
-    has_delivery: bool
+    delivered_until: datetime | None
     delivers_now: bool
 
 
@@ -98,8 +98,18 @@ class DeliveryKind(Protocol):
         """What stands in the way of a delivery, None if nothing does. Nothing was made yet."""
         ...
 
-    def withheld(self, twin: Twin, wanted: Wanted) -> Problem | None:
-        """Why a person has to write the delivery that firstpull has prepared; else None."""
+    def withheld(
+        self, twin: Twin, wanted: Wanted, *, secret: str, expires_at: datetime | None
+    ) -> Problem | None:
+        """Why a person has to write the delivery that firstpull has prepared; else None.
+
+        The password is in Key Vault as `secret`, a name and a version; `expires_at` is None as long
+        as it is not made.
+        """
+        ...
+
+    def if_silent(self, twin: Twin) -> str | None:
+        """What to tell a person of a device that does not answer to this kind; else None."""
         ...
 
     def fields(self, contents: Contents, expires_at: datetime) -> Mapping[str, Any]:

@@ -61,10 +61,21 @@ class TwinKind:
         """The entry is another deployment's, or the twin cannot hold it."""
         return self._not_ours(twin, wanted) or self._full(twin, wanted)
 
-    def withheld(self, twin: Twin, wanted: Wanted) -> Problem | None:
+    def withheld(
+        self, twin: Twin, wanted: Wanted, *, secret: str, expires_at: datetime | None
+    ) -> Problem | None:
         """Nobody else writes a device twin's entry."""
-        del twin, wanted
+        del twin, wanted, secret, expires_at
         return None
+
+    def if_silent(self, twin: Twin) -> str | None:
+        """The IoT Edge runtime does not read the device twin."""
+        if not twin.is_edge:
+            return None
+        return (
+            "It is an IoT Edge device, whose runtime does not read the device twin: ask with "
+            "`delivery: edgeAgent`, or install the agent."
+        )
 
     def fields(self, contents: Contents, expires_at: datetime) -> Mapping[str, Any]:
         """All fields but the password and its deliveryId."""
@@ -113,7 +124,7 @@ class TwinKind:
         entry = self.entry(twin, wanted.ref.name)
         if entry is None or any(entry.is_for(token) for token in wanted.tokens):
             return None
-        if not entry.intact and wanted.has_delivery:
+        if not entry.intact and wanted.delivered_until is not None:
             return None  # another writer edited this deployment's entry
         return Problem(
             reason=Reason.TWIN_ENTRY_NOT_OURS,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from azure.mgmt.containerregistry import models
 
+from firstpull.adapters.azure_errors import azure_errors
 from firstpull.adapters.container_registry.resources import connected_registry_from, token_from
 from firstpull.model.azure_resources import ConnectedRegistry, Token, TokenId
 from firstpull.model.errors import Transient
@@ -77,3 +78,21 @@ def token_with(**password: str) -> Token:
         "credentials": {"passwords": [{"name": "password1", **password}]},
     }
     return token_from(models.Token({"id": SYNC, "name": "plantone", "properties": properties}))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"name": "fp-1", "properties": True},
+        {"id": "/a", "name": "fp-1", "properties": {"credentials": {"passwords": 7}}},
+    ],
+)
+def test_a_field_of_another_kind_is_no_answer(answer: dict[str, Any]) -> None:
+    with pytest.raises(Transient, match="unreadable field"):
+        token_from(models.Token(answer))
+
+
+async def test_an_answer_that_the_sdk_cannot_read_is_no_answer() -> None:
+    with pytest.raises(Transient, match="DeserializationError"):
+        async with azure_errors("The container registry"):
+            models.GenerateCredentialsResult({"username": "fp-1", "passwords": True})

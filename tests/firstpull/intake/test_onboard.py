@@ -13,6 +13,7 @@ from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.errors import Invalid, NotAllowed, NotKnown, Refused, Transient
 from firstpull.model.ports import Query
 from firstpull.model.reasons import Reason
+from local_azure.iot_hub.twins import JsonObject
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, Harness, make_policy
 from tests.firstpull.records import grant_of
 from tests.world.calls import Fault
@@ -324,3 +325,70 @@ def test_filters_find_the_names_that_records_have() -> None:
     found = onboarding.checked_filters(query)
     assert (found.hub, found.connected_registry) == (HUB, "plantone")
     assert onboarding.checked_filters(Query()) == Query()
+
+
+ONLY_EDGE = make_policy(delivery="edgeAgent", deliveries=["edgeAgent", "twin"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({}, "edgeAgent"), ({"delivery": "twin"}, "twin"), ({"delivery": "edgeAgent"}, "edgeAgent")],
+)
+async def test_the_request_names_the_delivery_kind_or_the_policy(
+    changes: dict[str, Any], kind: str
+) -> None:
+    harness = Harness(policy=ONLY_EDGE)
+    record = await harness.ask(**changes)
+    assert (record.spec.intent.delivery, record.delivery_kind.name) == (kind, kind)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"delivery": "kubernetes"}, "/delivery"),
+        ({"delivery": "twin", "deliveryOptions": ["agentImageElsewhere"]}, "/deliveryOptions"),
+        ({"deliveryOptions": ["agentImageElsewhere", "more"]}, "/deliveryOptions"),
+    ],
+)
+async def test_a_kind_or_an_option_that_the_policy_or_the_kind_does_not_know_is_refused(
+    changes: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(NotAllowed) as refused:
+        await Harness(policy=ONLY_EDGE).ask(**changes)
+    assert [error.path for error in refused.value.errors] == [path]
+
+
+async def test_an_unknown_delivery_kind_is_no_request() -> None:
+    with pytest.raises(Invalid) as invalid:
+        await Harness().ask(delivery="pigeon")
+    assert [error.path for error in invalid.value.errors] == ["/delivery"]
+
+
+async def test_a_tag_names_the_delivery_kind_too() -> None:
+    harness = Harness()
+    device = harness.register()
+    target: JsonObject = {
+        "connectedRegistry": "plantone",
+        "repositories": ["plant/app"],
+        "delivery": "kubernetes",
+    }
+    harness.cloud.patch_twin(device, tags={"firstpull": target})
+    await harness.handle(device, created=True)
+    assert harness.cloud.record(device).spec.intent.delivery == "kubernetes"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"delivery": "twin", "deliveries": ["edgeAgent"]},
+        {"deliveries": []},
+        {
+            "deliveries": ["twin"],
+            "defaultOnboarding": {"site": "plant", "repositories": ["a"], "delivery": "edgeAgent"},
+        },
+        {"enrollments": {"e": {"site": "plant", "repositories": ["a"], "deliveryOptions": ["x"]}}},
+    ],
+)
+def test_a_policy_whose_deliveries_contradict_each_other_is_wrong(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="deliver"):
+        make_policy(**changes)

@@ -62,8 +62,14 @@ class ToyKind:
         del twin, wanted
         return None
 
-    def withheld(self, twin: Twin, wanted: Wanted) -> Problem | None:
-        del twin, wanted
+    def withheld(
+        self, twin: Twin, wanted: Wanted, *, secret: str, expires_at: datetime | None
+    ) -> Problem | None:
+        del twin, wanted, secret, expires_at
+        return None
+
+    def if_silent(self, twin: Twin) -> str | None:
+        del twin
         return None
 
     def fields(self, contents: Contents, expires_at: datetime) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from firstpull.model.azure_resources import ConnectedRegistry, TokenId
+from firstpull.model.azure_resources import ConnectedRegistry, TokenId, Twin
 from firstpull.model.device_record import DeviceRecord, DeviceWarning, State
 from firstpull.model.reasons import Reason
 from firstpull.observability.log_events import LogEvent
@@ -48,12 +48,14 @@ def found(
     synced: frozenset[str] | None = frozenset({"repositories/plant/*/content/read"}),
     lives: timedelta | None = VALIDITY,
     sync_token_id: TokenId | None = SYNC_TOKEN,
+    twin: Twin | None = None,
 ) -> tuple[DeviceWarning, ...]:
     return warnings_for(
         of,
         connected_registry=plant_one(state, sync_token_id=sync_token_id),
         synced_actions=synced,
         token=token(password(lives=lives)),
+        twin=twin,
         now=at,
     )
 
@@ -92,7 +94,9 @@ def test_a_warning_names_its_cause(
         found(changed(UNANSWERED, delivery=None), at=NEAR_END),
         found(ADOPTED),
         found(record(), lives=None),
-        warnings_for(record(), connected_registry=None, synced_actions=None, token=None, now=NOW),
+        warnings_for(
+            record(), connected_registry=None, synced_actions=None, token=None, twin=None, now=NOW
+        ),
     ],
 )
 def test_there_is_no_warning_without_a_cause(warnings: tuple[DeviceWarning, ...]) -> None:

@@ -56,6 +56,7 @@ def resend(
     ] = None,
     dry_run: DryRun = False,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Put a message back into its queue, as it came or corrected."""
     from firstpull_cli import kept_messages, output
@@ -72,7 +73,9 @@ def resend(
         message = kept_messages.find(api, message_id)
         path = kept_messages.path_of(message, then="/resend")
         query = {"dryRun": "true" if dry_run else None}
-        api.send("POST", path, query=query, body=corrected, repeatable=False)
+        sent = api.send("POST", path, query=query, body=corrected, repeatable=False).document
+    if as_json:
+        output.write_json(sent)
     output.note(f"{message_id} {'would go' if dry_run else 'is'} back in {message['queue']}.")
 
 
@@ -87,6 +90,7 @@ def discard(
     yes: Yes = False,
     dry_run: DryRun = False,
     profile: ProfileName = None,
+    as_json: AsJson = False,
 ) -> None:
     """Throw messages away: some by their ids, or all of --queue. Shows them, and asks."""
     from firstpull_cli import kept_messages, output
@@ -105,8 +109,11 @@ def discard(
             messages = [action["message"] for action in planned["actions"]]
         else:
             messages = [kept_messages.find(api, one) for one in message_ids or ()]
-        kept_messages.show_list({"messages": messages})
+        if not as_json:
+            kept_messages.show_list({"messages": messages})
         if dry_run:
+            if as_json:
+                output.write_json({"messages": messages})
             return
         what = f"all of {queue}" if queue else f"these {len(messages)}"
         confirm(f"Discard {what} at {api.profile.url}?", yes=yes)
@@ -116,4 +123,6 @@ def discard(
             for message in messages:
                 api.send("DELETE", kept_messages.path_of(message))
             count = len(messages)
+    if as_json:
+        output.write_json({"discarded": count})
     output.note(f"{count} discarded.")

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     PODMAN = "podman"
     SKOPEO = "skopeo"
     OCI = "oci"
+    KUBERNETES = "kubernetes"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class UnusableSettings(Exception):
 
 def choose_engine(kind: Kind, places: Places) -> Engine:
     """The engine to use; for `auto` the first that this machine has. Raises UnusableSettings."""
+    if kind is Kind.KUBERNETES:
+        raise UnusableSettings("in a cluster the nodes pull, with the pull secrets of their pods")
     if kind is Kind.AUTO:
         kind = _present()
     elif kind is not Kind.OCI and shutil.which(kind) is None:

@@ -1,0 +1,3 @@
+"""Keeps pull secrets in a cluster: the engine of an agent that runs there."""
+
+from __future__ import annotations

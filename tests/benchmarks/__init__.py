@@ -1,0 +1,1 @@
+"""The benchmarks' own rules; no test has a time."""

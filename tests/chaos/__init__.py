@@ -1,0 +1,1 @@
+"""Every crash, every interleaving, odd answers, old data: `make chaos`."""

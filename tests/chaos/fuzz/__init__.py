@@ -1,0 +1,1 @@
+"""Odd input: requests, messages, events, twins, answers of Azure, records."""

@@ -1,0 +1,33 @@
+"""The parts of `make chaos`. Another part is one more entry here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
+from tests.chaos import crashes, hostile, interleavings, orders, real_crashes
+from tests.chaos.fuzz.part import fuzz
+from tests.chaos.tally import Chaos, Part, Tally, run_part
+from tests.chaos.upgrade.part import upgrade
+
+PARTS: dict[str, Part] = {
+    **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
+    "real-storms": hostile.storms,
+    "two-workers": interleavings.on_one_device,
+    "three-workers": interleavings.at_one_place,
+    "random-schedules": interleavings.beyond,
+    "one-crash": crashes.one_crash,
+    "two-crashes": crashes.two_crashes,
+    "hosts-apart": orders.hosts_apart,
+    "lifetimes": orders.lifetimes,
+    "upgrade": upgrade,
+    "fuzz": fuzz,
+}
+"""By name, the longest first: two run at a time."""
+
+
+def tally_of(chaos: Chaos) -> Tally:
+    """Run one part in this process."""
+    logging.disable(logging.ERROR)  # firstpull says what goes wrong, as it should
+    return asyncio.run(run_part(PARTS[chaos.part], chaos))

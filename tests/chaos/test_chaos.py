@@ -1,0 +1,98 @@
+"""A share of `make chaos`: some cases in the fast tier, more in the slow one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.chaos import crashes, interleavings
+from tests.chaos.fuzz.part import fuzz_one, kept_for
+from tests.chaos.fuzz.targets import TARGETS
+from tests.chaos.hostile import in_storms
+from tests.chaos.lab import Lab
+from tests.chaos.real_crashes import REAL_SCENARIOS, crash_at_every_request, own_lab
+from tests.chaos.tally import Chaos, Part, run_part
+from tests.chaos.upgrade.part import upgrade
+
+SEED = int(os.environ.get("CHAOS_SEED", "14"))
+IN_MEMORY: dict[str, Part] = {
+    "one-crash": crashes.one_crash,
+    "two-crashes": crashes.two_crashes,
+    "two-workers": interleavings.on_one_device,
+    "three-workers": interleavings.at_one_place,
+    "random-schedules": interleavings.beyond,
+}
+SHARES = pytest.mark.parametrize(
+    "share",
+    [
+        pytest.param(0.002, id="a few"),
+        pytest.param(0.03, id="some", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+    ],
+)
+
+
+def a_share(part: str, share: float) -> Chaos:
+    return Chaos(part=part, seed=SEED, share=share)
+
+
+async def check(part: Part, chaos: Chaos) -> None:
+    """Run a part, which has to try something and to find nothing."""
+    tally = await run_part(part, chaos)
+    assert tally.cases
+    assert not tally.failures, f"make chaos SEED={SEED}: " + "\n".join(tally.failures)
+
+
+@SHARES
+@pytest.mark.parametrize("part", IN_MEMORY)
+async def test_no_crash_and_no_schedule_breaks_a_promise(part: str, share: float) -> None:
+    await check(IN_MEMORY[part], a_share(part, share))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_what_the_release_before_stored_is_worked_on_and_handed_back() -> None:
+    await check(upgrade, a_share("upgrade", 0.2))
+
+
+@pytest.fixture(scope="module")
+async def lab() -> AsyncIterator[Lab]:
+    async with own_lab(a_share("real", 0.02)) as lab:
+        yield lab
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", REAL_SCENARIOS)
+async def test_a_process_that_dies_at_a_request_leaves_the_device_to_the_next(
+    lab: Lab, name: str
+) -> None:
+    chaos = a_share(name, 0.01)
+    await crash_at_every_request(chaos, lab, name)
+    assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
+    assert chaos.tally.faults.total() >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_hostile_azure_breaks_no_promise(lab: Lab) -> None:
+    chaos = a_share("storms", 0.01)
+    await in_storms(chaos, lab, range(len(REAL_SCENARIOS)))
+    assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("target", TARGETS)
+def test_odd_input_gets_an_answer(target: str) -> None:
+    chaos = a_share("fuzz", 0.05)
+    fuzz_one(chaos, target, seconds=2.0)
+    assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_sample_is_valid_and_kept_input_stays_answered(target: str) -> None:
+    assert all(TARGETS[target].check(body) for body in TARGETS[target].bodies)
+    for path in kept_for(target):
+        TARGETS[target].check(path.read_bytes())

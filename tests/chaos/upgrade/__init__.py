@@ -1,0 +1,1 @@
+"""What the release before stored, worked on and handed back."""

@@ -1,0 +1,49 @@
+"""`python -m tests.rotation`: the model check, with the wrong rules that it has to refute.
+
+Writes what it found into docs/rotation.md. Exits with 1 where firstpull's own rule has a fault, or
+where a wrong one has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.rotation.page import ALL, PAGE, parts_of_result, with_part
+from tests.rotation.rules import OURS
+
+
+def main() -> int:
+    """Check each rule, and show a table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.rotation", description=__doc__)
+    parser.add_argument(
+        "--steps", type=int, choices=(2, 3), default=2, help="in which a password ages (3: hours)"
+    )
+    arguments = parser.parse_args()
+    logging.disable()
+    console = Console(highlight=False)
+    table = Table("rule", "states", "transitions", "s", "found")
+    page, is_good = PAGE.read_text(), True
+    with console.status("exploring ..."):
+        for rule in ALL:
+            begun = time.monotonic()
+            model, result = rule.explore(steps=arguments.steps)
+            seconds = f"{time.monotonic() - begun:.0f}"
+            counts = f"{result.states:,}", f"{result.transitions:,}"
+            table.add_row(rule.says, *counts, seconds, result.fault or "nothing")
+            is_good = is_good and (result.fault is None) == (rule is OURS)
+            for name, text in parts_of_result(rule, model, result):
+                page = with_part(page, name, text)
+    console.print(table)
+    if is_good and arguments.steps == 2:
+        PAGE.write_text(page)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -65,6 +65,7 @@ async def measure(trust: Trust, *, devices: int) -> Rest:
     async with running_bench(trust, registries, setup) as b:
         await _away_from_the_gauges()
         await _run(b, "requeue_overdue")  # the first one connects
+        await _run(b, "measure")  # counts for the hour, as a sweep does
         await _quiet(b)
         minute = await _counted(b, lambda: asyncio.sleep(_MINUTE))
         gauges = await _counted(b, lambda: _run(b, "measure"))

@@ -97,7 +97,7 @@ async def test_a_change_that_takes_0_7_seconds_is_waited_for_as_long(
     await prepare(azure, change, OperationLengths(change=(0.7, 0.7), deletion=(0.7, 0.7)))
     await change(adapter)
     assert azure.time.slept <= 0.75
-    assert reads(azure) <= 2
+    assert reads(azure) <= 3
 
 
 @each_change
@@ -106,7 +106,7 @@ async def test_an_effect_that_is_there_at_once_is_seen_soon(
 ) -> None:
     await prepare(azure, change, OperationLengths(change=(0, 0), deletion=(0, 0)))
     await change(adapter)
-    assert azure.time.slept <= 0.25
+    assert azure.time.slept <= 0.4
     assert reads(azure) == 1
 
 

@@ -33,6 +33,7 @@ async def test_a_move_shows_what_is_still_to_go_until_the_device_has_arrived(
         "containerRegistry": REGISTRY_NAME,
         "connectedRegistry": "doorone",
         "token": before["token"],
+        "delivery": "twin",
         "atOnce": False,
     }
     assert answer.document["leaving"] == [retiring]

@@ -55,6 +55,7 @@ async def test_the_app_has_the_roles_that_bicep_assigns(manage: ManagementPort) 
     assert status == 200
     assert {each["role"] for each in body["assignments"]} == {
         "firstpull",
+        "firstpull doctor",
         "firstpull devices",
         "firstpull secrets",
         "Storage Blob Data Owner",

@@ -52,6 +52,7 @@ chaos: setup fuzz-tools ## crashes, interleavings, storms, upgrade and odd input
 fuzz-tools: setup ## Atheris, which make chaos fuzzes with
 	@test -d .local/atheris || $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps \
 		--require-hashes --target .local/atheris -r tests/chaos/fuzz/requirements.txt
+
 model: setup ## every state of a rotation, and the wrong rules that lock a device out (minutes)
 	@$(BIN)/python -m tests.rotation $(ARGS)
 
@@ -66,7 +67,7 @@ bench: setup ## how fast, beside its floor and its alternatives; ARGS="onboardin
 
 planted-bugs: setup ## bugs planted in firstpull: is each caught? (minutes)
 	@$(BIN)/python -m tests.lifetime.plant_bugs
-	@$(BIN)/pytest tests/chaos/test_planted_bugs.py
+	@PLANTED_BUGS=1 $(BIN)/pytest tests/chaos/test_planted_bugs.py
 
 check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, KQL, the tables in docs/
 	@$(BIN)/ruff check $(PYTHON_CODE)

@@ -1,7 +1,8 @@
-"""Each planted bug is found by its part of `make chaos`."""
+"""Each planted bug is found by its part of `make chaos`: `make planted-bugs`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,7 @@ from tests.chaos.tally import Chaos, run_part
 
 IN_MEMORY = [bug for bug in PLANTED_BUGS if bug.part is not None]
 IN_A_LAB = [bug for bug in PLANTED_BUGS if bug.lab_part is not None]
+planted = pytest.mark.skipif(not os.environ.get("PLANTED_BUGS"), reason="minutes: make planted-bugs")
 
 
 def test_there_are_ten_or_more() -> None:
@@ -21,6 +23,7 @@ def test_there_are_ten_or_more() -> None:
     assert len(IN_MEMORY) + len(IN_A_LAB) == len(PLANTED_BUGS)
 
 
+@planted
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", IN_MEMORY, ids=lambda bug: bug.what)
@@ -39,6 +42,7 @@ async def lab() -> AsyncIterator[Lab]:
         yield lab
 
 
+@planted
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", IN_A_LAB, ids=lambda bug: bug.what)

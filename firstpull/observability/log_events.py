@@ -262,6 +262,11 @@ class LogEvent(StrEnum):
         "name",
         "registry",
     )
+    SCHEDULE_ENTRY_KEPT = (
+        "schedule.entry.kept",
+        "an entry of the schedule that no record names could not be removed; a warning",
+        "reason",
+    )
     SWEEP_SCOPE_MAP_KEPT = (
         "sweep.scope_map.kept",
         "the service refused to remove a scope map that seemed unused; a warning",

@@ -164,5 +164,6 @@ async def _is_reported(lifetime: Lifetime, caplog: pytest.LogCaptureFixture) -> 
         if error.reason is not Reason.ACCESS_DENIED:
             raise
         return True
-    kept = [line for line in caplog.messages if line.startswith(LogEvent.SWEEP_SCOPE_MAP_KEPT)]
+    events = (LogEvent.SWEEP_SCOPE_MAP_KEPT, LogEvent.SCHEDULE_ENTRY_KEPT)
+    kept = [line for line in caplog.messages if line.startswith(events)]
     return any(Reason.ACCESS_DENIED in line for line in kept)

@@ -19,7 +19,6 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
-    AzureError,
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
@@ -27,9 +26,13 @@ from azure.core.exceptions import (
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from firstpull.adapters.storage.account import StorageServices
+from firstpull.adapters.azure_errors import azure_errors
+from firstpull.adapters.storage.account import SERVICE, StorageServices
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.errors import FirstpullError
 from firstpull.model.schedule import NEVER
+from firstpull.observability.log import emit_warning
+from firstpull.observability.log_events import LogEvent
 
 SCHEDULE_TABLE = "schedule"
 DUE_ENTRY = "dueEntry"
@@ -75,8 +78,11 @@ class DueIndex:
 
     async def drop(self, name: str) -> None:
         """Remove an entry that no record names any more. `look` removes those that stay."""
-        with suppress(AzureError):
-            await self._table.delete_entity(_PARTITION, name)
+        try:
+            async with azure_errors(SERVICE):
+                await self._table.delete_entity(_PARTITION, name)
+        except FirstpullError as error:
+            emit_warning(LogEvent.SCHEDULE_ENTRY_KEPT, reason=error.reason.value)
 
     async def look(self, now: datetime) -> AsyncIterator[DeviceKey]:
         """The devices that are due. Moves and removes entries that are out of date."""

@@ -187,7 +187,8 @@ async def test_no_function_waits_for_what_never_answers(
     harness = Harness(policy=policy)
     for device_id in ("press-1", *DEADLINES):
         harness.register(device_id)
-    await harness.ask("press-1")
+    for device_id in ("press-1", "reconcile_device"):
+        await harness.ask(device_id)
     harness.clock.advance(timedelta(minutes=1))  # no worker has begun: the device is overdue
     serve(harness, monkeypatch)
     neighbours = (
@@ -237,7 +238,7 @@ def _argument(name: str, *, at: datetime) -> object:
     texts = {
         "onboard_from_queue": {**ONBOARDING, "deviceId": "onboard_from_queue"},
         "handle_events": _EVENT,
-        "reconcile_device": {"hub": HUB, "deviceId": "press-1"},
+        "reconcile_device": {"hub": HUB, "deviceId": "reconcile_device"},
     }
     return func.QueueMessage(id="q-1", body=json.dumps(texts.get(name, {})).encode())
 

@@ -139,14 +139,18 @@ class Lifetime:
         await self._reconcile_until(State.DELIVERED, State.READY)
 
     async def _log_in(self, plant: str) -> None:
-        self._sync()
         assert entry_of(self._stack, self.device_id, plant)
-        report_login(self._stack, self.device_id, plant)
-        await self._reconcile_until(State.READY)
+        await self._reconcile_until(State.READY, device_at=plant)
 
-    async def _reconcile_until(self, *states: State) -> None:
-        """Reconcile the device whenever it is due, until it is in one of these states."""
+    async def _reconcile_until(self, *states: State, device_at: str | None = None) -> None:
+        """Reconcile the device whenever it is due, until it is in one of these states.
+
+        With `device_at`, the device logs in there with what its twin has before each pass.
+        """
         for _ in range(_PASSES):
+            if device_at is not None:
+                self._sync()
+                report_login(self._stack, self.device_id, device_at)
             record = await self.firstpull.record(self.device_id)
             self.firstpull.clock.advance_to(record.schedule.due_at)
             if record.schedule.attempts > 1:

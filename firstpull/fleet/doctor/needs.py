@@ -105,7 +105,7 @@ NEEDED: Mapping[Kind, tuple[Role, ...]] = {
         Role(
             name="Storage Table Data Contributor",
             actions=_below(_TABLES, "write"),
-            data_actions=_below(f"{_TABLES}/entities", "read", "write"),
+            data_actions=_below(f"{_TABLES}/entities", "read", "write", "delete"),
         ),
         Role(
             name="Storage Queue Data Contributor",

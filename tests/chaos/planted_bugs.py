@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from firstpull.membership import Membership
 from firstpull.model import record_codec, transitions, twin_entry
 from firstpull.model.azure_resources import ArmId, ConnectedRegistryRef
-from firstpull.model.device_record import Claim, Condition, DeviceRecord, Grant
+from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.ledger import Ledger
 from firstpull.reconcile.claim import HeldClaim
 from firstpull.reconcile.reconciler import Reconciler
@@ -24,6 +23,7 @@ from tests.chaos.lab import Lab
 from tests.chaos.real_crashes import crash_at_every_request
 from tests.chaos.tally import Chaos
 from tests.chaos.upgrade import part as upgrade
+from tests.lifetime.planted_bugs import claim_for_good
 
 type Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -35,18 +35,6 @@ def _forget_requested_slots(patch: pytest.MonkeyPatch) -> None:
         return granted(record, grant, **{**more, "slots": ()})
 
     patch.setattr(transitions, "granted", without_slots)
-
-
-def _claim_for_good(patch: pytest.MonkeyPatch) -> None:
-    claimed = transitions.claimed
-
-    def never_due(
-        record: DeviceRecord, claim: Claim, *, condition: Condition, due_at: datetime
-    ) -> DeviceRecord:
-        late = due_at + timedelta(days=10_000)
-        return claimed(record, claim, condition=condition, due_at=late)
-
-    patch.setattr(transitions, "claimed", never_due)
 
 
 def _forget_grant(patch: pytest.MonkeyPatch) -> None:
@@ -193,7 +181,7 @@ PLANTED_BUGS = (
         part=_one_crash,
     ),
     PlantedBug(
-        what="a claim does not make the device due again", plant=_claim_for_good, part=_one_crash
+        what="a claim does not make the device due again", plant=claim_for_good, part=_one_crash
     ),
     PlantedBug(what="two workers share a device", plant=_respect_no_claim, part=_two_workers),
     PlantedBug(

@@ -51,7 +51,8 @@ def _end_every_rotated_password(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("firstpull.reconcile.plan.ends_at_once", ends)
 
 
-def _claim_for_good(patch: pytest.MonkeyPatch) -> None:
+def claim_for_good(patch: pytest.MonkeyPatch) -> None:
+    """A claim whose end makes no device due."""
     claimed = transitions.claimed
 
     def never_due(
@@ -140,7 +141,7 @@ PLANTED_BUGS = (
         promise="P3",
         what="the claim does not make the device due again",
         scenario="a_crash_under_a_claim",
-        plant=_claim_for_good,
+        plant=claim_for_good,
     ),
     PlantedBug(
         promise="P4",

@@ -6,7 +6,6 @@ script, which take a quarter of an hour and hardly compute.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -18,6 +17,7 @@ from dataclasses import asdict
 from functools import partial
 
 from benchmarks.apps import Bench, running_bench
+from benchmarks.command import parser_of, print_json, run_program
 from benchmarks.peers.azure import SCOPE_MAP, Task
 from benchmarks.peers.azure_cli import AzureCli, installed, logged_in
 from benchmarks.trust import Trust
@@ -41,12 +41,11 @@ class WayFailed(Exception):
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the seconds of each way."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks alternatives")
+    parser = parser_of("alternatives")
     parser.add_argument("--times", type=int, default=5, help="repetitions of a device")
     parser.add_argument("--bursts", type=int, default=3, help="repetitions of fifty")
     parser.add_argument("--fifty-slowly", action="store_true")
     parser.add_argument("--at-most", type=float, default=840, help="seconds, of --fifty-slowly")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     work = (
         fifty_slowly(trust, at_most=parsed.at_most)
@@ -54,7 +53,7 @@ def main(trust: Trust, arguments: Sequence[str]) -> int:
         else measure(trust, times=parsed.times, bursts=parsed.bursts)
     )
     found = asyncio.run(work)
-    sys.stdout.write(f"{json.dumps(found, indent=None if parsed.json else 2)}\n")
+    print_json(found, for_programs=parsed.json)
     return 0
 
 
@@ -135,24 +134,17 @@ async def _by_firstpull(bench: Bench, plant: str, devices: Sequence[str]) -> flo
 async def _by_script(bench: Bench, script: str, plant: str, devices: Sequence[str]) -> float:
     bench.register(devices)
     stack = bench.stack
-    process = await asyncio.create_subprocess_exec(
+    output = await run_program(
         *(sys.executable, "-m", f"benchmarks.peers.{script}"),
         json.dumps(asdict(_task(bench, plant, devices))),
-        env={
+        environment={
             **inherited("PATH", "HOME", "LANG", "TMPDIR"),
             **stack.identity_environment(ca_file=bench.ca_file),
             "IDENTITY_HEADER": stack.operator_identity_header,
         },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        fails=WayFailed,
+        name=script,
     )
-    try:
-        output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    if process.returncode != 0:
-        raise WayFailed(f"{script}: {errors.decode()}")
     return float(json.loads(output)["seconds"])
 
 

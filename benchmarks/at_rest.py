@@ -8,17 +8,15 @@ its own.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
+from benchmarks.command import parser_of, print_json
 from benchmarks.fleet import CLIENTS, put_in
 from benchmarks.trust import Trust
 from local_azure.kernel.calls import CallLog
@@ -45,12 +43,11 @@ class Rest:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print what a minute costs."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks at_rest")
+    parser = parser_of("at_rest")
     parser.add_argument("--devices", type=int, default=250)
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     rest = asyncio.run(measure(trust, devices=parsed.devices))
-    sys.stdout.write(f"{json.dumps(asdict(rest), indent=None if parsed.json else 2)}\n")
+    print_json(asdict(rest), for_programs=parsed.json)
     return 0
 
 

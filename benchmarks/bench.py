@@ -7,7 +7,6 @@ last, together.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -24,6 +23,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.alternatives import AZ, FIRSTPULL, PLAIN, TUNED
+from benchmarks.command import parser_of
 from benchmarks.report import write_report
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +183,7 @@ def _run(plan: _Plan, *, seconds: float) -> Figures:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure everything; or write the report of the last run's figures again."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks all")
+    parser = parser_of("all")
     parser.add_argument("--short", action="store_true", help="whether it runs, in some minutes")
     parser.add_argument("--report", action="store_true", help="write the last run's report again")
     parser.add_argument("--shared", action="store_true", help="say that the machine was shared")

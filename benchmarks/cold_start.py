@@ -6,7 +6,6 @@ azure.functions alone, which any app in Python needs. Each in new processes, wit
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import re
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from benchmarks.apps import Bench, running_bench
+from benchmarks.command import parser_of, print_json
 from benchmarks.trust import Trust
 from local_azure.commands.processes import inherited
 from local_azure.stack import ConnectedRegistryOptions
@@ -50,12 +50,11 @@ class ColdStart:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks cold_start")
+    parser = parser_of("cold_start")
     parser.add_argument("--repetitions", type=int, default=9)
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     found = asyncio.run(measure(trust, repetitions=parsed.repetitions))
-    sys.stdout.write(f"{json.dumps(asdict(found), indent=None if parsed.json else 2)}\n")
+    print_json(asdict(found), for_programs=parsed.json)
     return 0
 
 

@@ -8,16 +8,14 @@ Azure's own rates and the profile's latency apply, at their real pace.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
+from benchmarks.command import parser_of, print_json
 from benchmarks.memory import processor_seconds, resident_mib, with_children
 from benchmarks.trust import Trust
 from local_azure.resource_manager.throttling import RateLimits
@@ -59,16 +57,15 @@ class FullRegistry:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the run; 1 if a device failed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks full_registry")
+    parser = parser_of("full_registry")
     parser.add_argument("--devices", type=int, default=2500)
     parser.add_argument("--hosts", type=int, default=4)
     parser.add_argument("--at-most", type=float, default=900, help="seconds")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     run = asyncio.run(
         measure(trust, devices=parsed.devices, hosts=parsed.hosts, at_most=parsed.at_most)
     )
-    sys.stdout.write(f"{json.dumps(asdict(run), indent=None if parsed.json else 2)}\n")
+    print_json(asdict(run), for_programs=parsed.json)
     return 0 if run.failed == 0 else 1
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
+from benchmarks.command import parser_of
 from benchmarks.trust import Trust
 from local_azure.stack import ConnectedRegistryOptions
 
@@ -40,11 +41,10 @@ class Kill:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the kills; 1 where a device was not delivered in time."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks host_kills")
+    parser = parser_of("host_kills")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--devices", type=int, default=20)
     parser.add_argument("--at-most", type=float, default=300, help="seconds for each kill")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     kills = asyncio.run(_measure(parsed, trust))
     output = json.dumps([asdict(kill) for kill in kills]) if parsed.json else _table(kills)

@@ -7,10 +7,7 @@ brought the password, as the site's own schedule had it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.apps import Bench, RequestRefused, running_bench
+from benchmarks.command import parser_of, print_json
 from benchmarks.floor import DELIVER_AFTER_SYNC, MOVE, REVOKE, ROTATE, longest_chain
 from benchmarks.trust import Trust
 from firstpull.model.password_slots import SYNC_MARGIN
@@ -49,13 +47,12 @@ class _Run:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks lifecycle")
+    parser = parser_of("lifecycle")
     parser.add_argument("--times", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     changes = asyncio.run(measure(trust, times=parsed.times))
     figures = {name: asdict(change) for name, change in changes.items()}
-    sys.stdout.write(f"{json.dumps(figures, indent=None if parsed.json else 2)}\n")
+    print_json(figures, for_programs=parsed.json)
     return 0
 
 

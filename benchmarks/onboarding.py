@@ -7,10 +7,7 @@ Fifty: at one connected registry, with a foreign writer busy on its list.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +15,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 
 from benchmarks.apps import Bench, running_bench
+from benchmarks.command import parser_of, print_json
 from benchmarks.floor import FIRST_OF_ITS_SCOPE_MAP, ONBOARD, Step, longest_chain
 from benchmarks.foreign_writer import ForeignWriter
 from benchmarks.trust import Trust
@@ -70,15 +68,14 @@ class Burst:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks onboarding")
+    parser = parser_of("onboarding")
     parser.add_argument("--one", type=int, default=9, help="single devices")
     parser.add_argument("--bursts", type=int, default=3, help="repetitions of a burst")
     parser.add_argument("--sizes", default="40,50", help="devices of the bursts")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     sizes = tuple(map(int, parsed.sizes.split(","))) if parsed.sizes else ()
     figures = asyncio.run(measure(trust, one=parsed.one, bursts=parsed.bursts, sizes=sizes))
-    sys.stdout.write(f"{json.dumps(figures, indent=None if parsed.json else 2)}\n")
+    print_json(figures, for_programs=parsed.json)
     return 0
 
 

@@ -7,7 +7,6 @@ a unit for each 2,500 devices: a listing gives up after four minutes.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import math
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.apps import SEED
+from benchmarks.command import parser_of
 from benchmarks.fleet import CLIENTS, put_in
 from benchmarks.trust import Trust
 from local_azure.commands.function_app import app_settings
@@ -46,9 +46,8 @@ class Sweep:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print a sweep for each size."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks sweeps")
+    parser = parser_of("sweeps")
     parser.add_argument("--devices", default="250,1000,2500,10000")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     sizes = map(int, parsed.devices.split(","))
     sweeps = [asyncio.run(measure(trust, devices=size)) for size in sizes]

@@ -6,11 +6,8 @@ of its own: the figure of one device is measured without it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from benchmarks.apps import Bench, Setup, running_bench
 from benchmarks.charts import Bar, waterfall
+from benchmarks.command import parser_of, print_json
 from benchmarks.floor import ONBOARD, longest_chain
 from benchmarks.traces import Span, open_ingestion
 from benchmarks.trust import Trust
@@ -55,14 +53,13 @@ class Waterfall:
 
 def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the calls, or draw them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks waterfall")
+    parser = parser_of("waterfall")
     parser.add_argument("--svg", type=Path, help="the file to draw")
-    parser.add_argument("--json", action="store_true", help="for programs")
     parsed = parser.parse_args(arguments)
     found = asyncio.run(measure(trust))
     if parsed.svg is not None:
         parsed.svg.write_text(drawn(asdict(found)))
-    sys.stdout.write(f"{json.dumps(asdict(found), indent=None if parsed.json else 2)}\n")
+    print_json(asdict(found), for_programs=parsed.json)
     return 0
 
 

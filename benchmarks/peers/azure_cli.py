@@ -6,7 +6,6 @@ the twin, is left out: the password is on the screen.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.apps import Bench
+from benchmarks.command import run_program
 from benchmarks.peers.azure import SCOPE_MAP, Task
 from local_azure.commands.processes import inherited
 
@@ -49,20 +49,12 @@ class AzureCli:
 
     async def __call__(self, *arguments: str) -> None:
         """Run a command. Raises AzFailed."""
-        process = await asyncio.create_subprocess_exec(
+        await run_program(
             *(str(self.az), *arguments),
-            env=dict(self.environment),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            environment=self.environment,
+            fails=AzFailed,
+            name=f"az {' '.join(arguments[:3])}",
         )
-        try:
-            _, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode != 0:
-            raise AzFailed(f"az {' '.join(arguments[:3])}: {errors.decode()}")
 
 
 def installed() -> Path | None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -197,6 +198,7 @@ class Cluster(kmock.KubernetesScaffold):
     async def _watch(self, request: kmock.Request, call: _Call) -> AsyncIterator[Json]:
         yield b""  # type: ignore[misc] # the answer begins, though nothing has changed yet
         version = int(request.params.get("resourceVersion") or self.objects.version)
+        selects = partial(_selected, request=request)
         while True:
             try:
                 changes = self.objects.since(version)
@@ -206,8 +208,10 @@ class Cluster(kmock.KubernetesScaffold):
             for change in changes:
                 version = change.version
                 is_here = call.namespace in (None, change.key.namespace)
-                if change.key.kind == call.kind and is_here and _selected(change.object, request):
-                    yield {"type": change.type, "object": change.object}
+                if change.key.kind != call.kind or not is_here:
+                    continue
+                if event := change.event(selects):
+                    yield event
             async with self.objects.changed:
                 if self.objects.version == version:
                     await self.objects.changed.wait()

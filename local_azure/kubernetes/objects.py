@@ -9,7 +9,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,12 +100,28 @@ class Key:
 
 @dataclass(frozen=True)
 class Change:
-    """What a watcher sees: the object as it is then, and the version."""
+    """A change of an object: what it is then, or last was, and what it was before."""
 
     version: int
     type: str
     key: Key
     object: Json
+    before: Json | None
+
+    def event(self, selects: Callable[[Json], bool]) -> Json | None:
+        """The event for a watcher of the objects that it selects, None for none.
+
+        To a watcher, an object that it selects no more is deleted, as it was before, and one that
+        it selects now is new.
+        """
+        was = self.before is not None and selects(self.before)
+        is_now = self.type != "DELETED" and selects(self.object)
+        if is_now:
+            return {"type": "MODIFIED" if was else "ADDED", "object": self.object}
+        if self.before is None or not was:
+            return None
+        metadata = {**self.before["metadata"], "resourceVersion": f"{self.version}"}
+        return {"type": "DELETED", "object": {**self.before, "metadata": metadata}}
 
 
 @dataclass
@@ -121,6 +137,7 @@ class Objects:
         self._stored: dict[Key, _Stored] = {}
         self._version = 1
         self._changes: list[Change] = []
+        self._shown: dict[Key, Json] = {}
         self._oldest = 0
         self.changed = asyncio.Condition()
 
@@ -276,7 +293,10 @@ class Objects:
                 for name, owned in sorted(stored.owners.items())
                 if owned
             ]
-        self._changes.append(Change(self._version, change, key, deepcopy(content)))
+        now = deepcopy(content)
+        self._changes.append(Change(self._version, change, key, now, self._shown.pop(key, None)))
+        if change != "DELETED":
+            self._shown[key] = now
         async with self.changed:
             self.changed.notify_all()
         return deepcopy(content)

@@ -22,7 +22,7 @@ from firstpull_agent.service import Service
 
 from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.kubernetes.cluster import Cluster, ServedCluster, serve_cluster
-from local_azure.kubernetes.objects import ACCOUNTS, SECRETS, Json, Key, Refusal
+from local_azure.kubernetes.objects import ACCOUNTS, NAMESPACES, SECRETS, Json, Key, Refusal
 
 from .fakes import FakeCheck, FakeHub, ManualTime
 
@@ -118,6 +118,10 @@ class InCluster:
     def pull_secrets(self, namespace: str, account: str = "default") -> list[str]:
         found = self.api.objects.get(Key(ACCOUNTS, namespace, account))
         return [reference["name"] for reference in found.get("imagePullSecrets", [])]
+
+    async def label_namespace(self, name: str, **labels: str) -> None:
+        change = {"metadata": {"labels": labels}}
+        await self.api.objects.merge(Key(NAMESPACES, None, name), change, manager="somebody")
 
     async def put_secret(self, namespace: str, name: str = "firstpull-site1", **more: Any) -> None:  # noqa: ANN401 - JSON
         """A Secret that somebody else makes."""

@@ -175,10 +175,13 @@ async def test_new_namespaces_get_theirs_and_others_lose_it(make: MakeCluster) -
         await it.api.add_namespace("paint", team="a")
         await it.api.add_namespace("office", team="b")
         await it.until(lambda: it.holds("paint", PASSWORD))
-        unlabelled = {"metadata": {"labels": {"team": "b"}}}
-        await it.api.objects.merge(Key(NAMESPACES, None, "weld"), unlabelled, manager="somebody")
+        await it.until_settled()  # so that only the change of the label leads to what follows
+        await it.label_namespace("weld", team="b")
         await it.until(lambda: it.secret("weld") is None)
         assert it.secret("office") is None
+        await it.until_settled()
+        await it.label_namespace("office", team="a")
+        await it.until(lambda: it.holds("office", PASSWORD))
         assert it.holds("press", PASSWORD)
 
 

@@ -1,7 +1,7 @@
 """Stand-ins for the messages that Azure's host and its Python worker exchange.
 
-They have the names and fields of the worker protocol's protobuf messages. Messages for retry policies
-and the expiry of a cookie as a date are missing, so that an app with either fails.
+They have the names and fields of the worker protocol's protobuf messages. Messages for retry
+policies and the expiry of a cookie as a date are missing, so that an app with either fails.
 """
 
 from __future__ import annotations

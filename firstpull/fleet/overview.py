@@ -45,6 +45,7 @@ _IN_ORDER = frozenset(
 )
 _RECORDS_SECONDS = 2.0
 _AROUND_SECONDS = 15.0
+_PATIENCE_SECONDS = 5.0
 _SHARE = 4
 """For each second that reading takes, so many pass before it is done again."""
 
@@ -187,10 +188,13 @@ class Overviews:
 
         async def read[T](what: str, reading: Awaitable[T]) -> T | None:
             try:
-                return await reading
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    return await reading
             except FirstpullError as error:
                 unread.append(f"{what}: {error.message}")
-                return None
+            except TimeoutError:
+                unread.append(f"{what}: there was no answer within {_PATIENCE_SECONDS:g} s.")
+            return None
 
         sites, sweep, kept = await asyncio.gather(
             read("Sites", self._sites.view(with_retiring=False)),

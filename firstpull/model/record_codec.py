@@ -112,6 +112,20 @@ def from_json(text: str) -> DeviceRecord:
     return _record(stored)
 
 
+_PLAIN = frozenset({str, int, bool, float, type(None)})
+"""Most of what a record holds. To look no further at it takes a quarter of the time."""
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""Their names by class, empty for one that is no dataclass."""
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    if kind not in _FIELDS:
+        _FIELDS[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
+    return _FIELDS[kind]
+
+
 def check_stored_values(value: object) -> None:
     """Raises ValueError for an impossible time, or an id that no container registry has.
 
@@ -126,12 +140,15 @@ def check_stored_values(value: object) -> None:
             raise ValueError("the record names no container registry")
     elif isinstance(value, tuple):
         for item in value:
-            check_stored_values(item)
+            if type(item) not in _PLAIN:
+                check_stored_values(item)
     elif isinstance(value, Mapping):
         check_stored_values(tuple(value.values()))
-    elif is_dataclass(value):
-        for field in fields(value):
-            check_stored_values(getattr(value, field.name))
+    else:
+        for name in _fields(type(value)):
+            part = getattr(value, name)
+            if type(part) not in _PLAIN:
+                check_stored_values(part)
 
 
 def _check_kinds(stored: _StoredRecord) -> None:

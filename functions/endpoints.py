@@ -169,7 +169,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             Parameter("state", {"type": "string", "enum": list(State)}),
             Parameter("reason", {"type": "string", "enum": list(Reason)}),
             Parameter("after"),
-            Parameter("refresh", {"type": "string", "enum": ["10", "60"]}),
+            Parameter("refresh", {"type": "string", "enum": ["10"]}),
         ),
         answers={
             200: Answered("The fleet for a person to read.", media_type=_HTML),

@@ -16,9 +16,13 @@ class PageSeal:
 
 def to_bytes(seal: PageSeal) -> bytes:
     """The seal as it is stored."""
-    return seal.key
+    return seal.key.hex().encode()
 
 
 def from_bytes(content: bytes) -> PageSeal | None:
     """The seal in what `to_bytes` made, None for anything else."""
-    return PageSeal(key=content) if len(content) == _LENGTH else None
+    try:
+        key = bytes.fromhex(content.decode("ascii"))
+    except ValueError:
+        return None
+    return PageSeal(key=key) if len(key) == _LENGTH else None

@@ -6,7 +6,7 @@ writing them back would lose the fields that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 
@@ -126,6 +126,14 @@ def _fields(kind: type) -> tuple[str, ...]:
     return _FIELDS[kind]
 
 
+def _parts(value: object) -> Iterable[object]:
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, Mapping):
+        return value.values()
+    return (getattr(value, name) for name in _fields(type(value)))
+
+
 def check_stored_values(value: object) -> None:
     """Raises ValueError for an impossible time, or an id that no container registry has.
 
@@ -138,15 +146,8 @@ def check_stored_values(value: object) -> None:
     elif isinstance(value, RegistryId):
         if not value.is_complete:
             raise ValueError("the record names no container registry")
-    elif isinstance(value, tuple):
-        for item in value:
-            if type(item) not in _PLAIN:
-                check_stored_values(item)
-    elif isinstance(value, Mapping):
-        check_stored_values(tuple(value.values()))
     else:
-        for name in _fields(type(value)):
-            part = getattr(value, name)
+        for part in _parts(value):
             if type(part) not in _PLAIN:
                 check_stored_values(part)
 

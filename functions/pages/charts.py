@@ -19,7 +19,7 @@ STACKED = (
     State.BLOCKED,
 )
 """The states of a bar and of the areas, in their order. Devices that are gone are in none."""
-WIDTH, HEIGHT = 720, 200
+WIDTH, HEIGHT = 720, 250
 LEFT, BOTTOM, TOP = 44, 24, 8
 _TICKS = 4
 _SPANS = (timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=30))
@@ -79,7 +79,7 @@ def bar(states: Mapping[State, int]) -> tuple[Part, ...]:
 
 def area_chart(history: Sequence[StateCounts], now: StateCounts) -> AreaChart | None:
     """The chart of what sweeps have counted, up to now; None with nothing to compare."""
-    earlier = [counts for counts in history if counts.at < now.at]
+    earlier = sorted((c for c in history if c.at < now.at), key=lambda counts: counts.at)
     if not earlier:
         return None
     age = now.at - earlier[0].at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -43,10 +43,11 @@ def all_rooms(view: SitesView) -> tuple[Room, ...]:
     return tuple({room.ref: room for room in rooms}.values())
 
 
-def is_nearly_full(room: Room) -> bool:
-    """Whether a connected registry takes hardly any more client."""
-    is_known = room.state not in (NOT_FOUND, UNKNOWN)
-    return is_known and room.capacity > 0 and room.free <= room.capacity * _NEARLY_FULL
+def is_nearly_full(rooms: Sequence[Room]) -> bool:
+    """Whether a site takes hardly any more client. Its connected registries are filled in turn."""
+    known = [room for room in rooms if room.state not in (NOT_FOUND, UNKNOWN)]
+    capacity = sum(room.capacity for room in known)
+    return bool(capacity) and sum(room.free for room in known) <= capacity * _NEARLY_FULL
 
 
 def _of_devices(now: FleetNow) -> Iterator[Concern]:
@@ -75,16 +76,24 @@ def _of_devices(now: FleetNow) -> Iterator[Concern]:
 
 
 def _of_sites(around: Around) -> Iterator[Concern]:
+    if around.sites is not None:
+        tight = [site.name for site in around.sites.sites if is_nearly_full(site.rooms)]
+        tight += [room.ref.name for room in around.sites.others if is_nearly_full((room,))]
+        if tight:
+            yield Concern(
+                what=f"{', '.join(tight)} {'is' if len(tight) == 1 else 'are'} nearly full",
+                do="Deploy one more connected registry there, and add it to the policy.",
+                anchor="sites",
+                is_urgent=False,
+            )
     rooms = all_rooms(around.sites) if around.sites is not None else ()
     named = {
         "is not there": [room for room in rooms if room.state == NOT_FOUND],
         "is offline": [room for room in rooms if room.state in ("Offline", "Unhealthy")],
-        "is nearly full": [room for room in rooms if is_nearly_full(room)],
     }
     todo = {
         "is not there": "Deploy it, or take it out of the policy.",
         "is offline": "Its devices pull what it has; no change reaches them until it syncs.",
-        "is nearly full": "Add a connected registry to its site.",
     }
     for what, found in named.items():
         if found:

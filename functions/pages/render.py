@@ -166,7 +166,7 @@ def _event(name: str) -> str:
 
 def _kind(name: str) -> str:
     """What an event is to the eye: done, wrong, asked for, or a step."""
-    if name.endswith((".blocked", ".refused", ".found", ".raised", ".converging")):
+    if name.endswith((".blocked", ".refused", ".found", ".raised")):
         return "bad"
     if name.endswith((".ready", ".delivered", ".acknowledged", ".revoked")):
         return "good"

@@ -29,8 +29,8 @@ from firstpull.observability.log_events import LogEvent
 from tests.firstpull.builders import NEW_RECORD, record
 from tests.firstpull.harness import DEPLOYMENT, HUB, REGISTRY, Harness, make_policy
 from tests.firstpull.records import changed
-from tests.world.cloud import Cloud
 from tests.firstpull.virtual_clock import VirtualClock
+from tests.world.cloud import Cloud
 
 PLACES = ("hamburg", "lyon", "turin", "gdansk", "porto", "gent", "brno", "malmo", "graz", "oulu")
 CLIENTS = 50
@@ -87,11 +87,21 @@ class Fleet:
         return list(self.placed)
 
     def ready(self, count: int) -> None:
-        """Devices that have logged in, some days ago, at the places in their order."""
+        """Devices that have logged in, some days ago, at places of chance."""
         for number in range(count):
-            ref = self.refs[number // CLIENTS % len(self.refs)]
+            ref = next(r for r in self._by_room() if len(self.placed[r]) < CLIENTS)
             made = self.now - timedelta(hours=self.random.uniform(1, 40 * 24))
             self.put(self.device(f"press-{number + 1:04}", ref, made=made), ref)
+
+    def _by_room(self) -> list[ConnectedRegistryRef]:
+        """The places in an order of chance."""
+        return self.random.sample(self.refs, len(self.refs))
+
+    def fill(self, ref: ConnectedRegistryRef) -> None:
+        """Devices that have logged in, until the place has no room."""
+        for number in range(CLIENTS - len(self.placed[ref])):
+            made = self.now - timedelta(hours=self.random.uniform(1, 900))
+            self.put(self.device(f"{ref.name}-{number + 1:02}", ref, made=made), ref)
 
     def device(
         self, device_id: str, ref: ConnectedRegistryRef, *, made: datetime, steps: int = 7
@@ -129,8 +139,7 @@ class Fleet:
 
     def put(self, found: DeviceRecord, ref: ConnectedRegistryRef | None) -> None:
         """Store a record; with a place it has room there."""
-        cloud = self.harness.cloud
-        cloud.records[found.device] = record_codec.to_json(found), cloud.next_number()
+        store(self.harness.cloud, found)
         if ref is not None:
             self.placed[ref].append(found)
 
@@ -188,8 +197,9 @@ class Fleet:
         return self.harness
 
     def _hours(self, states: tuple[Mapping[State, int], ...]) -> Iterator[StateCounts]:
-        for ago, counts in enumerate(reversed(states)):
-            yield StateCounts(at=self.now - timedelta(minutes=43, hours=ago), states=counts)
+        for number, counts in enumerate(states):
+            hours = len(states) - 1 - number
+            yield StateCounts(at=self.now - timedelta(minutes=43, hours=hours), states=counts)
 
     def syncs(self, ref: ConnectedRegistryRef, *, state: str, minutes: float) -> None:
         """Set a place's state, and when it has synced last."""
@@ -197,6 +207,11 @@ class Fleet:
         found = registry.connected_registry(ref.name)
         synced_at = self.now - timedelta(minutes=minutes)
         registry._save(replace(found, connection_state=state, last_sync_time=synced_at))
+
+
+def store(cloud: Cloud, found: DeviceRecord) -> None:
+    """Store a record as it is."""
+    cloud.records[found.device] = record_codec.to_json(found), cloud.next_number()
 
 
 def condition(state: State, reason: Reason, *, since: datetime, **more: Any) -> Condition:  # noqa: ANN401 - fields of it
@@ -213,20 +228,19 @@ def empty() -> Harness:
 def busy() -> Harness:
     """A bulk of 200 is half done; those before it are ready."""
     fleet = Fleet(sites=3, registries_of_a_site=4)
-    fleet.ready(300)
-    at = fleet.refs[7]
+    at, other, later = fleet.refs[7], fleet.refs[8], fleet.refs[9]
+    fleet.fill(fleet.refs[0])
+    fleet.ready(210)
     for number in range(84):
         seconds = fleet.random.uniform(1, 110)
         made = fleet.now - timedelta(seconds=seconds + 8)
         name = f"gateway-{number + 1:03}"
         one = fleet.device(name, at, made=made, steps=5)
         delivered = condition(State.DELIVERED, Reason.DELIVERED, since=one.history[-1].at)
-        fleet.put(changed(one, condition=delivered), at if number < CLIENTS else fleet.refs[8])
+        fleet.put(changed(one, condition=delivered), at if number < 30 else other)
     names = [f"gateway-{n + 1:03}" for n in range(84, 200)]
-    fleet.in_state(
-        names[:60], State.CONVERGING, Reason.CONVERGING, at=fleet.refs[9], minutes=1.5
-    )
-    fleet.in_state(names[60:], State.PENDING, Reason.ACCEPTED, at=fleet.refs[9], minutes=2)
+    fleet.in_state(names[:60], State.CONVERGING, Reason.CONVERGING, at=later, minutes=1.5)
+    fleet.in_state(names[60:], State.PENDING, Reason.ACCEPTED, at=later, minutes=2)
     fleet.in_state(
         [f"scanner-{n}" for n in range(6)],
         State.WAITING,
@@ -236,7 +250,7 @@ def busy() -> Harness:
         remedy="Register the device in the hub; firstpull checks again by itself.",
     )
     hours = [
-        {State.READY: 180 + min(120, 9 * max(0, n - 20)), State.WAITING: 6 if n > 30 else 0}
+        {State.READY: 140 + min(120, 9 * max(0, n - 20)), State.WAITING: 6 if n > 30 else 0}
         for n in range(40)
     ]
     return fleet.store(hours)
@@ -245,8 +259,10 @@ def busy() -> Harness:
 def failing() -> Harness:
     """A site is full, another is offline, devices cannot log in, and a sweep holds revokes."""
     fleet = Fleet(sites=4, registries_of_a_site=2)
-    fleet.ready(345)
     full, silent, gone = fleet.refs[0], fleet.refs[4], fleet.refs[7]
+    fleet.fill(full)
+    fleet.fill(fleet.refs[1])
+    fleet.ready(180)
     fleet.in_state(
         [f"gateway-{n + 1:03}" for n in range(12)],
         State.BLOCKED,
@@ -278,7 +294,11 @@ def failing() -> Harness:
         minutes=6,
     )
     fleet.in_state(
-        [f"robot-{n}" for n in range(21)], State.WAITING, Reason.AWAITING_SYNC, at=silent, minutes=480
+        [f"robot-{n}" for n in range(21)],
+        State.WAITING,
+        Reason.AWAITING_SYNC,
+        at=silent,
+        minutes=480,
     )
     for ref in (silent,):
         fleet.syncs(ref, state="Offline", minutes=60 * 9)
@@ -291,12 +311,12 @@ def failing() -> Harness:
             fleet.put(changed(one, warnings=(warning,)), None)
     hours = [
         {
-            State.READY: 345 - (40 if 30 < n < 36 else 0),
+            State.READY: 280 - (40 if 30 < n < 36 else 0),
             State.CONVERGING: 9 + (40 if 30 < n < 36 else 0),
             State.WAITING: 21 if n > 100 else 3,
             State.BLOCKED: 13 if n > 130 else 1 if n > 90 else 0,
         }
-        for n in range(0, 140)
+        for n in range(140)
     ]
     held = tuple(DeviceKey(hub=HUB, device_id=f"old-{n}") for n in range(41))
     return fleet.store(hours, held=held)
@@ -327,7 +347,7 @@ def large() -> Harness:
         Reason.REPOSITORIES_NOT_SYNCED,
         at=fleet.refs[-1],
         minutes=800,
-        remedy="Let the connected registry oulu05 sync line/vision: az acr connected-registry update.",
+        remedy="Let oulu05 sync line/vision: az acr connected-registry repo --add line/vision.",
     )
     hours = [
         {
@@ -336,6 +356,6 @@ def large() -> Harness:
             State.DELIVERED: 20,
             State.BLOCKED: 3 if n > 110 else 0,
         }
-        for n in range(0, 150)
+        for n in range(150)
     ]
     return fleet.store(hours)

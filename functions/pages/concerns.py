@@ -13,6 +13,7 @@ from firstpull.model.device_record import State
 from firstpull.model.reasons import MEANING, Reason
 
 _NEARLY_FULL = 0.1
+_NAMED = 5
 _SWEEP_IS_LATE = timedelta(hours=3)
 
 
@@ -81,7 +82,7 @@ def _of_sites(around: Around) -> Iterator[Concern]:
         tight += [room.ref.name for room in around.sites.others if is_nearly_full((room,))]
         if tight:
             yield Concern(
-                what=f"{', '.join(tight)} {'is' if len(tight) == 1 else 'are'} nearly full",
+                what=f"{_names(tight)} {'is' if len(tight) == 1 else 'are'} nearly full",
                 do="Deploy one more connected registry there, and add it to the policy.",
                 anchor="sites",
                 is_urgent=False,
@@ -133,3 +134,8 @@ def _of_sweeps(around: Around) -> Iterator[Concern]:
 
 def _devices(count: int) -> str:
     return f"{count:,} device{'' if count == 1 else 's'}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return f"{', '.join(names[:_NAMED])}{f' and {more} more' if more > 0 else ''}"

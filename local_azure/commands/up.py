@@ -92,6 +92,7 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
         "FIRSTPULL_URL": app.url,
         "FIRSTPULL_KEY": app.key,
         "FIRSTPULL_MASTER_KEY": app.master_key,
+        "FIRSTPULL_PAGE_KEY": app.page_key,
         "ARM_ENDPOINT": stack.arm_endpoint,
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
@@ -178,6 +179,8 @@ async def _serve_app(
                 _print(
                     _INSTRUCTIONS.format(
                         file=file,
+                        page=app.page,
+                        page_key=app.page_key,
                         management=stack.management_url,
                         log=output.log,
                         policy=policy_file,
@@ -221,6 +224,9 @@ firstpull runs on the local Azure. In another shell:
   # its twin has the credentials
   curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
     "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
+
+The fleet page, which the key {page_key} opens:
+  {page}
 
 The policy, which counts within a minute after a change: {policy}
 Management port (faults, clock, syncs, hosts, call counts): {management}/

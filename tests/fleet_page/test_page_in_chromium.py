@@ -8,10 +8,11 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
@@ -25,7 +26,7 @@ from .served import KEY, Served, served
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 _PICTURES = os.environ.get("FLEET_PICTURES")
 """A folder for pictures of what the tests see."""
-_SIZE = {"width": 1280, "height": 900}
+_SIZE = ViewportSize(width=1280, height=900)
 
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
 
@@ -70,8 +71,9 @@ async def open_fleet(page: Page, app: Served, fleet: Harness) -> None:
 
 async def look_at(page: Page, name: str) -> None:
     """Nothing is wrong for a screen reader, in light and in dark; a picture of each."""
-    for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        await page.emulate_media(color_scheme=scheme)
         found = await Axe().run(page)
         assert found.violations_count == 0, (name, scheme, found.generate_report())
         if _PICTURES:
@@ -79,7 +81,14 @@ async def look_at(page: Page, name: str) -> None:
             await page.screenshot(path=path, full_page=True)
 
 
-@pytest.mark.parametrize("fleet", [fleets.empty, fleets.busy, fleets.failing, fleets.large])
+@pytest.mark.parametrize(
+    "fleet",
+    [
+        fleets.busy,
+        *(pytest.param(f, marks=pytest.mark.slow) for f in (fleets.empty, fleets.failing)),
+        pytest.param(fleets.large, marks=pytest.mark.slow),
+    ],
+)
 async def test_nothing_hinders_a_screen_reader(
     page: Page, app: Served, fleet: Callable[[], Harness]
 ) -> None:
@@ -88,6 +97,7 @@ async def test_nothing_hinders_a_screen_reader(
     await look_at(page, fleet.__name__)
 
 
+@pytest.mark.slow
 async def test_an_operator_finds_a_device_by_keyboard_and_reads_its_timeline(
     page: Page, app: Served
 ) -> None:

@@ -26,6 +26,7 @@ from firstpull.model.naming import names_for
 from firstpull.model.reasons import MEANING, Reason
 from firstpull.model.sweep_report import SweepReport
 from firstpull.observability.log_events import LogEvent
+from local_azure.container_registry.resources import ConnectionState
 from tests.firstpull.builders import NEW_RECORD, record
 from tests.firstpull.harness import DEPLOYMENT, HUB, REGISTRY, Harness, make_policy
 from tests.firstpull.records import changed
@@ -201,7 +202,7 @@ class Fleet:
             hours = len(states) - 1 - number
             yield StateCounts(at=self.now - timedelta(minutes=43, hours=hours), states=counts)
 
-    def syncs(self, ref: ConnectedRegistryRef, *, state: str, minutes: float) -> None:
+    def syncs(self, ref: ConnectedRegistryRef, *, state: ConnectionState, minutes: float) -> None:
         """Set a place's state, and when it has synced last."""
         registry = self.harness.cloud.registry(ref.registry)
         found = registry.connected_registry(ref.name)

@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 import pytest
 
 from firstpull.config.settings import read_caller_settings
+from firstpull.model.device_record import State
+from firstpull.model.reasons import Reason
 from functions.endpoints import SESSION_COOKIE
 
 from . import fleets
@@ -149,8 +151,8 @@ async def test_what_callers_and_devices_wrote_is_text_on_the_page(app: Served) -
     fleet = fleets.Fleet(sites=1, registries_of_a_site=1)
     fleet.in_state(
         ["a'(1)"],
-        fleets.State.BLOCKED,
-        fleets.Reason.NOT_ALLOWED,
+        State.BLOCKED,
+        Reason.NOT_ALLOWED,
         at=fleet.refs[0],
         minutes=5,
         message=nasty,
@@ -180,7 +182,7 @@ async def test_one_devices_timeline_has_its_latest_event_first_and_its_remedy(ap
 
 async def test_the_devices_of_a_state_are_in_pages(app: Served) -> None:
     page = await app.html("state=Ready")
-    assert page.count("deviceId=") - 1 >= 100
+    assert page.count("deviceId=") == 100
     (after,) = re.findall(r'after=([^&"]+)', page)
     following = await app.html(f"state=Ready&after={after}")
     devices = [set(re.findall(r"deviceId=([\w-]+)&", text)) for text in (page, following)]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Browser, FloatRect, Page, ViewportSize, async_playwright, expect
 
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
@@ -25,7 +25,7 @@ from .served import KEY, Served, served
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 _PICTURES = os.environ.get("FLEET_PICTURES")
-"""A folder for pictures of what the tests see."""
+"""A folder for pictures of what the tests see; `fleet-page.png` is that of the documents."""
 _SIZE = ViewportSize(width=1280, height=900)
 
 pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="chromium is not installed")
@@ -79,6 +79,10 @@ async def look_at(page: Page, name: str) -> None:
         if _PICTURES:
             path = Path(_PICTURES, f"{name}-{scheme}.png")
             await page.screenshot(path=path, full_page=True)
+    if _PICTURES and name == "busy":  # the one in the documents
+        await page.emulate_media(color_scheme="light")
+        clip = FloatRect(x=0, y=0, width=_SIZE["width"], height=1000)
+        await page.screenshot(path=Path(_PICTURES, "fleet-page.png"), clip=clip, full_page=True)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ STACKED = (
 WIDTH, HEIGHT = 720, 250
 LEFT, BOTTOM, TOP = 44, 24, 8
 _TICKS = 4
-_SPANS = (timedelta(hours=6), timedelta(days=1), timedelta(days=7), timedelta(days=30))
+_SPANS = tuple(timedelta(hours=hours) for hours in (6, 12, 24, 48, 96, 168, 336, 720))
 _MOST_POINTS = 200
 
 
@@ -91,7 +91,7 @@ def area_chart(history: Sequence[StateCounts], now: StateCounts) -> AreaChart | 
         across=tuple(_across(now.at, span)),
         up=tuple(
             Tick(at=_y(most * n / _TICKS, most), label=f"{most * n // _TICKS:,}")
-            for n in range(0, _TICKS + 1, _TICKS if most < _TICKS else 1)
+            for n in range(_TICKS + 1)
         ),
         span=_words(span),
         rows=tuple(points[::-1]),
@@ -131,21 +131,22 @@ def _across(now: datetime, span: timedelta) -> list[Tick]:
     while at > now - span:
         x = LEFT + (WIDTH - LEFT) * (at - (now - span)) / span
         if LEFT + 20 < x < WIDTH - 24:
-            label = f"{at:%H:%M}" if step < timedelta(days=1) else f"{at.day} {at:%b}"
+            is_day = step >= timedelta(days=1) or at.hour == 0
+            label = f"{at.day} {at:%b}" if is_day else f"{at:%H:%M}"
             ticks.append(Tick(at=round(x, 1), label=label))
         at -= step
     return ticks[::-1]
 
 
-_STEPS = (timedelta(hours=1), timedelta(hours=4), timedelta(days=1), timedelta(days=5))
+_STEPS = tuple(timedelta(hours=hours) for hours in (1, 2, 6, 12, 24, 48, 120))
 
 
 def _rounded_up(count: int) -> int:
     """The next number that the ticks divide well."""
     step = 1
     while True:
-        for nice in (4, 8, 12, 20, 28):
-            if count <= nice * step:
+        for nice in (4, 6, 8, 12, 16, 20, 24, 28, 36):
+            if count <= nice * step and nice * step % _TICKS == 0:
                 return nice * step
         step *= 10
 

@@ -18,7 +18,8 @@ from tests.world.calls import Fault
 from tests.world.edge import DEPLOYMENT, EdgeDevice
 
 ELSEWHERE = ["agentImageElsewhere"]
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class _World:
@@ -111,6 +112,20 @@ async def test_a_later_version_that_edge_agent_refused_is_no_acknowledgement() -
     assert "ConfigFormatError" in world.record.status.condition.message
     world.edge.deploy(DEPLOYMENT)
     await world.play(20)
+    assert world.state == READY
+
+
+async def test_what_edge_agent_took_in_the_end_counts_at_the_first_sync_after_it() -> None:
+    world = _World(sync_every=3 * SECOND)
+    world.edge.deploy({"schemaVersion": None})
+    await world.ask()
+    await world.harness.run_for(SECOND)
+    world.edge.act()
+    await world.harness.run_for(4 * SECOND)
+    assert world.state == (State.DELIVERED, Reason.DEVICE_REPORTS_FAILURE)
+    world.edge.deploy(DEPLOYMENT)
+    world.edge.act()
+    await world.harness.run_for(12 * SECOND)
     assert world.state == READY
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from functools import cache
 
 from pydantic import TypeAdapter
 
@@ -118,6 +119,8 @@ def check_stored_values(value: object) -> None:
     One such time would fail every comparison with the times of other records, and one such id
     the sweep, which reads every container registry that a record names.
     """
+    if value is None or isinstance(value, str | int):
+        return
     if isinstance(value, datetime):
         if not is_possible(value):
             raise ValueError("the record has an impossible time")
@@ -129,9 +132,14 @@ def check_stored_values(value: object) -> None:
             check_stored_values(item)
     elif isinstance(value, Mapping):
         check_stored_values(tuple(value.values()))
-    elif is_dataclass(value):
-        for field in fields(value):
-            check_stored_values(getattr(value, field.name))
+    else:
+        for name in _fields_of(type(value)):
+            check_stored_values(getattr(value, name))
+
+
+@cache
+def _fields_of(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _check_kinds(stored: _StoredRecord) -> None:

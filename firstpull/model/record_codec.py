@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -113,7 +114,7 @@ def from_json(text: str) -> DeviceRecord:
     return _record(stored)
 
 
-def check_stored_values(value: object) -> None:
+def check_stored_values(value: Any) -> None:  # noqa: ANN401 - whatever a record may hold
     """Raises ValueError for an impossible time, or an id that no container registry has.
 
     One such time would fail every comparison with the times of other records, and one such id

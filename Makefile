@@ -28,8 +28,8 @@ up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lis
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package
 
-unit: setup ## the core's tests, without the local Azure: below 30 seconds
-	@$(BIN)/pytest tests/firstpull -m "not slow" -p no:schemathesis $(PARALLEL)
+unit: setup ## the core's tests but the promises', without the local Azure: below 30 seconds
+	@$(BIN)/pytest tests/firstpull --ignore tests/firstpull/promises -m "not slow" -p no:schemathesis -n 2 --dist loadgroup
 
 test: check ## the checks, then all tests but the slow ones: below 6 minutes on two cores
 	@$(BIN)/pytest -m "not slow" $(PARALLEL)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from functools import cache
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -114,7 +112,7 @@ def from_json(text: str) -> DeviceRecord:
     return _record(stored)
 
 
-def check_stored_values(value: Any) -> None:  # noqa: ANN401 - whatever a record may hold
+def check_stored_values(value: object) -> None:
     """Raises ValueError for an impossible time, or an id that no container registry has.
 
     One such time would fail every comparison with the times of other records, and one such id
@@ -138,9 +136,15 @@ def check_stored_values(value: Any) -> None:  # noqa: ANN401 - whatever a record
             check_stored_values(getattr(value, name))
 
 
-@cache
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""The fields of the dataclasses met so far, none of other types; asking is slow."""
+
+
 def _fields_of(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+    if kind not in _FIELDS:
+        names = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+        _FIELDS[kind] = names
+    return _FIELDS[kind]
 
 
 def _check_kinds(stored: _StoredRecord) -> None:

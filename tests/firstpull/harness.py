@@ -334,6 +334,11 @@ class Harness:
         await self.run_until(lambda: False, duration)
         self.check_promises()
 
+    async def run_after(self, duration: timedelta) -> None:
+        """Play a day after a time in which no process ran and no device acted."""
+        self.cloud.pass_to(self.clock.now() + duration)
+        await self.run_for(timedelta(days=1))
+
     def check_promises(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""
         self.cloud.watch.check()

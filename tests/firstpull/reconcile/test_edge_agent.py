@@ -165,7 +165,7 @@ async def test_with_the_agents_image_from_elsewhere_the_old_slot_goes() -> None:
         assert world.cloud.accepted(str(first["username"])) == {world.entry()["password"]}
 
 
-@pytest.mark.parametrize("options", [None, ELSEWHERE])
+@pytest.mark.parametrize("options", [pytest.param(None, marks=pytest.mark.slow), ELSEWHERE])
 async def test_renewals_never_let_the_password_expire(options: list[str] | None) -> None:
     world = await _ready(deliveryOptions=options)
     for _ in range(50):
@@ -326,9 +326,9 @@ async def test_an_edge_device_that_does_not_answer_to_its_twin_gets_a_warning_wi
 async def test_the_last_third_of_a_life_is_worth_a_warning() -> None:
     world = await _ready()
     world.cloud.hub.deploy("edge-1", "fleet-base")  # nothing is replaced any more
-    await world.harness.run_for(0.6 * VALIDITY)
+    await world.harness.run_after(0.6 * VALIDITY)
     assert Reason.PASSWORD_EXPIRES_SOON not in {w.reason for w in world.record.status.warnings}
-    await world.harness.run_for(0.08 * VALIDITY)
+    await world.harness.run_after(0.07 * VALIDITY)
     assert Reason.PASSWORD_EXPIRES_SOON in {w.reason for w in world.record.status.warnings}
 
 

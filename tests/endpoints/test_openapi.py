@@ -53,6 +53,7 @@ _OPERATIONS = (
     ("DELETE", "/poison/{queue}"),
     ("POST", "/poison/{queue}/{messageId}/resend"),
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 )
 _EXAMPLES = 20
@@ -123,7 +124,10 @@ def test_every_reason_and_every_state_is_in_it(document: Document) -> None:
 
 def test_only_the_open_endpoints_ask_for_no_key(document: Document) -> None:
     without = {name for name, found in _operations(document).items() if found.get("security") == []}
-    assert without == {("POST", "/webhooks/devices"), ("GET", "/healthz"), ("GET", "/openapi.json")}
+    assert without == {
+        ("POST", "/webhooks/devices"),
+        *(("GET", path) for path in ("/healthz", "/readyz", "/openapi.json")),
+    }
 
 
 # The running app against it. Schemathesis blocks, and the cloud runs in this loop: so a thread.
@@ -288,6 +292,7 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("POST", f"{_KEPT}/resend", {}, 200),
     ("DELETE", _KEPT, {}, 204),
     ("GET", "/healthz", {}, 200),
+    ("GET", "/readyz", {}, 200),
     ("GET", "/openapi.json", {}, 200),
 ]
 

@@ -58,7 +58,7 @@ _WORKERS = {"reconcile_device", "sweep"}
 _FAILS_OPEN = {"allocate_device"}
 NEEDS: Mapping[str, set[str]] = {
     "records": set(DEADLINES)
-    - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi"}
+    - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi", "healthz"}
     - _FAILS_OPEN
     - {name for name in DEADLINES if "poison" in name},
     "ledgers": {*_WORKERS, "list_sites", "measure"},
@@ -75,7 +75,7 @@ NEEDS: Mapping[str, set[str]] = {
         *("sweep", "measure", "get_sweep", "approve_sweep"),
         *("get_revokes", "approve_revokes", "revoke_device"),
     },
-    "identity": set(DEADLINES) - {"openapi"} - _FAILS_OPEN,
+    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN,
 }
 """Functions that cannot do without it."""
 SETTINGS = {
@@ -192,7 +192,9 @@ async def test_no_function_waits_for_what_never_answers(
     harness.clock.advance(timedelta(minutes=1))  # no worker has begun: the device is overdue
     serve(harness, monkeypatch)
     neighbours = (
-        {"openapi"} if dependency in NEEDED_BY_ALL else {"openapi", "get_device", "healthz"}
+        {"openapi", "healthz"}
+        if dependency in NEEDED_BY_ALL
+        else {"openapi", "healthz", "readyz", "get_device"}
     )
     for name in set(DEADLINES) - neighbours - _FAILS_OPEN:
         monkeypatch.setitem(DEADLINES, name, _DEADLINE)

@@ -196,7 +196,7 @@ async def begin(first: str) -> Life:
     def after_write() -> None:
         """A device forgets at once what its twin has no longer."""
         found = harness.cloud.devices[life.device]
-        there = harness.cloud.entries(life.device)
+        there = harness.cloud.twin_entries(life.device)
         found.logins = {ref: login for ref, login in found.logins.items() if ref in there}
         if checks is not None:
             checks()

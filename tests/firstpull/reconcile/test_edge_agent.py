@@ -15,7 +15,7 @@ from local_azure.iot_hub.models import EDGE_AGENT
 from local_azure.iot_hub.twins import Json, JsonObject
 from tests.firstpull.harness import HUB, PLANT_ONE, PLANT_TWO, VALIDITY, Harness
 from tests.world.calls import Fault
-from tests.world.edge import DEPLOYMENT, EdgeDevice
+from tests.world.edge import DEPLOYMENT, Edge
 
 ELSEWHERE = ["agentImageElsewhere"]
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -29,16 +29,14 @@ class _World:
         self.harness = Harness(sync_every=sync_every)
         self.cloud = self.harness.cloud
         self.key = DeviceKey(hub=HUB, device_id="edge-1")
-        self.edge = EdgeDevice(self.cloud, self.key, deployed=deployed)
+        self.edge = Edge(self.cloud, self.key, deployed=deployed)
 
     async def ask(self, **changes: object) -> None:
         await self.harness.ask("edge-1", **({"delivery": "edgeAgent"} | changes))
 
     async def play(self, minutes: int = 8) -> None:
-        """Let minutes pass in which edgeAgent reads its twin."""
-        for _ in range(minutes):
-            await self.harness.run_for(MINUTE)
-            self.edge.act()
+        """Let minutes pass."""
+        await self.harness.run_for(minutes * MINUTE)
 
     @property
     def record(self) -> DeviceRecord:
@@ -180,10 +178,12 @@ async def test_renewals_never_let_the_password_expire(options: list[str] | None)
 
 async def test_a_move_makes_before_it_breaks() -> None:
     world = await _ready()
+    world.harness.devices_answer = False
     await world.ask(connectedRegistry="planttwo")
-    await world.harness.run_for(5 * MINUTE)
+    await world.play()
     assert {name.split("-")[1] for name in world.ours} == {"plantone", "planttwo"}
     assert world.pulls(PLANT_ONE)
+    world.harness.devices_answer = True
     await world.play()
     assert (world.state, world.pulls(PLANT_TWO)) == (READY, True)
     assert {name.split("-")[1] for name in world.ours} == {"planttwo"}
@@ -207,9 +207,11 @@ async def test_a_change_of_kind_moves_the_delivery_from_the_device_twin_to_edge_
     await world.harness.ask("edge-1")
     await world.play()
     entry = world.cloud.twin_entry(world.key, PLANT_ONE)
+    world.harness.devices_answer = False
     await world.ask()
-    await world.harness.run_for(5 * MINUTE)
+    await world.play()
     assert world.cloud.twin_entry(world.key, PLANT_ONE) == entry
+    world.harness.devices_answer = True
     await world.play()
     assert world.state == READY
     assert not world.cloud.twin_entry(world.key, PLANT_ONE)

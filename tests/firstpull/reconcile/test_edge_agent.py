@@ -117,12 +117,9 @@ async def test_what_edge_agent_took_in_the_end_counts_at_the_first_sync_after_it
     world = _World(sync_every=3 * SECOND)
     world.edge.deploy({"schemaVersion": None})
     await world.ask()
-    await world.harness.run_for(SECOND)
-    world.edge.act()
-    await world.harness.run_for(4 * SECOND)
+    await world.harness.run_for(5 * SECOND)
     assert world.state == (State.DELIVERED, Reason.DEVICE_REPORTS_FAILURE)
     world.edge.deploy(DEPLOYMENT)
-    world.edge.act()
     await world.harness.run_for(12 * SECOND)
     assert world.state == READY
 

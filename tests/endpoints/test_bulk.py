@@ -17,7 +17,10 @@ from tests.end_to_end.cloud import clients_of, entry_of
 from .documents import in_base64, request
 from .endpoints import ONBOARDING, WORK, Endpoints, open_endpoints, policy_for
 
-pytestmark = pytest.mark.timeout(600)  # as much work as no other test has, on a busy machine
+pytestmark = [
+    pytest.mark.timeout(600),  # as much work as no other test has, on a busy machine
+    pytest.mark.xdist_group("endpoints of other apps"),
+]
 _MANY = 120
 _FLEET = 60
 _FIRST_HAS_ROOM_FOR = 40

@@ -24,6 +24,8 @@ from .documents import Document, allocation, request, signed
 from .endpoints import ONBOARDING, Endpoints
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 _OPERATIONS = (
     ("POST", "/devices"),
     ("GET", "/devices"),

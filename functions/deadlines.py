@@ -47,6 +47,7 @@ DEADLINES: dict[str, float] = {
     "discard_poison": 60,
     "discard_all_poison": 120,
     "healthz": 15,
+    "readyz": 8,  # who asks does not wait long
     "openapi": 15,
     # Queues and events. A message that failed comes back after `visibilityTimeout`.
     "onboard_from_queue": 60,

@@ -25,7 +25,7 @@ from functions.answers.doctor import Doctor
 from functions.answers.dry_runs import Intended, Plan
 from functions.answers.fleet import Fleet, Rebuild, Revokes, Sites, Sweep
 from functions.answers.messages import Discarded, PoisonList, PoisonMessage
-from functions.answers.service import Health, OpenApiDocument
+from functions.answers.service import Health, OpenApiDocument, Readiness
 
 ROUTE_PREFIX = "/api"
 """As host.json has it."""
@@ -398,7 +398,12 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     "healthz": Endpoint(
         "GET /healthz",
         access=Access.NOTHING,
-        answers={200: Answered("This host can do its work.", (Health,))},
+        answers={200: Answered("This process answers.", (Health,))},
+    ),
+    "readyz": Endpoint(
+        "GET /readyz",
+        access=Access.NOTHING,
+        answers={200: Answered("This host can do its work.", (Readiness,))},
     ),
     "openapi": Endpoint(
         "GET /openapi.json",

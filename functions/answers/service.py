@@ -11,9 +11,15 @@ from functions.answers.base import Answer
 
 
 class Health(Answer):
-    """This host can do its work: storage has the records, and its clock is right."""
+    """This process answers."""
 
     status: Literal["ok"]
+
+
+class Readiness(Answer):
+    """This host can do its work: storage has the records, and its clock is right."""
+
+    status: Literal["ready"]
     warning: Reason | None = None
     """`PolicyNotValid` while a changed policy is wrong, and the one before counts."""
 

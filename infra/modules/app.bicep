@@ -93,10 +93,11 @@ param subnetId string
 @description('Maximum number of instances.')
 param maximumInstanceCount int
 
-// Endpoints whose callers have no Entra token: two are public, webhooks are signed, and the Device
+// Endpoints whose callers have no Entra token: three are public, webhooks are signed, and the Device
 // Provisioning Service sends a function key.
 var openPaths = [
   '/api/healthz'
+  '/api/readyz'
   '/api/openapi.json'
   '/api/webhooks/devices'
   '/api/provisioning'

@@ -90,11 +90,11 @@ async def test_an_app_takes_a_policy_of_more_than_128_kib_and_a_later_one_within
 
 
 @pytest.mark.slow
-async def test_a_wrong_policy_leaves_the_one_before_and_health_says_so(
+async def test_a_wrong_policy_leaves_the_one_before_and_readiness_says_so(
     api: Api, stack: Stack, blob: PolicyBlob
 ) -> None:
     async def warns() -> bool:
-        answer = await api.ask("GET", "/api/healthz", key="")
+        answer = await api.ask("GET", "/api/readyz", key="")
         assert answer.status == 200
         return bool(answer.document.get("warning") == "PolicyNotValid")
 

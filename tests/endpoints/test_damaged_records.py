@@ -158,7 +158,7 @@ async def test_a_damaged_entity_is_named_and_everybody_else_is_served(
         assert sound in listed
         assert [names for _, names in damaged if not names & (listed | unreadable)] == []
         assert len(unreadable) > 100
-        for path in ("sites", "poison", "healthz", f"devices/{sound}", "devices?state=Delivered"):
+        for path in ("sites", "poison", "readyz", f"devices/{sound}", "devices?state=Delivered"):
             assert (await endpoints.call("GET", path)).status == 200, path
 
         await endpoints.run_function("sweep")

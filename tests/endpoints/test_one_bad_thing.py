@@ -16,6 +16,8 @@ from .documents import device_event, request
 from .endpoints import EVENTS, ONBOARDING, Endpoints, open_endpoints, policy_for
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 
 async def test_the_events_after_bad_ones_are_heard(endpoints: Endpoints) -> None:
     name = f"heard-{secrets.token_hex(4)}"
@@ -91,18 +93,19 @@ async def test_without_the_table_nobody_is_told_that_a_device_is_unknown(
         answer = await app.call("POST", "devices", request(f"{name}-2"))
         assert (answer.status, answer.document["reason"]) == (503, "RecordsNotFound")
 
-        async def unhealthy() -> bool:
-            return (await app.call("GET", "healthz", headers={})).status == 503
+        async def unready() -> bool:
+            return (await app.call("GET", "readyz", headers={})).status == 503
 
-        await app.until(unhealthy)
+        await app.until(unready)
+        assert (await app.call("GET", "healthz", headers={})).status == 200
         await app.tables.create_table("devices")
         for found in whole:
             await table.create_entity(found)
 
-        async def healthy() -> bool:
-            return (await app.call("GET", "healthz", headers={})).status == 200
+        async def ready() -> bool:
+            return (await app.call("GET", "readyz", headers={})).status == 200
 
-        await app.until(healthy)
+        await app.until(ready)
         assert (await app.call("POST", "devices", request(f"{name}-2"))).status == 202
         assert (await app.call("DELETE", f"devices/{name}")).status in (200, 202)
         await app.call("DELETE", f"devices/{name}-2")

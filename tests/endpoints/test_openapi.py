@@ -24,6 +24,8 @@ from .documents import Document, allocation, request, signed
 from .endpoints import ONBOARDING, Endpoints
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 _OPERATIONS = (
     ("POST", "/devices"),
     ("GET", "/devices"),
@@ -57,9 +59,10 @@ _OPERATIONS = (
     ("DELETE", "/poison/{queue}"),
     ("POST", "/poison/{queue}/{messageId}/resend"),
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 )
-_EXAMPLES = 20
+_EXAMPLES = [4, pytest.param(40, marks=pytest.mark.slow)]
 _SEED = 20261123
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
@@ -127,7 +130,10 @@ def test_every_reason_and_every_state_is_in_it(document: Document) -> None:
 
 def test_only_the_open_endpoints_ask_for_no_key(document: Document) -> None:
     without = {name for name, found in _operations(document).items() if found.get("security") == []}
-    assert without == {("POST", "/webhooks/devices"), ("GET", "/healthz"), ("GET", "/openapi.json")}
+    assert without == {
+        ("POST", "/webhooks/devices"),
+        *(("GET", path) for path in ("/healthz", "/readyz", "/openapi.json")),
+    }
 
 
 # The running app against it. Schemathesis blocks, and the cloud runs in this loop: so a thread.
@@ -149,7 +155,9 @@ def _checked(endpoints: Endpoints, case: Case[Any]) -> int:
     return int(answer.status_code)
 
 
-def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str]) -> set[int]:
+def _try_out(
+    endpoints: Endpoints, document: Document, operation: tuple[str, str], examples: int
+) -> set[int]:
     """Bounded examples of one operation, always the same ones; the statuses that came back."""
     method, path = operation
     schema = schemathesis.openapi.from_dict(document)
@@ -157,7 +165,7 @@ def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str
 
     @seed(_SEED)
     @settings(
-        max_examples=_EXAMPLES,
+        max_examples=examples,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -173,10 +181,11 @@ def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS, ids=" ".join)
+@pytest.mark.parametrize("examples", _EXAMPLES)
 async def test_no_request_gets_an_answer_that_is_not_described(
-    reserved_doors: Endpoints, document: Document, operation: tuple[str, str]
+    reserved_doors: Endpoints, document: Document, operation: tuple[str, str], examples: int
 ) -> None:
-    assert await asyncio.to_thread(_try_out, reserved_doors, document, operation)
+    assert await asyncio.to_thread(_try_out, reserved_doors, document, operation, examples)
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +301,7 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("POST", f"{_KEPT}/resend", {}, 200),
     ("DELETE", _KEPT, {}, 204),
     ("GET", "/healthz", {}, 200),
+    ("GET", "/readyz", {}, 200),
     ("GET", "/openapi.json", {}, 200),
 ]
 

@@ -178,7 +178,7 @@ async def test_what_only_looks_like_a_dry_run_is_refused(
 async def test_a_function_key_is_no_parameter(
     functions: dict[str, Function], asked: list[Query], key: str
 ) -> None:
-    for name in ("list_devices", "healthz", "openapi"):
+    for name in ("list_devices", "healthz", "readyz", "openapi"):
         assert (await _call(functions, name, query=f"{key}=key")).status_code == 200
     assert asked == [Query(tombstones=False)]
 

@@ -60,7 +60,7 @@ _OFF = {name for name in DEADLINES if name.startswith("fleet_")}
 """The page for a person, which no setting turns on here."""
 NEEDS: Mapping[str, set[str]] = {
     "records": set(DEADLINES)
-    - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi"}
+    - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi", "healthz"}
     - _FAILS_OPEN
     - _OFF
     - {name for name in DEADLINES if "poison" in name},
@@ -78,7 +78,7 @@ NEEDS: Mapping[str, set[str]] = {
         *("sweep", "measure", "get_sweep", "approve_sweep"),
         *("get_revokes", "approve_revokes", "revoke_device"),
     },
-    "identity": set(DEADLINES) - {"openapi"} - _FAILS_OPEN - _OFF,
+    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN - _OFF,
 }
 """Functions that cannot do without it."""
 SETTINGS = {
@@ -195,7 +195,9 @@ async def test_no_function_waits_for_what_never_answers(
     harness.clock.advance(timedelta(minutes=1))  # no worker has begun: the device is overdue
     serve(harness, monkeypatch)
     neighbours = (
-        {"openapi"} if dependency in NEEDED_BY_ALL else {"openapi", "get_device", "healthz"}
+        {"openapi", "healthz"}
+        if dependency in NEEDED_BY_ALL
+        else {"openapi", "healthz", "readyz", "get_device"}
     )
     for name in set(DEADLINES) - neighbours - _FAILS_OPEN:
         monkeypatch.setitem(DEADLINES, name, _DEADLINE)

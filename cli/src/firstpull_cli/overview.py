@@ -30,7 +30,7 @@ def read(api: Api) -> Overview:
     """Everything on the page. Raises CliError."""
     unhealthy = None
     try:
-        warning = api.send("GET", "healthz").document.get("warning")
+        warning = api.send("GET", "readyz").document.get("warning")
         unhealthy = warning and f"{warning}: a changed policy is wrong; the one before counts"
     except CliError as error:
         if error.status is not Exit.UNAVAILABLE or "cannot be reached" in error.message:

@@ -273,7 +273,7 @@ async def test_a_policy_that_changes_during_a_pass_harms_no_promise(operation: s
     assert harness.state(device) is State.READY
 
 
-async def test_health_is_well_and_warns_while_a_changed_policy_is_wrong(
+async def test_a_host_is_ready_and_warns_while_a_changed_policy_is_wrong(
     functions: Mapping[str, Callable[..., Awaitable[func.HttpResponse]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -284,10 +284,10 @@ async def test_health_is_well_and_warns_while_a_changed_policy_is_wrong(
     pass_a_minute(current)
     await current.get()
     monkeypatch.setattr(runtime, "_policies", current)
-    request = func.HttpRequest(method="GET", url="https://host/api/healthz", body=b"")
-    answer = await functions["healthz"](request)
+    request = func.HttpRequest(method="GET", url="https://host/api/readyz", body=b"")
+    answer = await functions["readyz"](request)
     assert answer.status_code == 200
-    assert json.loads(answer.get_body()) == {"status": "ok", "warning": "PolicyNotValid"}
+    assert json.loads(answer.get_body()) == {"status": "ready", "warning": "PolicyNotValid"}
 
 
 def importlib_runtime() -> bootstrap.Runtime:

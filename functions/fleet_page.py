@@ -85,10 +85,10 @@ async def fleet_page(req: func.HttpRequest) -> func.HttpResponse:
 async def fleet_sign_in(req: func.HttpRequest) -> func.HttpResponse:
     """POST /api/fleet: sign in with the key in the form, or out without one."""
     _check_served()
-    given = parse_qs(req.get_body().decode(errors="replace"), max_num_fields=4).get("key")
-    if given is None:
+    form = parse_qs(req.get_body().decode(errors="replace"), keep_blank_values=True)
+    if "key" not in form:
         return _to_the_page(_cookie(req, "", seconds=0))
-    key = named_key(given[0].strip(), read_caller_settings().named_keys)
+    key = named_key(form["key"][0].strip(), read_caller_settings().named_keys)
     if key is None or is_behind_entra():
         return _sign_in(is_wrong=True)
     session = await (await runtime.application()).page_sessions.begin(key)

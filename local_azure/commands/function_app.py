@@ -15,7 +15,14 @@ from local_azure.stack import Stack
 from local_azure.stack.identities import HUB_ID, STORAGE_ID, VAULT_ID
 from local_azure.stack.options import CLIENT_ID, HUB_NAME
 
-__all__ = ["AppNotStarted", "FunctionApp", "ScalableApp", "app_settings", "run_function_app"]
+__all__ = [
+    "AppNotStarted",
+    "FunctionApp",
+    "ScalableApp",
+    "app_settings",
+    "fleet_page",
+    "run_function_app",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +87,12 @@ def _policy(stack: Stack) -> dict[str, object]:
     }
 
 
-def _fleet_page(key: str) -> dict[str, str]:
-    """The settings that turn the fleet page on, and name a key that opens nothing else."""
+def fleet_page(key: str, *more_roles: str) -> dict[str, str]:
+    """The settings that turn the fleet page on, and name a key that opens it."""
     named = {
         "name": "fleet page",
         "sha256": hashlib.sha256(key.encode()).hexdigest(),
-        "roles": ["Reader"],
+        "roles": ["Reader", *more_roles],
     }
     return {"FIRSTPULL_FLEET_PAGE": "true", "FIRSTPULL_NAMED_KEYS": json.dumps([named])}
 
@@ -110,7 +117,7 @@ async def run_function_app(
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
         **stack.identity_environment(ca_file=ca_file),
         **app_settings(stack),
-        **_fleet_page(page_key),
+        **fleet_page(page_key),
         **(more_settings or {}),
         "LOCAL_FUNCTIONS_KEY": key,
         "LOCAL_FUNCTIONS_MASTER_KEY": master_key,

@@ -80,7 +80,9 @@ async def test_a_session_ends_by_itself_with_its_key_and_when_it_is_changed(app:
     assert (await app.call(headers=mine)).status_code == 401
 
 
-@pytest.mark.parametrize("body", [b"key=another", b"key=", b"key=+", b"key=%FF", b"key=x&" + 99 * b"a=b&", b"x=1&key=y"])
+@pytest.mark.parametrize(
+    "body", [b"key=another", b"key=", b"key=+", b"key=%FF", b"key=x&" + 99 * b"a=b&", b"x=1&key=y"]
+)
 async def test_another_text_opens_nothing(app: Served, body: bytes) -> None:
     answer = await app.call("POST", body=body, headers={})
     assert answer.status_code == 401

@@ -14,7 +14,7 @@ step() { printf '\n# %s\n' "$1"; }
 # Of the JSON in standard input, what a Python expression says of `it`.
 of() { "$PYTHON" -c "import json, sys; it = json.load(sys.stdin); print(($1))"; }
 hub() { # METHOD PATH [BODY]
-    curl -sS --fail-with-body --cacert "$CA_BUNDLE" -X "$1" -H "Authorization: Bearer $TOKEN" \
+    curl -sS --fail --cacert "$CA_BUNDLE" -X "$1" -H "Authorization: Bearer $TOKEN" \
         -H 'Content-Type: application/json' ${3:+-d "$3"} \
         "https://$IOT_HUB_HOSTNAME/$2?api-version=2021-04-12"
 }
@@ -26,7 +26,8 @@ step "register $DEVICE in the hub"
 TOKEN=$(curl -sS -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" \
     "$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://iothubs.azure.net" |
     of 'it["access_token"]')
-hub PUT "devices/$DEVICE" "{\"deviceId\": \"$DEVICE\"}" | of 'it["deviceId"] + " is " + it["status"]'
+{ hub GET "devices/$DEVICE" 2>/dev/null || hub PUT "devices/$DEVICE" "{\"deviceId\": \"$DEVICE\"}"; } |
+    of 'it["deviceId"] + " is " + it["status"]'
 
 step "ask firstpull for its credential, and wait until it is delivered"
 ask() {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from firstpull_cli.onboarding import Work
 
 DeviceId = Annotated[str, typer.Argument(metavar="ID")]
-DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", show_default=False)]
+DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
 File = Annotated[
     str | None,
     typer.Option(
@@ -70,7 +70,9 @@ def rotate(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replace the passwords of devices: of ids, of a file, or of all that filters find.
+    """Replace the passwords of devices.
+
+    Say which by ids, by a file, or by filters: all that they find.
 
     The old one ends when the device has logged in with the new one. With --immediately it ends
     first, and the device has no access until its site has synced.
@@ -138,10 +140,10 @@ def revoke(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the access of devices away, of ids, of a file, or of all that filters find.
+    """Take the access of devices away: shows what will go, and asks.
 
-    It shows what will go, and asks. Beyond the limit of an hour devices are refused; `firstpull
-    revokes` says more.
+    Say which by ids, by a file, or by filters: all that they find. Beyond the limit of an hour
+    devices are refused; `firstpull revokes` says more.
 
     Azure refuses the login at once; the site accepts it until its next sync.
     """

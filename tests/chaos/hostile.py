@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from firstpull.bootstrap import Application
 from firstpull.intake.event_grid import DeviceEvent
+from firstpull.model.delivery_kinds import DEFAULT_KIND
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.errors import Conflict, FirstpullError, Refused, Transient
 from firstpull.model.reasons import Reason
@@ -20,7 +21,7 @@ from local_azure.kernel.storm import Storm
 from local_azure.stack.options import HUB_NAME
 from tests.chaos.lab import Lab, is_done
 from tests.chaos.real_crashes import REAL_SCENARIOS, RealScenario, Subject, own_lab
-from tests.chaos.tally import Chaos
+from tests.chaos.tally import DELIVERIES, Chaos
 from tests.chaos.wire import Process, When
 from tests.end_to_end.cloud import operations_end
 from tests.end_to_end.faults import Crashed
@@ -53,9 +54,11 @@ async def in_weather(chaos: Chaos, lab: Lab, cases: Sequence[int], weather: Weat
     names = list(REAL_SCENARIOS)
     for number in cases:
         name = names[number % len(names)]
-        with chaos.case(f"{name}, storm {number}"):
+        lab.delivery = DELIVERIES[number // len(names) % len(DELIVERIES)]
+        with chaos.case(f"{name}, {lab.delivery}, storm {number}"):
             met = await _case(lab, REAL_SCENARIOS[name], chaos.chance(f"storm {number}"), weather)
             chaos.count(met, {})
+    lab.delivery = DEFAULT_KIND
     chaos.count({}, lab.checks)
     lab.checks.clear()
 

@@ -71,10 +71,21 @@ class Clinic:
         """The findings by name."""
         return {each["name"]: each for each in (await self.diagnosis())["findings"]}
 
+    async def findings_with(self, name: str) -> dict[str, Document]:
+        """All findings, once one of this name is among them."""
+        found: dict[str, Document] = {}
+
+        async def has_it() -> bool:
+            nonlocal found
+            found = await self.findings()
+            return name in found
+
+        await self.until(has_it)
+        return found
+
     async def found(self, name: str) -> Document:
         """The finding of a name, once it is there."""
-        await self.until(lambda: self._has(name))
-        return (await self.findings())[name]
+        return (await self.findings_with(name))[name]
 
     async def until_well(self) -> None:
         """Wait until nothing is wrong, and everything but the sites could be looked at."""
@@ -118,9 +129,6 @@ class Clinic:
         while not await holds():
             assert time.monotonic() < give_up, says()
             await asyncio.sleep(0.1)
-
-    async def _has(self, name: str) -> bool:
-        return name in await self.findings()
 
 
 def _unchecked(said: Document) -> list[str]:

@@ -16,6 +16,8 @@ from local_azure.stack.options import SUBSCRIPTION_ID
 
 from .runs import VerifyRun, is_empty, left, verify_azure
 
+EARLY = "Making a container registry"
+"""Before the storage account, which is an Azurite to start."""
 LAST_BEFORE_THE_CONTRACT = "Waiting until the roles take effect"
 
 
@@ -90,7 +92,11 @@ async def test_the_local_azure_with_its_own_timings_is_as_the_contract_says(
 
 @pytest.mark.parametrize(
     "at",
-    ["Making its sync token", pytest.param("A device: rotation", marks=pytest.mark.slow)],
+    [
+        EARLY,
+        pytest.param("Making its sync token", marks=pytest.mark.slow),
+        pytest.param("A device: rotation", marks=pytest.mark.slow),
+    ],
 )
 async def test_a_run_that_is_killed_leaves_nothing_behind(
     stack: Stack, ca_file: Path, tmp_path: Path, at: str
@@ -102,12 +108,20 @@ async def test_a_run_that_is_killed_leaves_nothing_behind(
         await is_empty(run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [
+        (signal.SIGINT, EARLY),
+        pytest.param(signal.SIGINT, LAST_BEFORE_THE_CONTRACT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, LAST_BEFORE_THE_CONTRACT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, LAST_BEFORE_THE_CONTRACT, marks=pytest.mark.slow),
+    ],
+)
 async def test_a_run_that_is_interrupted_removes_everything(
-    stack: Stack, ca_file: Path, tmp_path: Path, number: signal.Signals
+    stack: Stack, ca_file: Path, tmp_path: Path, number: signal.Signals, at: str
 ) -> None:
     async with verify_azure(stack, ca_file, tmp_path, "--yes") as run:
-        await run.says(LAST_BEFORE_THE_CONTRACT)
+        await run.says(at)
         run.process.send_signal(number)
         assert await run.ends() == 128 + number
         assert "Removing the resource group" in run.screen
@@ -115,6 +129,7 @@ async def test_a_run_that_is_interrupted_removes_everything(
         assert run.journals == []
 
 
+@pytest.mark.slow
 async def test_the_next_start_removes_what_a_run_left_whose_watcher_died_too(
     stack: Stack, ca_file: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +146,7 @@ async def test_the_next_start_removes_what_a_run_left_whose_watcher_died_too(
         assert following.journals == []
 
 
+@pytest.mark.slow
 async def test_a_run_under_way_is_left_alone_by_another_start(
     stack: Stack, ca_file: Path, tmp_path: Path
 ) -> None:
@@ -147,9 +163,9 @@ async def test_a_run_under_way_is_left_alone_by_another_start(
 @pytest.mark.parametrize(
     ("operation", "role"),
     [
-        ("resourceGroups.put", "Contributor"),
+        pytest.param("resourceGroups.put", "Contributor", marks=pytest.mark.slow),
         ("roleAssignments.write", "Role Based Access Control Administrator"),
-        ("vaults.createOrUpdate", "Contributor"),
+        pytest.param("vaults.createOrUpdate", "Contributor", marks=pytest.mark.slow),
     ],
 )
 async def test_a_refusal_names_the_missing_role_and_leaves_nothing(

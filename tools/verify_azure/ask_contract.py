@@ -17,32 +17,12 @@ from contract.runner import Target, check
 from tools.verify_azure.create import HUB_AUDIENCE, Made
 from tools.verify_azure.hub import register_device
 from tools.verify_azure.plan import CONNECTED_REGISTRY, REGISTRY_VERSION, REPOSITORY, Run
+from tools.verify_azure.report import Asked, Difference
 from tools.verify_azure.rest import ARM_AUDIENCE, Arm, Refused
 
 _DEVICE = "contract"
 _TOKEN = "contractpull"  # noqa: S105 - a name
 _SECRET = re.compile(r'("(?:value|password|\w*_token|\w*[kK]ey)"\s*:\s*)"[^"]*"?')
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """An answer of Azure that is not as the contract says. `problems` may hold parts of it."""
-
-    id: str
-    says: str
-    basis: str
-    source: str
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A service, with the number of its answers that have a request; why it was not asked."""
-
-    service: str
-    answers: int
-    differences: tuple[Difference, ...] = ()
-    not_asked: str | None = None
 
 
 async def ask_contract(

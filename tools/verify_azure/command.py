@@ -16,14 +16,12 @@ from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
 
-from tools.verify_azure.ask_contract import ask_contract
 from tools.verify_azure.create import await_access, create
 from tools.verify_azure.journal import FOLDER, Journal
-from tools.verify_azure.lifetime import Step, run_lifetime
 from tools.verify_azure.plan import Run, describe
 from tools.verify_azure.principal import Principal, principal_of
 from tools.verify_azure.remove import remove, remove_leftovers
-from tools.verify_azure.report import Report
+from tools.verify_azure.report import Report, Step
 from tools.verify_azure.rest import ARM_AUDIENCE, Arm, Refused
 from tools.verify_azure.watcher import watched
 
@@ -85,6 +83,10 @@ def _run(
     journal: Journal,
     report: Report,
 ) -> None:
+    # firstpull and its SDKs take seconds to import: the plan is shown first.
+    from tools.verify_azure.ask_contract import ask_contract  # noqa: PLC0415
+    from tools.verify_azure.lifetime import run_lifetime  # noqa: PLC0415
+
     made = _timed(report, "making everything", lambda: create(arm, journal, principal, say=_say))
     _timed(
         report,

@@ -26,6 +26,7 @@ from firstpull.model.twin_entry import section_of
 from tools.verify_azure.create import Made
 from tools.verify_azure.hub import desired_properties, register_device
 from tools.verify_azure.plan import CONNECTED_REGISTRY, REPOSITORY, Run
+from tools.verify_azure.report import Step
 from tools.verify_azure.rest import Arm, Rest
 
 DEVICE = "gateway-1"
@@ -35,16 +36,6 @@ _LOGIN_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _AFTER_A_FAILURE = 5.0
 _CONNECT_TRIES = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """A step, how long it took, what it measured besides, and what is not as it should be."""
-
-    title: str
-    seconds: float
-    measured: dict[str, float] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
 
 
 async def run_lifetime(

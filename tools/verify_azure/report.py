@@ -8,11 +8,40 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tools.verify_azure.ask_contract import Asked
-from tools.verify_azure.lifetime import Step
 from tools.verify_azure.plan import Run
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step, how long it took, what it measured besides, and what is not as it should be."""
+
+    title: str
+    seconds: float
+    measured: dict[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """An answer of Azure that is not as the contract says. `problems` may hold parts of it."""
+
+    id: str
+    says: str
+    basis: str
+    source: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A service, with the number of its answers that have a request; why it was not asked."""
+
+    service: str
+    answers: int
+    differences: tuple[Difference, ...] = ()
+    not_asked: str | None = None
 
 
 @dataclass(kw_only=True)

@@ -28,14 +28,14 @@ up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lis
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package
 
-unit: setup ## the core's tests, without the local Azure: below 30 seconds
-	@$(BIN)/pytest tests/firstpull -m "not slow" -p no:schemathesis $(PARALLEL)
+unit: setup ## the core's tests but the promises', without the local Azure: below 30 seconds
+	@$(BIN)/pytest tests/firstpull --ignore tests/firstpull/promises -m "not slow" -p no:schemathesis -n 2 --dist loadgroup
 
 test: check ## the checks, then all tests but the slow ones: below 6 minutes on two cores
 	@$(BIN)/pytest -m "not slow" $(PARALLEL)
 
-test-slow: setup ## every fault at every call, and long scenarios (minutes)
-	@$(BIN)/pytest -m slow $(PARALLEL)
+test-slow: setup ## every fault at every call, and long scenarios; ARGS="--slow-share 0.1 --slow-seed 7" for a share
+	@$(BIN)/pytest -m slow $(PARALLEL) $(ARGS)
 
 test-slow-azure: setup ## the app's tests while Azure's operations take up to 11 seconds (20 minutes)
 	@SLOW_AZURE=1 $(BIN)/pytest tests/end_to_end tests/endpoints -m "not slow" --timeout=900 $(PARALLEL)

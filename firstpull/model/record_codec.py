@@ -118,6 +118,8 @@ def check_stored_values(value: object) -> None:
     One such time would fail every comparison with the times of other records, and one such id
     the sweep, which reads every container registry that a record names.
     """
+    if value is None or isinstance(value, str | int):
+        return
     if isinstance(value, datetime):
         if not is_possible(value):
             raise ValueError("the record has an impossible time")
@@ -129,9 +131,20 @@ def check_stored_values(value: object) -> None:
             check_stored_values(item)
     elif isinstance(value, Mapping):
         check_stored_values(tuple(value.values()))
-    elif is_dataclass(value):
-        for field in fields(value):
-            check_stored_values(getattr(value, field.name))
+    else:
+        for name in _fields_of(type(value)):
+            check_stored_values(getattr(value, name))
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+"""The fields of the dataclasses met so far, none of other types; asking is slow."""
+
+
+def _fields_of(kind: type) -> tuple[str, ...]:
+    if kind not in _FIELDS:
+        names = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
+        _FIELDS[kind] = names
+    return _FIELDS[kind]
 
 
 def _check_kinds(stored: _StoredRecord) -> None:

@@ -22,8 +22,9 @@ from local_azure.commands.demo_device import Device, in_a_cluster
 from local_azure.commands.demo_steps import Show, brief, folded
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
 from local_azure.commands.workplace import Workplace
-from local_azure.edge_agent.agent import EdgeAgent, deployment, edge_agent
+from local_azure.edge_agent.agent import EdgeAgent, edge_agent
 from local_azure.edge_agent.images import PullFailed
+from local_azure.edge_agent.rules import deployment
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.models import EDGE_AGENT
 from local_azure.iot_hub.twins import TwinPatch

@@ -26,7 +26,6 @@ from local_azure.edge_agent.rules import (
     images_of,
 )
 from local_azure.iot_hub.models import EDGE_AGENT, IotHub
-from local_azure.iot_hub.twins import JsonObject
 
 _RETRY_SECONDS = 1.0
 """edgeAgent looks every 5 seconds, and waits longer after each failed pull."""
@@ -119,17 +118,3 @@ async def edge_agent(
         with suppress(asyncio.CancelledError):
             await running
         await client.shutdown()
-
-
-def deployment(images: Mapping[str, str]) -> JsonObject:
-    """Desired properties that make edgeAgent run these images, by the name of their module."""
-    modules: JsonObject = {
-        name: {
-            "type": "docker",
-            "status": "running",
-            "restartPolicy": "always",
-            "settings": {"image": image},
-        }
-        for name, image in images.items()
-    }
-    return {"schemaVersion": "1.1", "runtime": {"type": "docker"}, "modules": modules}

@@ -85,6 +85,20 @@ def images_of(desired: JsonObject) -> dict[str, str]:
     return found
 
 
+def deployment(images: Mapping[str, str]) -> JsonObject:
+    """Desired properties that make edgeAgent run these images, by the name of their module."""
+    modules: JsonObject = {
+        name: {
+            "type": "docker",
+            "status": "running",
+            "restartPolicy": "always",
+            "settings": {"image": image},
+        }
+        for name, image in images.items()
+    }
+    return {"schemaVersion": "1.1", "runtime": {"type": "docker"}, "modules": modules}
+
+
 def registry_of(image: str) -> str:
     """The registry in an image's name, as docker tells it from a repository."""
     first, slash, _ = image.partition("/")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count, product
 
 from firstpull.model.delivery_kinds import DEFAULT_KIND
-from tests.chaos.tally import DELIVERIES, Chaos
+from tests.chaos.tally import DELIVERIES, Chaos, asks_for
 from tests.firstpull.scenarios import SCENARIOS, Outcome, run
 from tests.world.calls import Fault
 
@@ -71,7 +71,7 @@ def _seconds(chaos: Chaos, name: str, first: int) -> Iterable[int]:
 
 
 async def _smooth(name: str, delivery: str = DEFAULT_KIND) -> Outcome:
-    return await run(SCENARIOS[name], {}, asks_with={"delivery": delivery})
+    return await run(SCENARIOS[name], {}, asks_with=asks_for(delivery))
 
 
 async def _check(
@@ -86,7 +86,7 @@ async def _check(
     at = ", ".join(f"{fault.value} call {number}" for number, fault in faults.items())
     outcome = None
     with chaos.case(f"{name}, {delivery}, {at}"):
-        outcome = await run(SCENARIOS[name], faults, asks_with={"delivery": delivery})
+        outcome = await run(SCENARIOS[name], faults, asks_with=asks_for(delivery))
         assert outcome.state == smooth.state, _differences(outcome.state, smooth.state)
         assert not outcome.writes_of_one_more_pass, dict(outcome.writes_of_one_more_pass)
     if outcome is not None:

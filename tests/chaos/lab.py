@@ -23,15 +23,19 @@ from local_azure.container_registry.models import AT_ONCE
 from local_azure.container_registry.resources import Token
 from local_azure.kernel.clock import Clock
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
+from local_azure.stack.listeners import Wire
 from tests import conftest
+from tests.chaos.tally import asks_for
 from tests.end_to_end.actions import put_foreign_token, write_clients
 from tests.end_to_end.cloud import (
     clients_of,
     cloud_registry,
+    edge_entries,
     entry_of,
     forget_devices,
     operations_end,
     register,
+    register_edge,
     report_login,
     secret_versions,
     site_of,
@@ -40,6 +44,7 @@ from tests.end_to_end.cloud import (
 from tests.end_to_end.deployments import settings_of
 from tests.end_to_end.in_process import Firstpull, MovableClock, connected
 from tests.firstpull.records import grant_of
+from tests.world.device import edge_agent_reads
 
 PLANTS = ("plant01", "plant02")
 FOREIGN = "somebody-elses"
@@ -86,8 +91,22 @@ class Lab:
     def new_device(self) -> str:
         """A registered device."""
         device_id = f"chaos-{next(self.numbers):05}"
-        register(self.stack, device_id)
+        (register_edge if self._is_edge else register)(self.stack, device_id)
         return device_id
+
+    @property
+    def _is_edge(self) -> bool:
+        return self.delivery == "edgeAgent"
+
+    def entry(self, device_id: str, plant: str) -> dict[str, Any]:
+        """What the device finds for a connected registry, empty where there is nothing."""
+        if not self._is_edge:
+            return entry_of(self.stack, device_id, plant)
+        return self._edge_entry(device_id, plant, "desired")
+
+    def _edge_entry(self, device_id: str, plant: str, section: str) -> dict[str, Any]:
+        found = edge_entries(self.stack, device_id, section)
+        return next((found[name] for name in found if name.split("-")[1] == plant), {})
 
     async def ready_device(self) -> str:
         """A device that has logged in at the first connected registry."""
@@ -97,12 +116,15 @@ class Lab:
         return device_id
 
     async def ask(
-        self, application: Application, device_id: str, plant: str = PLANTS[0], **more: str
+        self,
+        application: Application,
+        device_id: str,
+        plant: str = PLANTS[0],
+        **more: Any,  # noqa: ANN401 - JSON
     ) -> None:
         """Request that a device is onboarded."""
-        await self.firstpull.ask(
-            application, device_id, plant, **{"delivery": self.delivery, **more}
-        )
+        asks = {**asks_for(self.delivery), **more}
+        await self.firstpull.ask(application, device_id, plant, **asks)
 
     async def converge(self, application: Application, device_id: str) -> DeviceRecord:
         """Reconcile whenever it is due, with syncs and a device that acts, until all is done."""
@@ -137,9 +159,12 @@ class Lab:
             site_of(self.stack, plant).backend.sync()
 
     def act(self, device_id: str) -> None:
-        """The device logs in with what its twin holds, and reports it."""
+        """The device logs in with what its twin holds, and reports it; edgeAgent takes it."""
+        if self._is_edge:
+            edge_agent_reads(self.stack.hub, device_id)
+            return
         for plant in self.plants:
-            entry = entry_of(self.stack, device_id, plant)
+            entry = self.entry(device_id, plant)
             if entry and self._site_accepts(plant, entry["username"], entry["password"]):
                 report_login(self.stack, device_id, plant)
 
@@ -151,7 +176,7 @@ class Lab:
     def login(self, device_id: str) -> Login:
         """What the device logs in with now."""
         for plant in self.plants:
-            entry = entry_of(self.stack, device_id, plant)
+            entry = self.entry(device_id, plant)
             if entry and self._site_accepts(plant, entry["username"], entry["password"]):
                 return Login(plant, entry["username"], entry["password"])
         raise AssertionError(f"{device_id} cannot log in")
@@ -159,21 +184,28 @@ class Lab:
     def check_login(self, login: Login, device_id: str) -> None:
         """P2: the login works, unless the device has logged in with another one since."""
         self.checks["P2"] += 1
-        reported = self.stack.hub.twin(device_id).reported.values
         has_another = any(
-            entry_of(self.stack, device_id, plant).get("deliveryId")
-            == _reported_delivery(reported, plant)
-            and entry_of(self.stack, device_id, plant).get("password") != login.password
+            self._has_taken(device_id, plant)
+            and self.entry(device_id, plant).get("password") != login.password
             for plant in self.plants
         )
         if not has_another:
-            token = self._token(login.username)
+            token = self.token(login.username)
             accepted = token is not None and token.accepts(
                 login.password, now=self.stack.kernel.clock.now()
             )
             assert accepted, f"P2: {device_id} lost its live password"
 
-    def _token(self, name: str) -> Token | None:
+    def _has_taken(self, device_id: str, plant: str) -> bool:
+        """Whether the device reports what was delivered, or that there is nothing."""
+        entry = self.entry(device_id, plant)
+        if self._is_edge:
+            return entry == self._edge_entry(device_id, plant, "reported")
+        reported = self.stack.hub.twin(device_id).reported.values
+        return entry.get("deliveryId") == _reported_delivery(reported, plant)
+
+    def token(self, name: str) -> Token | None:
+        """A token by its name, None where there is none."""
         found = [token for token in cloud_registry(self.stack).tokens() if token.name == name]
         return found[0] if found else None
 
@@ -212,6 +244,11 @@ class Lab:
 
     async def check_ready(self, device_id: str, plant: str) -> None:
         """The device has everything, once, and one more pass writes nothing."""
+        await self.check_agrees(device_id, plant)
+        await self.check_one_more_pass(device_id)
+
+    async def check_agrees(self, device_id: str, plant: str) -> None:
+        """Record, token, secret, list, ledger, twin and site have the same, once."""
         self.checks.update(("P1", "P3", "P4", "P6"))
         record = await self.firstpull.record(device_id)
         grant = grant_of(record)
@@ -219,11 +256,11 @@ class Lab:
         assert grant.ref.name == plant, f"P3: it is at {grant.ref.name}"
         names = [token.name for token in tokens_like(self.stack, device_id)]
         assert names == [grant.names.token], f"P3: it has the tokens {names}"
-        token = self._token(grant.names.token)
+        token = self.token(grant.names.token)
         assert token is not None
         assert token.status == "enabled"
         assert len(token.passwords) == 1, f"P3: {len(token.passwords)} passwords are left"
-        entries = {each: entry_of(self.stack, device_id, each) for each in self.plants}
+        entries = {each: self.entry(device_id, each) for each in self.plants}
         assert [each for each in self.plants if entries[each]] == [plant]
         password = entries[plant]["password"]
         assert token.accepts(password, now=self.stack.kernel.clock.now())
@@ -240,7 +277,6 @@ class Lab:
         self.sync()
         assert self._site_accepts(plant, grant.names.token, password)
         await self.check_after_a_crash(device_id)
-        await self._check_one_more_pass(device_id)
 
     async def check_adopted(self, device_id: str, token: str, password: str) -> None:
         """The token is the device's now, with its password and its place in the list."""
@@ -248,12 +284,12 @@ class Lab:
         record = await self.firstpull.record(device_id)
         assert record.status.condition.state is State.READY, record.status.condition
         assert grant_of(record).names.token == token
-        found = self._token(token)
+        found = self.token(token)
         assert found is not None
         assert found.accepts(password, now=self.stack.kernel.clock.now()), "P2: it was removed"
         assert self._listed(self.plants[0]).count(token) == 1
         assert not tokens_like(self.stack, device_id)
-        await self._check_one_more_pass(device_id)
+        await self.check_one_more_pass(device_id)
 
     async def check_revoked(self, device_id: str, login: Login) -> None:
         """Nothing is left, and nothing accepts the password any more."""
@@ -263,7 +299,7 @@ class Lab:
         assert not tokens_like(self.stack, device_id), "P7: the token is left"
         for plant in self.plants:
             assert login.username not in self._listed(plant), "P7: it is listed"
-            assert not entry_of(self.stack, device_id, plant), "P7: the delivery is left"
+            assert not self.entry(device_id, plant), "P7: the delivery is left"
         for grant in record.grants:
             versions = secret_versions(self.stack, grant.names.secret)
             assert not [v for v in versions if v.enabled], "P7: a secret can be read"
@@ -281,7 +317,8 @@ class Lab:
             held = ledger is not None and any(ledger.value.get(token) for token in tokens)
             assert held == (each == plant), f"P3: the ledger of {each} says {held}"
 
-    async def _check_one_more_pass(self, device_id: str) -> None:
+    async def check_one_more_pass(self, device_id: str) -> None:
+        """One more pass writes nothing."""
         application = self.firstpull.application()
         await self.converge(application, device_id)  # the pass that follows a login
         writes = await self.firstpull.reconcile_again(application, device_id)
@@ -342,7 +379,9 @@ def _reported_delivery(reported: Any, plant: str) -> object:  # noqa: ANN401 - J
 
 
 @asynccontextmanager
-async def own_stack(seed: int) -> AsyncIterator[Stack]:
+async def own_stack(
+    seed: int, *, on_disk: bool = False, wire: Wire | None = None
+) -> AsyncIterator[Stack]:
     """A local Azure of this process. Its connected registries sync on request only."""
     options = StackOptions(
         seed=seed,
@@ -352,6 +391,8 @@ async def own_stack(seed: int) -> AsyncIterator[Stack]:
         ),
         operation_lengths=AT_ONCE,
         throttled=False,
+        storage_on_disk=on_disk,
+        wire=wire,
     )
     async with start_stack(
         options, address=conftest._SECOND_ADDRESS, certificates=conftest._AUTHORITY

@@ -8,13 +8,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from firstpull.model.delivery_kinds import KINDS
 
-DELIVERIES = tuple(sorted(KINDS.keys() - {"edgeAgent"}))
-"""The delivery kinds that are tried: an Edge runtime has no place in these scenarios yet."""
+DELIVERIES = tuple(sorted(KINDS))
+"""The delivery kinds that are tried."""
 _LINES = 6
+
+
+def asks_for(delivery: str) -> dict[str, Any]:
+    """What a request says for a kind. With all options, so that it leaves one password each."""
+    options = sorted(KINDS[delivery].options)
+    return {"delivery": delivery, **({"deliveryOptions": options} if options else {})}
 
 
 @dataclass

@@ -16,8 +16,11 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from local_azure.container_registry.models import Registry
 from local_azure.container_registry.resources import Token
+from local_azure.edge_agent.rules import deployment
 from local_azure.iot_hub.exceptions import IotHubError
 from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.iot_hub.models import EDGE_AGENT
+from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.key_vault.models import SecretVersion
 from local_azure.registry.authentication import CLOUD_TOKEN_PATH, CONNECTED_REGISTRY_TOKEN_PATH
 from local_azure.stack import Stack
@@ -51,6 +54,18 @@ def register(stack: Stack, *device_ids: str) -> None:
         stack.hub.create_device(DeviceSettings(device_id))
 
 
+def register_edge(stack: Stack, device_id: str, images: Mapping[str, str] | None = None) -> None:
+    """Register an IoT Edge device, with a deployment of these images by their module's name."""
+    stack.hub.create_device(DeviceSettings(device_id, iot_edge=True))
+    deploy(stack, device_id, deployment(images or {}))
+
+
+def deploy(stack: Stack, device_id: str, desired: JsonObject) -> None:
+    """Merge into the desired properties of a device's edgeAgent, as an operator does."""
+    patch = TwinPatch(desired=desired)
+    stack.hub.patch_twin(device_id, patch, etag=None, module_id=EDGE_AGENT)
+
+
 def entry_of(stack: Stack, device_id: str, plant: str) -> dict[str, Any]:
     """What a device finds in its twin for a connected registry, empty where there is nothing."""
     try:
@@ -60,6 +75,18 @@ def entry_of(stack: Stack, device_id: str, plant: str) -> dict[str, Any]:
     for name in ("firstpull", "registryCredentials", plant):
         found = found.get(name) if isinstance(found, dict) else None
     return found or {}
+
+
+def edge_entries(stack: Stack, device_id: str, section: str = "desired") -> dict[str, Any]:
+    """The registry credentials in the twin of a device's edgeAgent, by their name."""
+    try:
+        twin = stack.hub.module_twin(device_id, EDGE_AGENT)
+    except IotHubError:
+        return {}
+    found: Any = getattr(twin, section).values
+    for name in ("runtime", "settings", "registryCredentials"):
+        found = found.get(name, {})
+    return dict(found)
 
 
 def report_login(stack: Stack, device_id: str, plant: str) -> None:

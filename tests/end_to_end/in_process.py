@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
@@ -113,7 +113,13 @@ class Firstpull:
         assert stored is not None
         return stored.value
 
-    async def ask(self, application: Application, device_id: str, plant: str, **more: str) -> None:
+    async def ask(
+        self,
+        application: Application,
+        device_id: str,
+        plant: str,
+        **more: Any,  # noqa: ANN401 - JSON
+    ) -> None:
         """Request that a device is onboarded, again and again while the request fails."""
         body = {"deviceId": device_id, "connectedRegistry": plant, "repositories": ["hello-world"]}
         request = read_request(json.dumps({**body, **more}).encode())

@@ -13,14 +13,23 @@ import pytest
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from firstpull.reconcile.checks import Difference
-from local_azure.edge_agent.agent import EdgeAgent, deployment, edge_agent
+from local_azure.edge_agent.agent import EdgeAgent, edge_agent
 from local_azure.edge_agent.images import PullFailed
-from local_azure.iot_hub.identities import DeviceSettings
+from local_azure.edge_agent.rules import deployment
 from local_azure.iot_hub.models import EDGE_AGENT
-from local_azure.iot_hub.twins import JsonObject, TwinPatch
+from local_azure.iot_hub.twins import JsonObject
 from local_azure.stack import Stack
 
-from .cloud import GIVE_UP_SECONDS, clients_of, entry_of, eventually, site_of
+from .cloud import (
+    GIVE_UP_SECONDS,
+    clients_of,
+    deploy,
+    edge_entries,
+    entry_of,
+    eventually,
+    register_edge,
+    site_of,
+)
 from .deployments import Deployment, deployed
 
 HERE, THERE = "plant27", "plant28"
@@ -36,8 +45,7 @@ async def deployed_here(stack: Stack) -> AsyncIterator[Deployment]:
 @asynccontextmanager
 async def _edge_device(stack: Stack, device_id: str, *images: str) -> AsyncIterator[EdgeAgent]:
     """A registered Edge device with a deployment, and its running edgeAgent."""
-    stack.hub.create_device(DeviceSettings(device_id, iot_edge=True))
-    _deploy(stack, device_id, deployment({f"module{n}": image for n, image in enumerate(images)}))
+    register_edge(stack, device_id, {f"module{n}": image for n, image in enumerate(images)})
     async with edge_agent(
         stack.hub,
         device_id,
@@ -46,19 +54,6 @@ async def _edge_device(stack: Stack, device_id: str, *images: str) -> AsyncItera
         tls=stack.kernel.certificates.client_context(),
     ) as agent:
         yield agent
-
-
-def _deploy(stack: Stack, device_id: str, desired: JsonObject) -> None:
-    patch = TwinPatch(desired=desired)
-    stack.hub.patch_twin(device_id, patch, etag=None, module_id=EDGE_AGENT)
-
-
-def _entries(stack: Stack, device_id: str, section: str = "desired") -> dict[str, Any]:
-    twin = stack.hub.module_twin(device_id, EDGE_AGENT)
-    found: Any = getattr(twin, section).values
-    for name in ("runtime", "settings", "registryCredentials"):
-        found = found.get(name, {})
-    return dict(found)
 
 
 def _image(stack: Stack, plant: str, image: str = IMAGE) -> str:
@@ -94,14 +89,14 @@ async def test_an_edge_device_is_onboarded_rotated_moved_and_revoked(
         await eventually(lambda: here in agent.pulled, "the module's image was not pulled")
         with pytest.raises(PullFailed, match=r"40[13]"):
             await agent.pull(_image(stack, HERE, OTHER))
-        first = _entries(stack, device_id)
-        assert _entries(stack, device_id, "reported") == first
+        first = edge_entries(stack, device_id)
+        assert edge_entries(stack, device_id, "reported") == first
         (name,) = first
-        _deploy(stack, device_id, {"runtime": {"settings": {"registryCredentials": {name: None}}}})
+        deploy(stack, device_id, {"runtime": {"settings": {"registryCredentials": {name: None}}}})
         found = await deployed_here.sweep_says(device_id)
         assert found == {Difference.ENTRY_MISSING.value}
         await _until(deployed_here, device_id, State.READY, Reason.ACKNOWLEDGED)
-        assert _entries(stack, device_id) == first
+        assert edge_entries(stack, device_id) == first
         assert entry_of(stack, device_id, HERE) == {}
 
         device = deployed_here.firstpull.device(device_id)
@@ -109,21 +104,21 @@ async def test_an_edge_device_is_onboarded_rotated_moved_and_revoked(
             device, immediately=False, requested_by="a test"
         )
         await _until(deployed_here, device_id, State.READY, Reason.ACKNOWLEDGED)
-        second = _entries(stack, device_id)
+        second = edge_entries(stack, device_id)
         assert (len(second), second.keys() & first.keys()) == (1, set())
-        await eventually(lambda: _entries(stack, device_id, "reported") == second)
+        await eventually(lambda: edge_entries(stack, device_id, "reported") == second)
         assert (await agent.pull(here)).startswith("sha256:")
 
         await deployed_here.ask(device_id, connectedRegistry=THERE, delivery="edgeAgent")
         await _until(deployed_here, device_id, State.READY)
-        _deploy(stack, device_id, deployment({"module0": there}))
+        deploy(stack, device_id, deployment({"module0": there}))
         await eventually(lambda: there in agent.pulled, "the image of the new place is missing")
         assert clients_of(stack, HERE) == []
 
         await deployed_here.application.revoking.revoke(device, requested_by="a test")
         await _until(deployed_here, device_id, State.REVOKED)
-        assert _entries(stack, device_id) == {}
-        await eventually(lambda: _entries(stack, device_id, "reported") == {})
+        assert edge_entries(stack, device_id) == {}
+        await eventually(lambda: edge_entries(stack, device_id, "reported") == {})
         with pytest.raises(PullFailed, match="401"):
             await agent.pull(there)
 
@@ -146,14 +141,14 @@ async def test_a_malformed_entry_keeps_edge_agent_and_firstpull_out(
     stack, device_id = deployed_here.stack, "edge-malformed"
     broken: JsonObject = {"settings": {"registryCredentials": {"theirs": {"address": "a.example"}}}}
     async with _edge_device(stack, device_id):
-        _deploy(stack, device_id, {"runtime": broken})
+        deploy(stack, device_id, {"runtime": broken})
         await deployed_here.ask(device_id, delivery="edgeAgent")
         await _until(deployed_here, device_id, State.BLOCKED, Reason.EDGE_CREDENTIALS_MALFORMED)
         reported = stack.hub.module_twin(device_id, EDGE_AGENT).reported
         await eventually(
             lambda: _code(stack, device_id) == 400, f"edgeAgent reports {reported.values}"
         )
-        _deploy(
+        deploy(
             stack, device_id, {"runtime": {"settings": {"registryCredentials": {"theirs": None}}}}
         )
         await _until(deployed_here, device_id, State.READY)

@@ -51,8 +51,9 @@ def _works(*command: str) -> bool:
     )
 
 
-def _engine(name: str, *, works: bool) -> object:
-    return pytest.param(name, marks=pytest.mark.skipif(not works, reason=f"no {name} that works"))
+def _engine(name: str, *, works: bool, slow: bool = False) -> object:
+    skip = pytest.mark.skipif(not works, reason=f"no {name} that works")
+    return pytest.param(name, marks=[skip, pytest.mark.slow] if slow else skip)
 
 
 async def test_the_demo_of_an_edge_device_ends_with_a_pull_and_leaves_nothing_behind(
@@ -71,11 +72,11 @@ async def test_the_demo_of_an_edge_device_ends_with_a_pull_and_leaves_nothing_be
 @pytest.mark.parametrize(
     "engine",
     [
-        "oci",
+        pytest.param("oci", marks=pytest.mark.slow),
         _engine("skopeo", works=_works("skopeo", "--version")),
         # Storing an image takes more than a container without privileges may do.
-        _engine("podman", works=_works("podman", "--version") and os.geteuid() == 0),
-        _engine("docker", works=_works("docker", "info")),
+        _engine("podman", works=_works("podman", "--version") and os.geteuid() == 0, slow=True),
+        _engine("docker", works=_works("docker", "info"), slow=True),
     ],
 )
 async def test_the_demo_ends_with_a_pull_and_leaves_nothing_behind(

@@ -15,7 +15,7 @@ def end_state(cloud: Cloud, device: DeviceKey) -> dict[str, Any]:
     grant = record.status.grant
     if grant is None or device not in cloud.devices:
         return {"state": record.status.condition.state, "tokens": set(cloud.tokens)}
-    entry = cloud.twin_entry(device, grant.ref)
+    entry = cloud.entry(device, grant.ref)
     password = str(cloud.devices[device].password_in(entry) or "")
     for name in ("password", "sealed"):
         entry.pop(name, None)

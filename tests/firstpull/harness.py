@@ -32,6 +32,7 @@ from tests.firstpull.virtual_clock import VirtualClock
 from tests.world import cloud as world
 from tests.world.calls import Crashed
 from tests.world.cloud import Cloud, Line, ReconcileRequest
+from tests.world.edge import Edge
 from tests.world.ports import FakeContainerRegistries, FakeHubs, FakeSecrets
 from tests.world.storage import (
     FakeLedgers,
@@ -175,9 +176,12 @@ class Harness:
         self._next_sync = self.clock.now()
 
     def register(self, device_id: str = "press-1") -> DeviceKey:
-        """Register a device in the hub; returns its key."""
+        """Register a device in the hub, with the Edge runtime where requests ask for it."""
         key = DeviceKey(hub=HUB, device_id=device_id)
-        self.cloud.register(key)
+        if self.asks_with.get("delivery") == "edgeAgent":
+            Edge(self.cloud, key)
+        else:
+            self.cloud.register(key)
         return key
 
     def request(self, device_id: str = "press-1", **changes: Any) -> OnboardingRequest:  # noqa: ANN401 - JSON
@@ -333,6 +337,11 @@ class Harness:
         """Play for a while, then check the promises."""
         await self.run_until(lambda: False, duration)
         self.check_promises()
+
+    async def run_after(self, duration: timedelta) -> None:
+        """Play a day after a time in which no process ran and no device acted."""
+        self.cloud.pass_to(self.clock.now() + duration)
+        await self.run_for(timedelta(days=1))
 
     def check_promises(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""

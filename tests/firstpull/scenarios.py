@@ -219,7 +219,7 @@ async def renew(harness: Harness, device: DeviceKey) -> None:
 
 async def recreate(harness: Harness, device: DeviceKey) -> None:
     """Delete and create the device in its hub, and ask for the new one."""
-    harness.cloud.register(device)
+    harness.register(device.device_id)
     await harness.ask()
     await harness.run_until_quiet()
 
@@ -296,7 +296,7 @@ async def adopt(harness: Harness, device: DeviceKey) -> None:
     await harness.ask(adopt="by-hand")
     await harness.run_until_quiet()
     assert not harness.cloud.passwords_made
-    assert not harness.cloud.twin_entry(device, PLANT_ONE)
+    assert not harness.cloud.entries(device)
     await rotate(harness, device)
 
 

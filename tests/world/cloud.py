@@ -44,13 +44,13 @@ from local_azure.container_registry.resources import (
     Token,
 )
 from local_azure.iot_hub.identities import DeviceSettings, DeviceStatus, Identity
-from local_azure.iot_hub.models import IotHub
+from local_azure.iot_hub.models import EDGE_AGENT, IotHub
 from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.kernel.clock import Clock
 from local_azure.key_vault.models import SecretVersion, Vault, VaultSettings
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.world.calls import Calls, Crashed
-from tests.world.device import Device, entries_below
+from tests.world.device import Device, EdgeDevice, edge_entries_below, entries_below
 from tests.world.watch import Watch
 
 HUB = "hub-1.azure-devices.net"
@@ -382,7 +382,8 @@ class Cloud(Calls):
         if device in self.devices:
             self.unregister(device)
         identity = self.hub.create_device(DeviceSettings(device.device_id, iot_edge=edge))
-        self.devices[device] = made = Device(device, identity.generation_id)
+        kind = EdgeDevice if edge else Device
+        self.devices[device] = made = kind(device, identity.generation_id)
         return made
 
     def unregister(self, *devices: DeviceKey) -> None:
@@ -420,16 +421,32 @@ class Cloud(Calls):
         """Merge fields into an entry of a twin; None removes it."""
         self.patch_twin(device, desired={"firstpull": {"registryCredentials": {ref.name: entry}}})
 
-    def entries(self, device: DeviceKey) -> dict[ConnectedRegistryRef, dict[str, Any]]:
+    def twin_entries(self, device: DeviceKey) -> dict[ConnectedRegistryRef, dict[str, Any]]:
         """The entries of a device's twin, by connected registry; none without a twin."""
         if device not in self.devices:
             return {}
         found = entries_below(self.hub.twin(device.device_id).desired.values)
         return {ref: found[ref.name] for ref in self.sites if ref.name in found}
 
+    def edge_entries(self, device: DeviceKey) -> dict[ConnectedRegistryRef, dict[str, Any]]:
+        """Likewise those of firstpull's in the twin of its edgeAgent."""
+        if not isinstance(self.devices.get(device), EdgeDevice):
+            return {}
+        twin = self.hub.module_twin(device.device_id, EDGE_AGENT)
+        found = edge_entries_below(twin.desired.values)
+        return {ref: found[ref.name] for ref in self.sites if ref.name in found}
+
+    def entries(self, device: DeviceKey) -> list[tuple[ConnectedRegistryRef, dict[str, Any]]]:
+        """All that was delivered to a device, whatever its kind."""
+        return [*self.twin_entries(device).items(), *self.edge_entries(device).items()]
+
     def twin_entry(self, device: DeviceKey, ref: ConnectedRegistryRef) -> dict[str, Any]:
         """What is in the device's desired properties for a connected registry, {} for nothing."""
-        return self.entries(device).get(ref, {})
+        return self.twin_entries(device).get(ref, {})
+
+    def entry(self, device: DeviceKey, ref: ConnectedRegistryRef) -> dict[str, Any]:
+        """What was delivered to a device for a connected registry, {} for nothing."""
+        return next((entry for at, entry in self.entries(device) if at == ref), {})
 
     def passwords_in_use(self) -> set[str]:
         """Passwords in a twin, or that a device logs in with."""
@@ -437,7 +454,7 @@ class Cloud(Calls):
         delivered = (
             device.password_in(entry)
             for key, device in self.devices.items()
-            for entry in self.entries(key).values()
+            for _, entry in self.entries(key)
         )
         return found | {password for password in delivered if isinstance(password, str)}
 

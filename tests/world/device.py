@@ -10,6 +10,8 @@ from joserfc.jwk import ECKey
 
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
+from local_azure.edge_agent.rules import CONFIG_EMPTY, OK, Configuration, configuration_of, echo
+from local_azure.iot_hub.models import EDGE_AGENT, IotHub
 
 if TYPE_CHECKING:
     from tests.world.cloud import Cloud
@@ -47,7 +49,7 @@ class Device:
         reported = entries_below(cloud.hub.twin(self.key.device_id).reported.values)
         answers: dict[str, Any] = {
             ref.name: self._try_login(cloud, ref, entry)
-            for ref, entry in cloud.entries(self.key).items()
+            for ref, entry in cloud.twin_entries(self.key).items()
         }
         gone = reported.keys() - answers.keys()
         self.logins = {ref: login for ref, login in self.logins.items() if ref.name not in gone}
@@ -80,9 +82,58 @@ class Device:
         return found.decode() if found is not None else None
 
 
+@dataclass
+class EdgeDevice(Device):
+    """An IoT Edge device. Its runtime takes what the twin of edgeAgent has, and does not log in."""
+
+    configuration: Configuration = Configuration(0, CONFIG_EMPTY, "")  # noqa: RUF009 - frozen
+    """What edgeAgent read last."""
+    _taken: frozenset[ConnectedRegistryRef] = frozenset()
+
+    def act(self, cloud: Cloud) -> None:
+        """Read the device's twin, as an agent beside the runtime does, then let edgeAgent read."""
+        super().act(cloud)
+        if self.is_away or not cloud.hub.device(self.key.device_id).enabled:
+            return
+        if (taken := edge_agent_reads(cloud.hub, self.key.device_id)) is None:
+            return
+        self.configuration, entries = taken, cloud.edge_entries(self.key)
+        for ref in self._taken - entries.keys() - cloud.twin_entries(self.key).keys():
+            self.logins.pop(ref, None)
+        for ref, entry in entries.items():
+            self.logins[ref] = Login(entry["username"], entry["password"])
+        self._taken = frozenset(entries)
+
+
+def edge_agent_reads(hub: IotHub, device_id: str) -> Configuration | None:
+    """edgeAgent reads its twin and reports the version; what it takes, None if it takes nothing."""
+    twin = hub.module_twin(device_id, EDGE_AGENT)
+    found, before = (
+        configuration_of(twin.desired.values, version=twin.desired.version),
+        twin.reported,
+    )
+    report = echo({n: before.values[n] for n in found.report if n in before.values}, found.report)
+    if isinstance(report, dict) and before.values.get("lastDesiredVersion") != found.version:
+        hub.report(device_id, report, module_id=EDGE_AGENT)
+    return found if found.code == OK else None
+
+
 def _without_nulls(answer: dict[str, Any] | None) -> dict[str, Any] | None:
     """The answer as the hub keeps it."""
     return answer and {key: value for key, value in answer.items() if value is not None}
+
+
+def edge_entries_below(properties: object) -> dict[str, dict[str, Any]]:
+    """firstpull's entries in a section of edgeAgent's twin, by connected registry."""
+    found: Any = properties
+    for name in ("runtime", "settings", "registryCredentials"):
+        found = found.get(name) if isinstance(found, dict) else None
+    entries = found.items() if isinstance(found, dict) else ()
+    return {
+        name.split("-")[1]: dict(entry)
+        for name, entry in entries
+        if name.startswith("firstpull-") and isinstance(entry, dict)
+    }
 
 
 def entries_below(properties: object) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""An IoT Edge device: its edgeAgent, and the images that it pulls."""
+"""What a person does to an IoT Edge device of the fake world, and whether it can pull."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
-from local_azure.edge_agent.rules import Configuration, configuration_of, echo
+from local_azure.edge_agent.rules import Configuration
 from local_azure.iot_hub.models import EDGE_AGENT
 from local_azure.iot_hub.twins import Json, JsonObject, TwinPatch
 from tests.world.cloud import Cloud
+from tests.world.device import EdgeDevice
 
 DEPLOYMENT: JsonObject = {"schemaVersion": "1.1", "runtime": {"type": "docker", "settings": {}}}
 """What `set modules` leaves in the desired properties of edgeAgent."""
 
 
-class EdgeDevice:
-    """One Edge device of the fake world. It keeps the configuration that it read last."""
+class Edge:
+    """One Edge device, which this registers; with a deployment unless it is not `deployed`."""
 
     def __init__(self, cloud: Cloud, key: DeviceKey, *, deployed: bool = True) -> None:
         self._cloud = cloud
         self.key = key
         cloud.register(key, edge=True)
-        self.configuration = Configuration(0, 417, "")
         if deployed:
             self.deploy(DEPLOYMENT)
 
@@ -46,16 +46,12 @@ class EdgeDevice:
             found = found.get(name, {})
         return dict(found)
 
-    def act(self) -> None:
-        """Read the desired properties, and report them."""
-        twin = self._cloud.hub.module_twin(self.key.device_id, EDGE_AGENT)
-        found = configuration_of(twin.desired.values, version=twin.desired.version)
-        before = twin.reported.values
-        if found.code == 200:
-            self.configuration = found
-        report = echo({n: before[n] for n in found.report if n in before}, found.report)
-        if isinstance(report, dict) and before.get("lastDesiredVersion") != found.version:
-            self._cloud.hub.report(self.key.device_id, report, module_id=EDGE_AGENT)
+    @property
+    def configuration(self) -> Configuration:
+        """What edgeAgent read last."""
+        device = self._cloud.devices[self.key]
+        assert isinstance(device, EdgeDevice)
+        return device.configuration
 
     def pulls(self, ref: ConnectedRegistryRef, address: str) -> bool:
         """Whether a pull of an image at an address succeeds at the connected registry now."""

@@ -120,7 +120,7 @@ class Watch:
         self.checked["P7"] += 1
         whose = device, self._cloud.devices[device].generation_id
         known = {value for values in self._cloud.passwords.values() for value in values}
-        for entry in self._cloud.entries(device).values():
+        for _, entry in self._cloud.entries(device):
             value = entry.get("password", "")
             if value not in known:
                 continue
@@ -249,7 +249,7 @@ class Watch:
             elif name not in secrets and self._enabled_versions(name):
                 self._note(f"P1: no record names the secret {name}, which can be read")
         for key in self._cloud.devices:
-            for ref, entry in self._cloud.entries(key).items():
+            for ref, entry in self._cloud.entries(key):
                 ours = (ref.registry, str(entry.get("username"))) in self._ours
                 if ours and not any(grant.ref == ref for grant in self._grants(key)):
                     self._note(f"P1: no record names the entry of {key.device_id} for {ref}")
@@ -269,12 +269,15 @@ class Watch:
             for grant in record.grants:
                 ref, names = grant.ref, grant.names
                 is_revoked = (ref.registry, names.token) in self._revoked(record)
-                entry = self._cloud.twin_entry(record.device, ref)
+                entries = self._cloud.entries(record.device)
                 left = {
                     "its token": is_revoked and self._cloud.token(ref.registry, names.token),
                     "its membership": is_revoked and names.token in self._cloud.clients(ref),
                     "its secret": self._enabled_versions(names.secret),
-                    "its delivery": self._has_hub(record) and entry.get("username") == names.token,
+                    "its delivery": self._has_hub(record)
+                    and any(
+                        at == ref and entry.get("username") == names.token for at, entry in entries
+                    ),
                 }
                 self._cloud.violations += [
                     f"P7: {record.device.device_id} was revoked and has {what}"
@@ -318,7 +321,7 @@ class Watch:
             for ref, login in device.logins.items():
                 if (ref.registry, login.token) == (registry, token):
                     yield device, login.password
-            for ref, entry in self._cloud.entries(device.key).items():
+            for ref, entry in self._cloud.entries(device.key):
                 if (ref.registry, entry.get("username")) == (registry, token):
                     yield device, str(entry.get("password"))
 

@@ -45,7 +45,7 @@ async def test_a_reconcile_request_for_an_unknown_device_harms_nobody() -> None:
     stranger = harness.register("stranger")
     await harness.processes[0].worker.reconcile(stranger)
     assert stranger not in harness.cloud.records
-    assert harness.cloud.entries(stranger) == {}
+    assert harness.cloud.entries(stranger) == []
     assert end_state(harness.cloud, device) == want
 
 

@@ -182,6 +182,7 @@ async def test_a_changed_policy_counts_within_a_minute(up: Up) -> None:
     await until(has_a_site)
 
 
+@pytest.mark.slow
 async def test_a_moved_clock_moves_the_services_and_firstpull_and_passwords_are_renewed(
     up: Up, tmp_path: Path
 ) -> None:

@@ -248,16 +248,17 @@ def wire(
         records=ports.records,
         clock=ports.clock,
     )
+    rotating = Rotating(records=ports.records, queue=requests, clock=ports.clock)
     return Application(
         policy=policy,
         webhook_keys=settings.webhook_keys,
         onboarding=onboarding,
         revoking=revoking,
-        rotating=Rotating(records=ports.records, queue=requests, clock=ports.clock),
+        rotating=rotating,
         dry_run=DryRun(preparation=replace(preparation, observer=replace(observer, choices=None))),
         event_handler=event_handler,
         sites=sites,
-        batches=Batches(onboarding=onboarding, sites=sites),
+        batches=Batches(onboarding=onboarding, revoking=revoking, rotating=rotating, sites=sites),
         listing=Listing(records=ports.records),
         summaries=Summaries(records=ports.records, policy=policy, clock=ports.clock),
         overviews=Overviews(

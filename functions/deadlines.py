@@ -29,6 +29,8 @@ DEADLINES: dict[str, float] = {
     "get_operation_by_parameter": 30,
     "list_devices": 120,
     "create_devices": 200,
+    "revoke_devices": 200,
+    "rotate_devices": 200,
     "rebuild_devices": 200,
     "get_fleet": 120,
     "fleet_page": 120,

@@ -19,7 +19,7 @@ from firstpull.model.reasons import Reason
 from functions.answers.allocation import Allocation
 from functions.answers.audit import Audit
 from functions.answers.base import Answer
-from functions.answers.batches import Batch, BatchPlan
+from functions.answers.batches import Batch, BatchDryRun, BatchPlan
 from functions.answers.devices import Device, DeviceList, Operation
 from functions.answers.doctor import Doctor
 from functions.answers.dry_runs import Intended, Plan
@@ -122,6 +122,11 @@ _TAKEN_AWAY = {
     202: _RECORDED,
 }
 
+_BATCH = {
+    200: Answered("Every row is taken; or, of a dry run, the plan.", (Batch, BatchDryRun)),
+    207: Answered("Some rows are refused.", (Batch,)),
+}
+
 ENDPOINTS: Mapping[str, Endpoint] = {
     "create_device": Endpoint(
         "POST /devices",
@@ -140,6 +145,20 @@ ENDPOINTS: Mapping[str, Endpoint] = {
             200: Answered("Every row is taken; or, of a dry run, the plan.", (Batch, BatchPlan)),
             207: Answered("Some rows are refused.", (Batch,)),
         },
+    ),
+    "revoke_devices": Endpoint(
+        "POST /devices:batchRevoke",
+        most_bytes=LONGEST_BATCH,
+        query=(_DRY_RUN,),
+        body="DeviceBatch",
+        answers=_BATCH,
+    ),
+    "rotate_devices": Endpoint(
+        "POST /devices:batchRotate",
+        most_bytes=LONGEST_BATCH,
+        query=(_DRY_RUN,),
+        body="RotationBatch",
+        answers=_BATCH,
     ),
     "rebuild_devices": Endpoint(
         "POST /devices:rebuild",

@@ -19,9 +19,12 @@ from pydantic_core import core_schema
 from firstpull.config.roles import Role
 from firstpull.fleet.batch import MOST_ROWS
 from firstpull.intake.requests import (
+    DeviceBatch,
+    NamedDevice,
     OnboardingBatch,
     OnboardingRequest,
     RevokesApproval,
+    RotationBatch,
     RotationRequest,
     SweepApproval,
 )
@@ -41,6 +44,12 @@ blueprint = func.Blueprint()
 
 VERSION = "0.1.0"
 _REF = "#/components/schemas/{model}"
+_ROWS = {
+    "OnboardingBatch": "OnboardingRequest",
+    "DeviceBatch": "NamedDevice",
+    "RotationBatch": "NamedDevice",
+}
+"""What each batch has rows of."""
 _PROBLEMS = {
     400: "The request is not valid; `errors` says where.",
     401: "The signature is not valid.",
@@ -198,7 +207,10 @@ class _SchemaGenerator(GenerateJsonSchema):
 def _schemas() -> dict[str, Any]:
     answered = [a for endpoint in ENDPOINTS.values() for a in endpoint.answers.values()]
     models: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
-        (OnboardingRequest, OnboardingBatch, RotationRequest, RevokesApproval, SweepApproval),
+        (
+            *(OnboardingRequest, OnboardingBatch, NamedDevice, DeviceBatch, RotationBatch),
+            *(RotationRequest, RevokesApproval, SweepApproval),
+        ),
         "validation",
     )
     models |= dict.fromkeys((Problem, *(m for a in answered for m in a.models)), "serialization")
@@ -215,8 +227,9 @@ def _schemas() -> dict[str, Any]:
         **onboarding,
         "required": [name for name in onboarding["required"] if name != "deviceId"],
     }
-    rows = schemas["OnboardingBatch"]["properties"]["devices"]
-    rows |= {"items": _ref("OnboardingRequest"), "minItems": 1, "maxItems": MOST_ROWS}
+    for batch, row in _ROWS.items():
+        rows = schemas[batch]["properties"]["devices"]
+        rows |= {"items": _ref(row), "minItems": 1, "maxItems": MOST_ROWS}
     schemas["ProvisioningRequest"] = {
         "type": "object",
         "description": "What the Device Provisioning Service sends to a custom allocation.",

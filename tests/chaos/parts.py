@@ -6,7 +6,17 @@ import asyncio
 import logging
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
-from tests.chaos import crashes, hostile, interleavings, orders, real_crashes
+from tests.chaos import (
+    crashes,
+    hostile,
+    interleavings,
+    killed_hosts,
+    load,
+    orders,
+    real_crashes,
+    storage,
+    toxic,
+)
 from tests.chaos.fuzz.part import fuzz
 from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
@@ -23,6 +33,10 @@ PARTS: dict[str, Part] = {
     "lifetimes": orders.lifetimes,
     "upgrade": upgrade,
     "fuzz": fuzz,
+    "killed-hosts": killed_hosts.killed_hosts,
+    "load": load.load,
+    "storage": storage.storage,
+    "toxic-wire": toxic.toxic_wire,
 }
 """By name, the longest first: two run at a time."""
 

@@ -66,7 +66,7 @@ NEEDS: Mapping[str, set[str]] = {
     - {name for name in DEADLINES if "poison" in name},
     "ledgers": {*_WORKERS, "list_sites", "measure"},
     "queues": {
-        *("create_device", "create_devices", "put_device", "revoke_device"),
+        *("create_device", "create_devices", "put_device", "revoke_device", "revoke_devices"),
         *("receive_webhook", "onboard_from_queue", "handle_events", "handle_event_grid"),
         *("requeue_overdue", "reconcile_device", "list_poison", "resend_poison"),
         *("discard_poison", "discard_all_poison"),
@@ -76,7 +76,7 @@ NEEDS: Mapping[str, set[str]] = {
     "vault": _WORKERS,
     "reports": {
         *("sweep", "measure", "get_sweep", "approve_sweep"),
-        *("get_revokes", "approve_revokes", "revoke_device"),
+        *("get_revokes", "approve_revokes", "revoke_device", "revoke_devices"),
     },
     "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN - _OFF,
 }
@@ -255,6 +255,8 @@ _EVENT: dict[str, Any] = {
 }
 _BODIES: dict[str, object] = {
     "create_devices": {"devices": [ONBOARDING]},
+    "revoke_devices": {"devices": [{"deviceId": "press-1"}]},
+    "rotate_devices": {"devices": [{"deviceId": "press-1"}]},
     "approve_sweep": {"sweep": "s-1"},
     "approve_revokes": {"revokes": 1},
     "create_device": ONBOARDING,

@@ -10,11 +10,22 @@ import argparse
 import logging
 import sys
 import time
+from itertools import product
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.rotation.page import ALL, PAGE, parts_of_result, with_part
+from tests.rotation.consumers import ALL as CONSUMERS
+from tests.rotation.consumers import TWIN
+from tests.rotation.page import (
+    ALL,
+    BY_KIND,
+    PAGE,
+    in_a_row,
+    kinds_table,
+    parts_of_result,
+    with_part,
+)
 from tests.rotation.rules import OURS
 
 
@@ -27,18 +38,22 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.disable()
     console = Console(highlight=False)
-    table = Table("rule", "states", "transitions", "s", "found")
+    table = Table("kind", "rule", "states", "transitions", "s", "found")
     page, is_good = PAGE.read_text(), True
+    rows: dict[str, list[str]] = {to.says: [] for to in CONSUMERS}
     with console.status("exploring ..."):
-        for rule in ALL:
+        for to, rule in product(CONSUMERS, ALL):
             begun = time.monotonic()
-            model, result = rule.explore(steps=arguments.steps)
+            model, result = rule.explore(to=to, steps=arguments.steps)
             seconds = f"{time.monotonic() - begun:.0f}"
             counts = f"{result.states:,}", f"{result.transitions:,}"
-            table.add_row(rule.says, *counts, seconds, result.fault or "nothing")
+            table.add_row(to.says, rule.says, *counts, seconds, result.fault or "nothing")
             is_good = is_good and (result.fault is None) == (rule is OURS)
-            for name, text in parts_of_result(rule, model, result):
-                page = with_part(page, name, text)
+            if to is TWIN:
+                for name, text in parts_of_result(rule, model, result):
+                    page = with_part(page, name, text)
+            rows[to.says].append(in_a_row(result))
+    page = with_part(page, BY_KIND, kinds_table(rows))
     console.print(table)
     if is_good and arguments.steps == 2:
         PAGE.write_text(page)

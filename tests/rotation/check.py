@@ -45,7 +45,7 @@ class _Search:
     transitions: int = 0
 
     def run(self) -> Result:
-        for beginning in beginnings():
+        for beginning in beginnings(self.model.to):
             self._reach(self.model.canonical(beginning), None)
         while self.queue:
             state = self.queue.popleft()

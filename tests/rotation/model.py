@@ -134,7 +134,7 @@ class Model:
 
     def _all_moves(self, state: State) -> Iterator[Move]:
         yield from self._of_worker(state)
-        yield from _of_registry(state, self.ages)
+        yield from _of_registry(state, self.ages, self.to)
         yield from _of_device(state, self.to)
         yield from _of_others(state, self.ages)
 
@@ -200,12 +200,13 @@ def _has_choice(state: State) -> bool:
     return any(on and p in azure.slots and state.accepts(p) for p, on in azure.stored)
 
 
-def _of_registry(state: State, ages: Ages) -> Iterator[Move]:
+def _of_registry(state: State, ages: Ages, to: Consumer) -> Iterator[Move]:
     in_slots = frozenset(p for p in state.azure.slots if p is not None)
     valid = frozenset(p for p in in_slots if state.ages[p] < ages.expired)
     newest = len(state.ages) - 1
     everything = Synced(newest + 1)
-    confirmed = state.azure._replace(confirmed=state.azure.answer is not None)
+    is_taken = state.azure.answer is not None and not to.logs_in
+    confirmed = state.azure._replace(confirmed=is_taken)
     if (state.known, state.synced, state.azure) != (valid, everything, confirmed):
         yield Move(Kind.SYNC, state._replace(known=valid, synced=everything, azure=confirmed))
     if newest in valid and newest not in state.known and state.ages[newest] == FRESH:
@@ -301,12 +302,16 @@ def ends_kept(before: State, after: State, model: Model) -> bool:
     )
 
 
-def beginnings() -> tuple[State, ...]:
+def beginnings(to: Consumer) -> tuple[State, ...]:
     """A device that has its token and nothing else, and one that is in order."""
     ready = State(
         ages=(FRESH,),
         azure=Azure(
-            slots=(0, None), stored=frozenset({(0, True)}), entry=0, answer=0, confirmed=True
+            slots=(0, None),
+            stored=frozenset({(0, True)}),
+            entry=0,
+            answer=0,
+            confirmed=not to.logs_in,
         ),
         known=frozenset({0}),
         synced=Synced(1),

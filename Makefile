@@ -20,7 +20,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## a device appears, a webhook names it, and it pulls its first image; DELIVERY=kubernetes|edgeAgent
-	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY))
+	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY)) $(ARGS)
 
 up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
 	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)
@@ -98,21 +98,15 @@ lock: setup ## compile the requirements files from each pyproject.toml
 setup: $(VENV)/.installed $(AZURITE) $(KUSTO) ## .venv and Azurite only
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml cli/pyproject.toml
-	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
-		"$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
-		-r requirements-dev.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
-		--editable device_agent --editable cli
+	@tools/setup.sh venv $(VENV)
 	@touch $@
 
 $(AZURITE): local_azure/azurite/package-lock.json | $(VENV)/.installed
-	@echo "Installing Azurite (half a minute, once) ..."
-	@cd local_azure/azurite && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@tools/setup.sh npm local_azure/azurite Azurite
 	@touch $@
 
 $(KUSTO): tools/check_kql/package-lock.json | $(VENV)/.installed
-	@cd tools/check_kql && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@tools/setup.sh npm tools/check_kql "the parser of log queries"
 	@touch $@
 
 az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand.md

@@ -20,7 +20,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: setup ## a device appears, a webhook names it, and it pulls its first image; DELIVERY=kubernetes|edgeAgent
-	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY))
+	@$(BIN)/python -m local_azure.commands.demo $(if $(DELIVERY),--delivery $(DELIVERY)) $(ARGS)
 
 up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lists its options
 	@exec $(BIN)/python -m local_azure.commands.up $(ARGS)
@@ -28,14 +28,14 @@ up: setup ## the local Azure with firstpull on it, until Ctrl-C; ARGS=--help lis
 package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies and bytecode
 	@$(BIN)/python -m tools.package
 
-unit: setup ## the core's tests, without the local Azure: below 30 seconds
-	@$(BIN)/pytest tests/firstpull -m "not slow" -p no:schemathesis $(PARALLEL)
+unit: setup ## the core's tests but the promises', without the local Azure: below 30 seconds
+	@$(BIN)/pytest tests/firstpull --ignore tests/firstpull/promises -m "not slow" -p no:schemathesis -n 2 --dist loadgroup
 
 test: check ## the checks, then all tests but the slow ones: below 6 minutes on two cores
 	@$(BIN)/pytest -m "not slow" $(PARALLEL)
 
-test-slow: setup ## every fault at every call, and long scenarios (minutes)
-	@$(BIN)/pytest -m slow $(PARALLEL)
+test-slow: setup ## every fault at every call, and long scenarios; ARGS="--slow-share 0.1 --slow-seed 7" for a share
+	@$(BIN)/pytest -m slow $(PARALLEL) $(ARGS)
 
 test-slow-azure: setup ## the app's tests while Azure's operations take up to 11 seconds (20 minutes)
 	@SLOW_AZURE=1 $(BIN)/pytest tests/end_to_end tests/endpoints -m "not slow" --timeout=900 $(PARALLEL)
@@ -46,7 +46,7 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
 
-chaos: setup fuzz-tools ## crashes, interleavings, storms, upgrade and odd input, by SEED=n (an hour); ARGS=--help
+chaos: setup fuzz-tools ## crashes, interleavings, storms, killed hosts, load, odd input and more, by SEED=n (an hour); ARGS=--help
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz-tools: setup ## Atheris, which make chaos fuzzes with
@@ -98,21 +98,15 @@ lock: setup ## compile the requirements files from each pyproject.toml
 setup: $(VENV)/.installed $(AZURITE) $(KUSTO) ## .venv and Azurite only
 
 $(VENV)/.installed: requirements-dev.txt device_agent/pyproject.toml cli/pyproject.toml
-	@python=$$(tools/find-python.sh) && echo "Setting up $(VENV) (a minute, once) ..." && \
-		"$$python" -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes \
-		-r requirements-dev.txt
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation \
-		--editable device_agent --editable cli
+	@tools/setup.sh venv $(VENV)
 	@touch $@
 
 $(AZURITE): local_azure/azurite/package-lock.json | $(VENV)/.installed
-	@echo "Installing Azurite (half a minute, once) ..."
-	@cd local_azure/azurite && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@tools/setup.sh npm local_azure/azurite Azurite
 	@touch $@
 
 $(KUSTO): tools/check_kql/package-lock.json | $(VENV)/.installed
-	@cd tools/check_kql && PATH="$(BIN):$$PATH" npm ci --silent --no-audit --no-fund
+	@tools/setup.sh npm tools/check_kql "the parser of log queries"
 	@touch $@
 
 az: setup ## azure-cli in an environment of its own, for docs/quickstart-by-hand.md

@@ -5,10 +5,10 @@ from __future__ import annotations
 import azure.functions as func
 
 from firstpull.fleet.batch import Row
-from firstpull.intake.requests import read_batch
+from firstpull.intake.requests import read_batch, read_revoke_batch, read_rotation_batch
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
-from functions.answers.batches import Batch, BatchPlan, RowAnswer
+from functions.answers.batches import Batch, BatchDryRun, BatchPlan, RowAnswer
 from functions.answers.fleet import Fleet, Rebuild
 from functions.callers import caller_name
 from functions.http_answers import json_answer, problem_of
@@ -33,10 +33,34 @@ async def create_devices(req: func.HttpRequest) -> func.HttpResponse:
     if is_dry_run(req):
         planned, room = await batches.propose(documents, requested_by=requested_by)
         return json_answer(200, BatchPlan.of(_answers(planned, dry_run=True), room))
-    rows = _answers(await batches.ask(documents, requested_by=requested_by), dry_run=False)
-    refused = sum(row.problem is not None for row in rows)
-    answer = Batch(taken=len(rows) - refused, refused=refused, rows=rows)
-    return json_answer(207 if refused else 200, answer)
+    return _recorded(await batches.ask(documents, requested_by=requested_by))
+
+
+@blueprint.function_name("revoke_devices")
+@blueprint.route("devices:batchRevoke", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def revoke_devices(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices:batchRevoke: take the access of up to 1,000 devices away."""
+    batches, dry_run = (await runtime.application()).batches, is_dry_run(req)
+    documents = read_revoke_batch(req.get_body()).devices
+    rows = await batches.revoke(documents, requested_by=caller_name(req), dry_run=dry_run)
+    return _planned(rows) if dry_run else _recorded(rows)
+
+
+@blueprint.function_name("rotate_devices")
+@blueprint.route("devices:batchRotate", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+@http_endpoint
+async def rotate_devices(req: func.HttpRequest) -> func.HttpResponse:
+    """POST /api/devices:batchRotate: replace the passwords of up to 1,000 devices."""
+    batches, dry_run = (await runtime.application()).batches, is_dry_run(req)
+    asked = read_rotation_batch(req.get_body())
+    rows = await batches.rotate(
+        asked.devices,
+        immediately=asked.immediately,
+        requested_by=caller_name(req),
+        dry_run=dry_run,
+    )
+    return _planned(rows) if dry_run else _recorded(rows)
 
 
 @blueprint.function_name("get_fleet")
@@ -64,6 +88,20 @@ async def rebuild_devices(req: func.HttpRequest) -> func.HttpResponse:
     if found.rebuilt and not dry_run:
         emit(LogEvent.RECORDS_REBUILT, records=len(found.rebuilt), requested_by=caller_name(req))
     return json_answer(200, Rebuild.of(found, dry_run=dry_run))
+
+
+def _recorded(rows: tuple[Row, ...]) -> func.HttpResponse:
+    answers = _answers(rows, dry_run=False)
+    refused = sum(row.problem is not None for row in answers)
+    answer = Batch(taken=len(answers) - refused, refused=refused, rows=answers)
+    return json_answer(207 if refused else 200, answer)
+
+
+def _planned(rows: tuple[Row, ...]) -> func.HttpResponse:
+    answers = _answers(rows, dry_run=True)
+    refused = sum(row.problem is not None for row in answers)
+    taken = len(answers) - refused
+    return json_answer(200, BatchDryRun(dry_run=True, taken=taken, refused=refused, rows=answers))
 
 
 def _answers(rows: tuple[Row, ...], *, dry_run: bool) -> tuple[RowAnswer, ...]:

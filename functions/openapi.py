@@ -19,20 +19,37 @@ from pydantic_core import core_schema
 from firstpull.config.roles import Role
 from firstpull.fleet.batch import MOST_ROWS
 from firstpull.intake.requests import (
+    DeviceBatch,
+    NamedDevice,
     OnboardingBatch,
     OnboardingRequest,
     RevokesApproval,
+    RotationBatch,
     RotationRequest,
     SweepApproval,
 )
 from functions.answers.messages import Problem
-from functions.endpoints import ENDPOINTS, ROUTE_PREFIX, Access, Answered, Endpoint, Parameter
+from functions.endpoints import (
+    ENDPOINTS,
+    ROUTE_PREFIX,
+    SESSION_COOKIE,
+    Access,
+    Answered,
+    Endpoint,
+    Parameter,
+)
 from functions.http_endpoint import http_endpoint
 
 blueprint = func.Blueprint()
 
 VERSION = "0.1.0"
 _REF = "#/components/schemas/{model}"
+_ROWS = {
+    "OnboardingBatch": "OnboardingRequest",
+    "DeviceBatch": "NamedDevice",
+    "RotationBatch": "NamedDevice",
+}
+"""What each batch has rows of."""
 _PROBLEMS = {
     400: "The request is not valid; `errors` says where.",
     401: "The signature is not valid.",
@@ -70,6 +87,7 @@ def document() -> dict[str, Any]:
             "securitySchemes": {
                 "functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
                 "functionKeyInQuery": {"type": "apiKey", "in": "query", "name": "code"},
+                "fleetSession": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
             },
             "schemas": _schemas(),
         },
@@ -97,7 +115,7 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
             *(_parameter(parameter, "header") for parameter in endpoint.headers),
         ],
         "responses": {
-            **{str(status): _problem(status) for status in sorted(problems)},
+            **{str(status): _problem(status, endpoint) for status in sorted(problems)},
             **{str(status): _answer(answered) for status, answered in endpoint.answers.items()},
         },
     }
@@ -106,10 +124,12 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
         operation["description"] = f"Needs the role {endpoint.role}."
         if endpoint.has_dry_run:
             operation["description"] += f" A dry run needs {Role.READER}."
+    elif endpoint.access is Access.PAGE:
+        operation["security"] = [{"fleetSession": []}, {}]
     else:
         operation["security"] = []
     if endpoint.body is not None:
-        content = {"application/json": {"schema": _ref(endpoint.body)}}
+        content = {endpoint.body_type: {"schema": _ref(endpoint.body)}}
         operation["requestBody"] = {"required": endpoint.body_required, "content": content}
     return operation
 
@@ -135,7 +155,9 @@ def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
 def _answer(answered: Answered) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answered.description}
     refs = [_ref(model.__name__) for model in answered.models]
-    if refs:
+    if answered.media_type is not None:
+        found["content"] = {answered.media_type: {"schema": {"type": "string"}}}
+    elif refs:
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
         found["content"] = {"application/json": {"schema": schema}}
     if answered.headers:
@@ -143,8 +165,10 @@ def _answer(answered: Answered) -> dict[str, Any]:
     return found
 
 
-def _problem(status: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": _ref(Problem.__name__)}}
+def _problem(status: int, endpoint: Endpoint) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/problem+json": {"schema": _ref(Problem.__name__)}}
+    if endpoint.access is Access.PAGE:
+        content["text/html"] = {"schema": {"type": "string"}}
     return {"description": _PROBLEMS[status], "content": content}
 
 
@@ -183,7 +207,10 @@ class _SchemaGenerator(GenerateJsonSchema):
 def _schemas() -> dict[str, Any]:
     answered = [a for endpoint in ENDPOINTS.values() for a in endpoint.answers.values()]
     models: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
-        (OnboardingRequest, OnboardingBatch, RotationRequest, RevokesApproval, SweepApproval),
+        (
+            *(OnboardingRequest, OnboardingBatch, NamedDevice, DeviceBatch, RotationBatch),
+            *(RotationRequest, RevokesApproval, SweepApproval),
+        ),
         "validation",
     )
     models |= dict.fromkeys((Problem, *(m for a in answered for m in a.models)), "serialization")
@@ -200,12 +227,18 @@ def _schemas() -> dict[str, Any]:
         **onboarding,
         "required": [name for name in onboarding["required"] if name != "deviceId"],
     }
-    rows = schemas["OnboardingBatch"]["properties"]["devices"]
-    rows |= {"items": _ref("OnboardingRequest"), "minItems": 1, "maxItems": MOST_ROWS}
+    for batch, row in _ROWS.items():
+        rows = schemas[batch]["properties"]["devices"]
+        rows |= {"items": _ref(row), "minItems": 1, "maxItems": MOST_ROWS}
     schemas["ProvisioningRequest"] = {
         "type": "object",
         "description": "What the Device Provisioning Service sends to a custom allocation.",
         "required": ["deviceRuntimeContext", "linkedHubs"],
+    }
+    schemas["SignIn"] = {
+        "type": "object",
+        "description": "A function key that has a name; without one, sign out.",
+        "properties": {"key": {"type": "string"}},
     }
     schemas["CorrectedMessage"] = {"description": "The message as it should have been."}
     return schemas

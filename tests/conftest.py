@@ -7,6 +7,7 @@ made here, before anything imports one, and the whole session trusts it and noth
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -82,15 +83,37 @@ def _no_faults_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         stack.kernel.faults.clear()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers: what shares a stack or an app stays together.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of the slow tier runs."""
+    parser.addoption("--slow-share", type=float, default=1.0, help="of the slow tests, 0 to 1")
+    parser.addoption("--slow-seed", default="1", help="which of them; the same for the same seed")
 
-    The endpoints share one app, a file shares what it sets up, and the core's tests share nothing.
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not in the share of slow tests; with several workers, group the others.
+
+    What shares a stack or an app stays together: the endpoints share one app, but for modules with
+    a group of their own; a file shares what it sets up, and the core's tests share nothing.
     """
+    _keep_share(config, items)
     here = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(here).parts[0]
-        if folder != "firstpull":
+        if folder != "firstpull" and item.get_closest_marker("xdist_group") is None:
             group = folder if folder == "endpoints" else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _keep_share(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the slow tests that are not in the share; which they are follows from the seed."""
+    share, seed = config.getoption("--slow-share"), config.getoption("--slow-seed")
+
+    def is_left_out(item: pytest.Item) -> bool:
+        chance = random.Random(f"{seed} {item.nodeid}").random()  # noqa: S311 - no secret
+        return item.get_closest_marker("slow") is not None and chance >= share
+
+    left_out = list(filter(is_left_out, items))
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not is_left_out(item)]

@@ -85,6 +85,28 @@ class OnboardingBatch(StrictModel):
     """Up to 1,000 bodies of `POST /api/devices`."""
 
 
+class NamedDevice(StrictModel):
+    """A row of a batch about devices that firstpull knows."""
+
+    device_id: str
+    hub: str | None = None
+    """Its host name; the policy's first without it."""
+
+
+class DeviceBatch(StrictModel):
+    """The body of `POST /api/devices:batchRevoke`. Each row is checked by itself."""
+
+    devices: tuple[Any, ...]
+    """Up to 1,000 devices."""
+
+
+class RotationBatch(DeviceBatch):
+    """The body of `POST /api/devices:batchRotate`. Each row is checked by itself."""
+
+    immediately: bool = False
+    """As in `POST /api/devices/{deviceId}/rotate`, for every row."""
+
+
 class SweepApproval(StrictModel):
     """The body of `POST /api/sweep/approve`."""
 
@@ -119,6 +141,16 @@ def read_rotation(body: bytes) -> RotationRequest:
 def read_batch(body: bytes) -> OnboardingBatch:
     """The rows in a JSON body of at most 1 MiB. Raises Invalid."""
     return checked(OnboardingBatch, read_object(body, most=LONGEST_BATCH))
+
+
+def read_revoke_batch(body: bytes) -> DeviceBatch:
+    """The devices in a JSON body of at most 1 MiB. Raises Invalid."""
+    return checked(DeviceBatch, read_object(body, most=LONGEST_BATCH))
+
+
+def read_rotation_batch(body: bytes) -> RotationBatch:
+    """The devices in a JSON body of at most 1 MiB. Raises Invalid."""
+    return checked(RotationBatch, read_object(body, most=LONGEST_BATCH))
 
 
 def read_approval(body: bytes) -> SweepApproval:

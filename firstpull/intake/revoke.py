@@ -44,14 +44,18 @@ class Revoking:
 
     async def propose_within_limit(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """The record that `revoke_within_limit` would write. Writes nothing; raises the same."""
-        stored = await self.records.get(device)
-        if stored is None:
-            proposed = await self._of_unknown(device, requested_by)
-        else:
-            proposed = self._revoked(requested_by)(stored.value)
-        if stored is None or stored.value.spec.revocation is None:
+        proposed, counts = await self.propose(device, requested_by=requested_by)
+        if counts:
             await self.limit.check()
         return proposed
+
+    async def propose(self, device: DeviceKey, *, requested_by: str) -> tuple[DeviceRecord, bool]:
+        """The record that `revoke` would write, and whether the limit counts it. Writes nothing."""
+        stored = await self.records.get(device)
+        if stored is None:
+            return await self._of_unknown(device, requested_by), True
+        proposed = self._revoked(requested_by)(stored.value)
+        return proposed, stored.value.spec.revocation is None
 
     async def revoke(self, device: DeviceKey, *, requested_by: str) -> DeviceRecord:
         """Record that a device is revoked. Raises NotKnown.

@@ -41,6 +41,19 @@ class RevokeLimit:
         """Raises what `take` would raise. Writes nothing."""
         self._check(await self.count())
 
+    async def rehearsal(self) -> Callable[[], None]:
+        """A `take` for many devices that writes nothing: it counts on from what counts now."""
+        count = await self.count()
+        left = self.room(count)
+
+        def take() -> None:
+            nonlocal left
+            if left <= 0:
+                raise self._refusal(count)
+            left -= 1
+
+        return take
+
     async def count(self) -> RevokeCount:
         """What counts now."""
         stored = await self.counts.get()
@@ -61,12 +74,16 @@ class RevokeLimit:
     def _check(self, count: RevokeCount) -> None:
         if not self.room(count):
             emit_warning(LogEvent.REVOKES_HELD, most=self.most_per_hour)
-            raise Refused(
-                f"The API has revoked {len(count.revoked_at)} devices within an hour; more need an "
-                "approval: a caller with the role MassRevokeApprover sends POST "
-                "/api/revokes/approve. The device keeps its access until then.",
-                reason=Reason.TOO_MANY_REVOKES,
-            )
+            raise self._refusal(count)
+
+    def _refusal(self, count: RevokeCount) -> Refused:
+        return Refused(
+            f"The API has revoked {len(count.revoked_at)} devices within an hour, and may revoke "
+            f"{self.room(count)} more; others need an approval: a caller with the role "
+            "MassRevokeApprover sends POST /api/revokes/approve. The device keeps its access until "
+            "then.",
+            reason=Reason.TOO_MANY_REVOKES,
+        )
 
     async def _update(self, change: Callable[[RevokeCount], RevokeCount]) -> RevokeCount:
         # One at a time in this process, so that only other instances conflict.

@@ -213,8 +213,9 @@ def is_still_unacknowledged(record: DeviceRecord, twin: Twin) -> bool:
         return answer is None or is_unanswered or not answer.logged_in
     if answer is None or is_unanswered:
         return status.condition.reason is Reason.DELIVERED
-    # `awaits_sync` has another reason, so that a whole pass looks at the connected registry.
-    return not answer.logged_in and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
+    # Whether the connected registry has synced since shows in a whole pass only.
+    is_failure = not answer.logged_in and not answer.awaits_sync
+    return is_failure and status.condition.reason is Reason.DEVICE_REPORTS_FAILURE
 
 
 def snapshot_of(observed: Observed, target: Target) -> Snapshot:

@@ -57,10 +57,15 @@ class Batch(Answer):
     rows: tuple[RowAnswer, ...]
 
 
-class BatchPlan(Batch):
-    """What a batch would do. `room` is what would be left."""
+class BatchDryRun(Batch):
+    """What a batch would do."""
 
     dry_run: Literal[True]
+
+
+class BatchPlan(BatchDryRun):
+    """What a batch of onboarding requests would do. `room` is what would be left."""
+
     room: Sites
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import secrets
 import sys
@@ -18,7 +19,7 @@ import aiohttp
 
 from local_azure.azurite import AzuriteNotInstalled, AzuriteNotStarted
 from local_azure.commands.demo_device import Device, in_a_cluster
-from local_azure.commands.demo_steps import Show
+from local_azure.commands.demo_steps import Show, brief, folded
 from local_azure.commands.function_app import AppNotStarted, FunctionApp, run_function_app
 from local_azure.commands.workplace import Workplace
 from local_azure.edge_agent.agent import EdgeAgent, edge_agent
@@ -27,12 +28,14 @@ from local_azure.edge_agent.rules import deployment
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.models import EDGE_AGENT
 from local_azure.iot_hub.twins import TwinPatch
+from local_azure.kernel.addresses import NoAddressFree
 from local_azure.kubernetes.cluster import Cluster, serve_cluster
 from local_azure.kubernetes.nodes import pull_for_a_pod
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 
 CONNECTED_REGISTRY = "plantone"
 GRANTED, OTHER = "hello-world", "sensor-gateway"
+_NOT_STARTED = (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, NoAddressFree)
 _STEP_SECONDS = 40.0
 _LOOK_SECONDS = 0.1
 _NAMESPACES = ("press", "weld")
@@ -68,15 +71,19 @@ def main() -> int:
         default="twin",
         help="how the credential reaches the device",
     )
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="write what is shown to this SVG, too"
+    )
     Workplace.add_option(parser)
     arguments = parser.parse_args()
-    show = Show()
+    show = Show(picture=arguments.picture)
     try:
         demo = _demo(show, arguments.workplace, engine=arguments.engine, kind=arguments.delivery)
         asyncio.run(demo)
-    except (DemoFailed, AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted) as error:
+    except (DemoFailed, *_NOT_STARTED) as error:
         show.failed(str(error))
         return 1
+    show.save_picture("make demo")
     return 0
 
 
@@ -91,7 +98,7 @@ async def _demo(show: Show, workplace: Workplace, *, engine: str, kind: str) -> 
     async with start_stack(options) as stack:
         show.done(
             f"container registry, connected registry {CONNECTED_REGISTRY}, Key Vault, IoT Hub and "
-            f"storage on {stack.address}",
+            "storage",
             seconds=time.monotonic() - started,
         )
         with workplace.ca("demo-ca", stack.ca_pem) as ca_file:
@@ -106,6 +113,7 @@ async def _demo_on(
         show.done(
             "the function app, in Microsoft's Python worker", seconds=time.monotonic() - started
         )
+        show.note(f"  Watch: {app.page}, which the key {app.page_key} opens.")
         with tempfile.TemporaryDirectory(prefix="firstpull-demo-") as folder:
             device = Device(
                 device_id=f"gateway-{secrets.token_hex(3)}",
@@ -122,6 +130,13 @@ class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.events: asyncio.Queue[tuple[str, dict[str, str]]] = asyncio.Queue()
+
+    @property
+    def shown(self) -> str:
+        """The file's name, short where the command was started above it."""
+        return (
+            os.path.relpath(self.file) if self.file.is_relative_to(Path.cwd()) else str(self.file)
+        )
 
     def add(self, line: str) -> None:
         """One line of output."""
@@ -173,8 +188,8 @@ class Demo:
             seconds = time.monotonic() - begun
             await self._refusals()
             await self._follow_events(begun, until="device.reconcile.ready")
-        self._show.note(f"\nThe app's log is in {self._log.file}.")
-        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+        self._show.note(f"\nThe app's log is in {self._log.shown}.")
+        self._show.last(f"First pull: {brief(digest)} by {self._device_id} in {seconds:.1f} s")
 
     def _register(self, *, edge: bool = False) -> str:
         """Register the device as an operator does, and return its connection string."""
@@ -198,7 +213,7 @@ class Demo:
         self._show.note(
             f"  curl -X POST {self._app.url}/api/devices \\\n"
             "    -H 'Content-Type: application/json' -H \"x-functions-key: $FIRSTPULL_KEY\" \\\n"
-            f"    -d '{json.dumps(body)}'"
+            f"    -d '{_in_lines(body)}'"
         )
         begun = time.monotonic()
         async with (
@@ -235,7 +250,7 @@ class Demo:
             ran = await self._device.pull(GRANTED, registry=CONNECTED_REGISTRY)
             if ran.code != 0:
                 raise DemoFailed(f"the pull of {GRANTED} failed: {ran.errors}")
-            say(f"{ran.output} with {ran.engine}")
+            say(f"{brief(ran.output)} with {ran.engine}")
         return ran.output
 
     async def _refusals(self) -> None:
@@ -243,7 +258,7 @@ class Demo:
             ran = await self._device.pull(OTHER, registry=CONNECTED_REGISTRY)
             if ran.code == 0:
                 raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
-            say(f"{OTHER}, which was not granted, is refused:\n             {ran.reason}")
+            say(f"{OTHER}, which was not granted, is refused:{folded(ran.reason)}")
         await self._refusal_of_a_wrong_password()
 
     async def _refusal_of_a_wrong_password(self) -> None:
@@ -324,14 +339,14 @@ class EdgeDemo(Demo):
             with self._show.step(f"edgeAgent pulls {image}") as say:
                 await self._until(lambda: image in agent.pulled, f"{agent.refused}")
                 digest = f"{GRANTED}@{agent.pulled[image]}"
-                say(f"{digest} by edgeAgent, from {registry}")
+                say(f"{brief(digest)} by edgeAgent, from {registry}")
             seconds = time.monotonic() - begun
             with self._show.step(f"pulling {OTHER}, which was not granted") as say:
                 say(f"{OTHER}, which was not granted, is refused: {await self._refused(agent)}")
             await self._refusal_of_a_wrong_password()
             await self._follow_events(begun, until="device.reconcile.ready")
-        self._show.note(f"\nThe app's log is in {self._log.file}.")
-        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+        self._show.note(f"\nThe app's log is in {self._log.shown}.")
+        self._show.last(f"First pull: {brief(digest)} by {self._device_id} in {seconds:.1f} s")
 
     def _deploy(self, images: dict[str, str]) -> None:
         """Set the device's modules, as an operator does."""
@@ -394,8 +409,8 @@ class ClusterDemo(Demo):
                 seconds = time.monotonic() - begun
                 await self._refusal_of_a_wrong_password()
                 await self._follow_events(begun, until="device.reconcile.ready")
-        self._show.note(f"\nThe app's log is in {self._log.file}.")
-        self._show.last(f"First pull: {digest} by {self._device_id} in {seconds:.1f} s")
+        self._show.note(f"\nThe app's log is in {self._log.shown}.")
+        self._show.last(f"First pull: {brief(digest)} by {self._device_id} in {seconds:.1f} s")
 
     async def _pull_for_pods(self, cluster: Cluster) -> str:
         registry = self._stack.sites.all()[0].endpoint
@@ -408,7 +423,7 @@ class ClusterDemo(Demo):
                 except PullFailed as error:
                     raise DemoFailed(f"a pod's pull failed: {error}") from None
                 digest = f"{GRANTED}@{found}"
-                say(f"{digest} for a pod in {namespace}")
+                say(f"{brief(digest)} for a pod in {namespace}")
         with self._show.step(f"pulling {OTHER}, which was not granted") as say:
             image = f"{registry}/{OTHER}:latest"
             try:
@@ -418,6 +433,12 @@ class ClusterDemo(Demo):
             else:
                 raise DemoFailed(f"{OTHER} was pulled, and should have been refused")
         return digest
+
+
+def _in_lines(body: Mapping[str, object]) -> str:
+    """A request's JSON, with a line for each field but the first two."""
+    first, second, *rest = (f"{json.dumps(k)}: {json.dumps(v)}" for k, v in body.items())
+    return "{" + ",\n         ".join([f"{first}, {second}", *rest]) + "}"
 
 
 _DEMOS: Mapping[str, type[Demo]] = {

@@ -25,12 +25,15 @@ from local_azure.commands.function_app import (
 from local_azure.commands.management_routes import HostRoutes
 from local_azure.commands.trial_policy import TrialPolicy
 from local_azure.commands.workplace import Workplace, WorkplaceInUse
+from local_azure.kernel.addresses import NoAddressFree
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import REGISTRY_NAME, RESOURCE_GROUP, SUBSCRIPTION_ID
 
 CONNECTED_REGISTRY = "plantone"
+_NOT_STARTED = (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, NoAddressFree)
 _AZURE_CONFIG = "azure-config"
 _MOST_CONNECTED_REGISTRIES = 100
+_SESSION = Path(__file__).with_name("session.sh")
 _SERVES = re.compile(r" functions_host: serves ")
 
 
@@ -65,7 +68,7 @@ def main() -> int:
     try:
         with arguments.workplace.lock():
             return asyncio.run(_serve(arguments.workplace, options, policy))
-    except (AppNotStarted, AzuriteNotInstalled, AzuriteNotStarted, WorkplaceInUse) as error:
+    except (*_NOT_STARTED, WorkplaceInUse) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 
@@ -92,6 +95,7 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
         "FIRSTPULL_URL": app.url,
         "FIRSTPULL_KEY": app.key,
         "FIRSTPULL_MASTER_KEY": app.master_key,
+        "FIRSTPULL_PAGE_KEY": app.page_key,
         "ARM_ENDPOINT": stack.arm_endpoint,
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
@@ -174,10 +178,17 @@ async def _serve_app(
             routes.hosts = app.hosts
             variables = shell_environment(stack, app, ca_file=ca_file)
             variables["WEBHOOK_KEY"] = webhook_key
-            with workplace.environment(variables) as file:
+            variables["PYTHON"] = sys.executable
+            with (
+                workplace.environment(variables) as file,
+                workplace.script("try", _SESSION.read_text()) as script,
+            ):
                 _print(
                     _INSTRUCTIONS.format(
                         file=file,
+                        page=app.page,
+                        page_key=app.page_key,
+                        script=script,
                         management=stack.management_url,
                         log=output.log,
                         policy=policy_file,
@@ -206,21 +217,13 @@ def _temporary_azure_config(folder: Path) -> Iterator[None]:
 _INSTRUCTIONS = """
 firstpull runs on the local Azure. In another shell:
 
+  {script}
+    a device, its credential and its first pull, step by step
   . {file}
-  # register a device in the hub
-  TOKEN=$(curl -s -H "X-IDENTITY-HEADER: $IDENTITY_HEADER" \\
-    "$IDENTITY_ENDPOINT?api-version=2019-08-01&resource=https://iothubs.azure.net" |
-    python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
-  curl -s --cacert $CA_BUNDLE -X PUT -H "Authorization: Bearer $TOKEN" \\
-    -H 'Content-Type: application/json' -d '{{"deviceId":"gateway-1"}}' \\
-    "https://$IOT_HUB_HOSTNAME/devices/gateway-1?api-version=2021-04-12"
-  # the webhook onboards it
-  curl -s -X POST $FIRSTPULL_URL/api/devices -H "x-functions-key: $FIRSTPULL_KEY" \\
-    -H 'Prefer: wait=20' -d '{{"deviceId":"gateway-1","connectedRegistry":"'$CONNECTED_REGISTRY'",
-    "repositories":["hello-world"]}}'
-  # its twin has the credentials
-  curl -s --cacert $CA_BUNDLE -H "Authorization: Bearer $TOKEN" \\
-    "https://$IOT_HUB_HOSTNAME/twins/gateway-1?api-version=2021-04-12"
+    addresses and keys, for commands of your own
+
+The fleet page, which the key {page_key} opens:
+  {page}
 
 The policy, which counts within a minute after a change: {policy}
 Management port (faults, clock, syncs, hosts, call counts): {management}/

@@ -69,6 +69,13 @@ class Workplace:
         lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items())
         return self._temporary("azure.env", "".join(lines))
 
+    @contextmanager
+    def script(self, name: str, text: str) -> Iterator[Path]:
+        """A script that can be run, which is removed on exit."""
+        with self._temporary(name, text) as path:
+            path.chmod(0o700)
+            yield path
+
     def policy(self, document: Mapping[str, object]) -> AbstractContextManager[Path]:
         """The policy in a file while the block runs, to be changed there."""
         return self._temporary("policy.json", f"{json.dumps(document, indent=2)}\n")

@@ -27,6 +27,7 @@ class ProcessClock:
             # Imported late: it takes most of a second where pytest is installed.
             time_machine = importlib.import_module("time_machine")
             self._traveller = time_machine.travel(time.time() + by).start()
+            time.time()  # it stands still until somebody reads it, which may be seconds later
 
 
 class ClockFollower:

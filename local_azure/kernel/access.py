@@ -111,6 +111,8 @@ class Access:
         self._roles: dict[str, RoleDefinition] = {}
         self._assignments: dict[str, tuple[Assignment, ...]] = {}
         self._owners: set[str] = set()
+        self.denied: list[str] = []
+        """Deny assignments: scopes that begin so are closed to all but owners."""
         self.decisions: deque[Decision] = deque(maxlen=keep)
         """The latest decisions on all principals, the oldest first."""
 
@@ -159,6 +161,8 @@ class Access:
         """The first alternative that the roles grant, None without one."""
         if principal_id in self._owners or not self._assignments:
             return needs[0] if needs else ()
+        if any(scope.lower().startswith(beginning.lower()) for beginning in self.denied):
+            return None
         assignments = self._assignments.get(principal_id, ())
         roles = [self._roles[a.role.lower()] for a in assignments if a.covers(scope)]
         return next((n for n in needs if all(any(r.grants(a) for r in roles) for a in n)), None)

@@ -27,6 +27,7 @@ def free_loopback_address() -> str:
                 continue
         return address
     raise NoAddressFree(
-        f"port {DEVICE_PORT} is in use on {_ATTEMPTS} loopback addresses; "
-        "only Linux has all of 127.0.0.0/8"
+        f"Port {DEVICE_PORT}, which the SDKs of devices cannot change, is in use on every "
+        "loopback address, as by an MQTT broker. Find its process and end it: "
+        f"ss -ltnp 'sport = :{DEVICE_PORT}'"
     )

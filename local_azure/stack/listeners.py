@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from email.utils import format_datetime
+from typing import Protocol
 
 from aiohttp import web
 
@@ -14,11 +15,30 @@ from local_azure.kernel.certificates import CertificateAuthority
 from local_azure.kernel.clock import Clock
 
 
+class Wire(Protocol):
+    """What is between the clients and the services."""
+
+    def between(
+        self, listening: socket.socket, address: str, port: int
+    ) -> AbstractAsyncContextManager[None]:
+        """Pass what comes to a listening socket on to a port, and back."""
+        ...
+
+
 class Listeners:
     """Binds ports and serves on them later, because an application may need to know its port."""
 
-    def __init__(self, *, address: str, certificates: CertificateAuthority, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        address: str,
+        certificates: CertificateAuthority,
+        clock: Clock,
+        wire: Wire | None = None,
+    ) -> None:
         self._clock = clock
+        self._wire = wire
+        self._wires = AsyncExitStack()
         self._address = address
         self._context: ssl.SSLContext = certificates.server_context()
         self._runners: dict[socket.socket, web.AppRunner] = {}
@@ -38,7 +58,12 @@ class Listeners:
         self._runners[port.socket] = runner
         self._unserved.discard(port.socket)
         context = self._context if tls else None
-        await web.SockSite(runner, port.socket, ssl_context=context).start()
+        served = port.socket
+        if self._wire is not None:
+            served = socket.create_server((self._address, 0), backlog=256)
+            to_service = self._wire.between(port.socket, *served.getsockname())
+            await self._wires.enter_async_context(to_service)
+        await web.SockSite(runner, served, ssl_context=context).start()
 
     @asynccontextmanager
     async def serving(self, port: Port, application: web.Application) -> AsyncIterator[None]:
@@ -55,6 +80,7 @@ class Listeners:
 
     async def close(self) -> None:
         """Stop serving and release all ports."""
+        await self._wires.aclose()
         for runner in reversed(self._runners.values()):
             await runner.cleanup()
         for bound in self._unserved:

@@ -8,6 +8,7 @@ from pathlib import Path
 from local_azure.container_registry.models import OperationLengths
 from local_azure.event_grid import EventSubscription, StorageQueue, Topic
 from local_azure.event_grid.models import DeliverySettings
+from local_azure.stack.listeners import Wire
 
 SUBSCRIPTION_ID = "10c41a2e-0000-4000-8000-000000000001"
 TENANT_ID = "10c41a2e-0000-4000-8000-000000000002"
@@ -49,7 +50,8 @@ class ConnectedRegistryOptions:
 class StackOptions:
     """A stack. `throttled`: whether the token buckets of ARM and IoT Hub apply.
 
-    `app_roles`: the file with the roles of the app.
+    `app_roles`: the file with the roles of the app. `storage_on_disk`: Azurite can be ended and
+    started again. `wire`: what the services are reached through, but MQTT.
     """
 
     seed: int
@@ -59,3 +61,5 @@ class StackOptions:
     app_roles: Path = APP_ROLES
     event_delivery: DeliverySettings = field(default_factory=DeliverySettings)
     event_subscriptions: tuple[EventSubscription, ...] = _ALL_EVENTS_TO_THE_QUEUE
+    storage_on_disk: bool = False
+    wire: Wire | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from local_azure.azurite import AzuriteEndpoints, run_azurite
+from local_azure.azurite import Azurite, AzuriteEndpoints, running_azurite
 from local_azure.azurite.gate import StorageUrls
 from local_azure.container_registry.backends import CloudRegistryBackend
 from local_azure.container_registry.models import CloudSettings, ContainerRegistryCloud
@@ -99,6 +99,7 @@ class Stack:
     events: Dispatcher
     provisioning: AllocationWebhook
     storage: AzuriteEndpoints = field(repr=False)
+    azurite: Azurite = field(repr=False)
     storage_urls: StorageUrls
     arm_endpoint: str
     registry_login_server: str
@@ -143,19 +144,26 @@ async def start_stack(
     kernel = Kernel.create(seed=options.seed, addresses=(address,), certificates=certificates)
     hold_app_to_its_roles(kernel.access, options.app_roles)
     async with AsyncExitStack() as cleanup:
-        listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
+        listeners = Listeners(
+            address=address,
+            certificates=kernel.certificates,
+            clock=kernel.clock,
+            wire=options.wire,
+        )
         cleanup.push_async_callback(listeners.close)
-        storage = await cleanup.enter_async_context(
-            run_azurite(
+        azurite = await cleanup.enter_async_context(
+            running_azurite(
                 host=address,
                 certificate_pem=kernel.certificates.server_certificate_pem,
                 key_pem=kernel.certificates.server_key_pem,
                 clock=kernel.clock,
+                keeps=options.storage_on_disk,
             )
         )
+        storage = azurite.endpoints
         builder = _Builder(options, kernel, listeners, address)
         storage_urls = await cleanup.enter_async_context(
-            run_storage_gates(kernel, storage, address=address)
+            run_storage_gates(kernel, storage, address=address, wire=options.wire)
         )
         resource_groups = ResourceGroups(lambda: (RESOURCE_GROUP,))
         governance = own_governance()
@@ -208,6 +216,7 @@ async def start_stack(
             events=events,
             provisioning=provisioning,
             storage=storage,
+            azurite=azurite,
             storage_urls=storage_urls,
             arm_endpoint=arm_endpoint,
             registry_login_server=registry_host,

@@ -13,20 +13,27 @@ from local_azure.azurite.operations import Service
 from local_azure.kernel import Kernel
 from local_azure.stack.deployed_queues import create_queues
 from local_azure.stack.identities import STORAGE_ID
-from local_azure.stack.listeners import Listeners
+from local_azure.stack.listeners import Listeners, Wire
 
 _KEPT_SECONDS = 2.0
 
 
 @asynccontextmanager
 async def run_storage_gates(
-    kernel: Kernel, storage: AzuriteEndpoints, *, address: str, account_id: str = STORAGE_ID
+    kernel: Kernel,
+    storage: AzuriteEndpoints,
+    *,
+    address: str,
+    account_id: str = STORAGE_ID,
+    wire: Wire | None = None,
 ) -> AsyncIterator[StorageUrls]:
     """Proxies that check the roles on an account, the app's by default, in front of Azurite's.
 
     The account has the queues that infra/ deploys.
     """
-    listeners = Listeners(address=address, certificates=kernel.certificates, clock=kernel.clock)
+    listeners = Listeners(
+        address=address, certificates=kernel.certificates, clock=kernel.clock, wire=wire
+    )
     # Without a limit, so that no request waits for another one. Azurite closes a connection that
     # was idle for five seconds: it must not get a request just then.
     connector = TCPConnector(

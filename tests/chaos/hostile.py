@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 
 from firstpull.bootstrap import Application
@@ -40,27 +40,38 @@ async def storms(chaos: Chaos) -> None:
         await in_storms(chaos, lab, chaos.some(range(CASES), name="storms"))
 
 
+type Weather = Callable[[Lab, random.Random], AbstractContextManager[Counter[str]]]
+"""Makes trouble while it is open; yields what was met."""
+
+
 async def in_storms(chaos: Chaos, lab: Lab, cases: Sequence[int]) -> None:
     """The cases with these numbers."""
+    await in_weather(chaos, lab, cases, _storm)
+
+
+async def in_weather(chaos: Chaos, lab: Lab, cases: Sequence[int], weather: Weather) -> None:
+    """The cases with these numbers, in any weather."""
     names = list(REAL_SCENARIOS)
     for number in cases:
         name = names[number % len(names)]
         lab.delivery = DELIVERIES[number // len(names) % len(DELIVERIES)]
         with chaos.case(f"{name}, {lab.delivery}, storm {number}"):
-            met = await _case(lab, REAL_SCENARIOS[name], chaos.chance(f"storm {number}"))
+            met = await _case(lab, REAL_SCENARIOS[name], chaos.chance(f"storm {number}"), weather)
             chaos.count(met, {})
     lab.delivery = DEFAULT_KIND
     chaos.count({}, lab.checks)
     lab.checks.clear()
 
 
-async def _case(lab: Lab, scenario: RealScenario, chance: random.Random) -> Counter[str]:
+async def _case(
+    lab: Lab, scenario: RealScenario, chance: random.Random, weather: Weather
+) -> Counter[str]:
     subject = await scenario.prepare(lab)
     process = Process({chance.randrange(1, 150): When.AFTER})
     login = subject.login
     if scenario.keeps_login and login is not None:
         process.after_request = lambda: lab.check_login(login, subject.device_id)
-    with _storm(lab, chance) as met:
+    with weather(lab, chance) as met:
         await _weather(lab, scenario, subject, process, chance, met)
     process.after_request = None
     await operations_end(lab.stack)

@@ -23,6 +23,7 @@ from local_azure.container_registry.models import AT_ONCE
 from local_azure.container_registry.resources import Token
 from local_azure.kernel.clock import Clock
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
+from local_azure.stack.listeners import Wire
 from tests import conftest
 from tests.chaos.tally import asks_for
 from tests.end_to_end.actions import put_foreign_token, write_clients
@@ -189,7 +190,7 @@ class Lab:
             for plant in self.plants
         )
         if not has_another:
-            token = self._token(login.username)
+            token = self.token(login.username)
             accepted = token is not None and token.accepts(
                 login.password, now=self.stack.kernel.clock.now()
             )
@@ -203,7 +204,8 @@ class Lab:
         reported = self.stack.hub.twin(device_id).reported.values
         return entry.get("deliveryId") == _reported_delivery(reported, plant)
 
-    def _token(self, name: str) -> Token | None:
+    def token(self, name: str) -> Token | None:
+        """A token by its name, None where there is none."""
         found = [token for token in cloud_registry(self.stack).tokens() if token.name == name]
         return found[0] if found else None
 
@@ -242,6 +244,11 @@ class Lab:
 
     async def check_ready(self, device_id: str, plant: str) -> None:
         """The device has everything, once, and one more pass writes nothing."""
+        await self.check_agrees(device_id, plant)
+        await self.check_one_more_pass(device_id)
+
+    async def check_agrees(self, device_id: str, plant: str) -> None:
+        """Record, token, secret, list, ledger, twin and site have the same, once."""
         self.checks.update(("P1", "P3", "P4", "P6"))
         record = await self.firstpull.record(device_id)
         grant = grant_of(record)
@@ -249,7 +256,7 @@ class Lab:
         assert grant.ref.name == plant, f"P3: it is at {grant.ref.name}"
         names = [token.name for token in tokens_like(self.stack, device_id)]
         assert names == [grant.names.token], f"P3: it has the tokens {names}"
-        token = self._token(grant.names.token)
+        token = self.token(grant.names.token)
         assert token is not None
         assert token.status == "enabled"
         assert len(token.passwords) == 1, f"P3: {len(token.passwords)} passwords are left"
@@ -270,7 +277,6 @@ class Lab:
         self.sync()
         assert self._site_accepts(plant, grant.names.token, password)
         await self.check_after_a_crash(device_id)
-        await self._check_one_more_pass(device_id)
 
     async def check_adopted(self, device_id: str, token: str, password: str) -> None:
         """The token is the device's now, with its password and its place in the list."""
@@ -278,12 +284,12 @@ class Lab:
         record = await self.firstpull.record(device_id)
         assert record.status.condition.state is State.READY, record.status.condition
         assert grant_of(record).names.token == token
-        found = self._token(token)
+        found = self.token(token)
         assert found is not None
         assert found.accepts(password, now=self.stack.kernel.clock.now()), "P2: it was removed"
         assert self._listed(self.plants[0]).count(token) == 1
         assert not tokens_like(self.stack, device_id)
-        await self._check_one_more_pass(device_id)
+        await self.check_one_more_pass(device_id)
 
     async def check_revoked(self, device_id: str, login: Login) -> None:
         """Nothing is left, and nothing accepts the password any more."""
@@ -311,7 +317,8 @@ class Lab:
             held = ledger is not None and any(ledger.value.get(token) for token in tokens)
             assert held == (each == plant), f"P3: the ledger of {each} says {held}"
 
-    async def _check_one_more_pass(self, device_id: str) -> None:
+    async def check_one_more_pass(self, device_id: str) -> None:
+        """One more pass writes nothing."""
         application = self.firstpull.application()
         await self.converge(application, device_id)  # the pass that follows a login
         writes = await self.firstpull.reconcile_again(application, device_id)
@@ -372,7 +379,9 @@ def _reported_delivery(reported: Any, plant: str) -> object:  # noqa: ANN401 - J
 
 
 @asynccontextmanager
-async def own_stack(seed: int) -> AsyncIterator[Stack]:
+async def own_stack(
+    seed: int, *, on_disk: bool = False, wire: Wire | None = None
+) -> AsyncIterator[Stack]:
     """A local Azure of this process. Its connected registries sync on request only."""
     options = StackOptions(
         seed=seed,
@@ -382,6 +391,8 @@ async def own_stack(seed: int) -> AsyncIterator[Stack]:
         ),
         operation_lengths=AT_ONCE,
         throttled=False,
+        storage_on_disk=on_disk,
+        wire=wire,
     )
     async with start_stack(
         options, address=conftest._SECOND_ADDRESS, certificates=conftest._AUTHORITY

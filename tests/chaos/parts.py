@@ -6,12 +6,26 @@ import asyncio
 import logging
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
-from tests.chaos import crashes, hostile, interleavings, orders, real_crashes
+from tests.chaos import (
+    crashes,
+    hostile,
+    interleavings,
+    killed_hosts,
+    load,
+    orders,
+    real_crashes,
+    storage,
+    toxic,
+)
 from tests.chaos.fuzz.part import fuzz
 from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
 
 PARTS: dict[str, Part] = {
+    "killed-hosts": killed_hosts.killed_hosts,
+    "load": load.load,
+    "storage": storage.storage,
+    "toxic-wire": toxic.toxic_wire,
     **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
     "real-storms": hostile.storms,
     "two-workers": interleavings.on_one_device,

@@ -15,6 +15,7 @@ from firstpull.model.azure_resources import ArmId, ConnectedRegistryRef
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.ledger import Ledger
 from firstpull.reconcile.claim import HeldClaim
+from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.reconciler import Reconciler
 from tests.chaos import crashes, interleavings
 from tests.chaos.fuzz.part import fuzz_one
@@ -23,6 +24,7 @@ from tests.chaos.lab import Lab
 from tests.chaos.real_crashes import crash_at_every_request
 from tests.chaos.tally import Chaos
 from tests.chaos.upgrade import part as upgrade
+from tests.firstpull.promises.test_promise_restored_in_any_order import restored_at_some_moment
 from tests.lifetime.planted_bugs import claim_for_good
 
 type Plant = Callable[[pytest.MonkeyPatch], None]
@@ -53,6 +55,15 @@ def _respect_no_claim(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(Reconciler, "_is_free", is_free)
+
+
+def _respect_dead_claims(patch: pytest.MonkeyPatch) -> None:
+    is_free = Reconciler._is_free
+
+    async def is_free_without_claim(worker: Reconciler, record: DeviceRecord) -> bool:
+        return await is_free(worker, record) and record.claim is None
+
+    patch.setattr(Reconciler, "_is_free", is_free_without_claim)
 
 
 def _check_no_claim(patch: pytest.MonkeyPatch) -> None:
@@ -126,6 +137,10 @@ def _raise_the_schema(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(record_codec, "from_json", read)
 
 
+def _believe_old_records(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Preparation, "_check_date", lambda *_: None)
+
+
 def _trust_twins(patch: pytest.MonkeyPatch) -> None:
     def below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
         return functools.reduce(lambda found, name: found.get(name, {}), path, properties)
@@ -149,6 +164,12 @@ async def _three_workers(chaos: Chaos) -> None:
 async def _room_for_two(chaos: Chaos) -> None:
     name = "room for two of three"
     await interleavings.explore(chaos, name, interleavings.AT_ONE_PLACE[name])
+
+
+async def _restored(chaos: Chaos) -> None:
+    for seed in range(40):
+        with chaos.case(f"restored {seed}"):
+            await restored_at_some_moment(seed)
 
 
 async def _twins(chaos: Chaos) -> None:
@@ -183,6 +204,7 @@ PLANTED_BUGS = (
     PlantedBug(
         what="a claim does not make the device due again", plant=claim_for_good, part=_one_crash
     ),
+    PlantedBug(what="a claim never expires", plant=_respect_dead_claims, part=_one_crash),
     PlantedBug(what="two workers share a device", plant=_respect_no_claim, part=_two_workers),
     PlantedBug(
         what="a late writer does not check its claim", plant=_check_no_claim, part=_two_workers
@@ -205,6 +227,7 @@ PLANTED_BUGS = (
     PlantedBug(
         what="a field of the record has another name", plant=_raise_the_schema, part=upgrade.back
     ),
+    PlantedBug(what="a restored record is believed", plant=_believe_old_records, part=_restored),
     PlantedBug(what="a twin's sections are taken for objects", plant=_trust_twins, part=_twins),
     PlantedBug(
         what="the claim does not name what will be made",

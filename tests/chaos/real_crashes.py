@@ -9,6 +9,7 @@ from itertools import count
 
 from firstpull.bootstrap import Application
 from firstpull.model.delivery_kinds import DEFAULT_KIND
+from local_azure.stack.listeners import Wire
 from tests.chaos.lab import Lab, Login, lab_on, own_stack
 from tests.chaos.tally import DELIVERIES, Chaos, Part
 from tests.chaos.wire import Process, When, counted_requests
@@ -179,8 +180,8 @@ def _numbers(chaos: Chaos, name: str, requests: int) -> Sequence[int] | count[in
 
 
 @asynccontextmanager
-async def own_lab(chaos: Chaos) -> AsyncIterator[Lab]:
+async def own_lab(chaos: Chaos, *, wire: Wire | None = None) -> AsyncIterator[Lab]:
     """A lab on a local Azure of its own."""
-    async with own_stack(chaos.seed) as stack, lab_on(stack) as lab:
+    async with own_stack(chaos.seed, wire=wire) as stack, lab_on(stack) as lab:
         with counted_requests(but=stack.identity_endpoint):
             yield lab

@@ -9,6 +9,7 @@ import pty
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from firstpull_cli.errors import Exit
 
 from local_azure.stack.options import REGISTRY_NAME
@@ -57,6 +58,7 @@ async def test_one_device_that_is_refused_stops_no_other(
     assert (await operator.run("rotate", "nobody-1")).status == Exit.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_a_device_moves_with_what_it_may_pull(service: Endpoints, operator: Operator) -> None:
     await onboarded(service, "cli-move-1", logged_in=True)
     planned = await operator.ok("move", "cli-move-1", "--to", "plant24", "--dry-run")
@@ -119,6 +121,7 @@ async def test_a_token_made_by_hand_is_adopted(service: Endpoints, operator: Ope
     assert adopted["token"] == _TOKEN
 
 
+@pytest.mark.slow
 async def test_what_is_blocked_fails_the_wait_with_its_remedy(
     service: Endpoints, operator: Operator
 ) -> None:
@@ -131,6 +134,7 @@ async def test_what_is_blocked_fails_the_wait_with_its_remedy(
     assert device["condition"]["remedy"] in ran.err
 
 
+@pytest.mark.slow
 async def test_rejected_messages_are_shown_corrected_and_discarded(
     service: Endpoints, operator: Operator, tmp_path: Path
 ) -> None:
@@ -158,6 +162,7 @@ async def test_rejected_messages_are_shown_corrected_and_discarded(
     assert (await operator.run("poison", "discard")).status == Exit.USAGE
 
 
+@pytest.mark.slow
 async def test_a_sweep_is_run_and_what_it_holds_is_approved(
     service: Endpoints, operator: Operator
 ) -> None:

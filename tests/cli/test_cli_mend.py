@@ -7,6 +7,7 @@ import io
 import json
 import re
 
+import pytest
 from firstpull_cli.errors import Exit
 
 from tests.endpoints.endpoints import Endpoints
@@ -50,6 +51,7 @@ async def test_the_doctor_of_the_running_app_is_shown(operator: Operator) -> Non
     assert "sites" in {one["subject"] for one in found["notChecked"]}
 
 
+@pytest.mark.slow
 async def test_the_audit_is_exported_as_csv_and_json_lines(
     service: Endpoints, operator: Operator
 ) -> None:
@@ -69,6 +71,7 @@ async def test_the_audit_is_exported_as_csv_and_json_lines(
     assert (await operator.run("audit", "--format", "xml")).status == Exit.USAGE
 
 
+@pytest.mark.slow
 async def test_records_are_rebuilt_after_a_question(service: Endpoints, operator: Operator) -> None:
     await onboarded(service, "cli-rebuilt-1")
     devices = service.tables.get_table_client("devices")

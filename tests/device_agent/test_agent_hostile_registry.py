@@ -48,6 +48,13 @@ from .hostile import (
 
 LOGIN_CALLS = ("challenge", "token", "proof")
 PULL_CALLS = ("manifests", "blobs")
+FIRST_OF_LOGIN = [
+    "token",
+    *(pytest.param(c, marks=pytest.mark.slow) for c in ("challenge", "proof")),
+]
+FIRST_OF_PULL = ["manifests", pytest.param("blobs", marks=pytest.mark.slow)]
+"""The calls, of which the slow tier has all."""
+EVERY = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 # Far more than any try may take here, and far less than a registry could make it take.
 IN_TIME_SECONDS = 60.0
 MEMORY_BYTES = 300 << 20
@@ -90,7 +97,7 @@ def apply_in_a_process(
     return entries, int(done.stderr.split()[-1]) * 1024
 
 
-@pytest.mark.parametrize("call", LOGIN_CALLS)
+@pytest.mark.parametrize("call", FIRST_OF_LOGIN)
 def test_every_hostile_answer_at_once_is_reported_in_time_and_memory_beside_a_good_registry(
     tmp_path: Path, call: str
 ) -> None:
@@ -142,7 +149,7 @@ def test_compressed_content_is_not_expanded(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("secure", [True, False])
-@pytest.mark.parametrize("call", LOGIN_CALLS)
+@pytest.mark.parametrize("call", FIRST_OF_LOGIN)
 def test_a_byte_now_and_then_does_not_prolong_the_wait(
     agent: Agent, call: str, *, secure: bool
 ) -> None:
@@ -323,17 +330,18 @@ def pull_fails(agent: Agent, registry: FakeRegistry, script: Script, call: str) 
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("call", PULL_CALLS)
+@pytest.mark.parametrize("call", FIRST_OF_PULL)
+@EVERY
 def test_every_hostile_answer_to_a_pull_is_a_failure_that_is_explained(
-    agent: Agent, call: str
+    agent: Agent, call: str, every: int
 ) -> None:
     with hostile("", silence) as registry:
-        for script in WRONG.values():
+        for script in list(WRONG.values())[::every]:
             pull_fails(agent, registry, script, call)
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("call", PULL_CALLS)
+@pytest.mark.parametrize("call", FIRST_OF_PULL)
 def test_a_pull_that_gets_a_byte_now_and_then_ends(agent: Agent, call: str) -> None:
     with hostile("", silence) as registry:
         said = pull_fails(agent, registry, SLOW["slow body"], call)
@@ -390,11 +398,12 @@ def _manifests() -> Iterator[tuple[str, object]]:
     yield "", {"config": good, "layers": []}
 
 
+@EVERY
 def test_every_malformed_manifest_is_a_failure_that_is_explained(
-    agent: Agent, registry: FakeRegistry
+    agent: Agent, registry: FakeRegistry, every: int
 ) -> None:
     agent.log_in(registry)
-    for media_type, manifest in _manifests():
+    for media_type, manifest in list(_manifests())[::every]:
         registry.add_manifest("hello-world", "latest", manifest, media_type)
         done = agent("pull", "hello-world")
         assert (done.status, done.out) == (1, ""), manifest

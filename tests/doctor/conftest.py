@@ -71,21 +71,17 @@ class Clinic:
         """The findings by name."""
         return {each["name"]: each for each in (await self.diagnosis())["findings"]}
 
-    async def findings_with(self, name: str) -> dict[str, Document]:
-        """All findings, once one of this name is among them."""
+    async def found(self, name: str, *, besides: frozenset[str] | None = None) -> Document:
+        """The finding of a name, once it is there; with `besides`, and no other than these."""
         found: dict[str, Document] = {}
 
         async def has_it() -> bool:
             nonlocal found
             found = await self.findings()
-            return name in found
+            return name in found and (besides is None or found.keys() <= besides | {name})
 
-        await self.until(has_it)
-        return found
-
-    async def found(self, name: str) -> Document:
-        """The finding of a name, once it is there."""
-        return (await self.findings_with(name))[name]
+        await self.until(has_it, lambda: f"{name} is not among {', '.join(found)} alone")
+        return found[name]
 
     async def until_well(self) -> None:
         """Wait until nothing is wrong, and everything but the sites could be looked at."""

@@ -289,10 +289,8 @@ async def test_what_is_planted_is_found_and_the_printed_command_mends_it(
 ) -> None:
     await clinic.until_well()
     await planted.plant(clinic)
-    found = await clinic.findings_with(planted.finding)
-    finding = found[planted.finding]
+    finding = await clinic.found(planted.finding, besides=planted.besides)
     assert finding["subject"] == planted.subject
-    assert found.keys() - {planted.finding} <= planted.besides
     await clinic.apply(finding)
     if planted.afterwards is not None:
         await planted.afterwards(clinic)

@@ -116,6 +116,7 @@ async def test_each_has_names_of_its_own_and_leaves_the_others_alone(
     assert (_resources(stack, pair.ours), _resources(stack, pair.theirs)) == before
 
 
+@pytest.mark.slow
 async def test_a_list_that_somebody_emptied_is_repaired_by_each_for_itself(
     both: Both, stack: Stack, pair: Pair
 ) -> None:
@@ -145,6 +146,7 @@ async def test_the_others_clients_are_foreign_and_take_room(both: Both, stack: S
         await both.ours.revoke(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_a_device_of_both_at_one_connected_registry_is_that_of_the_first(
     both: Both, stack: Stack
 ) -> None:
@@ -171,6 +173,7 @@ async def test_a_device_of_both_at_one_connected_registry_is_that_of_the_first(
     await both.theirs.revoke("of-both")
 
 
+@pytest.mark.slow
 async def test_a_device_of_both_at_two_connected_registries_has_a_login_of_each(
     both: Both, stack: Stack
 ) -> None:
@@ -202,6 +205,7 @@ async def test_a_token_of_one_is_not_adopted_by_the_other(
     await theirs.revoke("adopts")
 
 
+@pytest.mark.slow
 async def test_a_revoke_in_one_and_the_end_of_its_scope_map_touch_nothing_of_the_other(
     both: Both, stack: Stack, pair: Pair
 ) -> None:

@@ -17,8 +17,11 @@ from tests.end_to_end.cloud import clients_of, entry_of
 from .documents import in_base64, request
 from .endpoints import ONBOARDING, WORK, Endpoints, open_endpoints, policy_for
 
-pytestmark = pytest.mark.timeout(600)  # as much work as no other test has, on a busy machine
-_MANY = 400
+pytestmark = [
+    pytest.mark.timeout(600),  # as much work as no other test has, on a busy machine
+    pytest.mark.xdist_group("endpoints of other apps"),
+]
+_MANY = 120
 _FLEET = 60
 _FIRST_HAS_ROOM_FOR = 40
 
@@ -74,6 +77,7 @@ async def hall_doors(stack: Stack, ca_file: Path) -> AsyncIterator[Endpoints]:
         yield opened
 
 
+@pytest.mark.slow
 async def test_a_fleet_fills_the_connected_registries_of_its_site_in_order(
     hall_doors: Endpoints,
 ) -> None:

@@ -23,6 +23,24 @@ async def test_a_batch_is_recorded_row_by_row(endpoints: Endpoints) -> None:
     assert "batch-2" not in await endpoints.records()
 
 
+async def test_many_are_rotated_and_revoked_each_row_by_itself(endpoints: Endpoints) -> None:
+    await endpoints.onboarded("many-1", logged_in=True)
+    await endpoints.onboarded("many-2", logged_in=True)
+    rows = [{"deviceId": name} for name in ("many-1", "no-such-device", "many-2", "many-1")]
+    for verb in ("batchRotate", "batchRevoke"):
+        planned = await endpoints.call("POST", f"devices:{verb}?dryRun=true", {"devices": rows})
+        assert planned.status == 200
+        assert (planned.document["dryRun"], planned.document["refused"]) == (True, 2)
+        assert (await endpoints.call("GET", "devices/many-1")).document["generation"] == 1
+    for verb, generation in (("batchRotate", 2), ("batchRevoke", 3)):
+        answer = await endpoints.call("POST", f"devices:{verb}", {"devices": rows})
+        assert answer.status == 207, answer.text
+        assert [row["status"] for row in answer.document["rows"]] == [202, 404, 202, 400]
+        assert answer.document["rows"][2]["generation"] == generation
+    await endpoints.until_state("many-1", "Revoked")
+    await endpoints.until_state("many-2", "Revoked")
+
+
 async def test_a_dry_run_of_a_batch_shows_the_room_afterwards(endpoints: Endpoints) -> None:
     rows = [request(f"attic-{n}", connectedRegistry=None, site="attic") for n in range(3)]
     rows = [{name: value for name, value in row.items() if value is not None} for row in rows]

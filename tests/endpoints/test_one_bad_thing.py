@@ -16,6 +16,8 @@ from .documents import device_event, request
 from .endpoints import EVENTS, ONBOARDING, Endpoints, open_endpoints, policy_for
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 
 async def test_the_events_after_bad_ones_are_heard(endpoints: Endpoints) -> None:
     name = f"heard-{secrets.token_hex(4)}"

@@ -24,6 +24,8 @@ from .documents import Document, allocation, request, signed
 from .endpoints import ONBOARDING, Endpoints
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 _OPERATIONS = (
     ("POST", "/devices"),
     ("GET", "/devices"),
@@ -36,8 +38,14 @@ _OPERATIONS = (
     ("POST", "/devices:rotate"),
     ("GET", "/devices:operation"),
     ("POST", "/devices:batch"),
+    ("POST", "/devices:batchRevoke"),
+    ("POST", "/devices:batchRotate"),
     ("POST", "/devices:rebuild"),
     ("GET", "/fleet.json"),
+    ("GET", "/fleet"),
+    ("POST", "/fleet"),
+    ("GET", "/fleet/page.css"),
+    ("GET", "/fleet/page.js"),
     ("GET", "/doctor"),
     ("GET", "/audit"),
     ("GET", "/devices/{deviceId}/operations/{generation}"),
@@ -56,7 +64,7 @@ _OPERATIONS = (
     ("GET", "/readyz"),
     ("GET", "/openapi.json"),
 )
-_EXAMPLES = 20
+_EXAMPLES = [4, pytest.param(40, marks=pytest.mark.slow)]
 _SEED = 20261123
 _METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
@@ -149,7 +157,9 @@ def _checked(endpoints: Endpoints, case: Case[Any]) -> int:
     return int(answer.status_code)
 
 
-def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str]) -> set[int]:
+def _try_out(
+    endpoints: Endpoints, document: Document, operation: tuple[str, str], examples: int
+) -> set[int]:
     """Bounded examples of one operation, always the same ones; the statuses that came back."""
     method, path = operation
     schema = schemathesis.openapi.from_dict(document)
@@ -157,7 +167,7 @@ def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str
 
     @seed(_SEED)
     @settings(
-        max_examples=_EXAMPLES,
+        max_examples=examples,
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -173,10 +183,11 @@ def _try_out(endpoints: Endpoints, document: Document, operation: tuple[str, str
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS, ids=" ".join)
+@pytest.mark.parametrize("examples", _EXAMPLES)
 async def test_no_request_gets_an_answer_that_is_not_described(
-    reserved_doors: Endpoints, document: Document, operation: tuple[str, str]
+    reserved_doors: Endpoints, document: Document, operation: tuple[str, str], examples: int
 ) -> None:
-    assert await asyncio.to_thread(_try_out, reserved_doors, document, operation)
+    assert await asyncio.to_thread(_try_out, reserved_doors, document, operation, examples)
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +248,15 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
         200,
     ),
     ("POST", "/devices:batch", {"body": {"devices": []}}, 400),
+    (
+        "POST",
+        "/devices:batchRevoke",
+        {"body": {"devices": [{"deviceId": "described-1"}]}, "query": {"dryRun": "true"}},
+        200,
+    ),
+    ("POST", "/devices:batchRevoke", {"body": {"devices": [{"deviceId": "nobody"}]}}, 207),
+    ("POST", "/devices:batchRotate", {"body": {"devices": [{"deviceId": "nobody"}]}}, 207),
+    ("POST", "/devices:batchRotate", {"body": {"devices": []}}, 400),
     ("POST", "/devices:rebuild", {"query": {"size": 1, "dryRun": "true"}}, 200),
     ("POST", "/devices:rebuild", {"query": {"deviceId": "described-1"}}, 200),
     ("POST", "/devices:rebuild", {"query": {"deviceId": "described-9"}}, 404),

@@ -15,6 +15,8 @@ from .documents import ROLES, Document, as_cloud_event, changed, device_event, s
 from .endpoints import EVENTS, Endpoints
 from .ways_in import TARGET
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 _DELETED = "Microsoft.Devices.DeviceDeleted"
 
 

@@ -15,6 +15,8 @@ from tests.end_to_end.cloud import clients_of, cloud_registry
 from .documents import Document
 from .endpoints import Endpoints, open_endpoints, policy_for
 
+pytestmark = pytest.mark.xdist_group("endpoints of other apps")
+
 _SITE = "doorswept"
 _TARGET: Document = {"connectedRegistry": _SITE, "repositories": ["hello-world"]}
 

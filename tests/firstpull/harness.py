@@ -40,6 +40,7 @@ from tests.world.storage import (
     FakeRecords,
     FakeWorkQueue,
     NoPoison,
+    fake_page_seals,
     fake_revoke_counts,
     fake_sweeps,
 )
@@ -121,6 +122,7 @@ def make_process(cloud: Cloud, policy: Policy, *, requires_sealing: bool = False
         locks=FakeLocks(line),
         sweeps=fake_sweeps(line),
         revoke_counts=fake_revoke_counts(line),
+        page_seals=fake_page_seals(line),
         poison=NoPoison(),
         clock=cloud.clock,
     )
@@ -337,6 +339,11 @@ class Harness:
         """Play for a while, then check the promises."""
         await self.run_until(lambda: False, duration)
         self.check_promises()
+
+    async def run_after(self, duration: timedelta) -> None:
+        """Play a day after a time in which no process ran and no device acted."""
+        self.cloud.pass_to(self.clock.now() + duration)
+        await self.run_for(timedelta(days=1))
 
     def check_promises(self) -> None:
         """Raise AssertionError where a promise was broken since the beginning."""

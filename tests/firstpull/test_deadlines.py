@@ -56,14 +56,17 @@ SILENT = {
 NEEDED_BY_ALL = ("records", "identity")
 _WORKERS = {"reconcile_device", "sweep"}
 _FAILS_OPEN = {"allocate_device"}
+_OFF = {name for name in DEADLINES if name.startswith("fleet_")}
+"""The page for a person, which no setting turns on here."""
 NEEDS: Mapping[str, set[str]] = {
     "records": set(DEADLINES)
     - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi", "healthz"}
     - _FAILS_OPEN
+    - _OFF
     - {name for name in DEADLINES if "poison" in name},
     "ledgers": {*_WORKERS, "list_sites", "measure"},
     "queues": {
-        *("create_device", "create_devices", "put_device", "revoke_device"),
+        *("create_device", "create_devices", "put_device", "revoke_device", "revoke_devices"),
         *("receive_webhook", "onboard_from_queue", "handle_events", "handle_event_grid"),
         *("requeue_overdue", "reconcile_device", "list_poison", "resend_poison"),
         *("discard_poison", "discard_all_poison"),
@@ -73,9 +76,9 @@ NEEDS: Mapping[str, set[str]] = {
     "vault": _WORKERS,
     "reports": {
         *("sweep", "measure", "get_sweep", "approve_sweep"),
-        *("get_revokes", "approve_revokes", "revoke_device"),
+        *("get_revokes", "approve_revokes", "revoke_device", "revoke_devices"),
     },
-    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN,
+    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN - _OFF,
 }
 """Functions that cannot do without it."""
 SETTINGS = {
@@ -252,6 +255,8 @@ _EVENT: dict[str, Any] = {
 }
 _BODIES: dict[str, object] = {
     "create_devices": {"devices": [ONBOARDING]},
+    "revoke_devices": {"devices": [{"deviceId": "press-1"}]},
+    "rotate_devices": {"devices": [{"deviceId": "press-1"}]},
     "approve_sweep": {"sweep": "s-1"},
     "approve_revokes": {"revokes": 1},
     "create_device": ONBOARDING,

@@ -10,7 +10,7 @@ from tests.end_to_end.cloud import cloud_answers, entry_of, register, report_log
 
 from .rest_client import described, read_requests
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the build
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the first test waits for the build
 _PLANT = "plant22"
 
 

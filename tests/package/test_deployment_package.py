@@ -19,7 +19,7 @@ from tools.package import SITE_PACKAGES, NotProductionCode, app_files, build
 
 from .conftest import ROOT
 
-pytestmark = pytest.mark.timeout(300)  # the first test waits for the build
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # the first test waits for the build
 _LOAD_THE_APP = """
 import json, sys
 from importlib.machinery import SourceFileLoader

@@ -123,7 +123,7 @@ async def test_a_run_that_is_interrupted_removes_everything(
     async with verify_azure(stack, ca_file, tmp_path, "--yes") as run:
         await run.says(at)
         run.process.send_signal(number)
-        assert await run.ends() == 128 + number
+        assert await run.ends() == 128 + number, run.screen
         assert "Removing the resource group" in run.screen
         assert left(stack) == []
         assert run.journals == []

@@ -15,7 +15,7 @@ _EPILOG = """
 Which firstpull: `--profile` or FIRSTPULL_PROFILE; else FIRSTPULL_URL with FIRSTPULL_KEY and perhaps
 FIRSTPULL_TOKEN; else .local/azure.env of a running `make up`, here or above (the profile `local`);
 else `default` of the config file, ~/.config/firstpull/config.toml or FIRSTPULL_CONFIG. In it:
-\\[profiles.NAME] with url, entra (the application as api://CLIENT-ID; `az login` or a managed
+[profiles.NAME] with url, entra (the application as api://CLIENT-ID; `az login` or a managed
 identity gives the token), key_command (prints the function key) or key_variable,
 master_key_command. Never a secret.
 
@@ -33,6 +33,7 @@ app = typer.Typer(
     name="firstpull",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its imports take as long as everything else
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_help(_EPILOG),
 )
@@ -54,30 +55,27 @@ def _options(
     """Operate firstpull: devices and their registry credentials, over its HTTP API."""
 
 
-_LOOK, _CHANGE = "Look", "Change"
 _COMMANDS = (
-    (_LOOK, look.status, look.status.__doc__),
-    (_LOOK, look.devices, look.devices.__doc__),
-    (_LOOK, look.device, look.device.__doc__),
-    (_LOOK, look.sites, look.sites.__doc__),
-    (_LOOK, bulk.plan, bulk.PLAN),
-    (_LOOK, mend.doctor, mend.doctor.__doc__),
-    (_LOOK, mend.audit, mend.audit.__doc__),
-    (_CHANGE, bulk.onboard, bulk.ONBOARD),
-    (_CHANGE, change.rotate, change.rotate.__doc__),
-    (_CHANGE, change.move, change.move.__doc__),
-    (_CHANGE, change.revoke, change.revoke.__doc__),
-    (_CHANGE, change.adopt, change.adopt.__doc__),
-    (_CHANGE, mend.rebuild, mend.rebuild.__doc__),
+    (look.status, look.status.__doc__),
+    (look.devices, look.devices.__doc__),
+    (look.device, look.device.__doc__),
+    (look.sites, look.sites.__doc__),
+    (bulk.plan, bulk.PLAN),
+    (mend.doctor, mend.doctor.__doc__),
+    (mend.audit, mend.audit.__doc__),
+    (bulk.onboard, bulk.ONBOARD),
+    (change.rotate, change.rotate.__doc__),
+    (change.move, change.move.__doc__),
+    (change.revoke, change.revoke.__doc__),
+    (change.adopt, change.adopt.__doc__),
+    (mend.rebuild, mend.rebuild.__doc__),
 )
-for _panel, _command, _text in _COMMANDS:
-    app.command(rich_help_panel=_panel, help=_help(_text or ""))(_command)
-app.command(name="open", rich_help_panel=_LOOK, help=_help(mend.open_page.__doc__ or ""))(
-    mend.open_page
-)
-app.add_typer(revokes.app, name="revokes", rich_help_panel=_CHANGE)
-app.add_typer(poison.app, name="poison", rich_help_panel=_CHANGE)
-app.add_typer(sweep.app, name="sweep", rich_help_panel=_CHANGE)
+for _command, _text in _COMMANDS:
+    app.command(help=_help(_text or ""))(_command)
+app.command(name="open", help=_help(mend.open_page.__doc__ or ""))(mend.open_page)
+app.add_typer(revokes.app, name="revokes")
+app.add_typer(poison.app, name="poison")
+app.add_typer(sweep.app, name="sweep")
 
 
 def main() -> None:

@@ -29,11 +29,11 @@ class Journal:
         self.path = path
 
     @classmethod
-    def of(cls, rows: Sequence[Row], *, url: str) -> Journal:
-        """The journal for these rows at this address."""
+    def of(cls, rows: Sequence[Row], *, url: str, work: str = "onboard") -> Journal:
+        """The journal for this work on these rows at this address."""
         content = json.dumps([url, [[row.line, row.document] for row in rows]], sort_keys=True)
         digest = hashlib.sha256(content.encode()).hexdigest()[:24]
-        return cls(state_folder() / f"onboard-{digest}.jsonl")
+        return cls(state_folder() / f"{work}-{digest}.jsonl")
 
     def read(self) -> list[Document]:
         """The answers so far. A line that a crash has cut off counts as not written."""

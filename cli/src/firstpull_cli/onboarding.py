@@ -1,10 +1,10 @@
-"""Sends the rows of a file in batches, goes on after a kill, and reports each refused row."""
+"""Sends rows in batches, goes on after a kill, and reports each refused row."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from firstpull_cli import output
@@ -91,12 +91,12 @@ class Outcome:
         }
         return {name: value for name, value in values.items() if value is not None}
 
-    def with_device(self, device: Document | None) -> Outcome:
+    def with_device(self, device: Document | None, *, done: str) -> Outcome:
         """The outcome with the state of its device; None for one that has what it wants."""
         if self.is_refused:
             return self
         if device is None:
-            return replace(self, state="Delivered")
+            return replace(self, state=done)
         condition = device["condition"]
         return replace(
             self,
@@ -109,7 +109,22 @@ class Outcome:
 _SNAKE = {"deviceId": "device_id"}
 
 
-def send_rows(api: Api, rows: Sequence[Row], *, journal: Journal, at_once: int) -> list[Outcome]:
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What is done with rows: its route, what else its body has, and the state after it."""
+
+    name: str
+    path: str
+    more: Document = field(default_factory=dict)
+    done: str = "Delivered"
+
+
+ONBOARD = Work(name="onboard", path="devices:batch")
+
+
+def send_rows(
+    api: Api, rows: Sequence[Row], *, journal: Journal, at_once: int, work: Work = ONBOARD
+) -> list[Outcome]:
     """Have the rows recorded that an earlier run has not; the outcomes of all, in their order.
 
     Rows that a service in trouble refused are sent again a few times. Raises CliError if a whole
@@ -122,11 +137,11 @@ def send_rows(api: Api, rows: Sequence[Row], *, journal: Journal, at_once: int) 
         if row.problem is not None:
             outcomes[row.line] = Outcome.of_problem(row)
     left = [row for row in rows if row.line not in outcomes]
-    with Steps("onboard", total=len(rows), done=len(outcomes)) as steps:
+    with Steps(work.name, total=len(rows), done=len(outcomes)) as steps:
         for attempt in range(_ROUNDS):
             again: list[Row] = []
             for batch in batches(left, at_once=at_once):
-                answered = _send(api, batch)
+                answered = send_batch(api, batch, work=work)
                 passing = [found for found in answered if found.status in _PASSES]
                 final = [found for found in answered if found.status not in _PASSES]
                 journal.add(found.as_json() for found in final)
@@ -158,9 +173,13 @@ def batches(rows: Sequence[Row], *, at_once: int) -> Iterator[list[Row]]:
         yield batch
 
 
-def _send(api: Api, batch: Sequence[Row]) -> list[Outcome]:
-    body = {"devices": [row.document for row in batch]}
-    answer = api.send("POST", "devices:batch", body=body).document
+def send_batch(
+    api: Api, batch: Sequence[Row], *, work: Work, dry_run: bool = False
+) -> list[Outcome]:
+    """What becomes of a batch, or would. Raises CliError if it is refused as a whole."""
+    body = {"devices": [row.document for row in batch], **work.more}
+    query = {"dryRun": "true" if dry_run else None}
+    answer = api.send("POST", work.path, query=query, body=body).document
     return [Outcome.of_answer(batch[found["row"]], found) for found in answer["rows"]]
 
 
@@ -169,7 +188,7 @@ def _why(problem: Document) -> str:
     return "; ".join(errors) or problem["detail"]
 
 
-def show(outcomes: Sequence[Outcome], *, waited: bool) -> None:
+def show(outcomes: Sequence[Outcome], *, waited: bool, done: str = ONBOARD.done) -> None:
     """Write how many rows were taken, and each that needs a person."""
     refused = [found for found in outcomes if found.is_refused]
     counts = [f"{len(outcomes) - len(refused)} taken", f"{len(refused)} refused"]
@@ -177,7 +196,7 @@ def show(outcomes: Sequence[Outcome], *, waited: bool) -> None:
     if waited:
         states = [found.state for found in outcomes if not found.is_refused]
         counts += [f"{states.count(state)} {state}" for state in sorted({f"{s}" for s in states})]
-        told += [f for f in outcomes if not f.is_refused and f.state != "Delivered"]
+        told += [f for f in outcomes if not f.is_refused and f.state != done]
     console = output.console()
     if told:
         table = output.table("LINE", "DEVICE", "STATE", "REASON", "WHY", right=("LINE",))

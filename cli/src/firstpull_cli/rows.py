@@ -66,6 +66,33 @@ def read_rows(file: str, *, form: Form | None, defaults: Document) -> list[Row]:
     return list(_each_device_once(rows))
 
 
+def read_devices(file: str, *, hub: str | None) -> list[Row]:
+    """The devices of a file: of `read_rows`, or with an id on each line. Raises CliError."""
+    text = _text(file)
+    heading = text.lstrip().partition("\n")[0]
+    if heading.startswith("{") or "deviceId" in heading:
+        form = Form.JSON_LINES if heading.startswith("{") else Form.CSV
+        found = list(_csv_rows(text) if form is Form.CSV else _json_rows(text))
+    else:
+        found = [
+            Row(line=number, document={"deviceId": line.strip()})
+            for number, line in enumerate(text.splitlines(), start=1)
+            if line.strip()
+        ]
+    if not found:
+        raise _unusable(f"{file} has no device", "Give a CSV, JSON lines, or an id on each line.")
+    return list(_each_device_once([_named(row, hub) for row in found]))
+
+
+def _named(row: Row, hub: str | None) -> Row:
+    if row.device_id is None:
+        return Row(line=row.line, document={}, problem=row.problem or "names no device")
+    document: Document = {"deviceId": row.device_id}
+    if here := row.document.get("hub") or hub:
+        document["hub"] = here
+    return Row(line=row.line, document=document, problem=row.problem)
+
+
 def write_refused(path: Path, refused: Iterable[tuple[Row, str, str]]) -> None:
     """Write refused rows with reason and why, as `read_rows` reads them. Raises CliError."""
     documents = [

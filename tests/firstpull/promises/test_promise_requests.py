@@ -321,7 +321,7 @@ def quick(count: int, *, every: int) -> list[Any]:
     return [n if n % every == 1 else pytest.param(n, marks=pytest.mark.slow) for n in range(count)]
 
 
-@pytest.mark.parametrize("number", quick(len(SOME), every=3))
+@pytest.mark.parametrize("number", quick(len(SOME), every=6))
 async def test_two_requests_are_both_kept(number: int) -> None:
     names, calls, crash = SOME[number]
     life = await play(names, calls, crash=crash)

@@ -18,7 +18,8 @@ from tests.world.calls import Fault
 from tests.world.edge import DEPLOYMENT, Edge
 
 ELSEWHERE = ["agentImageElsewhere"]
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class _World:
@@ -112,6 +113,17 @@ async def test_a_later_version_that_edge_agent_refused_is_no_acknowledgement() -
     assert world.state == READY
 
 
+async def test_what_edge_agent_took_in_the_end_counts_at_the_first_sync_after_it() -> None:
+    world = _World(sync_every=3 * SECOND)
+    world.edge.deploy({"schemaVersion": None})
+    await world.ask()
+    await world.harness.run_for(5 * SECOND)
+    assert world.state == (State.DELIVERED, Reason.DEVICE_REPORTS_FAILURE)
+    world.edge.deploy(DEPLOYMENT)
+    await world.harness.run_for(12 * SECOND)
+    assert world.state == READY
+
+
 async def test_a_deployment_after_the_login_needs_no_other_sync() -> None:
     world = await _ready()
     world.harness._sync_every = None
@@ -148,7 +160,7 @@ async def test_with_the_agents_image_from_elsewhere_the_old_slot_goes() -> None:
         assert world.cloud.accepted(str(first["username"])) == {world.entry()["password"]}
 
 
-@pytest.mark.parametrize("options", [None, ELSEWHERE])
+@pytest.mark.parametrize("options", [pytest.param(None, marks=pytest.mark.slow), ELSEWHERE])
 async def test_renewals_never_let_the_password_expire(options: list[str] | None) -> None:
     world = await _ready(deliveryOptions=options)
     for _ in range(50):
@@ -313,9 +325,9 @@ async def test_an_edge_device_that_does_not_answer_to_its_twin_gets_a_warning_wi
 async def test_the_last_third_of_a_life_is_worth_a_warning() -> None:
     world = await _ready()
     world.cloud.hub.deploy("edge-1", "fleet-base")  # nothing is replaced any more
-    await world.harness.run_for(0.6 * VALIDITY)
+    await world.harness.run_after(0.6 * VALIDITY)
     assert Reason.PASSWORD_EXPIRES_SOON not in {w.reason for w in world.record.status.warnings}
-    await world.harness.run_for(0.08 * VALIDITY)
+    await world.harness.run_after(0.07 * VALIDITY)
     assert Reason.PASSWORD_EXPIRES_SOON in {w.reason for w in world.record.status.warnings}
 
 

@@ -58,7 +58,7 @@ async def test_while_the_vault_refuses_one_password_is_made_and_no_more(
     device = harness.register()
     vault_refuses(refusal(code))
     await harness.ask()
-    await harness.run_for(DAY)
+    await harness.run_for(6 * HOUR)
     assert len(harness.cloud.passwords_made) == 1
     assert harness.reason(device) is REFUSALS[code][1]
     vault_refuses(None)
@@ -83,7 +83,8 @@ async def test_while_the_vault_refuses_a_renewal_the_device_keeps_its_password(
     device = await harness.make_ready()
     harness.must_stay_logged_in.add(device)
     vault_refuses(refusal(code))
-    await harness.run_for(VALIDITY * 0.7)
+    await harness.run_for(VALIDITY * 0.51)
+    await harness.run_after(VALIDITY * 0.2)
     assert len(harness.cloud.passwords_made) == 2
     vault_refuses(None)
     await harness.run_for(2 * DAY)

@@ -238,7 +238,7 @@ async def test_where_plain_is_forbidden_later_a_device_gets_no_new_password_in_p
     forbid_plain(harness)
     await harness.reconcile(device)
     assert harness.reason(device) is Reason.SEALING_REQUIRED
-    await harness.run_for(60 * DAY)
+    await harness.run_after(60 * DAY)
     assert harness.cloud.twin_entry(device, PLANT_ONE) == plain
     assert harness.reason(device) is Reason.SEALING_REQUIRED
 

@@ -14,7 +14,13 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from local_azure import azurite
-from local_azure.azurite import AzuriteEndpoints, AzuriteNotInstalled, run_azurite
+from local_azure.azurite import (
+    Azurite,
+    AzuriteEndpoints,
+    AzuriteNotInstalled,
+    run_azurite,
+    running_azurite,
+)
 from local_azure.kernel import Kernel
 from local_azure.kernel.clock import Clock
 
@@ -135,3 +141,28 @@ async def test_missing_packages_are_reported_with_the_command_that_installs_them
             key_pem=kernel.certificates.server_key_pem,
         ):
             pytest.fail("Azurite started without its packages")
+
+
+@pytest.mark.slow
+async def test_what_is_on_disk_is_there_after_an_end_and_a_start(
+    shared_kernel: Kernel, kernel_ca: Path
+) -> None:
+    async with running_azurite(
+        host="127.0.0.1",
+        certificate_pem=shared_kernel.certificates.server_certificate_pem,
+        key_pem=shared_kernel.certificates.server_key_pem,
+        keeps=True,
+    ) as stored:
+        before = stored.endpoints
+        async with _tables(stored, kernel_ca) as tables:
+            await tables.create_table("kept")
+        await stored.save_and_end()
+        await stored.start()
+        assert stored.endpoints == before
+        async with _tables(stored, kernel_ca) as tables:
+            assert [table.name async for table in tables.list_tables()] == ["kept"]
+
+
+def _tables(stored: Azurite, ca: Path) -> TableServiceClient:
+    text = stored.endpoints.connection_string
+    return TableServiceClient.from_connection_string(text, connection_verify=str(ca))

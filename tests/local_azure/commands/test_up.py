@@ -152,6 +152,19 @@ async def test_a_policy_is_tried_on_the_local_addresses(up: Up) -> None:
     assert rooms == {"northern": 7, "southern": 50}
 
 
+async def test_the_printed_session_is_a_script_that_ends_with_the_first_pull(up: Up) -> None:
+    (line,) = (line for line in up.screen if line.endswith("/try"))
+    process = await asyncio.create_subprocess_exec(
+        line.strip(), "tried", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    assert "tried is enabled" in said
+    assert "Delivered: " in said
+    assert "hello-world@sha256:" in said.partition("# the first pull")[2]
+    assert "password'" not in said
+
+
 @pytest.mark.slow
 async def test_a_changed_policy_counts_within_a_minute(up: Up) -> None:
     path = up.workplace / "policy.json"
@@ -169,6 +182,7 @@ async def test_a_changed_policy_counts_within_a_minute(up: Up) -> None:
     await until(has_a_site)
 
 
+@pytest.mark.slow
 async def test_a_moved_clock_moves_the_services_and_firstpull_and_passwords_are_renewed(
     up: Up, tmp_path: Path
 ) -> None:

@@ -94,7 +94,8 @@ def onboard(
                 left = waiting.wait_for_devices(api, keys, seconds=timeout)
                 late = sum(map(waiting.is_late, left.values()))
                 outcomes = [
-                    f.with_device(left.get((f"{f.hub}", f"{f.device_id}"))) for f in outcomes
+                    f.with_device(left.get((f"{f.hub}", f"{f.device_id}")), done="Delivered")
+                    for f in outcomes
                 ]
         except (CliError, KeyboardInterrupt):
             output.note("Not finished. The same command goes on where this one stopped.")

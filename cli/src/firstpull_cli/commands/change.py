@@ -17,26 +17,53 @@ from firstpull_cli.commands.common import (
     confirm,
     open_api,
 )
+from firstpull_cli.errors import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from firstpull_cli.api import Api, Document
+    from firstpull_cli.api import Api, Document, Filters
     from firstpull_cli.changing import Request
+    from firstpull_cli.many import Selection
+    from firstpull_cli.onboarding import Work
 
 DeviceId = Annotated[str, typer.Argument(metavar="ID")]
-DeviceIds = Annotated[list[str], typer.Argument(metavar="ID...")]
+DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="ID", show_default=False)]
+File = Annotated[
+    str | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="Those of a CSV, of JSON lines, or an id on each line; - is standard input.",
+    ),
+]
+State = Annotated[str | None, typer.Option(metavar="STATE,…", help="All devices in these states.")]
+Reason = Annotated[str | None, typer.Option(metavar="NAME", help="All devices of this reason.")]
+ConnectedRegistry = Annotated[
+    str | None,
+    typer.Option(
+        "--connected-registry", "-c", metavar="NAME", help="All devices of a connected registry."
+    ),
+]
 _SECONDS = 300.0
+_FEW = 10
+"""So many ids are asked about one by one, which says more of each."""
 
 
 def rotate(
-    device_ids: DeviceIds,
+    device_ids: DeviceIds = None,
     *,
+    file: File = None,
+    state: State = None,
+    reason: Reason = None,
+    connected_registry: ConnectedRegistry = None,
     immediately: Annotated[
         bool,
         typer.Option("--immediately", help="End the present password at once, after a leak."),
     ] = False,
     hub: Hub = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     wait: Wait = False,
     timeout: Timeout = _SECONDS,
@@ -45,13 +72,26 @@ def rotate(
 ) -> None:
     """Replace the passwords of devices.
 
+    Say which by ids, by a file, or by filters: all that they find.
+
     The old one ends when the device has logged in with the new one. With --immediately it ends
     first, and the device has no access until its site has synced.
     """
     from firstpull_cli import changing
 
-    asked = [changing.rotate(one, hub=hub, immediately=immediately) for one in device_ids]
+    seconds = timeout if wait else None
+    filters = {"state": state, "reason": reason, "connectedRegistry": connected_registry}
     with open_api(profile) as api:
+        if _are_many(device_ids, file, filters):
+            from firstpull_cli import many
+
+            selected = many.Selection(
+                device_ids=device_ids or (), file=file, filters=filters, hub=hub
+            )
+            work = many.rotate(immediately=immediately)
+            _do_many(api, selected, work, yes=yes, dry_run=dry_run, seconds=seconds, json=as_json)
+            return
+        asked = [changing.rotate(one, hub=hub, immediately=immediately) for one in device_ids or ()]
         _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
 
 
@@ -86,8 +126,12 @@ def move(
 
 
 def revoke(
-    device_ids: DeviceIds,
+    device_ids: DeviceIds = None,
     *,
+    file: File = None,
+    state: State = None,
+    reason: Reason = None,
+    connected_registry: ConnectedRegistry = None,
     hub: Hub = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -98,12 +142,27 @@ def revoke(
 ) -> None:
     """Take the access of devices away: shows what will go, and asks.
 
+    Say which by ids, by a file, or by filters: all that they find. Beyond the limit of an hour
+    devices are refused; `firstpull revokes` says more.
+
     Azure refuses the login at once; the site accepts it until its next sync.
     """
     from firstpull_cli import changing
 
-    asked = [changing.revoke(one, hub=hub) for one in device_ids]
+    seconds = timeout if wait else None
+    filters = {"state": state, "reason": reason, "connectedRegistry": connected_registry}
     with open_api(profile) as api:
+        if _are_many(device_ids, file, filters):
+            from firstpull_cli import many
+
+            selected = many.Selection(
+                device_ids=device_ids or (), file=file, filters=filters, hub=hub
+            )
+            _do_many(
+                api, selected, many.REVOKE, yes=yes, dry_run=dry_run, seconds=seconds, json=as_json
+            )
+            return
+        asked = [changing.revoke(one, hub=hub) for one in device_ids or ()]
         if not (yes or dry_run):
             planned = changing.plans(api, asked)
             changing.show_plans(planned)
@@ -169,6 +228,45 @@ def _target(
         "containerRegistry": container_registry,
     }
     return {name: value for name, value in target.items() if value is not None}
+
+
+def _are_many(device_ids: list[str] | None, file: str | None, filters: Filters) -> bool:
+    """Whether devices go in batches; also where none is named, which is refused there."""
+    few = device_ids is not None and len(device_ids) <= _FEW
+    return not few or file is not None or any(filters.values())
+
+
+def _do_many(
+    api: Api,
+    selected: Selection,
+    work: Work,
+    *,
+    yes: bool,
+    dry_run: bool,
+    seconds: float | None,
+    json: bool,
+) -> None:
+    """Plan work on many devices or carry it out after a question, and show what comes of it."""
+    from firstpull_cli import many, onboarding, output
+
+    rows = selected.rows(api)
+    late = False
+    if dry_run or not yes:
+        outcomes = many.plan(api, rows, work=work)
+        if not json:
+            many.show_plan(outcomes, work=work)
+    if not dry_run:
+        where = f"{api.profile.url} ({api.profile.name})"
+        confirm(f"{work.name.capitalize()} these {len(rows)} devices at {where}?", yes=yes)
+        outcomes, late = many.carry_out(api, rows, work=work, seconds=seconds)
+        if not json:
+            onboarding.show(outcomes, waited=seconds is not None, done=work.done)
+    if json:
+        output.write_json(many.as_json(outcomes))
+    if any(one.is_refused or one.state == "Blocked" for one in outcomes):
+        raise typer.Exit(Exit.FAILED)
+    if late:
+        raise typer.Exit(Exit.TIMED_OUT)
 
 
 def _do(

@@ -113,7 +113,7 @@ def device(
     profile: ProfileName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a device: its state and why, what to do, warnings, and its history."""
+    """Show a device: its state and why, what to do, its history."""
     from firstpull_cli import one_device, output
 
     with open_api(profile) as api:
@@ -125,7 +125,7 @@ def device(
 
 
 def sites(*, profile: ProfileName = None, as_json: AsJson = False) -> None:
-    """Show the room of all sites: what is used, by whom, and what is free."""
+    """Show the room of all sites: what is used, and what is free."""
     from firstpull_cli import output, rooms
 
     with open_api(profile) as api:

@@ -10,6 +10,7 @@ from functions import (
     devices,
     doctor,
     fleet,
+    fleet_page,
     health,
     onboarding_queue,
     openapi,
@@ -26,6 +27,7 @@ from functions import (
 app = func.FunctionApp()
 app.register_functions(devices.blueprint)
 app.register_functions(fleet.blueprint)
+app.register_functions(fleet_page.blueprint)
 app.register_functions(webhooks.blueprint)
 app.register_functions(provisioning.blueprint)
 app.register_functions(onboarding_queue.blueprint)

@@ -13,6 +13,7 @@ _FIGURES = (
     "alternatives",
     "at_rest",
     "cold_start",
+    "fleet_page",
     "full_registry",
     "lifecycle",
     "sweeps",

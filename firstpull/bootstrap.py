@@ -28,6 +28,7 @@ from firstpull.adapters.storage import (
     QueueWork,
     StorageServices,
     TableRecords,
+    blob_page_seals,
     blob_revoke_counts,
     blob_sweeps,
 )
@@ -48,6 +49,7 @@ from firstpull.fleet.doctor.reader import DoctorReader
 from firstpull.fleet.gauges import Gauges
 from firstpull.fleet.inventory import InventoryReader
 from firstpull.fleet.listing import Listing
+from firstpull.fleet.overview import Overviews
 from firstpull.fleet.readiness import Readiness
 from firstpull.fleet.rebuild import Rebuilding
 from firstpull.fleet.sites import Sites
@@ -55,6 +57,7 @@ from firstpull.fleet.summary import Summaries
 from firstpull.fleet.sweep import Sweeper
 from firstpull.intake.event_handler import EventHandler
 from firstpull.intake.onboard import Onboarding
+from firstpull.intake.page_sessions import PageSessions
 from firstpull.intake.poison_queue import Poison, PoisonQueues
 from firstpull.intake.revoke import Revoking
 from firstpull.intake.revoke_limit import RevokeLimit
@@ -63,11 +66,13 @@ from firstpull.membership import Membership
 from firstpull.model.clock import Clock, ServiceClock, SystemClock
 from firstpull.model.errors import Blocked, FirstpullError
 from firstpull.model.hub_identity import IdentityBudget
+from firstpull.model.page_seal import PageSeal
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
     Ledgers,
     Locks,
+    PageSeals,
     Records,
     ResourceManager,
     RevokeCounts,
@@ -103,6 +108,7 @@ class Ports:
     locks: Locks
     sweeps: Sweeps
     revoke_counts: RevokeCounts
+    page_seals: PageSeals
     poison: PoisonQueues
     clock: Clock
     clock_offset: Callable[[], timedelta] = timedelta
@@ -124,6 +130,8 @@ class Application:
     batches: Batches
     listing: Listing
     summaries: Summaries
+    overviews: Overviews
+    page_sessions: PageSessions
     gauges: Gauges
     sweeper: Sweeper
     rebuilding: Rebuilding
@@ -222,6 +230,7 @@ def wire(
         ledgers=ports.ledgers,
         records=ports.records,
     )
+    poison = Poison(queues=ports.poison, records=ports.records, policy=policy, clock=ports.clock)
     event_handler = EventHandler(
         policy=policy,
         onboarding=onboarding,
@@ -252,6 +261,19 @@ def wire(
         batches=Batches(onboarding=onboarding, revoking=revoking, rotating=rotating, sites=sites),
         listing=Listing(records=ports.records),
         summaries=Summaries(records=ports.records, policy=policy, clock=ports.clock),
+        overviews=Overviews(
+            policy=policy,
+            records=ports.records,
+            sites=sites,
+            sweeps=ports.sweeps,
+            poison=poison,
+            clock=ports.clock,
+        ),
+        page_sessions=PageSessions(
+            seals=ports.page_seals,
+            clock=ports.clock,
+            new_seal=lambda: PageSeal(key=os.urandom(32)),
+        ),
         gauges=Gauges(records=ports.records, sites=sites, sweeps=ports.sweeps, clock=ports.clock),
         sweeper=Sweeper(
             deployment=settings.deployment,
@@ -280,12 +302,7 @@ def wire(
             clock=ports.clock,
         ),
         audit=Audit(records=ports.records),
-        poison=Poison(
-            queues=ports.poison,
-            records=ports.records,
-            policy=policy,
-            clock=ports.clock,
-        ),
+        poison=poison,
         worker=worker,
         readiness=Readiness(
             records=ports.records, clock=ports.clock, clock_offset=ports.clock_offset
@@ -355,6 +372,7 @@ def open_connection(
         locks=BlobLocks(storage, clock),
         sweeps=blob_sweeps(storage),
         revoke_counts=blob_revoke_counts(storage),
+        page_seals=blob_page_seals(storage),
         poison=PoisonStorage(storage),
         clock=clock,
         clock_offset=clock.offset,
@@ -477,6 +495,11 @@ class Runtime:
             policy=await self._policies.get(),
             policy_refusal=lambda: self._policies.refusal,
         )
+
+    @property
+    def deployment(self) -> str:
+        """The name of this deployment."""
+        return self._settings.deployment
 
     async def policy(self) -> Policy:
         """The present policy, also while storage does not answer."""

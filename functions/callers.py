@@ -8,10 +8,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import azure.functions as func
 
-from firstpull.config.roles import EVERY_ROLE, Role, allows, named_key
+from firstpull.config.roles import EVERY_ROLE, NamedKey, Role, allows, named_key
 from firstpull.config.settings import CallerSettings, read_caller_settings
 from firstpull.model.errors import Invalid
 from firstpull.model.reasons import Reason
@@ -41,6 +42,11 @@ class Caller:
     name: str
     roles: frozenset[Role]
 
+    @classmethod
+    def of_key(cls, key: NamedKey) -> Self:
+        """Who holds a named key."""
+        return cls(name=f"key {key.name}", roles=key.roles)
+
 
 def check_role(req: func.HttpRequest, endpoint: Endpoint) -> None:
     """Raises RoleMissing. A dry run writes nothing, so that readers may have one."""
@@ -52,29 +58,52 @@ def check_role(req: func.HttpRequest, endpoint: Endpoint) -> None:
         raise RoleMissing(found, needed)
 
 
-def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
-    """Who asks. Behind Entra the caller is the principal; a named key narrows its roles.
+def is_behind_entra() -> bool:
+    """Whether the platform authenticates. Only then it sets the headers of a principal itself."""
+    return os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() == "true"
 
-    The platform sets the principal's headers only where it authenticates; elsewhere anyone could.
+
+def known_caller(req: func.HttpRequest, settings: CallerSettings) -> Caller | None:
+    """Who asks, where this app can tell: Entra's principal, else the holder of a named key.
+
+    A named key narrows a principal's roles.
     """
-    found = (named_key(value, settings.named_keys) for value in function_keys(req))
-    key = next(filter(None, found), None)
-    by_default = frozenset[Role]() if settings.roles_required else EVERY_ROLE
-    if os.environ.get("WEBSITE_AUTH_ENABLED", "").lower() != "true":
-        if key is None:
-            return Caller(name=UNNAMED_KEY, roles=by_default)
-        return Caller(name=f"key {key.name}", roles=key.roles)
+    key = _named_key(req, settings)
+    if not is_behind_entra():
+        return Caller.of_key(key) if key is not None else None
     headers = req.headers
     name = headers.get("x-ms-client-principal-name") or headers.get("x-ms-client-principal-id")
-    if not name:  # a route that Entra leaves open, for the Device Provisioning Service
-        return Caller(name="unknown principal", roles=key.roles if key is not None else by_default)
-    roles = frozenset(_app_roles(headers)) or by_default
+    if not name:
+        return None
+    roles = frozenset(_app_roles(headers)) or _roles_by_default(settings)
     return Caller(name=name, roles=roles & (key.roles if key is not None else EVERY_ROLE))
+
+
+def caller(req: func.HttpRequest, settings: CallerSettings) -> Caller:
+    """Who asks. The host has checked the key of a caller that is not known otherwise."""
+    found = known_caller(req, settings)
+    if found is not None:
+        return found
+    by_default = _roles_by_default(settings)
+    if not is_behind_entra():
+        return Caller(name=UNNAMED_KEY, roles=by_default)
+    key = _named_key(req, settings)  # on a route that Entra leaves open, for the Device
+    roles = key.roles if key is not None else by_default  # Provisioning Service
+    return Caller(name="unknown principal", roles=roles)
 
 
 def caller_name(req: func.HttpRequest) -> str:
     """Who asks, as the record and the log name them."""
     return caller(req, read_caller_settings()).name
+
+
+def _named_key(req: func.HttpRequest, settings: CallerSettings) -> NamedKey | None:
+    found = (named_key(value, settings.named_keys) for value in function_keys(req))
+    return next(filter(None, found), None)
+
+
+def _roles_by_default(settings: CallerSettings) -> frozenset[Role]:
+    return frozenset() if settings.roles_required else EVERY_ROLE
 
 
 def _app_roles(headers: Mapping[str, str]) -> Iterator[Role]:

@@ -29,6 +29,8 @@ from functions.answers.service import Health, OpenApiDocument, Readiness
 
 ROUTE_PREFIX = "/api"
 """As host.json has it."""
+SESSION_COOKIE = "firstpull-fleet"
+"""The cookie of who has signed in to the fleet page."""
 
 
 class Access(Enum):
@@ -36,6 +38,8 @@ class Access(Enum):
 
     KEY = auto()
     SIGNATURE = auto()
+    PAGE = auto()
+    """What the endpoint asks for by itself, in a form for a person."""
     NOTHING = auto()
 
 
@@ -50,11 +54,15 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer: what it means, the models of its body, and the headers that callers need."""
+    """An answer: what it means, the models of its body, and the headers that callers need.
+
+    An answer that is not JSON has a `media_type` in place of models.
+    """
 
     description: str
     models: tuple[type[Answer], ...] = ()
     headers: tuple[Parameter, ...] = ()
+    media_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,7 @@ class Endpoint:
     headers: tuple[Parameter, ...] = ()
     takes_other_parameters: bool = False
     body: str | None = None
+    body_type: str = "application/json"
     body_required: bool = True
     most_bytes: int = MAX_BODY
 
@@ -86,6 +95,7 @@ class Endpoint:
         return _DRY_RUN in self.query
 
 
+_HTML = "text/html"
 _WAIT = Parameter("Prefer", {"type": "string", "examples": ["wait=20"]})
 _DRY_RUN = Parameter("dryRun", {"type": "string", "enum": ["true", "false"]})
 _HUB = Parameter("hub")
@@ -167,6 +177,52 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         "GET /fleet.json",
         role=Role.READER,
         answers={200: Answered("The fleet in figures.", (Fleet,))},
+    ),
+    "fleet_page": Endpoint(
+        "GET /fleet",
+        access=Access.PAGE,
+        role=Role.READER,
+        query=(
+            Parameter("deviceId"),
+            _HUB,
+            Parameter("state", {"type": "string", "enum": list(State)}),
+            Parameter("reason", {"type": "string", "enum": list(Reason)}),
+            Parameter("after"),
+            Parameter("refresh", {"type": "string", "enum": ["10"]}),
+        ),
+        answers={
+            200: Answered("The fleet for a person to read.", media_type=_HTML),
+            401: Answered("The form to sign in with.", media_type=_HTML),
+        },
+        problems=(403, 404, 503),
+    ),
+    "fleet_sign_in": Endpoint(
+        "POST /fleet",
+        access=Access.PAGE,
+        body="SignIn",
+        body_type="application/x-www-form-urlencoded",
+        body_required=False,
+        answers={
+            303: Answered(
+                "Signed in or out.", headers=(Parameter("Location"), Parameter("Set-Cookie"))
+            ),
+            401: Answered("The form to sign in with, again.", media_type=_HTML),
+        },
+        problems=(403, 503),
+    ),
+    "fleet_style": Endpoint(
+        "GET /fleet/page.css",
+        access=Access.PAGE,
+        query=(Parameter("v"),),
+        answers={200: Answered("The page's style sheet.", media_type="text/css")},
+        problems=(403,),
+    ),
+    "fleet_script": Endpoint(
+        "GET /fleet/page.js",
+        access=Access.PAGE,
+        query=(Parameter("v"),),
+        answers={200: Answered("The page's script.", media_type="text/javascript")},
+        problems=(403,),
     ),
     "list_devices": Endpoint(
         "GET /devices",

@@ -29,7 +29,15 @@ from firstpull.intake.requests import (
     SweepApproval,
 )
 from functions.answers.messages import Problem
-from functions.endpoints import ENDPOINTS, ROUTE_PREFIX, Access, Answered, Endpoint, Parameter
+from functions.endpoints import (
+    ENDPOINTS,
+    ROUTE_PREFIX,
+    SESSION_COOKIE,
+    Access,
+    Answered,
+    Endpoint,
+    Parameter,
+)
 from functions.http_endpoint import http_endpoint
 
 blueprint = func.Blueprint()
@@ -79,6 +87,7 @@ def document() -> dict[str, Any]:
             "securitySchemes": {
                 "functionKey": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
                 "functionKeyInQuery": {"type": "apiKey", "in": "query", "name": "code"},
+                "fleetSession": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
             },
             "schemas": _schemas(),
         },
@@ -106,7 +115,7 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
             *(_parameter(parameter, "header") for parameter in endpoint.headers),
         ],
         "responses": {
-            **{str(status): _problem(status) for status in sorted(problems)},
+            **{str(status): _problem(status, endpoint) for status in sorted(problems)},
             **{str(status): _answer(answered) for status, answered in endpoint.answers.items()},
         },
     }
@@ -115,10 +124,12 @@ def _operation(function: str, endpoint: Endpoint) -> dict[str, Any]:
         operation["description"] = f"Needs the role {endpoint.role}."
         if endpoint.has_dry_run:
             operation["description"] += f" A dry run needs {Role.READER}."
+    elif endpoint.access is Access.PAGE:
+        operation["security"] = [{"fleetSession": []}, {}]
     else:
         operation["security"] = []
     if endpoint.body is not None:
-        content = {"application/json": {"schema": _ref(endpoint.body)}}
+        content = {endpoint.body_type: {"schema": _ref(endpoint.body)}}
         operation["requestBody"] = {"required": endpoint.body_required, "content": content}
     return operation
 
@@ -144,7 +155,9 @@ def _parameter(parameter: Parameter, where: str) -> dict[str, Any]:
 def _answer(answered: Answered) -> dict[str, Any]:
     found: dict[str, Any] = {"description": answered.description}
     refs = [_ref(model.__name__) for model in answered.models]
-    if refs:
+    if answered.media_type is not None:
+        found["content"] = {answered.media_type: {"schema": {"type": "string"}}}
+    elif refs:
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
         found["content"] = {"application/json": {"schema": schema}}
     if answered.headers:
@@ -152,8 +165,10 @@ def _answer(answered: Answered) -> dict[str, Any]:
     return found
 
 
-def _problem(status: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": _ref(Problem.__name__)}}
+def _problem(status: int, endpoint: Endpoint) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/problem+json": {"schema": _ref(Problem.__name__)}}
+    if endpoint.access is Access.PAGE:
+        content["text/html"] = {"schema": {"type": "string"}}
     return {"description": _PROBLEMS[status], "content": content}
 
 
@@ -219,6 +234,11 @@ def _schemas() -> dict[str, Any]:
         "type": "object",
         "description": "What the Device Provisioning Service sends to a custom allocation.",
         "required": ["deviceRuntimeContext", "linkedHubs"],
+    }
+    schemas["SignIn"] = {
+        "type": "object",
+        "description": "A function key that has a name; without one, sign out.",
+        "properties": {"key": {"type": "string"}},
     }
     schemas["CorrectedMessage"] = {"description": "The message as it should have been."}
     return schemas

@@ -57,6 +57,9 @@ param sweepRevokesPercent int = 10
 @maxValue(100000)
 param revokesPerHour int = 50
 
+@description('Whether people may look at the fleet in a browser, at /api/fleet.')
+param fleetPage bool = false
+
 @description('Function keys that have a name and roles, by the hash of their value.')
 param namedKeys namedKeyType[] = []
 
@@ -384,6 +387,7 @@ module app 'modules/app.bicep' = {
     sweepRevokesPercent: sweepRevokesPercent
     revokesPerHour: revokesPerHour
     resourceIds: resourceIds
+    fleetPage: fleetPage
     namedKeys: namedKeys
     rolesRequired: rolesRequired
     webhookKeysSecretName: webhookKeysSecretName

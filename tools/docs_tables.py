@@ -24,6 +24,7 @@ _MORE = {
     "FIRSTPULL_SWEEP_REVOKES_PERCENT": (
         "[The sweep](device-lifetime.md#the-sweep), [its approval](http-api.md#the-sweep)."
     ),
+    "FIRSTPULL_FLEET_PAGE": "[The fleet page](fleet-page.md).",
     "FIRSTPULL_WEBHOOK_KEYS": "[Signed webhooks](triggers.md#signed-webhooks).",
     "FIRSTPULL_ARM_ENDPOINT": "[Other clouds](#other-clouds).",
     "APPLICATIONINSIGHTS_CONNECTION_STRING": "[Observability](observability.md).",

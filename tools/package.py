@@ -26,6 +26,7 @@ SITE_PACKAGES = PurePosixPath(".python_packages/lib/site-packages")
 """Where Azure's Python worker looks for an app's dependencies (python-build-options)."""
 
 _NO_CODE = ("host.json", REQUIREMENTS)
+_PAGES = Path("functions/pages")
 _APP_ON_AZURE = "/home/site/wwwroot"
 # Every image on which Azure runs Python 3.13 has a newer C library.
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
@@ -96,12 +97,18 @@ def app_files(root: Path) -> list[Path]:
     """
     ignored = GitIgnoreSpec.from_lines((root / ".funcignore").read_text().splitlines())
     left = sorted(_left(root, root, ignored))
-    others = [str(f) for f in left if f.suffix != ".py" and str(f) not in _NO_CODE]
+    others = [str(f) for f in left if f.suffix != ".py" and not _is_read_by_code(f)]
     if others:
         raise NotProductionCode(
             f"Not production code: {', '.join(others)}. Remove it, or list it in .funcignore."
         )
     return left
+
+
+def _is_read_by_code(file: Path) -> bool:
+    return str(file) in _NO_CODE or (
+        file.is_relative_to(_PAGES) and file.suffix in (".html", ".css", ".js")
+    )
 
 
 def _left(root: Path, folder: Path, ignored: GitIgnoreSpec) -> Iterator[Path]:

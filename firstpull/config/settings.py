@@ -108,6 +108,9 @@ class CallerSettings(_Settings):
     `sha256` is that of the key's value. `roles` are `Reader`, `Operator`, `MassRevokeApprover`.
     """
 
+    fleet_page: bool = False
+    """Whether people may look at the fleet in a browser, at `/api/fleet`."""
+
     roles_required: bool = False
     """Whether callers without a role are refused; otherwise they may do everything."""
 

@@ -32,6 +32,7 @@ from firstpull.observability.log_events import LogEvent
 from firstpull.reconcile.observe import Observer
 from firstpull.reconcile.rebuild import Problem, rebuilt
 from firstpull.reconcile.traces import RegistryTraces, Traces, VersionsByRegistry
+from firstpull.reconcile.twins import modules_at, read_every_twin
 
 _AT_ONCE = 16
 """Devices that are looked at at the same time."""
@@ -132,6 +133,10 @@ class Rebuilding:
             traces = self._traces(device, stored, inventory)
             if isinstance(traces, NotRebuilt):
                 return traces
+            # A hub lists neither a device without an entry in its own twin, nor modules' twins.
+            if traces.twin is None or modules_at(traces.twin):
+                twin = await read_every_twin(self.observer.hubs, device)
+                traces = replace(traces, twin=twin)
             return await self._settle(traces, owners, dry_run=dry_run)
         except FirstpullError as error:
             return NotRebuilt(device=device, message=error.message)

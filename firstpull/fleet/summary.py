@@ -12,7 +12,7 @@ from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, State
 from firstpull.model.pagination import every_page
-from firstpull.model.ports import Query, Records
+from firstpull.model.ports import Page, Query, Records
 from firstpull.model.reasons import Reason
 
 _WAITS = (State.PENDING, State.CONVERGING, State.WAITING, State.BLOCKED)
@@ -53,43 +53,43 @@ class FleetSummary:
     unreadable: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Summaries:
-    """Sums the fleet up."""
+class SummaryCount:
+    """A summary, counted page by page."""
 
-    records: Records
-    policy: Policy
-    clock: Clock
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._states: Counter[State] = Counter()
+        self._reasons: Counter[Reason] = Counter()
+        self._sites: dict[str | None, Counter[State]] = defaultdict(Counter)
+        self._sites.update({site.name: Counter() for site in policy.sites})
+        self._oldest: Wait | None = None
+        self._next_expiry: Expiry | None = None
+        self._unreadable = 0
 
-    async def summary(self) -> FleetSummary:
-        """The figures of now."""
-        states: Counter[State] = Counter()
-        reasons: Counter[Reason] = Counter()
-        sites: dict[str | None, Counter[State]] = defaultdict(Counter)
-        sites.update({site.name: Counter() for site in self.policy.sites})
-        oldest: Wait | None = None
-        next_expiry: Expiry | None = None
-        unreadable = 0
-        async for page in every_page(self.records, Query()):
-            unreadable += len(page.unreadable)
-            for record in page.records:
-                condition = record.status.condition
-                states[condition.state] += 1
-                if record.is_tombstone:
-                    continue
-                reasons[condition.reason] += 1
-                sites[self._site(record)][condition.state] += 1
-                oldest = _older(oldest, record)
-                next_expiry = _earlier(next_expiry, record)
+    def add(self, page: Page) -> None:
+        """Count the records of one more page."""
+        self._unreadable += len(page.unreadable)
+        for record in page.records:
+            condition = record.status.condition
+            self._states[condition.state] += 1
+            if record.is_tombstone:
+                continue
+            self._reasons[condition.reason] += 1
+            self._sites[self._site(record)][condition.state] += 1
+            self._oldest = _older(self._oldest, record)
+            self._next_expiry = _earlier(self._next_expiry, record)
+
+    def summary(self, *, at: datetime) -> FleetSummary:
+        """The figures of all pages."""
         return FleetSummary(
-            at=self.clock.now(),
-            devices=sum(reasons.values()),
-            states=states,
-            reasons=reasons,
-            sites=sites,
-            oldest_wait=oldest,
-            next_expiry=next_expiry,
-            unreadable=unreadable,
+            at=at,
+            devices=sum(self._reasons.values()),
+            states=self._states,
+            reasons=self._reasons,
+            sites=self._sites,
+            oldest_wait=self._oldest,
+            next_expiry=self._next_expiry,
+            unreadable=self._unreadable,
         )
 
     def _site(self, record: DeviceRecord) -> str | None:
@@ -101,10 +101,26 @@ class Summaries:
         names = {ref.name.casefold() for ref in refs}
         found = (
             site.name
-            for site in self.policy.sites
+            for site in self._policy.sites
             if names & set(map(str.casefold, site.connected_registries))
         )
         return next(found, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summaries:
+    """Sums the fleet up."""
+
+    records: Records
+    policy: Policy
+    clock: Clock
+
+    async def summary(self) -> FleetSummary:
+        """The figures of now."""
+        count = SummaryCount(self.policy)
+        async for page in every_page(self.records, Query()):
+            count.add(page)
+        return count.summary(at=self.clock.now())
 
 
 def _older(found: Wait | None, record: DeviceRecord) -> Wait | None:

@@ -10,7 +10,8 @@
 6. Delete old tombstones.
 7. Store the report. A sweep whose time is over stops before this, says where, and the next one
    begins there. After a crash the next sweep does the rest, in the order of the one before: only
-   the times of unreferenced scope maps, the approvals and the place carry over, from its report.
+   the times of unreferenced scope maps, the approvals, the place and the history carry over, from
+   its report.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, FirstpullError, Invalid, NotKnown, Transient
 from firstpull.model.fleet_figures import FleetFigures
+from firstpull.model.fleet_history import StateCounts, extended
 from firstpull.model.history import entry
 from firstpull.model.ports import (
     ContainerRegistries,
@@ -129,7 +131,13 @@ class Sweeper:
         for step in progress.steps():
             await self._do(step, run)
         report = run.report(self.new_id(), started_at, self.clock.now(), self.deployment)
-        report = replace(report, figures=self._figures(inventory))
+        figures = self._figures(inventory)
+        history = extended(
+            last.history if last is not None else (),
+            StateCounts(at=figures.at, states={s: n for s, n in figures.states.items() if n}),
+            now=figures.at,
+        )
+        report = replace(report, figures=figures, history=history)
         await self._store(report, before)
         return report
 

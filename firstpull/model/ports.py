@@ -38,6 +38,7 @@ from firstpull.model.governance import (
     ResourceId,
 )
 from firstpull.model.ledger import Ledger
+from firstpull.model.page_seal import PageSeal
 from firstpull.model.reasons import Reason
 from firstpull.model.revoke_count import RevokeCount
 from firstpull.model.secret import Secret
@@ -368,6 +369,8 @@ class Document[Written, Read](Protocol):
 
 type Sweeps = Document[SweepReport, SweepReport | None]
 """The report of the last sweep."""
+type PageSeals = Document[PageSeal, PageSeal | None]
+"""What sessions of the fleet page are sealed with."""
 type RevokeCounts = Document[RevokeCount, RevokeCount]
 """How many devices the API revoked lately."""
 

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, TypeAdapter
 from firstpull.model.azure_resources import ScopeMapId
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.fleet_figures import FleetFigures
+from firstpull.model.fleet_history import StateCounts
 from firstpull.model.record_codec import check_stored_values
 
 Count = Annotated[int, Field(ge=0)]
@@ -87,6 +88,8 @@ class SweepReport:
     """When the last sweep that could read everything ended: this sweep, or an earlier one."""
     figures: FleetFigures | None = None
     """What the gauges show until the next sweep."""
+    history: tuple[StateCounts, ...] = ()
+    """What this sweep and those before it have counted, the oldest first."""
 
 
 _ADAPTER = TypeAdapter(SweepReport)

@@ -23,11 +23,16 @@ async def read_twin(hubs: Hubs, device: DeviceKey, *, kinds: Collection[str]) ->
     return replace(twin, modules=dict(zip(modules, found, strict=True))) if twin else None
 
 
+def modules_at(twin: Twin) -> frozenset[str]:
+    """The modules whose twins can have a delivery to the device of a twin."""
+    return modules_of(kind.name for kind in KINDS.values() if kind.may_be_at(twin))
+
+
 async def read_every_twin(hubs: Hubs, device: DeviceKey) -> Twin | None:
     """The twin, with all modules' twins that can have a delivery. Raises what `hubs` do."""
     twin = await hubs.twin(device)
     if twin is None:
         return None
-    modules = sorted(modules_of(kind.name for kind in KINDS.values() if kind.may_be_at(twin)))
+    modules = sorted(modules_at(twin))
     found = await asyncio.gather(*(hubs.module_twin(device, module) for module in modules))
     return replace(twin, modules=dict(zip(modules, found, strict=True)))

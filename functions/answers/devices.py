@@ -45,6 +45,12 @@ class Wants(Answer):
     sealing_key: Annotated[
         dict[str, str] | None, BeforeValidator(lambda key: key.public if key else None)
     ]
+    sealed_to: Annotated[
+        str | None,
+        BeforeValidator(lambda key: key.thumbprint if key else None),
+        Field(validation_alias="sealing_key"),
+    ]
+    """The thumbprint of that key, also where a lost record came back without the key."""
     requested_by: str
     requested_at: Time = Field(validation_alias="at")
 

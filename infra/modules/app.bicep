@@ -68,6 +68,9 @@ param sweepRevokesPercent int
 @description('Devices that callers of the HTTP API may revoke within an hour without approval.')
 param revokesPerHour int
 
+@description('Whether people may look at the fleet in a browser, at /api/fleet.')
+param fleetPage bool
+
 @description('Function keys that have a name and roles, by the hash of their value.')
 param namedKeys namedKeyType[]
 
@@ -203,6 +206,7 @@ module app 'br/public:avm/res/web/site:0.24.0' = {
           AzureWebJobsStorage__queueServiceUri: storageEndpoints.queue
           AzureWebJobsStorage__tableServiceUri: storageEndpoints.table
           FIRSTPULL_DEPLOYMENT: deploymentName
+          FIRSTPULL_FLEET_PAGE: string(fleetPage)
           FIRSTPULL_KEY_VAULT_URL: vaultUrl
           FIRSTPULL_NAMED_KEYS: string(namedKeys)
           FIRSTPULL_PASSWORD_VALIDITY_DAYS: string(passwordValidityDays)

@@ -113,6 +113,7 @@ async def _demo_on(
         show.done(
             "the function app, in Microsoft's Python worker", seconds=time.monotonic() - started
         )
+        show.note(f"  Watch: {app.page}, which the key {app.page_key} opens.")
         with tempfile.TemporaryDirectory(prefix="firstpull-demo-") as folder:
             device = Device(
                 device_id=f"gateway-{secrets.token_hex(3)}",

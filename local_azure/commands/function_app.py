@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -14,7 +15,14 @@ from local_azure.stack import Stack
 from local_azure.stack.identities import HUB_ID, STORAGE_ID, VAULT_ID
 from local_azure.stack.options import CLIENT_ID, HUB_NAME
 
-__all__ = ["AppNotStarted", "FunctionApp", "ScalableApp", "app_settings", "run_function_app"]
+__all__ = [
+    "AppNotStarted",
+    "FunctionApp",
+    "ScalableApp",
+    "app_settings",
+    "fleet_page",
+    "run_function_app",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +32,18 @@ class FunctionApp:
     urls: tuple[str, ...]
     key: str = field(repr=False)
     master_key: str = field(repr=False)
+    page_key: str = field(default="", repr=False)
     environment: Mapping[str, str] = field(repr=False)
 
     @property
     def url(self) -> str:
         """The URL of the first host."""
         return self.urls[0]
+
+    @property
+    def page(self) -> str:
+        """The address of the fleet page, which `page_key` opens."""
+        return f"{self.url}/api/fleet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +87,16 @@ def _policy(stack: Stack) -> dict[str, object]:
     }
 
 
+def fleet_page(key: str, *more_roles: str) -> dict[str, str]:
+    """The settings that turn the fleet page on, and name a key that opens it."""
+    named = {
+        "name": "fleet page",
+        "sha256": hashlib.sha256(key.encode()).hexdigest(),
+        "roles": ["Reader", *more_roles],
+    }
+    return {"FIRSTPULL_FLEET_PAGE": "true", "FIRSTPULL_NAMED_KEYS": json.dumps([named])}
+
+
 @asynccontextmanager
 async def run_function_app(
     stack: Stack,
@@ -88,10 +112,12 @@ async def run_function_app(
     `on_line` and `on_change`: see FunctionHosts.
     """
     key, master_key = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+    page_key = secrets.token_urlsafe(32)
     environment = {
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
         **stack.identity_environment(ca_file=ca_file),
         **app_settings(stack),
+        **fleet_page(page_key),
         **(more_settings or {}),
         "LOCAL_FUNCTIONS_KEY": key,
         "LOCAL_FUNCTIONS_MASTER_KEY": master_key,
@@ -110,6 +136,7 @@ async def run_function_app(
             urls=tuple(host.url for host in running.all()),
             key=key,
             master_key=master_key,
+            page_key=page_key,
             environment=environment,
             hosts=running,
         )

@@ -95,6 +95,7 @@ def shell_environment(stack: Stack, app: FunctionApp, *, ca_file: Path) -> dict[
         "FIRSTPULL_URL": app.url,
         "FIRSTPULL_KEY": app.key,
         "FIRSTPULL_MASTER_KEY": app.master_key,
+        "FIRSTPULL_PAGE_KEY": app.page_key,
         "ARM_ENDPOINT": stack.arm_endpoint,
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION_ID,
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
@@ -185,6 +186,8 @@ async def _serve_app(
                 _print(
                     _INSTRUCTIONS.format(
                         file=file,
+                        page=app.page,
+                        page_key=app.page_key,
                         script=script,
                         management=stack.management_url,
                         log=output.log,
@@ -218,6 +221,9 @@ firstpull runs on the local Azure. In another shell:
     a device, its credential and its first pull, step by step
   . {file}
     addresses and keys, for commands of your own
+
+The fleet page, which the key {page_key} opens:
+  {page}
 
 The policy, which counts within a minute after a change: {policy}
 Management port (faults, clock, syncs, hosts, call counts): {management}/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from urllib.parse import quote
 
 from local_azure.functions_host.functions import Failed, Function
 from local_azure.functions_host.http_address import encode_path, read_query
@@ -11,7 +12,7 @@ from local_azure.functions_host.http_messages import Request, Response
 from local_azure.functions_host.http_routes import Route, RouteTable
 from local_azure.functions_host.invocations import Invoker
 from local_azure.functions_host.keys import AuthLevel, HostKeys
-from local_azure.functions_host.protos import RpcHttp, TypedData
+from local_azure.functions_host.protos import RpcHttp, RpcHttpCookie, TypedData
 
 _LOG = logging.getLogger("functions_host")
 # The server alone decides when a connection ends, and what goes in chunks.
@@ -90,7 +91,28 @@ def _response(value: TypedData | None) -> Response:
     if http is None:
         raise ValueError("not an HttpResponse")
     headers = {n: text for n, text in http.headers.items() if n.lower() not in _OWN_HEADERS}
+    if http.cookies:
+        (cookie,) = http.cookies  # one at most: `Response` has each header once
+        headers["Set-Cookie"] = _set_cookie(cookie)
     if any(map(_NOT_IN_A_HEADER.search, headers.values())):
         raise ValueError("a header that cannot be sent")
     body = http.body.bytes if http.body.bytes is not None else (http.body.string or "").encode()
     return Response(int(http.status_code), headers, body)
+
+
+def _set_cookie(cookie: RpcHttpCookie) -> str:
+    """The header, as ASP.NET Core writes a cookie: its value is encoded."""
+    parts = [f"{cookie.name}={quote(cookie.value, safe='')}"]
+    if cookie.max_age is not None:
+        parts.append(f"max-age={cookie.max_age.value:.0f}")
+    if cookie.domain is not None and cookie.domain.value:
+        parts.append(f"domain={cookie.domain.value}")
+    if cookie.path is not None and cookie.path.value:
+        parts.append(f"path={cookie.path.value}")
+    if cookie.secure is not None and cookie.secure.value:
+        parts.append("secure")
+    if cookie.same_site is not RpcHttpCookie.SameSite.Unset:
+        parts.append(f"samesite={cookie.same_site.name.removeprefix('Explicit').lower()}")
+    if cookie.http_only is not None and cookie.http_only.value:
+        parts.append("httponly")
+    return "; ".join(parts)

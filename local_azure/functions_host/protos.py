@@ -1,13 +1,14 @@
 """Stand-ins for the messages that Azure's host and its Python worker exchange.
 
-They have the names and fields of the worker protocol's protobuf messages. Messages for cookies and
-retry policies are missing, so that an app with either fails.
+They have the names and fields of the worker protocol's protobuf messages. Messages for retry
+policies and the expiry of a cookie as a date are missing, so that an app with either fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -21,6 +22,9 @@ FunctionLoadResponse = SimpleNamespace
 RpcFunctionMetadata = SimpleNamespace
 InvocationResponse = SimpleNamespace
 RpcException = SimpleNamespace
+NullableString = SimpleNamespace
+NullableBool = SimpleNamespace
+NullableDouble = SimpleNamespace
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,34 @@ class StatusResult:
     Failure: ClassVar[int] = 0
 
 
+class _SameSite(IntEnum):
+    Unset = 0
+    Lax = 1
+    Strict = 2
+    ExplicitNone = 3
+
+
+# The protocol's name for what is not set is no identifier.
+setattr(_SameSite, "None", _SameSite.Unset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RpcHttpCookie:
+    """A cookie in the app's response."""
+
+    name: str
+    value: str
+    domain: SimpleNamespace | None = None
+    path: SimpleNamespace | None = None
+    expires: None = None
+    secure: SimpleNamespace | None = None
+    http_only: SimpleNamespace | None = None
+    same_site: _SameSite = _SameSite.Unset
+    max_age: SimpleNamespace | None = None
+
+    SameSite: ClassVar[type[_SameSite]] = _SameSite
+
+
 @dataclass(frozen=True)
 class RpcHttp:
     """An HTTP request to the app, or the app's response."""
@@ -58,7 +90,7 @@ class RpcHttp:
     query: Mapping[str, str] = field(default_factory=dict)
     body: TypedData = field(default_factory=lambda: TypedData())  # noqa: PLW0108 - defined below
     status_code: str = ""
-    cookies: None = None
+    cookies: Sequence[RpcHttpCookie] | None = None
     enable_content_negotiation: bool = False
 
 

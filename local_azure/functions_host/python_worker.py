@@ -168,6 +168,7 @@ def _plain(data: TypedData) -> TypedData:
             headers={_text(name): _text(value) for name, value in http.headers.items()},
             body=_plain(http.body),
             status_code=_text(http.status_code),
+            cookies=http.cookies,  # the worker made them of its own types
         ),
     )
 

@@ -22,6 +22,10 @@ from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
 
 PARTS: dict[str, Part] = {
+    "killed-hosts": killed_hosts.killed_hosts,
+    "load": load.load,
+    "storage": storage.storage,
+    "toxic-wire": toxic.toxic_wire,
     **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
     "real-storms": hostile.storms,
     "two-workers": interleavings.on_one_device,
@@ -33,10 +37,6 @@ PARTS: dict[str, Part] = {
     "lifetimes": orders.lifetimes,
     "upgrade": upgrade,
     "fuzz": fuzz,
-    "killed-hosts": killed_hosts.killed_hosts,
-    "load": load.load,
-    "storage": storage.storage,
-    "toxic-wire": toxic.toxic_wire,
 }
 """By name, the longest first: two run at a time."""
 

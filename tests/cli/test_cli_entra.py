@@ -43,3 +43,9 @@ async def test_without_a_sign_in_the_error_says_how_to_sign_in(
         await asyncio.to_thread(Credentials(_PROFILE).headers)
     assert raised.value.status is Exit.DENIED
     assert "az login --scope api://client-1/.default" in raised.value.advice
+
+
+def test_behind_entra_the_fleet_page_is_opened_by_way_of_the_sign_in() -> None:
+    assert _PROFILE.page == (
+        "https://somewhere.test/.auth/login/aad?post_login_redirect_uri=/api/fleet"
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from firstpull_cli.api import Api
+from firstpull_cli.changing import move
 from firstpull_cli.errors import CliError, Exit
 from firstpull_cli.journal import Journal
 from firstpull_cli.onboarding import send_rows
@@ -160,6 +161,18 @@ def test_a_running_local_azure_is_found_from_a_folder_below(
     assert (profile.name, profile.url) == ("local", "http://127.0.0.1:7071")
     assert profile.variables["FIRSTPULL_KEY"] == "a key"
     assert not profile.variables["FIRSTPULL_TOKEN"]
+
+
+def test_a_sealed_device_whose_key_was_lost_does_not_move_with_a_plain_password() -> None:
+    wants: dict[str, object] = {"repositories": ["app"], "sealedTo": "t"}
+    device = {"deviceId": "d-1", "hub": "h", "wants": wants}
+    with pytest.raises(CliError) as refused:
+        move(device, {"connectedRegistry": "plant02"})
+    assert "firstpull-agent key" in refused.value.advice
+    wants["sealingKey"] = {"kty": "EC"}
+    body = move(device, {"connectedRegistry": "plant02"}).body
+    assert body is not None
+    assert body["sealingKey"] == {"kty": "EC"}
 
 
 async def test_errors_go_to_standard_error_with_advice_and_a_status(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Api:
             body = json.dumps(content).encode()
             more = {"Content-Type": "application/json", **more}
         async with self.session.request(
-            method, URL(address, encoded=True), data=body, headers=more
+            method, URL(address, encoded=True), data=body, headers=more, allow_redirects=False
         ) as answer:
             received = Answer(answer.status, answer.headers, await answer.text())
         self.answers.append(received)

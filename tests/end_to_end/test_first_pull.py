@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "FIRSTPULL_URL",
     "FIRSTPULL_KEY",
     "FIRSTPULL_MASTER_KEY",
+    "FIRSTPULL_PAGE_KEY",
     "ARM_ENDPOINT",
     "AZURE_SUBSCRIPTION_ID",
     "AZURE_RESOURCE_GROUP",
@@ -88,6 +89,7 @@ async def test_the_demo_ends_with_a_pull_and_leaves_nothing_behind(
         assert demo.returncode == 0, text
     assert PULLED.fullmatch(text.splitlines()[-1]), text
     assert f"with {engine}" in text
+    assert "/api/fleet, which the key " in text
     assert _traces_of(tmp_path, _address_in(text)) == []
     assert _left_in(tmp_path) == ["demo.log"]
 
@@ -141,6 +143,7 @@ class _Newcomer:
         """Register a device without keys, name it to the webhook, look into its twin."""
         async with aiohttp.ClientSession() as session:
             await self._is_healthy(session)
+            await self._opens_the_fleet_page(session)
             hub = {"Authorization": f"Bearer {await self._token(session)}"}
             body = {"deviceId": "gateway-1"}
             address = (
@@ -161,6 +164,12 @@ class _Newcomer:
     async def _is_healthy(self, session: aiohttp.ClientSession) -> None:
         async with session.get(f"{self.variables['FIRSTPULL_URL']}/api/healthz") as answer:
             assert answer.status == 200
+
+    async def _opens_the_fleet_page(self, session: aiohttp.ClientSession) -> None:
+        key = {"x-functions-key": self.variables["FIRSTPULL_PAGE_KEY"]}
+        page = f"{self.variables['FIRSTPULL_URL']}/api/fleet"
+        async with session.get(page, headers=key) as answer:
+            assert "No device yet" in await answer.text()
 
     async def _token(self, session: aiohttp.ClientSession) -> str:
         async with session.get(

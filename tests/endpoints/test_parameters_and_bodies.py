@@ -50,6 +50,7 @@ def functions() -> dict[str, Function]:
         for name, value in _SETTINGS.items():
             patch.setenv(name, value)
         app = importlib.import_module("function_app").app
+    app.functions_bindings = {}  # an app lists its functions once
     return {f.get_function_name(): f.get_user_function() for f in app.get_functions()}
 
 

@@ -40,6 +40,7 @@ from tests.world.storage import (
     FakeRecords,
     FakeWorkQueue,
     NoPoison,
+    fake_page_seals,
     fake_revoke_counts,
     fake_sweeps,
 )
@@ -121,6 +122,7 @@ def make_process(cloud: Cloud, policy: Policy, *, requires_sealing: bool = False
         locks=FakeLocks(line),
         sweeps=fake_sweeps(line),
         revoke_counts=fake_revoke_counts(line),
+        page_seals=fake_page_seals(line),
         poison=NoPoison(),
         clock=cloud.clock,
     )

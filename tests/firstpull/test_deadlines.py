@@ -56,10 +56,13 @@ SILENT = {
 NEEDED_BY_ALL = ("records", "identity")
 _WORKERS = {"reconcile_device", "sweep"}
 _FAILS_OPEN = {"allocate_device"}
+_OFF = {name for name in DEADLINES if name.startswith("fleet_")}
+"""The page for a person, which no setting turns on here."""
 NEEDS: Mapping[str, set[str]] = {
     "records": set(DEADLINES)
     - {"approve_sweep", "get_sweep", "get_revokes", "approve_revokes", "openapi", "healthz"}
     - _FAILS_OPEN
+    - _OFF
     - {name for name in DEADLINES if "poison" in name},
     "ledgers": {*_WORKERS, "list_sites", "measure"},
     "queues": {
@@ -75,7 +78,7 @@ NEEDS: Mapping[str, set[str]] = {
         *("sweep", "measure", "get_sweep", "approve_sweep"),
         *("get_revokes", "approve_revokes", "revoke_device", "revoke_devices"),
     },
-    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN,
+    "identity": set(DEADLINES) - {"openapi", "healthz"} - _FAILS_OPEN - _OFF,
 }
 """Functions that cannot do without it."""
 SETTINGS = {

@@ -121,6 +121,15 @@ async def test_an_answer_has_the_status_headers_and_bytes_of_the_function(
         assert await response.read() == b"\x00\xff"
 
 
+async def test_a_cookie_is_written_with_its_attributes_and_an_encoded_value(
+    host: RunningHost, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(host.url("/v1/answers/cookie")) as response:
+        assert response.headers.getall("Set-Cookie") == [
+            "one=a.b%2Fc; max-age=60; path=/api; secure; samesite=strict; httponly"
+        ]
+
+
 @pytest.mark.parametrize("kind", ["unknown", "no-number", "nothing"])
 async def test_a_failure_or_what_is_no_http_answer_is_500_without_a_body(
     host: RunningHost, client: aiohttp.ClientSession, kind: str

@@ -19,7 +19,7 @@ from pathlib import Path
 import aiohttp
 
 import local_azure
-from local_azure.commands.function_app import FunctionApp, app_settings
+from local_azure.commands.function_app import FunctionApp, app_settings, fleet_page
 from local_azure.commands.processes import inherited, running
 from local_azure.kernel.clock_pipe import ClockPipe
 from local_azure.stack import Stack
@@ -52,6 +52,7 @@ async def packaged_app(
         **inherited("PATH", "HOME", "LANG", "TMPDIR"),
         **stack.identity_environment(ca_file=str(ca_file)),
         **app_settings(stack),
+        **fleet_page(key, "Operator", "MassRevokeApprover"),
         "LOCAL_FUNCTIONS_KEY": key,
         "LOCAL_FUNCTIONS_MASTER_KEY": master_key,
         "PYTHONUNBUFFERED": "1",

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from tests.rotation.model import PROGRESS, Kind, Model, beginnings, is_locked_out, is_settled
+from tests.rotation.model import (
+    PROGRESS,
+    Kind,
+    Model,
+    beginnings,
+    ends_kept,
+    is_locked_out,
+    is_settled,
+)
 from tests.rotation.state import State
 
 LOCKED_OUT = "a device is locked out"
+ENDED = "a password ends that edgeAgent's own image may need"
 STUCK = "nobody has anything left to do, and the device is not in order"
 FOR_EVER = "it goes on for ever"
 
@@ -36,7 +45,7 @@ class _Search:
     transitions: int = 0
 
     def run(self) -> Result:
-        for beginning in beginnings():
+        for beginning in beginnings(self.model.to):
             self._reach(self.model.canonical(beginning), None)
         while self.queue:
             state = self.queue.popleft()
@@ -52,6 +61,8 @@ class _Search:
                     further.append(reached)
                 if is_new and is_locked_out(after, self.model):
                     return self._fault(LOCKED_OUT, reached)
+                if ends_kept(state, move.after, self.model):
+                    return self._fault(ENDED, reached)
             self.progress.append(tuple(further))
             if not further and not is_settled(state, self.model):
                 return self._fault(STUCK, number)

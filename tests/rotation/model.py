@@ -13,6 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from tests.firstpull.harness import VALIDITY
+from tests.rotation.consumers import TWIN, Consumer
 from tests.rotation.state import (
     GONE,
     NEW,
@@ -99,12 +100,22 @@ class Model:
 
     @classmethod
     def make(
-        cls, *, steps: int = 2, fences: bool = True, without: frozenset[Kind] = frozenset()
+        cls,
+        *,
+        to: Consumer = TWIN,
+        steps: int = 2,
+        fences: bool = True,
+        without: frozenset[Kind] = frozenset(),
     ) -> Model:
         """A model that remembers no plan of another rule."""
         step = timedelta(seconds=VALIDITY.total_seconds() * (0.6 if steps == 2 else 1 / steps))
-        worker = Worker(validity=VALIDITY, step=step)
+        worker = Worker(validity=VALIDITY, step=step, to=to)
         return cls(worker=worker, ages=AGES[steps], fences=fences, without=without)
+
+    @property
+    def to(self) -> Consumer:
+        """Who takes the deliveries."""
+        return self.worker.to
 
     def canonical(self, state: State) -> State:
         """The state by which all that differ by names alone are known."""
@@ -123,17 +134,17 @@ class Model:
 
     def _all_moves(self, state: State) -> Iterator[Move]:
         yield from self._of_worker(state)
-        yield from _of_registry(state, self.ages)
-        yield from _of_device(state)
+        yield from _of_registry(state, self.ages, self.to)
+        yield from _of_device(state, self.to)
         yield from _of_others(state, self.ages)
 
     def _of_worker(self, state: State) -> Iterator[Move]:
         if state.late is not None:
             yield Move(Kind.VANISH, state._replace(late=None))
-            if (landed := _written(state, state.late)) is not None:
+            if (landed := _written(state, state.late, self.to)) is not None:
                 yield Move(Kind.LAND, landed._replace(late=None))
         if state.work is not None:
-            yield from _of_pass(state, state.work)
+            yield from _of_pass(state, state.work, self.to)
         elif state.late is None or not self.fences:
             begun = self.worker.begin(state)
             if isinstance(begun, Record):
@@ -145,7 +156,7 @@ class Model:
                 yield Move(Kind.BEGIN, state._replace(record=claimed, work=work))
 
 
-def _of_pass(state: State, work: Work) -> Iterator[Move]:
+def _of_pass(state: State, work: Work, to: Consumer) -> Iterator[Move]:
     if not work.writes:
         is_rotated = state.record.rotates is not None
         record = work.if_rotated if is_rotated else work.ends
@@ -153,7 +164,7 @@ def _of_pass(state: State, work: Work) -> Iterator[Move]:
         yield Move(Kind.CRASH, state._replace(work=None))
         return
     write, *others = work.writes
-    if (written := _written(state, write)) is None:
+    if (written := _written(state, write, to)) is None:
         yield Move(Kind.FAIL, state._replace(work=None))
         return
     further = work._replace(writes=tuple(others))
@@ -166,12 +177,12 @@ def _of_pass(state: State, work: Work) -> Iterator[Move]:
         yield Move(Kind.CRASH_LATE, state._replace(work=None, late=write))
 
 
-def _written(state: State, write: Write) -> State | None:
+def _written(state: State, write: Write, to: Consumer) -> State | None:
     """The state after a write; None where the write is refused."""
     ages = state.ages
     if write.kind is WriteKind.MAKE:
         write, ages = write._replace(password=len(ages)), (*ages, FRESH)
-    azure, had_no_choice = apply_write(write, state.azure), state.had_no_choice
+    azure, had_no_choice = apply_write(write, state.azure, to=to), state.had_no_choice
     if azure is None:
         return None
     if write.kind is WriteKind.DELIVER:
@@ -189,22 +200,33 @@ def _has_choice(state: State) -> bool:
     return any(on and p in azure.slots and state.accepts(p) for p, on in azure.stored)
 
 
-def _of_registry(state: State, ages: Ages) -> Iterator[Move]:
+def _of_registry(state: State, ages: Ages, to: Consumer) -> Iterator[Move]:
     in_slots = frozenset(p for p in state.azure.slots if p is not None)
     valid = frozenset(p for p in in_slots if state.ages[p] < ages.expired)
     newest = len(state.ages) - 1
     everything = Synced(newest + 1)
-    if state.known != valid or state.synced != everything:
-        yield Move(Kind.SYNC, state._replace(known=valid, synced=everything))
+    is_taken = state.azure.answer is not None and not to.logs_in
+    confirmed = state.azure._replace(confirmed=is_taken)
+    if (state.known, state.synced, state.azure) != (valid, everything, confirmed):
+        yield Move(Kind.SYNC, state._replace(known=valid, synced=everything, azure=confirmed))
     if newest in valid and newest not in state.known and state.ages[newest] == FRESH:
         known, races = valid - {newest}, Synced(newest, races=True)
         if (known, races) != (state.known, state.synced):
             yield Move(Kind.RACE, state._replace(known=known, synced=races))
+            if confirmed != state.azure:  # what was taken may have been before it, or after
+                after = state._replace(known=known, synced=races, azure=confirmed)
+                yield Move(Kind.RACE, after)
 
 
-def _of_device(state: State) -> Iterator[Move]:
+def _of_device(state: State, to: Consumer) -> Iterator[Move]:
     azure, entry = state.azure, state.azure.entry
     if entry is None:
+        return
+    if not to.logs_in:
+        if azure.answer != entry or state.held != entry:
+            confirmed = azure.confirmed and azure.answer == entry
+            taken = azure._replace(answer=entry, confirmed=confirmed)
+            yield Move(Kind.LOG_IN, state._replace(held=entry, azure=taken))
         return
     if state.accepts(entry) and (azure.answer != entry or state.held != entry):
         yield Move(Kind.LOG_IN, state._replace(held=entry, azure=azure._replace(answer=entry)))
@@ -216,7 +238,7 @@ def _of_others(state: State, ages: Ages) -> Iterator[Move]:
     if state.held not in (None, GONE):
         yield Move(Kind.RESTORE, state._replace(held=GONE))
     if state.azure.entry is not None:
-        azure = state.azure._replace(entry=None, answer=None)
+        azure = state.azure._replace(entry=None, answer=None, confirmed=False)
         yield Move(Kind.RESET, state._replace(azure=azure))
     if state.work is None and state.late is None:
         older = tuple(min(age + 1, ages.expired) for age in state.ages)
@@ -241,28 +263,56 @@ def is_settled(state: State, model: Model) -> bool:
     """Whether the device uses what was delivered last, and nothing else is valid.
 
     A state in which nobody has anything left to do must be so: the token has one password, Key
-    Vault one enabled version, and the password has more than one step of time left.
+    Vault one enabled version, and the password has more than one step of time left. Where an old
+    password is kept to its expiry, the next one waits for that.
     """
     password = state.held
     if password is None or password == GONE:
         return False
     record, azure = state.record, state.azure
+    in_slots = {p for p in azure.slots if p is not None}
+    waits = model.to.keeps_old and len(in_slots) > 1
+    if waits and any(state.ages[p] >= model.ages.expired for p in in_slots):
+        return False
     return (
         azure.entry == record.delivered == password
         and record.acknowledged
-        and record.rotates is None
+        and (record.rotates is None or waits)
         and state.accepts(password)
-        and sorted(p for p in azure.slots if p is not None) == [password]
-        and [p for p, on in azure.stored if on] == [password]
-        and state.ages[password] < model.ages.due
+        and password in in_slots
+        and (len(in_slots) == 1 or waits)
+        and {p for p, on in azure.stored if on} == in_slots
+        and (state.ages[password] < model.ages.due or waits)
     )
 
 
-def beginnings() -> tuple[State, ...]:
+def ends_kept(before: State, after: State, model: Model) -> bool:
+    """Whether a write has ended a password that may be in use where no twin reaches.
+
+    That is one which could have been delivered, and has not expired; `after` is not canonical.
+    """
+    if not model.to.keeps_old:
+        return False
+    return any(
+        p is not None
+        and p not in after.azure.slots
+        and (p, True) in before.azure.stored
+        and before.ages[p] < model.ages.expired
+        for p in before.azure.slots
+    )
+
+
+def beginnings(to: Consumer) -> tuple[State, ...]:
     """A device that has its token and nothing else, and one that is in order."""
     ready = State(
         ages=(FRESH,),
-        azure=Azure(slots=(0, None), stored=frozenset({(0, True)}), entry=0, answer=0),
+        azure=Azure(
+            slots=(0, None),
+            stored=frozenset({(0, True)}),
+            entry=0,
+            answer=0,
+            confirmed=not to.logs_in,
+        ),
         known=frozenset({0}),
         synced=Synced(1),
         held=0,

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_uppercase
 
-from tests.rotation.check import Result
+from tests.rotation.check import ENDED, LOCKED_OUT, Result
 from tests.rotation.model import Kind, Model
 from tests.rotation.rules import OURS, WRONG, Rule
 from tests.rotation.state import GONE, Number, State
 
 PAGE = Path(__file__).parents[2] / "docs" / "rotation.md"
+BY_KIND = "by kind"
+_IN_A_CELL = {None: "nothing", LOCKED_OUT: "lock-out", ENDED: "its own password ends"}
 _PART = "<!-- made by `make model`: {name} -->\n{text}\n<!-- end -->"
 
 
@@ -98,6 +100,21 @@ def parts_of_result(rule: Rule, model: Model, result: Result) -> Iterator[tuple[
     if result.begin is not None:
         text += "\n\n" + trace(rule, model, result)
     yield rule.says, text
+
+
+def in_a_row(result: Result) -> str:
+    """The same in a cell of the table of delivery kinds."""
+    found = _IN_A_CELL.get(result.fault, result.fault)
+    return f"{found}; {result.states:,} states, {result.transitions:,} transitions"
+
+
+def kinds_table(rows: Mapping[str, Sequence[str]]) -> str:
+    """A row of cells for each delivery kind, a column for each rule."""
+    head = f"| Kind | {' | '.join(rule.says for rule in ALL)} |"
+    lines = [head, "|---" * (len(ALL) + 1) + "|"]
+    return "\n".join(
+        (*lines, *(f"| {kind} | {' | '.join(cells)} |" for kind, cells in rows.items()))
+    )
 
 
 def part_in(page: str, name: str) -> str:

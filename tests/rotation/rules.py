@@ -13,6 +13,7 @@ from firstpull.model.password_slots import Credential
 from firstpull.reconcile import plan_passwords
 from firstpull.reconcile.plan_passwords import Passwords
 from tests.rotation.check import Result, explore
+from tests.rotation.consumers import TWIN, Consumer
 from tests.rotation.model import Model
 
 type Plant = Callable[[pytest.MonkeyPatch], None]
@@ -61,9 +62,9 @@ class Rule:
     plant: Plant
     fences: bool = True
 
-    def explore(self, *, steps: int = 2) -> tuple[Model, Result]:
+    def explore(self, *, to: Consumer = TWIN, steps: int = 2) -> tuple[Model, Result]:
         """What the model check finds, and its model, which has planned by this rule."""
-        model = Model.make(steps=steps, fences=self.fences)
+        model = Model.make(to=to, steps=steps, fences=self.fences)
         with pytest.MonkeyPatch.context() as patch:
             self.plant(patch)
             return model, explore(model)

@@ -1,9 +1,9 @@
 """Ninety days of a fleet in virtual time: devices log in, passwords are renewed, Azure fails.
 
-Connected registries sync each minute, once a day, or each minute but for a week's gap. Devices
-are there, away for up to three weeks again and again, or away beyond the expiry of their password.
-A refusal is a device that is there and that its connected registry does not let in with the
-password of its last login.
+Connected registries sync each minute, once a day, or each minute but for a week's gap. Devices are
+of all delivery kinds; they are there, away for up to three weeks again and again, or away beyond
+the expiry of their password. A refusal is a device that is there, was let in before, and that its
+connected registry does not let in with the password of its last login, or with what edgeAgent took.
 """
 
 from __future__ import annotations
@@ -12,22 +12,55 @@ import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Any
+
+from joserfc.jwk import ECKey
 
 from firstpull.model.azure_resources import ConnectedRegistryRef
+from firstpull.model.delivery_kinds import kind_named
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
-from tests.firstpull.harness import REGISTRY, Harness, Process, make_policy
+from local_azure.iot_hub.models import EDGE_AGENT
+from tests.firstpull.harness import HUB, REGISTRY, Harness, Process, make_policy
 from tests.firstpull.virtual_clock import VirtualClock
 from tests.world.calls import Fault
 from tests.world.cloud import Cloud
+from tests.world.device import Device, EdgeDevice
+from tests.world.edge import Edge
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 VALIDITY = timedelta(days=60)
 """The last renewal comes at 0.6 of it: 24 days are left, more than the longest absence."""
 LONGEST_AWAY = timedelta(days=21)
 BEYOND_EXPIRY = VALIDITY + timedelta(days=5)
+_SEALING_KEY = ECKey.generate_key("P-256")
 _SITES = ("byminute", "byday", "withgap")
 _SETTLING = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A delivery kind with what its requests say besides."""
+
+    says: str
+    delivery: str
+    options: tuple[str, ...] = ()
+    is_sealed: bool = False
+
+    @property
+    def keeps_old(self) -> bool:
+        """Whether an old password stays to its expiry."""
+        return not kind_named(self.delivery).frees_old_slot(self.options)
+
+
+KINDS = (
+    Kind("twin", "twin"),
+    Kind("sealed", "twin", is_sealed=True),
+    Kind("kubernetes", "kubernetes"),
+    Kind("edgeAgent", "edgeAgent", options=("agentImageElsewhere",)),
+    Kind("edgeAgent, its image private", "edgeAgent"),
+)
+"""In turn, so that each is at each connected registry."""
 
 
 class Presence(Enum):
@@ -88,7 +121,7 @@ class Report:
     came_back: int
     """Devices that were away beyond the expiry of their password and got in again."""
     passwords: tuple[int, ...]
-    """How many passwords each token has in the end."""
+    """How many passwords each token has in the end, where an old one is not kept on purpose."""
 
     @property
     def is_good(self) -> bool:
@@ -118,6 +151,8 @@ class Fleet(Harness):
         super().__init__(cloud=cloud, policy=policy, processes=2, sync_every=None)
         self.cloud.after_write = None  # the promises have their own tests; this counts refusals
         self.refusals: dict[str, None] = {}
+        self._were_let_in: set[DeviceKey] = set()
+        self._seen: dict[DeviceKey, tuple[object, ...]] = {}
         self.logins = 0
         self.faults = 0
         self._plan = plan
@@ -130,6 +165,7 @@ class Fleet(Harness):
             refs[2]: Syncs(MINUTE, self._begins, gap=(gap, gap + 7 * DAY)),
         }
         self._presence: dict[DeviceKey, Presence] = {}
+        self._kinds: dict[DeviceKey, Kind] = {}
         self._absences: dict[DeviceKey, Absences] = {}
 
     # What is different from the harness
@@ -162,35 +198,48 @@ class Fleet(Harness):
             self._let_devices_act()
 
     def _let_devices_act(self) -> None:
-        self._look_for_refusals()
-        super()._let_devices_act()
-
-    def _look_for_refusals(self) -> None:
-        """Each device that is there logs in with what it uses, before it reads its twin."""
+        """Each device for which something has changed since the last time, and hourly."""
         for key, device in self.cloud.devices.items():
-            for ref, login in device.logins.items():
-                if device.is_away:
-                    continue
-                self.logins += 1
-                if not self.cloud.site_accepts(ref, login.token, login.password):
-                    self._refused(key, login.password)
+            if (seen := self._what_it_sees(key, device)) == self._seen.get(key):
+                continue
+            self._seen[key] = seen
+            if not device.is_away:
+                self._look_for_refusals(key, device)
+            device.act(self.cloud)
+
+    def _what_it_sees(self, key: DeviceKey, device: Device) -> tuple[object, ...]:
+        """Its twins, and what each connected registry knows of its token."""
+        twins = [self.cloud.hub.twin(key.device_id)]
+        if isinstance(device, EdgeDevice):
+            twins.append(self.cloud.hub.module_twin(key.device_id, EDGE_AGENT))
+        grant = self.cloud.record(key).status.grant if key in self.cloud.records else None
+        token = grant.names.token if grant is not None else ""
+        known = [site.snapshot.tokens.get(token) for site in self.cloud.sites.values()]
+        hour = self.clock.now().replace(minute=0, second=0, microsecond=0)
+        return device.is_away, hour, *(twin.desired.version for twin in twins), *known
+
+    def _look_for_refusals(self, key: DeviceKey, device: Device) -> None:
+        """A device that is there logs in with what it uses, before it reads its twin."""
+        for ref, login in device.logins.items():
+            self.logins += 1
+            if self.cloud.site_accepts(ref, login.token, login.password):
+                self._were_let_in.add(key)
+            elif key in self._were_let_in:
+                self._refused(key, login.password)
 
     def _refused(self, key: DeviceKey, password: str) -> None:
         """Note a refusal, once for a password; what expired while its device was away is none."""
         if self._presence[key] is not Presence.BEYOND_EXPIRY:
             number = self.cloud.passwords_made.index(password) + 1
-            self.refusals[f"{key.device_id} with password {number}"] = None
+            kind = self._kinds[key].says
+            self.refusals[f"{key.device_id} ({kind}) with password {number}"] = None
 
     # The days
 
     async def soak(self) -> Report:
         """Onboard the fleet, let the days pass, then let everything settle."""
-        plan, keys = self._plan, []
-        for number in range(plan.devices):
-            device_id = f"press-{number}"
-            keys.append(self.register(device_id))
-            self._presence[keys[-1]] = _presence_of(number, plan)
-            await self.ask(device_id, connectedRegistry=_SITES[number % len(_SITES)])
+        plan = self._plan
+        keys = [await self._onboard(number) for number in range(plan.devices)]
         await self.run_until(lambda: self._are_ready(keys), 2 * DAY)
         if not self._are_ready(keys):
             raise AssertionError([r.status.condition for r in self.cloud.all_records()])
@@ -221,6 +270,23 @@ class Fleet(Harness):
             came_back=sum(key.device_id not in locked_out for key in away),
             passwords=self._passwords_of_each(keys),
         )
+
+    async def _onboard(self, number: int) -> DeviceKey:
+        """Register a device of the next kind, and ask for it."""
+        key, kind = DeviceKey(hub=HUB, device_id=f"press-{number}"), KINDS[number % len(KINDS)]
+        self._kinds[key], self._presence[key] = kind, _presence_of(number, self._plan)
+        asks: dict[str, Any] = {"delivery": kind.delivery}
+        if kind.options:
+            asks["deliveryOptions"] = kind.options
+        if kind.delivery == "edgeAgent":
+            Edge(self.cloud, key)
+        else:
+            self.cloud.register(key)
+        if kind.is_sealed:
+            self.cloud.devices[key].keys = [_SEALING_KEY]
+            asks["sealingKey"] = _SEALING_KEY.as_dict(private=False)
+        await self.ask(key.device_id, connectedRegistry=_SITES[number % len(_SITES)], **asks)
+        return key
 
     async def _rotate_some(self, keys: list[DeviceKey]) -> None:
         """Somebody asks for the rotation of a tenth of the devices, whatever state they are in."""
@@ -255,9 +321,9 @@ class Fleet(Harness):
         return any(self.cloud.site_accepts(ref, x.token, x.password) for ref, x in logins)
 
     def _passwords_of_each(self, keys: list[DeviceKey]) -> tuple[int, ...]:
-        """How many passwords the token of each acknowledged device has."""
+        """How many passwords each token has whose device keeps no old one."""
         found = []
-        for key in keys:
+        for key in (key for key in keys if not self._kinds[key].keeps_old):
             grant = self.cloud.record(key).status.grant
             token = self.cloud.token(REGISTRY, grant.names.token) if grant is not None else None
             found.append(len(token.passwords) if token is not None else 0)
@@ -265,7 +331,7 @@ class Fleet(Harness):
 
 
 def _presence_of(number: int, plan: Plan) -> Presence:
-    """The last device is away beyond the expiry, every third of the others now and then."""
+    """The last device is away beyond the expiry, a third of the rest at each site now and then."""
     if number == plan.devices - 1 and plan.days * DAY > BEYOND_EXPIRY + 10 * DAY:
         return Presence.BEYOND_EXPIRY
-    return Presence.NOW_AND_THEN if number % 3 == 1 else Presence.ALWAYS
+    return Presence.NOW_AND_THEN if number // len(_SITES) % 3 == 1 else Presence.ALWAYS

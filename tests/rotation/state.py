@@ -56,12 +56,14 @@ class Azure(NamedTuple):
     """Passwords in Key Vault, each with whether its version is enabled."""
     entry: Number = None
     answer: Number = None
-    """The password with which the device reports that it has logged in."""
+    """The password with which the device reports that it has logged in, or that edgeAgent took."""
+    confirmed: bool = False
+    """Whether the connected registry has synced since edgeAgent took it."""
 
     def renumbered(self, new: Renumber) -> Azure:
         """The same with other numbers."""
         one, two = self.slots
-        return Azure(
+        return self._replace(
             slots=(new(one), new(two)),
             stored=frozenset((n, on) for p, on in self.stored if (n := new(p)) is not None),
             entry=new(self.entry),
@@ -215,7 +217,13 @@ def _without_what_ended(state: State) -> State:
     had_no_choice = state.had_no_choice and entry is not None and entry >= count
     return State(
         ages=state.ages,
-        azure=Azure(slots=slots, stored=stored, entry=entry, answer=answer),
+        azure=Azure(
+            slots=slots,
+            stored=stored,
+            entry=entry,
+            answer=answer,
+            confirmed=azure.confirmed and answer is not None,
+        ),
         known=known,
         synced=Synced(count, races),
         had_no_choice=had_no_choice,

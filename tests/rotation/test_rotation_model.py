@@ -7,18 +7,41 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rotation.check import LOCKED_OUT, explore
+from tests.rotation.check import ENDED, LOCKED_OUT, explore
+from tests.rotation.consumers import (
+    ALL,
+    EDGE_AGENT,
+    EDGE_AGENT_PRIVATE,
+    KUBERNETES,
+    TWIN,
+    Consumer,
+)
 from tests.rotation.model import Kind, Model
-from tests.rotation.page import PAGE, part_in, parts_of_result
+from tests.rotation.page import BY_KIND, PAGE, in_a_row, part_in, parts_of_result
 from tests.rotation.rules import OURS, WRONG, Rule
 
 WITHOUT_TIME = frozenset({Kind.TIME})
+EACH_KIND = pytest.mark.parametrize("to", ALL, ids=lambda to: to.says)
 
 
-def test_no_device_is_locked_out_and_each_is_in_order_in_the_end() -> None:
-    result = explore(Model.make(steps=2, without=WITHOUT_TIME))
+@EACH_KIND
+def test_no_device_is_locked_out_and_each_is_in_order_in_the_end(to: Consumer) -> None:
+    result = explore(Model.make(to=to, without=WITHOUT_TIME))
     assert result.fault is None, result.trace
     assert result.states > 1_000
+
+
+def test_a_cluster_with_the_agent_has_the_states_of_a_twin() -> None:
+    cluster = explore(Model.make(to=KUBERNETES, without=WITHOUT_TIME))
+    assert cluster == explore(Model.make(to=TWIN, without=WITHOUT_TIME))
+
+
+@pytest.mark.parametrize("to", [EDGE_AGENT, EDGE_AGENT_PRIVATE], ids=lambda to: to.says)
+@pytest.mark.parametrize("rule", WRONG[:2], ids=lambda rule: rule.says)
+def test_a_wrong_rule_has_the_same_fault_with_edge_agent(rule: Rule, to: Consumer) -> None:
+    _, result = rule.explore(to=to)
+    assert result.fault in (LOCKED_OUT, ENDED)
+    assert in_a_row(result) in part_in(PAGE.read_text(), BY_KIND), "run: make model"
 
 
 @pytest.mark.parametrize("rule", WRONG, ids=lambda rule: rule.says)
@@ -30,7 +53,7 @@ def test_a_wrong_rule_locks_a_device_out_as_the_page_shows(rule: Rule) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_page_has_what_the_model_check_finds_by_our_rule() -> None:
     model, result = OURS.explore()
     assert result.fault is None, result.trace

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.rotation.rules import naive
-from tests.rotation.soak import Fleet, Plan
+from tests.rotation.soak import KINDS, Fleet, Plan
 
-FEW = Plan(devices=3, days=3, share_of_faults=0.1)
-SOME = Plan(devices=9, days=80)
+FEW = Plan(devices=len(KINDS), days=3, share_of_faults=0.1)
+SOME = Plan(devices=2 * len(KINDS), days=80)
 
 
 async def test_no_device_is_refused_while_calls_fail_and_passwords_are_rotated() -> None:

@@ -21,8 +21,10 @@ from firstpull.model.azure_resources import (
     RegistryId,
     SecretVersion,
     Slot,
+    Twin,
 )
 from firstpull.model.clock import Clock
+from firstpull.model.delivery_kinds import DeliveryKind
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import Delivery, DeviceRecord, Rotation, TokenSlot
 from firstpull.model.history import Journal
@@ -32,10 +34,12 @@ from firstpull.reconcile.apply import Applier
 from firstpull.reconcile.observe import Observed
 from firstpull.reconcile.plan import ProvisionPlan, make_plan
 from firstpull.reconcile.status import after_pass
+from local_azure.iot_hub.models import EDGE_AGENT
 from tests.firstpull.builders import (
     ADDRESS,
     DEVICE,
     GRANT,
+    INTENT,
     NOW,
     READY,
     TOKEN_ID,
@@ -46,6 +50,7 @@ from tests.firstpull.builders import (
     secret_version,
     token,
 )
+from tests.rotation.consumers import Consumer
 from tests.rotation.state import GONE, NEW, Azure, Record, State, Synced, Work, Write, WriteKind
 
 SLOTS = (Slot.ONE, Slot.TWO)
@@ -61,6 +66,7 @@ class Calendar:
     ages: tuple[int, ...]
     validity: timedelta
     step: timedelta
+    kind: DeliveryKind
 
     def created_at(self, password: int) -> datetime:
         """Later for each later password; only steps of age are long."""
@@ -81,7 +87,15 @@ class Calendar:
 
     def delivery_id(self, number: int) -> str:
         """As the twin has it."""
-        return contents().delivery_id(value_of(number), expires_at=self.expires_at(number))
+        expires_at = self.expires_at(number)
+        return self.kind.delivery_id(contents(), value_of(number), expires_at=expires_at)
+
+    def patch(self, number: int) -> dict[str, Any]:
+        """What writes it into the twin."""
+        ref, expires_at = GRANT.ref, self.expires_at(number)
+        return self.kind.patch(
+            contents(), ref.name, value_of(number), expires_at=expires_at, replaces=()
+        )
 
     def last_sync_at(self, synced: Synced) -> datetime:
         """Between two passwords, or within the margin after the later one."""
@@ -112,8 +126,11 @@ def number_in(version: str) -> int:
     return int(version.removeprefix("v"))
 
 
-def apply_write(write: Write, azure: Azure) -> Azure | None:
-    """Azure after a write whose password has its number; None where the twin has changed since."""
+def apply_write(write: Write, azure: Azure, *, to: Consumer) -> Azure | None:
+    """Azure after a write whose password has its number; None where the twin has changed since.
+
+    edgeAgent's report has the version of the twin that it took, which a write makes an earlier one.
+    """
     (one, two), password = azure.slots, write.password
     first, second = write.slots
     match write.kind:
@@ -127,7 +144,11 @@ def apply_write(write: Write, azure: Azure) -> Azure | None:
             others = azure.stored - {(password, True)}
             return azure._replace(stored=others | {(password, False)})
         case WriteKind.DELIVER:
-            return azure._replace(entry=password) if azure.entry == write.etag else None
+            if azure.entry != write.etag:
+                return None
+            answer = azure.answer if to.logs_in else None
+            confirmed = azure.confirmed and to.logs_in
+            return azure._replace(entry=password, answer=answer, confirmed=confirmed)
     raise AssertionError(write)
 
 
@@ -136,6 +157,7 @@ class _Ports:
     """The ports of a pass over one state, which note its writes."""
 
     azure: Azure
+    module: str | None
     writes: list[Write] = field(default_factory=list)
 
     async def generate_password(
@@ -191,11 +213,14 @@ class _Ports:
         *,
         etag: str,
         deadline_seconds: float,  # noqa: ARG002 - the port's
-        module: str | None = None,  # noqa: ARG002 - the port's
+        module: str | None = None,
     ) -> None:
         if etag != _etag_of(self.azure):
             raise AssertionError("the plan has the ETag that was observed")
-        ((_, entry),) = patch["firstpull"]["registryCredentials"].items()
+        if module != self.module:
+            raise AssertionError("the plan has the twin of its delivery kind")
+        of_kind = patch["runtime"]["settings"] if module is not None else patch["firstpull"]
+        (entry,) = (found for found in of_kind["registryCredentials"].values() if found is not None)
         number = number_of(entry["password"])
         self.writes.append(Write(WriteKind.DELIVER, password=number, etag=self.azure.entry))
 
@@ -220,9 +245,11 @@ class _Now:
 class Worker:
     """Plans and carries out passes. Remembers what it has worked out, so one for each rule."""
 
-    def __init__(self, *, validity: timedelta, step: timedelta) -> None:
+    def __init__(self, *, validity: timedelta, step: timedelta, to: Consumer) -> None:
+        self.to = to
         self._validity = validity
         self._step = step
+        self._grant = replace(GRANT, delivery=to.delivery)
         self._begin = lru_cache(None)(self._begun)
 
     def begin(self, state: State) -> tuple[Work, Record] | Record | None:
@@ -234,12 +261,12 @@ class Worker:
     ) -> tuple[Work, Record] | Record | None:
         observed = self._observed(before, azure, synced, ages)
         plan = make_plan(observed, now=NOW, validity=self._validity)
-        ports, delivery, claimed = _Ports(azure), None, observed.record
+        ports, delivery, claimed = _Ports(azure, self.to.kind.module), None, observed.record
         if plan.actions:
             if not isinstance(plan, ProvisionPlan):
                 raise AssertionError(f"the model has no such plan: {plan}")
             claimed = transitions.granted(
-                claimed, GRANT, slots=plan.slots_to_fill, hub_generation_id="g1"
+                claimed, self._grant, slots=plan.slots_to_fill, hub_generation_id="g1"
             )
             applied = _applier(ports).apply(plan.steps, guard=_Always(), journal=_journal())
             delivery = _run_to_its_end(applied)
@@ -259,7 +286,7 @@ class Worker:
         self, found: Record, azure: Azure, synced: Synced, ages: tuple[int, ...]
     ) -> Observed:
         """What the observer reads in such a state."""
-        calendar = Calendar(ages, self._validity, self._step)
+        calendar = self._calendar(ages)
         passwords = [
             calendar.password(number, slot)
             for slot, number in zip(SLOTS, azure.slots, strict=True)
@@ -276,20 +303,22 @@ class Worker:
         )
         observed = READY.observed(
             record=self._record(found, azure, ages),
-            desired={} if azure.entry is None else _desired(calendar, azure.entry),
-            reported={}
-            if azure.answer is None
-            else reported(deliveryId=calendar.delivery_id(azure.answer), state="LoggedIn"),
+            desired={},
+            reported={},
             token=token(*passwords),
             secrets=secrets,
             last_sync_at=calendar.last_sync_at(synced),
         )
         if observed.twin is None:
             raise AssertionError("the device is in its hub")
-        return replace(observed, twin=replace(observed.twin, etag=_etag_of(azure)))
+        made = _edge_twin if self.to.kind.module is not None else _device_twin
+        return replace(observed, twin=made(observed.twin, azure, calendar, synced))
+
+    def _calendar(self, ages: tuple[int, ...]) -> Calendar:
+        return Calendar(ages, self._validity, self._step, self.to.kind)
 
     def _record(self, found: Record, azure: Azure, ages: tuple[int, ...]) -> DeviceRecord:
-        calendar, delivery, rotation = Calendar(ages, self._validity, self._step), None, None
+        calendar, delivery, rotation = self._calendar(ages), None, None
         if found.delivered is not None:
             delivery = Delivery(
                 id=calendar.delivery_id(found.delivered),
@@ -308,6 +337,12 @@ class Worker:
                 generation=2,
             )
         return record(
+            intent=replace(
+                INTENT,
+                delivery=self.to.delivery,
+                delivery_options=self.to.options,
+            ),
+            grant=self._grant,
             generation=1 if rotation is None else 2,
             rotation=rotation,
             delivery=delivery,
@@ -339,11 +374,33 @@ def _abstract(found: DeviceRecord) -> Record:
     )
 
 
-def _desired(calendar: Calendar, number: int) -> dict[str, Any]:
-    patch = contents().patch(
-        GRANT.ref.name, value_of(number), expires_at=calendar.expires_at(number), replaces=()
+def _device_twin(found: Twin, azure: Azure, calendar: Calendar, _synced: Synced) -> Twin:
+    """The twin of a device whose agent reports its login."""
+    answers: dict[str, Any] = {}
+    if azure.answer is not None:
+        answers = reported(deliveryId=calendar.delivery_id(azure.answer), state="LoggedIn")
+    desired = merged({}, calendar.patch(azure.entry)) if azure.entry is not None else {}
+    return replace(found, etag=_etag_of(azure), desired=desired, reported=answers)
+
+
+def _edge_twin(found: Twin, azure: Azure, calendar: Calendar, synced: Synced) -> Twin:
+    """The twin of an Edge device with that of edgeAgent, which has taken the version or none."""
+    desired: dict[str, Any] = {"schemaVersion": "1.1", "runtime": {"type": "docker"}}
+    if azure.entry is not None:
+        desired = merged(desired, calendar.patch(azure.entry))
+    answers: dict[str, Any] = {}
+    if azure.answer is not None:
+        before = timedelta(minutes=1 if azure.confirmed else -1)
+        at = calendar.last_sync_at(synced) - before
+        answers = {
+            "lastDesiredVersion": 2,
+            "lastDesiredStatus": {"code": 200},
+            "$metadata": {"lastDesiredVersion": {"$lastUpdated": at.isoformat()}},
+        }
+    module = replace(
+        found, etag=_etag_of(azure), desired=desired | {"$version": 2}, reported=answers
     )
-    return merged({}, patch)
+    return replace(found, is_edge=True, modules={EDGE_AGENT: module})
 
 
 def _etag_of(azure: Azure) -> str:

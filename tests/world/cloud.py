@@ -468,7 +468,7 @@ class Cloud(Calls):
         )
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=4000)
 def parsed(text: str) -> DeviceRecord:
     """The record of a stored text."""
     return record_codec.from_json(text)

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 from firstpull.intake.poison_queue import Front
 from firstpull.model import ledger as ledgers
-from firstpull.model import record_codec, revoke_count, sweep_report
+from firstpull.model import page_seal, record_codec, revoke_count, sweep_report
 from firstpull.model.azure_resources import ConnectedRegistryRef
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, record_not_readable
 from firstpull.model.ledger import Ledger
-from firstpull.model.ports import Lease, Page, Query, RevokeCounts, Stored, Sweeps
+from firstpull.model.ports import Lease, Page, PageSeals, Query, RevokeCounts, Stored, Sweeps
 from firstpull.model.reasons import Reason
 from tests.world.cloud import Line, LockHold, ReconcileRequest, parsed
 
@@ -261,6 +261,10 @@ def _document_etag(version: int) -> str:
 
 def fake_sweeps(line: Line) -> Sweeps:
     return FakeDocument(line, "sweeps", sweep_report.to_json, sweep_report.from_json)
+
+
+def fake_page_seals(line: Line) -> PageSeals:
+    return FakeDocument(line, "page_seals", page_seal.to_bytes, page_seal.from_bytes)
 
 
 def fake_revoke_counts(line: Line) -> RevokeCounts:

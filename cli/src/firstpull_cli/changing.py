@@ -62,9 +62,17 @@ def rotate(device_id: str, *, hub: str | None, immediately: bool) -> Request:
 
 
 def move(device: Document, target: Document) -> Request:
-    """Have a device at another target, with the rest of its request as it is now."""
+    """Have a device at another target, with the rest of its request as it is now.
+
+    Raises CliError where its sealing key was lost: without it, its password would come in plain.
+    """
     path, query = device_path(device["deviceId"])
     wants = device["wants"]
+    if wants.get("sealedTo") and not wants.get("sealingKey"):
+        raise CliError(
+            f"The sealing key of {device['deviceId']} was lost with its record.",
+            advice="Onboard it at the target with the key that `firstpull-agent key` prints.",
+        )
     names = ("repositories", "actions", "delivery", "deliveryOptions", "sealingKey")
     kept = {name: wants[name] for name in names if name in wants}
     return Request(

@@ -46,6 +46,12 @@ def show(device: Document) -> None:
     _show_history(console, device.get("history", ()))
 
 
+def _sealed(wants: Document) -> str | None:
+    if wants.get("sealingKey"):
+        return "to the device's key"
+    return "to a key that its record has lost" if wants.get("sealedTo") else None
+
+
 def _wanted(device: Document, wants: Document) -> list[tuple[str, object]]:
     rotation, revoked = device.get("rotation"), device.get("revoked")
     done = device["observedGeneration"]
@@ -54,7 +60,7 @@ def _wanted(device: Document, wants: Document) -> list[tuple[str, object]]:
         ("wants", f"{wants['target']}: {', '.join(wants['repositories'])}"),
         ("may", ", ".join(wants["actions"])),
         ("by", wants.get("delivery")),
-        ("sealed", "to the device's key" if wants.get("sealingKey") else None),
+        ("sealed", _sealed(wants)),
         ("adopts", wants.get("adopt")),
         ("asked by", f"{wants['requestedBy']}, {wants['requestedAt']}"),
         ("generation", f"{device['generation']}, done up to {done}"),

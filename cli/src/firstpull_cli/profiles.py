@@ -57,6 +57,12 @@ class Profile:
     ca: str | None = None
     variables: Mapping[str, str]
 
+    @property
+    def page(self) -> str:
+        """The address of the fleet page; behind Entra, that of the sign-in that leads there."""
+        sign_in = "/.auth/login/aad?post_login_redirect_uri=" if self.entra is not None else ""
+        return f"{self.url}{sign_in}/api/fleet"
+
 
 def config_file(environment: Mapping[str, str] = os.environ) -> Path:
     """The file of profiles: FIRSTPULL_CONFIG, or `firstpull/config.toml` in the config folder."""

@@ -7,7 +7,7 @@ from firstpull.adapters.storage.membership import BlobLedgers, BlobLocks
 from firstpull.adapters.storage.policy import BlobPolicy
 from firstpull.adapters.storage.queues import PoisonStorage, QueueWork
 from firstpull.adapters.storage.records import TableRecords
-from firstpull.adapters.storage.sweeps import blob_revoke_counts, blob_sweeps
+from firstpull.adapters.storage.sweeps import blob_page_seals, blob_revoke_counts, blob_sweeps
 
 __all__ = [
     "BlobLedgers",
@@ -17,6 +17,7 @@ __all__ = [
     "QueueWork",
     "StorageServices",
     "TableRecords",
+    "blob_page_seals",
     "blob_revoke_counts",
     "blob_sweeps",
 ]

@@ -1,4 +1,4 @@
-"""The last sweep's report, and how many devices the API revoked lately, in blobs."""
+"""Documents of the whole app in blobs: the last sweep's report, a count of revokes, a seal."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from firstpull.adapters.storage.account import SWEEPS_CONTAINER, StorageServices
 from firstpull.adapters.storage.documents import read_document, write_document
-from firstpull.model import revoke_count, sweep_report
-from firstpull.model.ports import RevokeCounts, Stored, Sweeps
+from firstpull.model import page_seal, revoke_count, sweep_report
+from firstpull.model.ports import PageSeals, RevokeCounts, Stored, Sweeps
 
 
 class BlobDocument[Written, Read]:
@@ -54,4 +54,14 @@ def blob_revoke_counts(services: StorageServices) -> RevokeCounts:
         "revokes.json",
         to_json=revoke_count.to_json,
         from_json=revoke_count.from_json,
+    )
+
+
+def blob_page_seals(services: StorageServices) -> PageSeals:
+    """What sessions of the fleet page are sealed with."""
+    return BlobDocument(
+        services,
+        "page-seal",
+        to_json=page_seal.to_bytes,
+        from_json=page_seal.from_bytes,
     )

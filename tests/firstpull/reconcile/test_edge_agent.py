@@ -385,6 +385,22 @@ async def test_a_lost_record_of_an_edge_device_comes_back() -> None:
     assert world.ours == {}
 
 
+async def test_lost_records_of_edge_devices_come_back_by_pages_with_what_was_delivered() -> None:
+    world = await _ready()
+    entries, delivery = world.ours, world.record.status.delivery
+    world.harness._sync_every = None
+    await world.harness.rotate(world.key)
+    await world.play()
+    assert len(world.cloud.passwords_made) == 2
+    world.cloud.lose_record(world.key)
+    rebuilding = world.harness.processes[0].application.rebuilding
+    await rebuilding.page(after=None, size=10, dry_run=False)
+    found = world.record.status.delivery
+    assert (found and found.id) == (delivery and delivery.id)
+    await world.play()
+    assert world.ours == entries, "the newest password was delivered before the sync"
+
+
 async def test_the_sweep_asks_for_modules_where_a_device_has_its_delivery_there() -> None:
     world = await _ready()
     await world.harness.sweep()

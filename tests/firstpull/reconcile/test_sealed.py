@@ -16,6 +16,7 @@ from firstpull.model.device_record import Delivery, DeviceRecord, State
 from firstpull.model.errors import Invalid, NotAllowed
 from firstpull.model.reasons import Reason
 from firstpull.model.record_codec import to_json
+from functions.answers.devices import Wants
 from local_azure.iot_hub.twins import JsonObject
 from tests.firstpull.harness import PLANT_ONE, PLANT_TWO, Harness, make_process
 from tests.firstpull.records import grant_of
@@ -176,6 +177,8 @@ async def test_a_lost_record_comes_back_and_never_delivers_in_plain() -> None:
     key = record.spec.intent.sealing_key
     assert key is not None
     assert (key.thumbprint, key.jwk) == (KEY.thumbprint(), None)
+    shown = Wants.read(record.spec.intent)
+    assert (shown.sealed_to, shown.sealing_key) == (KEY.thumbprint(), None)
 
     await harness.rotate(device)
     await harness.run_for(5 * MINUTE)

@@ -105,7 +105,8 @@ def open_page(
 ) -> None:
     """Open the fleet page in a browser, and write its address.
 
-    The key is not in the address: the page asks for the same sign-in as the API.
+    No key is in the address, where histories and logs would keep it. The page asks for one that has
+    a name; behind Entra, the address is that of the sign-in, which leads to the page.
     """
     import sys
     import webbrowser
@@ -113,7 +114,7 @@ def open_page(
     from firstpull_cli.output import note
     from firstpull_cli.profiles import choose_profile
 
-    url = f"{choose_profile(profile).url}/api/fleet"
+    url = choose_profile(profile).page
     sys.stdout.write(f"{url}\n")
     if not show and not webbrowser.open(url):
         note("There is no browser here; open the address elsewhere.")

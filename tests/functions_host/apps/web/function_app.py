@@ -48,6 +48,9 @@ def answer(req: func.HttpRequest) -> func.HttpResponse:
         case "created":
             headers = {"Location": "/elsewhere"}
             return func.HttpResponse(b"\x00\xff", status_code=201, headers=headers)
+        case "cookie":
+            cookie = "one=a.b/c; Max-Age=60; Path=/api; HttpOnly; Secure; SameSite=Strict"
+            return func.HttpResponse("", headers={"Set-Cookie": cookie})
         case "no-number":
             return func.HttpResponse(status_code="soon")  # type: ignore[arg-type]
         case "nothing":

@@ -18,7 +18,7 @@ class How(StrEnum):
     LOCALLY = "on the local Azure of `make up`, in a shell for the whole page"
     BESIDE = "like LOCALLY, in the background until the page ends"
     UNTIL = "like LOCALLY, until it succeeds"
-    REHEARSED = "with stand-ins for az and azd, and what they are called with is checked"
+    REHEARSED = "with stand-ins for az and azd; azd's variables are checked against infra/"
     ELSEWHERE = "by another test, and `reason` is why"
 
 

@@ -105,7 +105,7 @@ def test_every_page_with_commands_to_run_has_its_turn() -> None:
 
 @pytest.mark.parametrize("document", pages_with(How.REHEARSED))
 def test_what_azd_is_called_with_is_in_infra(document: str, tmp_path: Path) -> None:
-    """As far as can be known without azd, which is not here; tests/az parses what az gets."""
+    """As far as can be known without azd, which is not here. What az gets is only rehearsed."""
     parameters = json.loads((ROOT / "infra/main.parameters.json").read_text())["parameters"]
     given = {entry["value"].strip("${}").partition("=")[0] for entry in parameters.values()}
     outputs = set(

@@ -84,6 +84,7 @@ def test_devices_are_selected_in_one_way(selection: Selection) -> None:
     assert raised.value.status is Exit.USAGE
 
 
+@pytest.mark.slow
 async def test_a_connected_registry_is_rotated_then_revoked_to_its_end(
     service: Endpoints, operator: Operator
 ) -> None:

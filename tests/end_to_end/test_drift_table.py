@@ -100,6 +100,7 @@ def test_the_page_has_a_row_for_everything_that_is_tried_below_and_no_other() ->
     assert {f"test_somebody_{somebody.replace(' ', '_')}" for somebody in NOT_REPAIRED} == tried
 
 
+@pytest.mark.slow
 async def test_somebody_deletes_the_device(deployment: Deployment, subject: Subject) -> None:
     deployment.stack.hub.delete_device(subject.device_id, etag=None)
     report = await deployment.application.sweeper.run()
@@ -110,6 +111,7 @@ async def test_somebody_deletes_the_device(deployment: Deployment, subject: Subj
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_somebody_deletes_the_device_and_registers_it_again(
     deployment: Deployment, subject: Subject
 ) -> None:
@@ -154,6 +156,7 @@ async def test_somebody_deletes_the_record_of_a_device(
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_somebody_restores_an_older_record(deployment: Deployment, subject: Subject) -> None:
     device = deployment.firstpull.device(subject.device_id)
     text = deployment.stack.storage.connection_string
@@ -178,6 +181,7 @@ async def test_somebody_restores_an_older_record(deployment: Deployment, subject
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_somebody_adds_clients_of_their_own_to_the_list(
     deployment: Deployment, subject: Subject
 ) -> None:
@@ -194,6 +198,7 @@ async def test_somebody_adds_clients_of_their_own_to_the_list(
     registry.delete_token("of-somebody-else")
 
 
+@pytest.mark.slow
 async def test_somebody_adds_a_version_of_their_own_to_the_secret(
     deployment: Deployment, subject: Subject
 ) -> None:
@@ -226,6 +231,7 @@ async def test_a_difference_is_counted_though_the_query_no_longer_shows_the_devi
     assert report.drifted == {Difference.ENTRY_MISSING: 1}
 
 
+@pytest.mark.slow
 async def test_somebody_stops_syncing_a_repository_to_the_site(
     deployment: Deployment, subject: Subject
 ) -> None:
@@ -245,6 +251,7 @@ async def test_somebody_stops_syncing_a_repository_to_the_site(
     await deployment.log_in(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_somebody_takes_the_vault_away_from_firstpull(
     deployment: Deployment, subject: Subject
 ) -> None:
@@ -264,6 +271,7 @@ async def test_somebody_takes_the_vault_away_from_firstpull(
     await deployment.check_that_nothing_is_left_to_do(subject.device_id)
 
 
+@pytest.mark.slow
 async def test_somebody_takes_the_hub_away_from_firstpull(
     deployment: Deployment, subject: Subject
 ) -> None:

@@ -70,34 +70,40 @@ def check_problem(
     assert MARK not in answer.text.lower().replace(f"/{MARK}", "")
 
 
-def _by_name(rows: tuple[Bad, ...]) -> list[Any]:
-    return [pytest.param(row, id=row.name) for row in rows]
+def _by_name(rows: tuple[Bad, ...], *, every: int) -> list[Any]:
+    """All rows, of which one in so many is not slow."""
+    return [
+        pytest.param(row, id=row.name, marks=[pytest.mark.slow] if number % every else [])
+        for number, row in enumerate(rows)
+    ]
 
 
 # Bodies, by the endpoints and triggers that take onboarding requests
 
 
-@pytest.mark.parametrize("bad", _by_name(BODIES))
+@pytest.mark.parametrize("bad", _by_name(BODIES, every=4))
 async def test_a_bad_body_is_refused_by_http(endpoints: Endpoints, bad: Bad) -> None:
     check_problem(
         await endpoints.call("POST", "devices", bad.body), bad.status, bad.reason, bad.paths
     )
 
 
-@pytest.mark.parametrize("bad", _by_name(BODIES[::3]))
+@pytest.mark.parametrize("bad", _by_name(BODIES[::3], every=4))
 async def test_a_bad_body_with_a_good_signature_is_refused_likewise(
     endpoints: Endpoints, bad: Bad
 ) -> None:
     check_problem(await endpoints.signed_webhook(bad.body), bad.status, bad.reason, bad.paths)
 
 
-@pytest.mark.parametrize("bad", _by_name(NOT_LISTED))
+@pytest.mark.parametrize("bad", _by_name(NOT_LISTED, every=4))
 async def test_a_dry_run_is_refused_like_the_request(endpoints: Endpoints, bad: Bad) -> None:
     answer = await endpoints.call("POST", "devices?dryRun=true", bad.body)
     check_problem(answer, bad.status, bad.reason, bad.paths)
 
 
-@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "base64"])
+@pytest.mark.parametrize(
+    "encoded", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "base64"]
+)
 @pytest.mark.parametrize(
     "rows", list(batched(BODIES, 30, strict=False)), ids=lambda rows: rows[0].name
 )

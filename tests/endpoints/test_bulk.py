@@ -44,6 +44,7 @@ async def _put_all(endpoints: Endpoints, bodies: list[object]) -> None:
         await asyncio.gather(*(endpoints.put_message(ONBOARDING, body) for body in some))
 
 
+@pytest.mark.slow
 async def test_each_of_many_messages_at_once_is_one_record(idle_doors: Endpoints) -> None:
     endpoints = idle_doors
     wishes = [request(f"bulk-{number:04}") for number in range(_MANY)]

@@ -147,6 +147,7 @@ async def _all_devices(endpoints: Endpoints) -> tuple[set[str], set[str]]:
         after = f"&after={page['next']}"
 
 
+@pytest.mark.slow
 async def test_a_damaged_entity_is_named_and_everybody_else_is_served(
     endpoints: Endpoints, sound: str, waiting: str
 ) -> None:

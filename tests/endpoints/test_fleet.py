@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+import pytest
+
 from .documents import request
 from .endpoints import ONBOARDING, Endpoints
 from .ways_in import TARGET
@@ -23,6 +25,7 @@ async def test_a_batch_is_recorded_row_by_row(endpoints: Endpoints) -> None:
     assert "batch-2" not in await endpoints.records()
 
 
+@pytest.mark.slow
 async def test_many_are_rotated_and_revoked_each_row_by_itself(endpoints: Endpoints) -> None:
     await endpoints.onboarded("many-1", logged_in=True)
     await endpoints.onboarded("many-2", logged_in=True)
@@ -110,6 +113,7 @@ async def test_kept_messages_are_discarded_by_reason_and_sent_again_corrected(
     assert (await endpoints.call("DELETE", f"poison/{ONBOARDING}")).document == {"discarded": 1}
 
 
+@pytest.mark.slow
 async def test_a_lost_record_is_made_again_from_what_exists(endpoints: Endpoints) -> None:
     before = await endpoints.onboarded("lost-1", logged_in=True)
     table = endpoints.tables.get_table_client("devices")

@@ -64,6 +64,7 @@ async def test_a_message_with_any_character_is_kept_and_listed(
     await endpoints.discard_all()
 
 
+@pytest.mark.slow
 async def test_without_the_table_nobody_is_told_that_a_device_is_unknown(
     doors_stack: Stack, ca_file: Path
 ) -> None:

@@ -45,7 +45,9 @@ _TIMES = {
 }
 
 
-@pytest.mark.parametrize("is_cloud_event", [True, False], ids=["cloud", "grid"])
+@pytest.mark.parametrize(
+    "is_cloud_event", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["cloud", "grid"]
+)
 @pytest.mark.parametrize("is_pushed", [True, False], ids=["pushed", "queued"])
 async def test_an_event_may_have_any_time_of_iso_8601_or_none(
     endpoints: Endpoints, *, is_pushed: bool, is_cloud_event: bool

@@ -86,6 +86,7 @@ async def test_a_sweep_mends_what_nobody_told_of_and_reports_it(swept_doors: End
     assert [entry["detail"] for entry in found] == ["the token is disabled"]
 
 
+@pytest.mark.slow
 async def test_a_sweep_that_would_revoke_many_waits_for_a_person(swept_doors: Endpoints) -> None:
     endpoints, hub = swept_doors, swept_doors.stack.hub
     gone = ["swept-gone-1", "swept-gone-2"]
@@ -129,6 +130,7 @@ async def test_a_sweep_that_would_revoke_many_waits_for_a_person(swept_doors: En
     assert (late.status, late.document["reason"]) == (404, "SweepNotKnown")
 
 
+@pytest.mark.slow
 async def test_a_sweep_tells_of_what_no_record_names_and_leaves_it(swept_doors: Endpoints) -> None:
     endpoints, stack = swept_doors, swept_doors.stack
     await _ready(endpoints, "swept-forgotten")

@@ -35,6 +35,7 @@ async def whole_run(
         yield run
 
 
+@pytest.mark.slow
 async def test_a_whole_run_leaves_results_and_nothing_else(whole_run: VerifyRun) -> None:
     assert left(whole_run.stack) == []
     assert whole_run.journals == []

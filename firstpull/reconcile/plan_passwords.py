@@ -167,7 +167,7 @@ class Passwords:
         if self._ends_at_once:
             keep, why = frozenset[Slot](), PASSWORDS_END_AT_ONCE
         elif self._has_switched():
-            lost = self._requested - {to_fill}
+            lost = self._lost_slots() - {to_fill}
             retired = (self._ending_slots(token) | lost) - self._slots_in_use()
             keep, why = there - retired, "the device has logged in with a newer password"
         else:
@@ -176,9 +176,23 @@ class Passwords:
             return ()
         return (KeepPasswords(registry=self._registry, name=token.name, slots=keep, why=why),)
 
+    def _lost_slots(self) -> frozenset[Slot]:
+        """The slots that were requested, and whose password no device can have.
+
+        A stored one may have been in the twin until a pass died. Where an old password stays to
+        its expiry, that one does too.
+        """
+        token = self._found.token
+        if token is None or self._frees_old_slot():
+            return self._requested
+        return self._requested - slots_made_here(token, self._found.secrets)
+
+    def _frees_old_slot(self) -> bool:
+        return self._kind.frees_old_slot(self._record.spec.intent.delivery_options)
+
     def _ending_slots(self, token: Token) -> frozenset[Slot]:
         """The slots whose password ends when the device has logged in with a newer one."""
-        if not self._kind.frees_old_slot(self._record.spec.intent.delivery_options):
+        if not self._frees_old_slot():
             return frozenset()
         if self._status.adopted:
             return frozenset(password.slot for password in token.passwords)
@@ -224,7 +238,7 @@ class Passwords:
         return slot_to_fill(
             self._found.token,
             now=self._now,
-            requested=self._requested,
+            requested=self._lost_slots(),
             in_use=self._slots_in_use(),
         )
 

@@ -187,7 +187,10 @@ def _written(state: State, write: Write, to: Consumer) -> State | None:
         return None
     if write.kind is WriteKind.DELIVER:
         had_no_choice = write.has_no_choice
-    return state._replace(ages=ages, azure=azure, had_no_choice=had_no_choice)
+    had = state.had
+    if to.keeps_old and azure.entry is not None:
+        had = had | {azure.entry}
+    return state._replace(ages=ages, azure=azure, had_no_choice=had_no_choice, had=had)
 
 
 def _as_only_choice(write: Write) -> Write:
@@ -213,7 +216,8 @@ def _of_registry(state: State, ages: Ages, to: Consumer) -> Iterator[Move]:
         known, races = valid - {newest}, Synced(newest, races=True)
         if (known, races) != (state.known, state.synced):
             yield Move(Kind.RACE, state._replace(known=known, synced=races))
-            if confirmed != state.azure:  # what was taken may have been before it, or after
+            # What edgeAgent took may have been before it, or after; the newest was after.
+            if confirmed != state.azure and state.azure.answer != newest:
                 after = state._replace(known=known, synced=races, azure=confirmed)
                 yield Move(Kind.RACE, after)
 
@@ -271,17 +275,18 @@ def is_settled(state: State, model: Model) -> bool:
         return False
     record, azure = state.record, state.azure
     in_slots = {p for p in azure.slots if p is not None}
-    waits = model.to.keeps_old and len(in_slots) > 1
-    if waits and any(state.ages[p] >= model.ages.expired for p in in_slots):
-        return False
+    # An expired password is as good as none: its slot is filled with the next one.
+    others = {p for p in in_slots - {password} if state.ages[p] < model.ages.expired}
+    waits = model.to.keeps_old and bool(others)
+    enabled = {p for p, on in azure.stored if on}
     return (
         azure.entry == record.delivered == password
         and record.acknowledged
         and (record.rotates is None or waits)
         and state.accepts(password)
         and password in in_slots
-        and (len(in_slots) == 1 or waits)
-        and {p for p, on in azure.stored if on} == in_slots
+        and (in_slots == {password} or model.to.keeps_old)
+        and enabled == in_slots
         and (state.ages[password] < model.ages.due or waits)
     )
 
@@ -289,16 +294,12 @@ def is_settled(state: State, model: Model) -> bool:
 def ends_kept(before: State, after: State, model: Model) -> bool:
     """Whether a write has ended a password that may be in use where no twin reaches.
 
-    That is one which could have been delivered, and has not expired; `after` is not canonical.
+    That is one which the twin has had, and which has not expired; `after` is not canonical.
     """
-    if not model.to.keeps_old:
-        return False
     return any(
-        p is not None
-        and p not in after.azure.slots
-        and (p, True) in before.azure.stored
-        and before.ages[p] < model.ages.expired
-        for p in before.azure.slots
+        before.ages[p] < model.ages.expired
+        for p in before.had
+        if p in before.azure.slots and p not in after.azure.slots
     )
 
 
@@ -316,6 +317,7 @@ def beginnings(to: Consumer) -> tuple[State, ...]:
         known=frozenset({0}),
         synced=Synced(1),
         held=0,
+        had=frozenset({0}) if to.keeps_old else frozenset(),
         record=Record(delivered=0, acknowledged=True),
     )
     return ready, State()

@@ -131,6 +131,8 @@ class State(NamedTuple):
     """Whether no password to deliver was synced when the worker chose the twin's entry."""
     held: Number = None
     """What the device logs in with. One that was restored from a backup holds what is gone."""
+    had: frozenset[int] = frozenset()
+    """Those in the slots that the twin has had, where somebody may have copied them from it."""
     record: Record = Record()
     work: Work | None = None
     late: Write | None = None
@@ -170,6 +172,7 @@ def canonical(state: State, *, lives: int) -> tuple[State, dict[int, int]]:
             synced=_synced(state.synced, new),
             held=of_device(state.held),
             had_no_choice=state.had_no_choice,
+            had=frozenset(new[p] for p in state.had),
             record=state.record.renumbered(renumber),
             work=state.work.renumbered(renumber) if state.work is not None else None,
             late=state.late.renumbered(renumber) if state.late is not None else None,
@@ -228,6 +231,7 @@ def _without_what_ended(state: State) -> State:
         synced=Synced(count, races),
         had_no_choice=had_no_choice,
         held=held,
+        had=frozenset(p for p in state.had if p in slots),
         record=record,
         work=work,
         late=late,

@@ -19,6 +19,7 @@ from tests.rotation.consumers import (
 from tests.rotation.model import Kind, Model
 from tests.rotation.page import BY_KIND, PAGE, in_a_row, part_in, parts_of_result
 from tests.rotation.rules import OURS, WRONG, Rule
+from tests.rotation.state import Azure, Record, State, Synced, WriteKind
 
 WITHOUT_TIME = frozenset({Kind.TIME})
 EACH_KIND = pytest.mark.parametrize("to", ALL, ids=lambda to: to.says)
@@ -50,6 +51,29 @@ def test_a_wrong_rule_locks_a_device_out_as_the_page_shows(rule: Rule) -> None:
     assert result.fault == LOCKED_OUT
     ((name, text),) = parts_of_result(rule, model, result)
     assert part_in(PAGE.read_text(), name) == text, "run: make model"
+
+
+@pytest.mark.parametrize(("to", "ends"), [(EDGE_AGENT, True), (EDGE_AGENT_PRIVATE, False)])
+def test_a_password_of_a_pass_that_died_at_its_delivery_stays_where_an_old_one_does(
+    to: Consumer, *, ends: bool
+) -> None:
+    before, after = 0, 1
+    state = State(
+        ages=(1, 0),
+        azure=Azure(
+            slots=(after, before),
+            stored=frozenset({(before, True), (after, True)}),
+            entry=after,
+            answer=after,
+            confirmed=True,
+        ),
+        known=frozenset({before, after}),
+        synced=Synced(2),
+        record=Record(delivered=after, requested=(False, True)),
+    )
+    begun = Model.make(to=to).worker.begin(state)
+    writes = begun[0].writes if isinstance(begun, tuple) and not isinstance(begun, Record) else ()
+    assert (WriteKind.KEEP in {write.kind for write in writes}) == ends
 
 
 @pytest.mark.slow

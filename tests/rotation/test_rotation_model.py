@@ -29,7 +29,7 @@ EACH_KIND = pytest.mark.parametrize("to", ALL, ids=lambda to: to.says)
 def test_no_device_is_locked_out_and_each_is_in_order_in_the_end(to: Consumer) -> None:
     result = explore(Model.make(to=to, without=WITHOUT_TIME))
     assert result.fault is None, result.trace
-    assert result.states > 1_000
+    assert result.states > 800
 
 
 def test_a_cluster_with_the_agent_has_the_states_of_a_twin() -> None:

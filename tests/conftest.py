@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ from local_azure.kernel.certificates import CertificateAuthority
 
 if TYPE_CHECKING:
     from local_azure.stack import Stack
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's job in the background ignores it, and so would the commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ADDRESS = free_loopback_address()
 _SECOND_ADDRESS = free_loopback_address()

@@ -67,7 +67,8 @@ RULES = (
     Rule("docs/deploying.md", "firstpull-agent run", How.BESIDE),
     Rule("docs/deploying.md", "firstpull-agent pull", How.UNTIL),
     Rule("docs/deploying.md", r"azd? |HUB=|CLIENT_ID=|SCOPE=|role\(\)", How.REHEARSED),
-    Rule("docs/(releasing|settings|verifying|triggers).md", "azd? ", How.REHEARSED),
+    Rule("docs/(fleet-page|releasing|settings|verifying|triggers).md", "azd? ", How.REHEARSED),
+    Rule("docs/fleet-page.md", "KEY=", How.REHEARSED),
     Rule("docs/doctor.md", "firstpull doctor", How.LOCALLY, statuses=(0, 1)),
     Rule("docs/iot-edge.md", "REMEDY=|printf|SECRET=|PASSWORD=|jq|az ", How.REHEARSED),
     _elsewhere(

@@ -23,7 +23,7 @@ import pytest
 from local_azure.commands.processes import inherited
 
 ROOT = Path(__file__).parents[2]
-PULLED = re.compile(r"First pull: hello-world@sha256:[0-9a-f]{64} by gateway-\w+ in \d+\.\d s")
+PULLED = re.compile(r"First pull: hello-world@sha256:[0-9a-f]{12}… by gateway-\w+ in \d+\.\d s")
 ENVIRONMENT = {
     "FIRSTPULL_URL",
     "FIRSTPULL_KEY",
@@ -237,7 +237,7 @@ def _left_in(folder: Path) -> list[str]:
 
 def _address_in(text: str) -> str:
     """The loopback address of a demo's stack."""
-    found = re.search(r"storage on (127\.\d+\.\d+\.\d+)", text)
+    found = re.search(r"http://(127\.\d+\.\d+\.\d+)", text)
     assert found, text
     return found[1]
 

@@ -9,7 +9,6 @@ its own.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,10 +16,9 @@ from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
 from benchmarks.command import parser_of, print_json
-from benchmarks.fleet import CLIENTS, put_in
+from benchmarks.fleet import connected_registries_for, put_in
 from benchmarks.trust import Trust
 from local_azure.kernel.calls import CallLog
-from local_azure.stack import ConnectedRegistryOptions
 
 _MINUTE = 60.0
 _GAUGES_EVERY = 5 * _MINUTE
@@ -53,13 +51,8 @@ def main(trust: Trust, arguments: Sequence[str]) -> int:
 
 async def measure(trust: Trust, *, devices: int) -> Rest:
     """A minute of rest of this many devices."""
-    registries = (
-        # Plain HTTP: the certificate authority of hundreds would be too long for a setting.
-        ConnectedRegistryOptions(name=f"plant{n:03}", sync_every_seconds=86400, insecure=True)
-        for n in range(math.ceil(devices / CLIENTS))
-    )
     setup = Setup(prepare=lambda stack: put_in(stack, devices))
-    async with running_bench(trust, registries, setup) as b:
+    async with running_bench(trust, connected_registries_for(devices), setup) as b:
         await _away_from_the_gauges()
         await _run(b, "requeue_overdue")  # the first one connects
         await _run(b, "measure")  # counts for the hour, as a sweep does

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -47,7 +49,7 @@ from local_azure.container_registry.resources import ConnectedRegistryChanges
 from local_azure.iot_hub.identities import DeviceSettings
 from local_azure.iot_hub.twins import JsonObject, TwinPatch
 from local_azure.key_vault.models import Properties
-from local_azure.stack import Stack
+from local_azure.stack import ConnectedRegistryOptions, Stack
 from local_azure.stack.sites import Site
 
 CLIENTS = 50
@@ -55,6 +57,15 @@ CLIENTS = 50
 _TRANSACTION = 100
 """Entities that a table takes in one transaction."""
 _VALIDITY = timedelta(days=90)
+
+
+def connected_registries_for(size: int) -> Iterator[ConnectedRegistryOptions]:
+    """Connected registries for a fleet of this size."""
+    for number in range(math.ceil(size / CLIENTS)):
+        # Plain HTTP: the certificate authority of hundreds would be too long for a setting.
+        yield ConnectedRegistryOptions(
+            name=f"plant{number:03}", sync_every_seconds=86400, insecure=True
+        )
 
 
 async def put_in(stack: Stack, size: int) -> None:

@@ -7,7 +7,6 @@ shown again.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,9 +14,8 @@ from statistics import median
 
 from benchmarks.apps import Bench, Setup, running_bench
 from benchmarks.command import parser_of, print_json
-from benchmarks.fleet import CLIENTS, put_in
+from benchmarks.fleet import connected_registries_for, put_in
 from benchmarks.trust import Trust
-from local_azure.stack import ConnectedRegistryOptions
 
 _PAGES = 5
 _TOO_OLD_SECONDS = 20.0
@@ -46,13 +44,8 @@ def main(trust: Trust, arguments: Sequence[str]) -> int:
 
 async def measure(trust: Trust, *, devices: int) -> FleetPage:
     """Ask for the page of this many devices."""
-    registries = (
-        # Plain HTTP: the certificate authority of hundreds would be too long for a setting.
-        ConnectedRegistryOptions(name=f"plant{n:03}", sync_every_seconds=86400, insecure=True)
-        for n in range(math.ceil(devices / CLIENTS))
-    )
     setup = Setup(prepare=lambda stack: put_in(stack, devices))
-    async with running_bench(trust, registries, setup) as b:
+    async with running_bench(trust, connected_registries_for(devices), setup) as b:
         pages = [await _page(b)]
         for _ in range(_PAGES):
             await asyncio.sleep(_TOO_OLD_SECONDS)

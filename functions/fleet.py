@@ -9,7 +9,7 @@ from firstpull.intake.requests import read_batch, read_revoke_batch, read_rotati
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
 from functions.answers.batches import Batch, BatchDryRun, BatchPlan, RowAnswer
-from functions.answers.fleet import Fleet, Rebuild
+from functions.answers.fleet import Fleet, Rebuild, Sites
 from functions.callers import caller_name
 from functions.http_answers import json_answer, problem_of
 from functions.http_endpoint import http_endpoint
@@ -32,7 +32,8 @@ async def create_devices(req: func.HttpRequest) -> func.HttpResponse:
     requested_by = caller_name(req)
     if is_dry_run(req):
         planned, room = await batches.propose(documents, requested_by=requested_by)
-        return json_answer(200, BatchPlan.of(_answers(planned, dry_run=True), room))
+        rows = _answers(planned, dry_run=True)
+        return json_answer(200, BatchPlan.counted(rows, dry_run=True, room=Sites.read(room)))
     return _recorded(await batches.ask(documents, requested_by=requested_by))
 
 
@@ -91,17 +92,12 @@ async def rebuild_devices(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _recorded(rows: tuple[Row, ...]) -> func.HttpResponse:
-    answers = _answers(rows, dry_run=False)
-    refused = sum(row.problem is not None for row in answers)
-    answer = Batch(taken=len(answers) - refused, refused=refused, rows=answers)
-    return json_answer(207 if refused else 200, answer)
+    answer = Batch.counted(_answers(rows, dry_run=False))
+    return json_answer(207 if answer.refused else 200, answer)
 
 
 def _planned(rows: tuple[Row, ...]) -> func.HttpResponse:
-    answers = _answers(rows, dry_run=True)
-    refused = sum(row.problem is not None for row in answers)
-    taken = len(answers) - refused
-    return json_answer(200, BatchDryRun(dry_run=True, taken=taken, refused=refused, rows=answers))
+    return json_answer(200, BatchDryRun.counted(_answers(rows, dry_run=True), dry_run=True))
 
 
 def _answers(rows: tuple[Row, ...], *, dry_run: bool) -> tuple[RowAnswer, ...]:

@@ -100,9 +100,7 @@ async def fleet_sign_in(req: func.HttpRequest) -> func.HttpResponse:
 @http_endpoint
 async def fleet_style(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
     """GET /api/fleet/page.css: the page's style sheet, for everybody."""
-    _check_served()
-    content = render.asset("page.css")
-    return func.HttpResponse(content, headers=_ASSET, mimetype="text/css")
+    return _asset("page.css", "text/css")
 
 
 @blueprint.function_name("fleet_script")
@@ -110,9 +108,7 @@ async def fleet_style(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG0
 @http_endpoint
 async def fleet_script(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the binding's name
     """GET /api/fleet/page.js: the page's script, for everybody."""
-    _check_served()
-    content = render.asset("page.js")
-    return func.HttpResponse(content, headers=_ASSET, mimetype="text/javascript")
+    return _asset("page.js", "text/javascript")
 
 
 async def _content(req: func.HttpRequest, frame: render.Frame) -> str:
@@ -188,6 +184,11 @@ def _sign_in(*, is_wrong: bool) -> func.HttpResponse:
 def _to_the_page(cookie: str) -> func.HttpResponse:
     headers = {**_PAGE, "Location": _ADDRESS, "Set-Cookie": cookie}
     return func.HttpResponse(status_code=303, headers=headers, mimetype="text/html")
+
+
+def _asset(name: str, media_type: str) -> func.HttpResponse:
+    _check_served()
+    return func.HttpResponse(render.asset(name), headers=_ASSET, mimetype=media_type)
 
 
 def _html(status: int, text: str) -> func.HttpResponse:

@@ -113,12 +113,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _keep_share(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the slow tests that are not in the share; which they are follows from the seed."""
     share, seed = config.getoption("--slow-share"), config.getoption("--slow-seed")
-
-    def is_left_out(item: pytest.Item) -> bool:
-        chance = random.Random(f"{seed} {item.nodeid}").random()  # noqa: S311 - no secret
-        return item.get_closest_marker("slow") is not None and chance >= share
-
-    left_out = list(filter(is_left_out, items))
+    kept, left_out = list[pytest.Item](), list[pytest.Item]()
+    for item in items:
+        is_slow = item.get_closest_marker("slow") is not None
+        is_kept = not is_slow or random.Random(f"{seed} {item.nodeid}").random() < share  # noqa: S311 - no secret
+        (kept if is_kept else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not is_left_out(item)]
+        items[:] = kept

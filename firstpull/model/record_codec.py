@@ -140,8 +140,6 @@ def check_stored_values(value: object) -> None:
     One such time would fail every comparison with the times of other records, and one such id
     the sweep, which reads every container registry that a record names.
     """
-    if value is None or isinstance(value, str | int):
-        return
     if isinstance(value, datetime):
         if not is_possible(value):
             raise ValueError("the record has an impossible time")

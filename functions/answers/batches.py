@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from firstpull.fleet.batch import Row
-from firstpull.fleet.sites import SitesView
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
 from functions.answers.base import Answer, Count
@@ -56,6 +55,12 @@ class Batch(Answer):
     refused: Count
     rows: tuple[RowAnswer, ...]
 
+    @classmethod
+    def counted(cls, rows: Sequence[RowAnswer], **more: Any) -> Self:  # noqa: ANN401 - fields
+        """The answer for these rows, with what else its class has."""
+        refused = sum(row.problem is not None for row in rows)
+        return cls(taken=len(rows) - refused, refused=refused, rows=tuple(rows), **more)
+
 
 class BatchDryRun(Batch):
     """What a batch would do."""
@@ -67,15 +72,3 @@ class BatchPlan(BatchDryRun):
     """What a batch of onboarding requests would do. `room` is what would be left."""
 
     room: Sites
-
-    @classmethod
-    def of(cls, rows: Sequence[RowAnswer], room: SitesView) -> Self:
-        """The answer of a dry run."""
-        refused = sum(row.problem is not None for row in rows)
-        return cls(
-            dry_run=True,
-            taken=len(rows) - refused,
-            refused=refused,
-            rows=tuple(rows),
-            room=Sites.read(room),
-        )

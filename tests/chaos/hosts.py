@@ -7,8 +7,8 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -274,15 +274,3 @@ async def hosted(
         if ended is not None:
             await ended()
         chaos.count(found.met, lab.checks)
-
-
-@asynccontextmanager
-async def during(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Do something until the body is done, and raise its error."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from local_azure.kernel.background import in_background
 from local_azure.kernel.storm import Storm
-from tests.chaos.hosts import Hosted, during, hosted
+from tests.chaos.hosts import Hosted, hosted
 from tests.chaos.lab import PLANTS
 from tests.chaos.tally import Chaos
 
@@ -94,8 +95,8 @@ async def _lives(chaos: Chaos, found: Hosted, size: int) -> Callable[[], Awaitab
 
     try:
         async with (
-            during(_kill(chaos, found)),
-            during(found.pass_time()),
+            in_background(_kill(chaos, found)),
+            in_background(found.pass_time()),
             asyncio.TaskGroup() as group,
         ):
             for device_id in devices:

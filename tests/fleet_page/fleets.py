@@ -301,15 +301,14 @@ def failing() -> Harness:
         at=silent,
         minutes=480,
     )
-    for ref in (silent,):
-        fleet.syncs(ref, state="Offline", minutes=60 * 9)
-        for one in fleet.placed[ref]:
-            warning = DeviceWarning(
-                reason=Reason.CONNECTED_REGISTRY_OFFLINE,
-                message=MEANING[Reason.CONNECTED_REGISTRY_OFFLINE],
-                since=fleet.now - timedelta(hours=8),
-            )
-            fleet.put(changed(one, warnings=(warning,)), None)
+    fleet.syncs(silent, state="Offline", minutes=60 * 9)
+    for one in fleet.placed[silent]:
+        warning = DeviceWarning(
+            reason=Reason.CONNECTED_REGISTRY_OFFLINE,
+            message=MEANING[Reason.CONNECTED_REGISTRY_OFFLINE],
+            since=fleet.now - timedelta(hours=8),
+        )
+        fleet.put(changed(one, warnings=(warning,)), None)
     hours = [
         {
             State.READY: 280 - (40 if 30 < n < 36 else 0),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from firstpull_cli import onboarding, output, waiting
-from firstpull_cli.api import Api, Document, Filters
+from firstpull_cli import onboarding, output
+from firstpull_cli.api import Api, Filters
 from firstpull_cli.errors import CliError, Exit
 from firstpull_cli.journal import Journal
 from firstpull_cli.onboarding import ROWS_AT_ONCE, Outcome, Work
@@ -83,13 +83,7 @@ def carry_out(
     journal.remove()
     if seconds is None:
         return outcomes, False
-    keys = {(f"{one.hub}", f"{one.device_id}") for one in outcomes if not one.is_refused}
-    left = waiting.wait_for_devices(api, keys, seconds=seconds)
-    ended = [
-        one.with_device(left.get((f"{one.hub}", f"{one.device_id}")), done=work.done)
-        for one in outcomes
-    ]
-    return ended, any(map(waiting.is_late, left.values()))
+    return onboarding.wait_for_outcomes(api, outcomes, seconds=seconds, done=work.done)
 
 
 def show_plan(outcomes: Sequence[Outcome], *, work: Work) -> None:
@@ -104,11 +98,6 @@ def show_plan(outcomes: Sequence[Outcome], *, work: Work) -> None:
         output.note(f"{one.device_id}: {one.reason}: {one.why}")
     if len(refused) > _SHOWN:
         output.note(f"… and {len(refused) - _SHOWN} more would be refused.")
-
-
-def as_json(outcomes: Sequence[Outcome]) -> Document:
-    """For a script."""
-    return onboarding.as_json(outcomes)
 
 
 def _planned(api: Api, rows: Sequence[Row], work: Work) -> Iterator[Outcome]:

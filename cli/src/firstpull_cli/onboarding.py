@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from firstpull_cli import output
+from firstpull_cli import output, waiting
 from firstpull_cli.api import Api, Document
 from firstpull_cli.journal import Journal
 from firstpull_cli.progress import Steps
@@ -91,6 +91,11 @@ class Outcome:
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def key(self) -> waiting.Key:
+        """Its device, to wait for."""
+        return f"{self.hub}", f"{self.device_id}"
+
     def with_device(self, device: Document | None, *, done: str) -> Outcome:
         """The outcome with the state of its device; None for one that has what it wants."""
         if self.is_refused:
@@ -120,6 +125,16 @@ class Work:
 
 
 ONBOARD = Work(name="onboard", path="devices:batch")
+
+
+def wait_for_outcomes(
+    api: Api, outcomes: Sequence[Outcome], *, seconds: float, done: str = ONBOARD.done
+) -> tuple[list[Outcome], bool]:
+    """The outcomes when each is `done` or time is up, and whether some are late."""
+    keys = {one.key for one in outcomes if not one.is_refused}
+    left = waiting.wait_for_devices(api, keys, seconds=seconds)
+    ended = [one.with_device(left.get(one.key), done=done) for one in outcomes]
+    return ended, any(map(waiting.is_late, left.values()))
 
 
 def send_rows(

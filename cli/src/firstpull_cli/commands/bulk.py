@@ -76,7 +76,7 @@ def onboard(
     as_json: AsJson = False,
 ) -> None:
     """Onboard the devices of a file; help is `ONBOARD`."""
-    from firstpull_cli import onboarding, output, rows, waiting
+    from firstpull_cli import onboarding, output, rows
     from firstpull_cli.errors import CliError
     from firstpull_cli.journal import Journal
 
@@ -88,15 +88,9 @@ def onboard(
         output.note(f"{len(found)} rows for {api.profile.url} ({api.profile.name}).")
         try:
             outcomes = onboarding.send_rows(api, found, journal=journal, at_once=at_once)
-            late = 0
+            late = False
             if wait:
-                keys = {(f"{f.hub}", f"{f.device_id}") for f in outcomes if not f.is_refused}
-                left = waiting.wait_for_devices(api, keys, seconds=timeout)
-                late = sum(map(waiting.is_late, left.values()))
-                outcomes = [
-                    f.with_device(left.get((f"{f.hub}", f"{f.device_id}")), done="Delivered")
-                    for f in outcomes
-                ]
+                outcomes, late = onboarding.wait_for_outcomes(api, outcomes, seconds=timeout)
         except (CliError, KeyboardInterrupt):
             output.note("Not finished. The same command goes on where this one stopped.")
             raise

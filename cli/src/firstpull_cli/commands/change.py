@@ -82,17 +82,14 @@ def rotate(
     seconds = timeout if wait else None
     filters = {"state": state, "reason": reason, "connectedRegistry": connected_registry}
     with open_api(profile) as api:
-        if _are_many(device_ids, file, filters):
+        if selected := _selected_many(device_ids, file, filters, hub=hub):
             from firstpull_cli import many
 
-            selected = many.Selection(
-                device_ids=device_ids or (), file=file, filters=filters, hub=hub
-            )
             work = many.rotate(immediately=immediately)
             _do_many(api, selected, work, yes=yes, dry_run=dry_run, seconds=seconds, json=as_json)
             return
         asked = [changing.rotate(one, hub=hub, immediately=immediately) for one in device_ids or ()]
-        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=seconds, as_json=as_json)
 
 
 def move(
@@ -152,12 +149,9 @@ def revoke(
     seconds = timeout if wait else None
     filters = {"state": state, "reason": reason, "connectedRegistry": connected_registry}
     with open_api(profile) as api:
-        if _are_many(device_ids, file, filters):
+        if selected := _selected_many(device_ids, file, filters, hub=hub):
             from firstpull_cli import many
 
-            selected = many.Selection(
-                device_ids=device_ids or (), file=file, filters=filters, hub=hub
-            )
             _do_many(
                 api, selected, many.REVOKE, yes=yes, dry_run=dry_run, seconds=seconds, json=as_json
             )
@@ -171,7 +165,7 @@ def revoke(
             named = asked[0].device_id if len(asked) == 1 else f"these {len(asked)} devices"
             where = f"{api.profile.url} ({api.profile.name})"
             confirm(f"Revoke {named} at {where}?", yes=yes)
-        _do(api, asked, dry_run=dry_run, seconds=timeout if wait else None, as_json=as_json)
+        _do(api, asked, dry_run=dry_run, seconds=seconds, as_json=as_json)
 
 
 def adopt(
@@ -230,10 +224,16 @@ def _target(
     return {name: value for name, value in target.items() if value is not None}
 
 
-def _are_many(device_ids: list[str] | None, file: str | None, filters: Filters) -> bool:
-    """Whether devices go in batches; also where none is named, which is refused there."""
+def _selected_many(
+    device_ids: list[str] | None, file: str | None, filters: Filters, *, hub: str | None
+) -> Selection | None:
+    """The devices that go in batches; also where none is named, which is refused there."""
     few = device_ids is not None and len(device_ids) <= _FEW
-    return not few or file is not None or any(filters.values())
+    if few and file is None and not any(filters.values()):
+        return None
+    from firstpull_cli import many
+
+    return many.Selection(device_ids=device_ids or (), file=file, filters=filters, hub=hub)
 
 
 def _do_many(
@@ -262,7 +262,7 @@ def _do_many(
         if not json:
             onboarding.show(outcomes, waited=seconds is not None, done=work.done)
     if json:
-        output.write_json(many.as_json(outcomes))
+        output.write_json(onboarding.as_json(outcomes))
     if any(one.is_refused or one.state == "Blocked" for one in outcomes):
         raise typer.Exit(Exit.FAILED)
     if late:

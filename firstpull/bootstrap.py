@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,7 @@ from firstpull.model.ports import (
     Sweeps,
     WorkQueue,
 )
+from firstpull.model.record_update import Chance, RecordUpdates
 from firstpull.model.secret import Secret
 from firstpull.model.shared_reads import SharedReads
 from firstpull.observability.log import emit_warning
@@ -148,7 +150,12 @@ class Application:
 
 
 def wire(
-    settings: Settings, ports: Ports, *, policy: Policy | None = None, prompt: bool = False
+    settings: Settings,
+    ports: Ports,
+    *,
+    policy: Policy | None = None,
+    prompt: bool = False,
+    chance: Chance = random.random,
 ) -> Application:
     """The application on these ports, with the policy of the settings unless one is given.
 
@@ -203,17 +210,20 @@ def wire(
         clock_offset=ports.clock_offset,
         new_id=_new_id,
     )
+    updates = RecordUpdates(records=ports.records, clock=ports.clock, chance=chance)
     # What somebody has just asked for begins here; timers leave it to the queue.
     requests = PromptWork(ports.queue, worker.reconcile) if prompt else ports.queue
     onboarding = Onboarding(
         policy=policy,
         records=ports.records,
+        updates=updates,
         queue=requests,
         clock=ports.clock,
         requires_sealing=settings.require_sealed_delivery,
     )
     revoking = Revoking(
         records=ports.records,
+        updates=updates,
         queue=requests,
         hubs=ports.hubs,
         clock=ports.clock,
@@ -222,6 +232,7 @@ def wire(
             most_per_hour=settings.revokes_per_hour,
             counts=ports.revoke_counts,
             clock=ports.clock,
+            chance=chance,
         ),
     )
     sites = Sites(
@@ -248,7 +259,7 @@ def wire(
         records=ports.records,
         clock=ports.clock,
     )
-    rotating = Rotating(records=ports.records, queue=requests, clock=ports.clock)
+    rotating = Rotating(records=ports.records, updates=updates, queue=requests, clock=ports.clock)
     return Application(
         policy=policy,
         webhook_keys=settings.webhook_keys,
@@ -283,6 +294,7 @@ def wire(
             registries=ports.registries,
             hubs=ports.hubs,
             records=ports.records,
+            updates=updates,
             queue=ports.queue,
             sweeps=ports.sweeps,
             policy=policy,
@@ -298,6 +310,7 @@ def wire(
             inventory_reader=inventory_reader,
             observer=observer,
             records=ports.records,
+            updates=updates,
             queue=ports.queue,
             clock=ports.clock,
         ),

@@ -17,14 +17,14 @@ from firstpull.model.azure_resources import StoredSecret, TokenId
 from firstpull.model.clock import Clock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
-from firstpull.model.errors import Conflict, FirstpullError, Transient
+from firstpull.model.errors import FirstpullError, Transient
 from firstpull.model.last_request import LastRequest, last_request
 from firstpull.model.naming import names_for
 from firstpull.model.pagination import foreign_next, next_after, place_in
 from firstpull.model.password_slots import owner_of, token_of
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
-from firstpull.model.record_update import ATTEMPTS, changing_too_often, device_not_known
+from firstpull.model.record_update import RecordUpdates, device_not_known
 from firstpull.model.sweep_report import Kind, Orphan
 from firstpull.model.transitions import in_place_of
 from firstpull.observability.log import emit_warning
@@ -70,6 +70,7 @@ class Rebuilding:
     inventory_reader: InventoryReader
     observer: Observer
     records: Records
+    updates: RecordUpdates
     queue: WorkQueue
     clock: Clock
 
@@ -179,20 +180,18 @@ class Rebuilding:
             return NotRebuilt(device=device, message=found.text)
         if await self._is_anothers(found, owners):
             return NotRebuilt(device=device, message="Another device's record names its token.")
-        for _ in range(ATTEMPTS):
+
+        async def write() -> DeviceRecord | None:
             stored = await self.records.get(device)
             if stored is not None and not last.is_later_than(stored.value):
                 return None
             before = stored.value if stored is not None else None
             record = in_place_of(before, found, self.clock.now())
-            if dry_run:
-                return record
-            try:
+            if not dry_run:
                 await self._write(record, stored)
-            except Conflict:
-                continue
             return record
-        raise changing_too_often()
+
+        return await self.updates.retry(device, write)
 
     async def _is_anothers(
         self, found: DeviceRecord, owners: Mapping[TokenId, DeviceKey] | None

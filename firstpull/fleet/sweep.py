@@ -61,7 +61,7 @@ from firstpull.model.ports import (
     WorkQueue,
 )
 from firstpull.model.reasons import MEANING, Reason
-from firstpull.model.record_update import update_record
+from firstpull.model.record_update import RecordUpdates
 from firstpull.model.sweep_report import Step, SweepReport
 from firstpull.model.transitions import with_drift, with_warnings, woken
 from firstpull.observability.log import emit, emit_crash, emit_warning
@@ -87,6 +87,7 @@ class Sweeper:
     registries: ContainerRegistries
     hubs: Hubs
     records: Records
+    updates: RecordUpdates
     queue: WorkQueue
     sweeps: Sweeps
     policy: Policy
@@ -218,7 +219,7 @@ class Sweeper:
                 return stored  # a request or a pass came since the inventory
             return with_drift(stored, found)
 
-        await update_record(self.records, device, change)
+        await self.updates.update(device, change)
         await self.queue.put(device)
         emit_warning(
             LogEvent.DEVICE_DRIFT_FOUND, hub=device.hub, device_id=device.device_id, drift=drift
@@ -231,7 +232,7 @@ class Sweeper:
             is_same = stored.schedule == record.schedule
             return woken(stored, self.clock.now()) if is_same else stored
 
-        await update_record(self.records, record.device, change)
+        await self.updates.update(record.device, change)
         await self.queue.put(record.device)
 
     async def _update_warnings(self, record: DeviceRecord, inventory: Inventory) -> None:
@@ -240,7 +241,7 @@ class Sweeper:
 
         if change(record) == record:
             return
-        log_new_warnings(*await update_record(self.records, record.device, change))
+        log_new_warnings(*await self.updates.update(record.device, change))
 
     async def _onboard_opted_in(self, run: _Run) -> None:
         """Step 3."""

@@ -16,7 +16,6 @@ from firstpull.model.delivery_kinds import kind_named
 from firstpull.model.device_key import DeviceKey, is_device_id
 from firstpull.model.device_record import DeviceRecord, Intent, Message, State
 from firstpull.model.errors import (
-    Conflict,
     FieldError,
     Invalid,
     NotAllowed,
@@ -26,12 +25,7 @@ from firstpull.model.errors import (
 )
 from firstpull.model.ports import Page, Query, Records, Stored, WorkQueue
 from firstpull.model.reasons import Reason
-from firstpull.model.record_update import (
-    ATTEMPTS,
-    changing_too_often,
-    device_not_known,
-    update_record,
-)
+from firstpull.model.record_update import RecordUpdates, device_not_known
 from firstpull.model.scope_actions import DEFAULT_ACTION
 from firstpull.model.transitions import (
     asked_again,
@@ -57,6 +51,7 @@ class Onboarding:
 
     policy: Policy
     records: Records
+    updates: RecordUpdates
     queue: WorkQueue
     clock: Clock
     requires_sealing: bool = False
@@ -92,26 +87,25 @@ class Onboarding:
         NotAllowed with every path that the policy forbids, and Refused if a later request exists
         or the device already has another token than the one to adopt.
         """
-        for _ in range(ATTEMPTS):
-            try:
-                stored, wanted = await self._stored_and_wanted(
-                    request,
-                    requested_by=requested_by,
-                    asked_at=asked_at,
-                    message_id=message_id,
-                    implicit=implicit,
-                )
-            except Invalid:
-                await self._remember(request, _message(message_id, asked_at))
-                raise
-            try:
-                record = await self._write(stored, wanted)
-            except Conflict:
-                continue
-            if record.schedule.due_at <= self.clock.now():
-                await self.queue.put(record.device)
-            return record
-        raise changing_too_often()
+
+        async def write() -> DeviceRecord:
+            stored, wanted = await self._stored_and_wanted(
+                request,
+                requested_by=requested_by,
+                asked_at=asked_at,
+                message_id=message_id,
+                implicit=implicit,
+            )
+            return await self._write(stored, wanted)
+
+        try:
+            record = await self.updates.retry(self._device_of(request), write)
+        except Invalid:
+            await self._remember(request, _message(message_id, asked_at))
+            raise
+        if record.schedule.due_at <= self.clock.now():
+            await self.queue.put(record.device)
+        return record
 
     async def propose(
         self,
@@ -157,7 +151,7 @@ class Onboarding:
     ) -> bool:
         now = self.clock.now()
         try:
-            await update_record(self.records, device, lambda record: due(record, now))
+            await self.updates.update(device, lambda record: due(record, now))
         except NotKnown:
             return False
         await self.queue.put(device)
@@ -211,8 +205,7 @@ class Onboarding:
         implicit: bool = False,
     ) -> tuple[Stored[DeviceRecord] | None, DeviceRecord]:
         intent = self._intent(request, requested_by=requested_by, at=self.clock.now())
-        hub = self.policy.hub(request.hub) or self.policy.hubs[0]
-        device = DeviceKey(hub=hub.host, device_id=request.device_id)
+        device = self._device_of(request)
         stored = await self.records.get(device)
         now = self.clock.now()  # after the read, which sets the clock by the storage's
         # A time in the future shows a wrong clock: such a message counts from its arrival.
@@ -230,6 +223,10 @@ class Onboarding:
             _check_order(stored.value, intent)
         return stored, _remembering(_wanted_record(stored.value, intent, now=now), message)
 
+    def _device_of(self, request: OnboardingRequest) -> DeviceKey:
+        hub = self.policy.hub(request.hub) or self.policy.hubs[0]
+        return DeviceKey(hub=hub.host, device_id=request.device_id)
+
     async def _remember(self, request: OnboardingRequest, message: Message | None) -> None:
         """Remember a refused message whose time is ahead: repeated later, it may be allowed."""
         hub = self.policy.hub(request.hub)
@@ -237,7 +234,7 @@ class Onboarding:
             return
         device = DeviceKey(hub=hub.host, device_id=request.device_id)
         with suppress(NotKnown):
-            await update_record(self.records, device, lambda record: _remembering(record, message))
+            await self.updates.update(device, lambda record: _remembering(record, message))
 
     async def _write(
         self, stored: Stored[DeviceRecord] | None, wanted: DeviceRecord

@@ -12,7 +12,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Revocation
 from firstpull.model.errors import Conflict, NotKnown
 from firstpull.model.ports import Hubs, Records, WorkQueue
-from firstpull.model.record_update import device_not_known, update_record
+from firstpull.model.record_update import RecordUpdates, device_not_known
 from firstpull.model.transitions import unknown_device, with_revocation
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
@@ -23,6 +23,7 @@ class Revoking:
     """Records revocations and enqueues the devices."""
 
     records: Records
+    updates: RecordUpdates
     queue: WorkQueue
     hubs: Hubs
     clock: Clock
@@ -113,7 +114,7 @@ class Revoking:
     async def _write(
         self, device: DeviceKey, change: Callable[[DeviceRecord], DeviceRecord]
     ) -> tuple[DeviceRecord, DeviceRecord]:
-        before, after = await update_record(self.records, device, change)
+        before, after = await self.updates.update(device, change)
         if after.spec.generation != before.spec.generation:
             emit(
                 LogEvent.DEVICE_REVOKE_RECORDED,

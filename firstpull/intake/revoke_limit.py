@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from firstpull.model.clock import Clock
-from firstpull.model.errors import Conflict, Refused
+from firstpull.model.errors import Refused
 from firstpull.model.ports import RevokeCounts
 from firstpull.model.reasons import Reason
-from firstpull.model.record_update import ATTEMPTS, changing_too_often
+from firstpull.model.record_update import Chance, retried
 from firstpull.model.revoke_count import WINDOW, RevokeApproval, RevokeCount
 from firstpull.observability.log import emit, emit_warning
 from firstpull.observability.log_events import LogEvent
@@ -26,6 +26,7 @@ class RevokeLimit:
     most_per_hour: int
     counts: RevokeCounts
     clock: Clock
+    chance: Chance
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def take(self) -> None:
@@ -86,15 +87,13 @@ class RevokeLimit:
         )
 
     async def _update(self, change: Callable[[RevokeCount], RevokeCount]) -> RevokeCount:
+        async def write() -> RevokeCount:
+            stored = await self.counts.get()
+            count = stored.value if stored is not None else RevokeCount()
+            changed = change(count.at(self.clock.now()))
+            await self.counts.put(changed, etag=stored.etag if stored is not None else None)
+            return changed
+
         # One at a time in this process, so that only other instances conflict.
         async with self._writing:
-            for _ in range(ATTEMPTS):
-                stored = await self.counts.get()
-                count = stored.value if stored is not None else RevokeCount()
-                changed = change(count.at(self.clock.now()))
-                try:
-                    await self.counts.put(changed, etag=stored.etag if stored is not None else None)
-                except Conflict:
-                    continue
-                return changed
-        raise changing_too_often()
+            return await retried(write, clock=self.clock, chance=self.chance)

@@ -11,7 +11,7 @@ from firstpull.model.device_record import DeviceRecord, Rotation
 from firstpull.model.errors import Refused
 from firstpull.model.ports import Records, WorkQueue
 from firstpull.model.reasons import MEANING, Reason
-from firstpull.model.record_update import device_not_known, update_record
+from firstpull.model.record_update import RecordUpdates, device_not_known
 from firstpull.model.transitions import with_rotation
 from firstpull.observability.log import emit
 from firstpull.observability.log_events import LogEvent
@@ -22,6 +22,7 @@ class Rotating:
     """Records rotations and enqueues the devices."""
 
     records: Records
+    updates: RecordUpdates
     queue: WorkQueue
     clock: Clock
 
@@ -35,7 +36,7 @@ class Rotating:
         a revoke.
         """
         change = self._rotated(immediately=immediately, requested_by=requested_by)
-        before, after = await update_record(self.records, device, change)
+        before, after = await self.updates.update(device, change)
         if after.spec.generation != before.spec.generation:
             emit(
                 LogEvent.DEVICE_ROTATION_RECORDED,

@@ -11,7 +11,7 @@ from firstpull.model.clock import ServiceClock
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.ports import Page, Query, Records, Stored
-from tests.firstpull.harness import Harness, Process, _settings, make_process
+from tests.firstpull.harness import Harness, Process, _settings, make_process, steady_chance
 from tests.firstpull.virtual_clock import VirtualClock
 
 
@@ -79,9 +79,8 @@ def host(harness: Harness, off: timedelta) -> Process:
         clock_offset=clock.offset,
         records=DatedRecords(ports.records, clock, harness.clock),
     )
-    return Process(
-        process.line, wire(_settings().model_copy(update={"policy": harness.policy}), ports)
-    )
+    settings = _settings().model_copy(update={"policy": harness.policy})
+    return Process(process.line, wire(settings, ports, chance=steady_chance()))
 
 
 def on_hosts(*off: timedelta) -> Harness:

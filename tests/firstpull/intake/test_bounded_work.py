@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from types import FrameType
 
 import azure.functions as func
 import pytest
 
 from firstpull.config.policy import Policy
-from firstpull.intake.onboard import Onboarding
 from firstpull.intake.requests import read_request
 from firstpull.intake.webhook_signatures import SignatureNotValid
 from firstpull.model.errors import MOST_ERRORS, FieldError, Invalid, NotAllowed
@@ -86,10 +86,7 @@ def large_policy(size: int) -> Policy:
 def calls_of_a_site_request(size: int) -> int:
     """How many Python functions a dry request for a site of this size calls."""
     harness, policy = Harness(), large_policy(size)
-    ports = harness.processes[0].application.ports
-    onboarding = Onboarding(
-        policy=policy, records=ports.records, queue=ports.queue, clock=harness.clock
-    )
+    onboarding = replace(harness.processes[0].onboarding, policy=policy)
     request = harness.request(connectedRegistry=None, site="plant")
     calls = 0
 

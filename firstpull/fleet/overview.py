@@ -7,8 +7,9 @@ was read is shown to all who ask within a time.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import heapq
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -241,9 +242,9 @@ class _Look:
                 since=min(warning.since, before.since) if before is not None else warning.since,
             )
         if record.status.condition.state in (*_UNDER_WAY, State.WAITING, State.BLOCKED):
-            self._waiting = _first([*self._waiting, record], _since)
+            _insert(self._waiting, record, _since)
         if record.delivery is not None:
-            self._expiring = _first([*self._expiring, record], _expires_at)
+            _insert(self._expiring, record, _expires_at)
 
     def _count(self, record: DeviceRecord) -> None:
         self._left += record.status.condition.state in _UNDER_WAY
@@ -297,10 +298,13 @@ _BY_URGENCY = (
 )
 
 
-def _first(
-    records: Iterable[DeviceRecord], key: Callable[[DeviceRecord], datetime]
-) -> list[DeviceRecord]:
-    return heapq.nsmallest(_SHOWN, records, key=key)
+def _insert(
+    first: list[DeviceRecord], record: DeviceRecord, key: Callable[[DeviceRecord], datetime]
+) -> None:
+    """Insert a record into the first few by this key, if it is one of them."""
+    if len(first) < _SHOWN or key(record) < key(first[-1]):
+        bisect.insort_right(first, record, key=key)
+        del first[_SHOWN:]
 
 
 def _since(record: DeviceRecord) -> datetime:

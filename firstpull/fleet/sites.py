@@ -23,6 +23,8 @@ NOT_FOUND = "NotFound"
 """The state of a connected registry that the policy lists but that does not exist."""
 UNKNOWN = "Unknown"
 """The state of a connected registry whose container registry did not answer."""
+_AT_ONCE = 8
+"""Ledgers that are read at the same time: each takes a connection, which costs more than a read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,21 +100,24 @@ class Sites:
         refs = [self.policy.ref_of(entry) for entry in entries]
         registries = list(dict.fromkeys(ref.registry for ref in refs))
         retiring = await self._retiring() if with_retiring else frozenset()
-        listings, ledgers = await asyncio.gather(
-            self._listings(registries),
-            asyncio.gather(*(self._ledger(ref) for ref in refs)),
-        )
+        listings, ledgers = await asyncio.gather(self._listings(registries), self._ledgers(refs))
         found = {
             ref: ledger for ref, ledger in zip(refs, ledgers, strict=True) if ledger is not None
         }
         return view_of(self.policy, listings, found, retiring=retiring)
 
-    async def _ledger(self, ref: ConnectedRegistryRef) -> Ledger | None:
-        """The ledger; None where it may not be read, without which nobody knows the room."""
-        try:
-            return await read_ledger(self.ledgers, ref)
-        except Blocked:
-            return None
+    async def _ledgers(self, refs: Sequence[ConnectedRegistryRef]) -> list[Ledger | None]:
+        """The ledgers; None where one may not be read, without which nobody knows the room."""
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(ref: ConnectedRegistryRef) -> Ledger | None:
+            async with slots:
+                try:
+                    return await read_ledger(self.ledgers, ref)
+                except Blocked:
+                    return None
+
+        return await asyncio.gather(*map(read, refs))
 
     async def _retiring(self) -> frozenset[tuple[ConnectedRegistryRef, TokenId]]:
         """The clients that a device is about to leave, after a move or a revoke."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from firstpull.model.secret import Secret
@@ -105,11 +105,18 @@ class Slot(StrEnum):
     TWO = "password2"
 
 
+def _complete(registry: RegistryId) -> RegistryId:
+    # The sweep reads every container registry that a stored record names.
+    if not registry.is_complete:
+        raise ValueError("is not the id of a container registry")
+    return registry
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConnectedRegistryRef:
     """A connected registry by its name and its container registry, compared without case."""
 
-    registry: RegistryId
+    registry: Annotated[RegistryId, AfterValidator(_complete)]
     name: Annotated[str, Field(alias="connected_registry")]  # as stored
 
     def __str__(self) -> str:

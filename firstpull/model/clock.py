@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import AwareDatetime, Field
 
 _EARLIEST, _LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+
+StoredTime = Annotated[AwareDatetime, Field(ge=_EARLIEST, le=_LATEST)]
+"""A time in a stored document. An impossible one would fail every comparison with other times."""
 
 
 def whole_second(at: datetime) -> datetime:

@@ -34,6 +34,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot, TokenId
+from firstpull.model.clock import StoredTime
 from firstpull.model.delivery_kinds import DEFAULT_KIND, DeliveryKind, kind_named, same_place
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.history import HistoryEntry
@@ -74,7 +75,7 @@ class Intent:
     repositories: tuple[str, ...]
     actions: tuple[str, ...]
     requested_by: str
-    at: datetime
+    at: StoredTime
     site: str | None = None
     adopt: str | None = None
     implicit: bool = False
@@ -124,7 +125,7 @@ class Revocation:
     """
 
     requested_by: str
-    at: datetime
+    at: StoredTime
     gone: str | None = None
 
 
@@ -139,7 +140,7 @@ class Rotation:
     replaces: str | None
     immediately: bool
     requested_by: str
-    at: datetime
+    at: StoredTime
     generation: int = 0
 
 
@@ -184,8 +185,8 @@ class Delivery:
     slot: Slot
     secret_version: str
     address: str
-    expires_at: datetime
-    at: datetime
+    expires_at: StoredTime
+    at: StoredTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +194,7 @@ class Held:
     """What a device uses of a retiring grant while its new grant has no delivery yet."""
 
     delivery: Delivery | None
-    acknowledged_at: datetime | None
+    acknowledged_at: StoredTime | None
     adopted: bool
 
 
@@ -212,7 +213,7 @@ class Condition:
     state: State
     reason: Reason
     message: str
-    since: datetime
+    since: StoredTime
     remedy: str | None = None
 
 
@@ -222,7 +223,7 @@ class DeviceWarning:
 
     reason: Reason
     message: str
-    since: datetime
+    since: StoredTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,7 +232,7 @@ class Rejection:
 
     reason: Reason
     message: str
-    at: datetime
+    at: StoredTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +240,7 @@ class Claim:
     """A worker's right to write to a device. No write of `owner` is under way after `until`."""
 
     owner: str
-    until: datetime
+    until: StoredTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +248,7 @@ class Message:
     """A message with a request: a digest of its id, and the time that its sender stamped."""
 
     digest: str
-    at: datetime
+    at: StoredTime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,12 +288,12 @@ class Status:
     slots_requested: frozenset[TokenSlot] = frozenset()
     """Slots with a password that was made and not delivered: its value may be lost."""
     delivery: Delivery | None = None
-    acknowledged_at: datetime | None = None
-    awaits_first_pull_since: datetime | None = None
+    acknowledged_at: StoredTime | None = None
+    awaits_first_pull_since: StoredTime | None = None
     """Time of the first request, until the device logs in; None where it could pull already."""
-    observed_at: datetime | None = None
+    observed_at: StoredTime | None = None
     """When a whole pass last found everything in order or made it so."""
-    vault_seen_at: datetime | None = None
+    vault_seen_at: StoredTime | None = None
     """By the vault's clock: the latest change of a disabled version that a pass has seen."""
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
@@ -304,9 +305,9 @@ class Status:
 class Schedule:
     """When the device is reconciled next, and how many passes have failed since one succeeded."""
 
-    due_at: datetime
+    due_at: StoredTime
     attempts: int = 0
-    look_again_at: datetime | None = None
+    look_again_at: StoredTime | None = None
     """When another pass is due, whatever the passes before it find."""
 
 

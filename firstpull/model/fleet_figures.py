@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
+from firstpull.model.clock import StoredTime
 from firstpull.model.device_record import State
 
 Count = Annotated[int, Field(ge=0)]
@@ -37,9 +37,9 @@ class SiteFigures:
 class FleetFigures:
     """What was counted `at` a time. What did not answer is missing."""
 
-    at: datetime
+    at: StoredTime
     states: Mapping[State, Count]
-    oldest_unacknowledged: datetime | None
+    oldest_unacknowledged: StoredTime | None
     """The time of the oldest delivery that its device has not acknowledged."""
     rooms: tuple[RoomFigures, ...]
     sites: tuple[SiteFigures, ...]

@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from firstpull.model.clock import StoredTime
 from firstpull.model.device_record import State
 
 _EVERY_HOUR = timedelta(days=2)
@@ -27,7 +28,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class StateCounts:
     """How many devices were in each state; those without one are left out."""
 
-    at: datetime
+    at: StoredTime
     states: Mapping[State, Annotated[int, Field(ge=0)]]
 
 

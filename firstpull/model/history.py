@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from firstpull.model.clock import Clock
+from firstpull.model.clock import Clock, StoredTime
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.errors import InProgress
 from firstpull.observability.log import FieldValue, emit
@@ -29,12 +29,12 @@ class HistoryEntry:
     A failure that repeats is one entry: `count` of them, from `first_at` to `at`.
     """
 
-    at: datetime
+    at: StoredTime
     event: str
     detail: str = ""
     by: str | None = None
     count: int = 1
-    first_at: datetime | None = None
+    first_at: StoredTime | None = None
 
 
 def extended(

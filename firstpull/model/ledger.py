@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from enum import StrEnum
 
 from pydantic import TypeAdapter
 
 from firstpull.model.azure_resources import TokenId
-from firstpull.model.record_codec import check_stored_values
+from firstpull.model.clock import StoredTime
 
 
 class Standing(StrEnum):
@@ -28,7 +27,7 @@ class Entry:
 
     token_id: TokenId
     standing: Standing
-    since: datetime
+    since: StoredTime
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,6 @@ def from_json(text: bytes) -> Ledger:
     """
     try:
         stored = _ADAPTER.validate_json(text)
-        check_stored_values(stored)
     except ValueError:
         return Ledger()
     return Ledger({entry.token_id: entry for entry in stored.get("entries", {}).values()})

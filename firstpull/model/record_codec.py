@@ -6,14 +6,12 @@ writing them back would lose the fields that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from datetime import datetime
+from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from firstpull.model.azure_resources import ConnectedRegistryRef, RegistryId, Slot
-from firstpull.model.clock import is_possible
+from firstpull.model.azure_resources import ConnectedRegistryRef, Slot
+from firstpull.model.clock import StoredTime
 from firstpull.model.delivery_kinds import DEFAULT_KIND, KINDS
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
@@ -59,7 +57,7 @@ class _StoredRecord:
     intent: Intent
     generation: int
     condition: Condition
-    due_at: datetime
+    due_at: StoredTime
     intent_generation: int | None = None
     observed_generation: int = 0
     applied: Applied | None = None
@@ -77,14 +75,14 @@ class _StoredRecord:
     slots_requested: frozenset[TokenSlot | Slot] = frozenset()
     """Earlier releases wrote slots alone, of the token in `names`."""
     delivery: Delivery | None = None
-    acknowledged_at: datetime | None = None
-    awaits_first_pull_since: datetime | None = None
-    observed_at: datetime | None = None
-    vault_seen_at: datetime | None = None
+    acknowledged_at: StoredTime | None = None
+    awaits_first_pull_since: StoredTime | None = None
+    observed_at: StoredTime | None = None
+    vault_seen_at: StoredTime | None = None
     hub_generation_id: str | None = None
     hub_device_etag: str | None = None
     attempts: int = 0
-    look_again_at: datetime | None = None
+    look_again_at: StoredTime | None = None
     warnings: tuple[DeviceWarning, ...] = ()
     rejection: Rejection | None = None
     claim: Claim | None = None
@@ -107,49 +105,8 @@ def from_json(text: str) -> DeviceRecord:
         raise ValueError(f"the record has schema {stored.schema_version}, not {SCHEMA_VERSION}")
     if stored.generation < 1 or min(stored.observed_generation, stored.attempts) < 0:
         raise ValueError("the record has an impossible number")
-    check_stored_values(stored)
     _check_kinds(stored)
     return _record(stored)
-
-
-_PLAIN = frozenset({str, int, bool, float, type(None)})
-"""Most of what a record holds. To look no further at it takes a quarter of the time."""
-
-
-_FIELDS: dict[type, tuple[str, ...]] = {}
-"""Their names by class, empty for one that is no dataclass."""
-
-
-def _fields(kind: type) -> tuple[str, ...]:
-    if kind not in _FIELDS:
-        _FIELDS[kind] = tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()
-    return _FIELDS[kind]
-
-
-def _parts(value: object) -> Iterable[object]:
-    if isinstance(value, tuple):
-        return value
-    if isinstance(value, Mapping):
-        return value.values()
-    return (getattr(value, name) for name in _fields(type(value)))
-
-
-def check_stored_values(value: object) -> None:
-    """Raises ValueError for an impossible time, or an id that no container registry has.
-
-    One such time would fail every comparison with the times of other records, and one such id
-    the sweep, which reads every container registry that a record names.
-    """
-    if isinstance(value, datetime):
-        if not is_possible(value):
-            raise ValueError("the record has an impossible time")
-    elif isinstance(value, RegistryId):
-        if not value.is_complete:
-            raise ValueError("the record names no container registry")
-    else:
-        for part in _parts(value):
-            if type(part) not in _PLAIN:
-                check_stored_values(part)
 
 
 def _check_kinds(stored: _StoredRecord) -> None:

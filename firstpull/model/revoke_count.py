@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
+from firstpull.model.clock import StoredTime
+
 WINDOW = timedelta(hours=1)
 """The time that a limit of revokes counts, and that an approval lasts."""
 
@@ -16,7 +18,7 @@ class RevokeApproval:
     """So many more devices may be revoked, until then."""
 
     revokes: int
-    until: datetime
+    until: StoredTime
     approved_by: str
 
 
@@ -24,7 +26,7 @@ class RevokeApproval:
 class RevokeCount:
     """When the API revoked devices within the limit, and the last approval."""
 
-    revoked_at: tuple[datetime, ...] = ()
+    revoked_at: tuple[StoredTime, ...] = ()
     approval: RevokeApproval | None = None
 
     def at(self, now: datetime) -> RevokeCount:

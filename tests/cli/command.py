@@ -37,6 +37,7 @@ class Operator:
 
     home: Path
     variables: Mapping[str, str]
+    command: tuple[str, ...] = COMMAND
 
     async def run(self, *words: object, stdin: str = "") -> Ran:
         """Run the command to its end."""
@@ -56,7 +57,7 @@ class Operator:
         """The running command, which is killed when the block ends."""
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *COMMAND,
+            *self.command,
             *map(str, words),
             stdin=pipe,
             stdout=pipe,

@@ -12,6 +12,7 @@ import pytest
 from firstpull_cli.errors import Exit
 
 from local_azure.stack import Stack
+from local_azure.stack.options import REGISTRY_NAME
 from tests.endpoints.documents import Document
 from tests.endpoints.endpoints import Endpoints, open_endpoints, policy_for
 
@@ -147,11 +148,14 @@ async def test_who_waits_sees_each_device_delivered_or_stuck(
     for number in range(3):
         service.register(f"wait-{number}")
     lines = [f'{{"deviceId": "wait-{n}", "site": "works"}}' for n in range(4)]
-    ran = await operator.ok(
-        *("onboard", "-", "--repository", "hello-world", "--wait", "--json"),
-        stdin="\n".join(lines),
-    )
+    given, text = ("-", "--repository", "hello-world"), "\n".join(lines)
+    assert (await operator.run("plan", *given, "--exit-code", stdin=text)).status == Exit.CHANGES
+    ran = await operator.ok("onboard", *given, "--wait", "--json", stdin=text)
     states = {row["deviceId"]: row["state"] for row in ran.document["rows"]}
     assert states == {**{f"wait-{n}": "Delivered" for n in range(3)}, "wait-3": "Waiting"}
     assert ran.document["rows"][3]["reason"] == "DeviceNotRegistered"
     assert "delivered: 3 of 4" in ran.err
+    again = await operator.ok("plan", *given, "--exit-code", stdin=text)
+    assert "No changes. All 4 devices" in again.out
+    moved = await operator.ok("plan", *given, stdin='{"deviceId": "wait-0", "site": "small"}')
+    assert f"~ wait-0  - {REGISTRY_NAME}/plant23 + {REGISTRY_NAME}/plant25" in moved.out

@@ -54,7 +54,7 @@ FIRST_OF_LOGIN = [
 ]
 FIRST_OF_PULL = ["manifests", pytest.param("blobs", marks=pytest.mark.slow)]
 """The calls, of which the slow tier has all."""
-EVERY = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+EVERY = pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 # Far more than any try may take here, and far less than a registry could make it take.
 IN_TIME_SECONDS = 60.0
 MEMORY_BYTES = 300 << 20

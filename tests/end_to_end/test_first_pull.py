@@ -57,6 +57,7 @@ def _engine(name: str, *, works: bool, slow: bool = False) -> object:
     return pytest.param(name, marks=[skip, pytest.mark.slow] if slow else skip)
 
 
+@pytest.mark.slow
 async def test_the_demo_of_an_edge_device_ends_with_a_pull_and_leaves_nothing_behind(
     tmp_path: Path,
 ) -> None:
@@ -106,6 +107,7 @@ async def test_the_demo_of_a_cluster_ends_with_the_pulls_of_pods(tmp_path: Path)
     assert _left_in(tmp_path) == ["demo.log"]
 
 
+@pytest.mark.slow
 async def test_a_demo_without_its_engine_fails(tmp_path: Path) -> None:
     async with _command("demo", tmp_path, "--engine", "podman", PATH="/nonexistent") as demo:
         output, _ = await demo.communicate()

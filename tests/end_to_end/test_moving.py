@@ -171,6 +171,7 @@ async def test_a_move_to_another_container_registry_leaves_nothing_behind(
     await deployment.revoke(before.device_id)
 
 
+@pytest.mark.slow
 async def test_a_move_to_a_full_connected_registry_leaves_the_device_where_it_is(
     stack: Stack,
 ) -> None:

@@ -100,6 +100,7 @@ async def test_no_password_is_in_a_log_an_answer_a_queue_a_table_or_a_blob(
         assert stored.value.get_secret_value() == in_twin
 
 
+@pytest.mark.slow
 async def test_no_password_is_logged_at_the_level_of_debugging(
     stack: Stack, passwords: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:

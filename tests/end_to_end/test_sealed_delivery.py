@@ -137,6 +137,7 @@ async def test_the_device_alone_opens_its_password_from_onboarding_to_a_new_key(
         await agent.reports_nothing(PLANT)
 
 
+@pytest.mark.slow
 async def test_another_devices_entry_and_a_plain_one_are_refused(
     deployment: Deployment, tmp_path: Path, ca_file: Path
 ) -> None:

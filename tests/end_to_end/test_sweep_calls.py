@@ -10,6 +10,8 @@ from collections import Counter
 from math import ceil
 from pathlib import Path
 
+import pytest
+
 from local_azure.commands.processes import inherited
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,7 @@ def calls_for(devices: int) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 async def test_a_sweep_reads_by_pages_and_calls_nothing_per_device() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "benchmarks", "sweeps"),

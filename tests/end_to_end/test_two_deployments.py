@@ -192,6 +192,7 @@ async def test_a_device_of_both_at_two_connected_registries_has_a_login_of_each(
     await both.ours.revoke("of-each")
 
 
+@pytest.mark.slow
 async def test_a_token_of_one_is_not_adopted_by_the_other(
     both: Both, stack: Stack, pair: Pair
 ) -> None:

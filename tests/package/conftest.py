@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +18,33 @@ from tools.package import build
 from .host import packaged_app
 
 ROOT = Path(__file__).parents[2]
+
+
+def run(
+    *command: str | Path, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """What became of a program that trusts what the machine trusts, as uv and pip have to."""
+    unset = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTHONPATH"}
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return subprocess.run(  # noqa: S603 - fixed commands
+        [str(part) for part in command],
+        input=stdin,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def python_of(version: str) -> str | None:
+    """An interpreter of this version on this machine, None if there is none."""
+    places = [shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
+    places += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    asks = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+    for place in places:
+        if place and Path(place).exists() and run(place, "-c", asks).stdout.strip() == version:
+            return place
+    return None
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -18,7 +15,7 @@ import pytest
 from tests.device_agent.deliveries import PASSWORD, USERNAME, desired, entry_for
 from tests.device_agent.fake_registry import FakeRegistry
 
-from .conftest import ROOT
+from .conftest import ROOT, python_of, run
 
 AGENT = ROOT / "device_agent"
 UV = Path(sys.executable).with_name("uv")
@@ -27,37 +24,10 @@ PYTHONS = ("3.11", "3.12", "3.13")
 pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("agent wheel")]
 
 
-def _run(
-    *command: str | Path, stdin: str = "", **environment: str
-) -> subprocess.CompletedProcess[str]:
-    # uv and pip trust what the machine trusts, and not the session's own authority.
-    unset = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PYTHONPATH"}
-    kept = {name: value for name, value in os.environ.items() if name not in unset}
-    return subprocess.run(  # noqa: S603 - fixed commands
-        [str(part) for part in command],
-        input=stdin,
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def _python(version: str) -> str | None:
-    """An interpreter of this version on this machine, None if there is none."""
-    places = [shutil.which(f"python{version}"), f"/usr/bin/python{version}"]
-    places += map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    asks = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
-    for place in places:
-        if place and Path(place).exists() and _run(place, "-c", asks).stdout.strip() == version:
-            return place
-    return None
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    built = _run(
+    built = run(
         *(UV, "build", "--wheel", "--no-build-isolation", "--python", sys.executable),
         *("--out-dir", folder, AGENT),
     )
@@ -81,7 +51,7 @@ def test_it_has_its_own_version_its_service_and_no_tests(wheel: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", PYTHONS)
 def test_it_works_with_its_pins_alone(wheel: Path, tmp_path: Path, version: str) -> None:
-    python = _python(version)
+    python = python_of(version)
     if python is None:
         pytest.skip(f"this machine has no Python {version}")
     venv = tmp_path / "venv"
@@ -91,16 +61,16 @@ def test_it_works_with_its_pins_alone(wheel: Path, tmp_path: Path, version: str)
     _succeeds(*install, "--no-deps", wheel)
 
     agent = venv / "bin/firstpull-agent"
-    assert _run(agent, "--version").stdout == f"{firstpull_agent.__version__}\n"
+    assert run(agent, "--version").stdout == f"{firstpull_agent.__version__}\n"
     modules = "firstpull_agent.hub, firstpull_agent.service, firstpull_agent.engines.choice"
     _succeeds(venv / "bin/python", "-c", f"import {modules}")
-    key = _run(agent, "key", "--state-dir", tmp_path / "state")
+    key = run(agent, "key", "--state-dir", tmp_path / "state")
     assert json.loads(key.stdout)["kty"] == "EC", key.stderr
     _logs_in_and_answers(venv, tmp_path)
 
 
 def _succeeds(*command: str | Path) -> None:
-    done = _run(*command)
+    done = run(*command)
     assert done.returncode == 0, done.stderr
 
 
@@ -111,12 +81,12 @@ def _logs_in_and_answers(venv: Path, folder: Path) -> None:
         registry.accept(USERNAME, PASSWORD, "hello-world")
         wanted = json.dumps(desired(site1=entry_for(registry)))
         options: Sequence[str | Path] = ("--engine", "oci", "--state-dir", state)
-        applied = _run(venv / "bin/firstpull-agent", "apply", *options, stdin=wanted)
+        applied = run(venv / "bin/firstpull-agent", "apply", *options, stdin=wanted)
         assert applied.returncode == 0, applied.stderr
         assert json.loads(applied.stdout)["firstpull"]["registryCredentials"]["site1"]["state"] == (
             "LoggedIn"
         )
-        given = _run(
+        given = run(
             venv / "bin/docker-credential-firstpull",
             "get",
             stdin=registry.address,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from local_azure.container_registry.models import AT_ONCE
 from local_azure.kernel.faults import Fault, FaultKind
 from local_azure.stack import ConnectedRegistryOptions, Stack, StackOptions, start_stack
 from local_azure.stack.options import SUBSCRIPTION_ID
@@ -19,6 +20,25 @@ from .runs import VerifyRun, is_empty, left, verify_azure
 EARLY = "Making a container registry"
 """Before the storage account, which is an Azurite to start."""
 LAST_BEFORE_THE_CONTRACT = "Waiting until the roles take effect"
+
+
+@pytest.fixture(scope="module")
+async def stack() -> AsyncIterator[Stack]:
+    """A local Azure at the machine's time, which the command keeps. Others move the session's."""
+    options = StackOptions(
+        seed=20261130, connected_registries=(), operation_lengths=AT_ONCE, throttled=False
+    )
+    async with start_stack(options) as started:
+        started.vault.settings.moving_seconds = (0.0, 0.0)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def ca_file(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command trusts."""
+    path = tmp_path_factory.mktemp("authority") / "ca.pem"
+    path.write_text(stack.ca_pem)
+    return path
 
 
 @pytest.fixture(scope="module")

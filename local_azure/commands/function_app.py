@@ -8,8 +8,9 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from local_azure.commands.function_hosts import AppNotStarted, FunctionHosts
+from local_azure.commands.function_hosts import APP_FOLDER, AppNotStarted, FunctionHosts
 from local_azure.commands.processes import OnLine, inherited
 from local_azure.stack import Stack
 from local_azure.stack.identities import HUB_ID, STORAGE_ID, VAULT_ID
@@ -106,6 +107,7 @@ async def run_function_app(
     hosts: int = 1,
     more_settings: Mapping[str, str] | None = None,
     on_change: OnLine | None = None,
+    app_folder: Path = APP_FOLDER,
 ) -> AsyncIterator[ScalableApp]:
     """Run the app in `hosts` processes on one storage account, as Azure scales out.
 
@@ -125,6 +127,7 @@ async def run_function_app(
     }
     running = FunctionHosts(
         address=stack.address,
+        app_folder=app_folder,
         environment=environment,
         clock=stack.kernel.clock,
         on_line=on_line,

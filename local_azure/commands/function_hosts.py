@@ -59,12 +59,14 @@ class FunctionHosts:
         self,
         *,
         address: str,
+        app_folder: Path,
         environment: Mapping[str, str],
         clock: Clock,
         on_line: OnLine,
         on_change: OnLine | None = None,
     ) -> None:
         self._address = address
+        self._app_folder = app_folder
         self._environment = {**environment, "PYTHONPATH": str(APP_FOLDER)}
         self._clock = clock
         self._on_line = on_line
@@ -127,7 +129,8 @@ class FunctionHosts:
 
         async with running(
             *(sys.executable, "-m", "local_azure.functions_host", "--follow-clock"),
-            *("--app-dir", str(APP_FOLDER), "--host", self._address, "--port", str(host.port)),
+            *("--app-dir", str(self._app_folder)),
+            *("--host", self._address, "--port", str(host.port)),
             environment=self._environment,
             on_line=watch,
             has_input=True,

@@ -14,6 +14,7 @@ from firstpull.bootstrap import Application
 from firstpull.intake.event_grid import DeviceEvent
 from firstpull.model.delivery_kinds import DEFAULT_KIND
 from firstpull.model.device_key import DeviceKey
+from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import Conflict, FirstpullError, Refused, Transient
 from firstpull.model.reasons import Reason
 from local_azure.container_registry.models import AT_ONCE, OperationLengths
@@ -75,7 +76,8 @@ async def _case(
         await _weather(lab, scenario, subject, process, chance, met)
     process.after_request = None
     await operations_end(lab.stack)
-    await lab.converge(lab.firstpull.application(), subject.device_id)
+    record = await lab.converge(lab.firstpull.application(), subject.device_id)
+    _check_no_defect(lab, record)
     await scenario.check(lab, subject)
     lab.forget(subject.device_id, *filter(None, [subject.token]))
     return met + process.died
@@ -150,6 +152,13 @@ async def _ask(
             lab.firstpull.clock.advance(timedelta(seconds=2))
             continue
         return
+
+
+def _check_no_defect(lab: Lab, record: DeviceRecord) -> None:
+    """No trouble was more than the code expects."""
+    lab.checks["no defect"] += 1
+    defects = [each for each in record.history if Reason.INTERNAL_ERROR.value in each.detail]
+    assert not defects, f"trouble was taken for a defect: {defects[0]}"
 
 
 @contextmanager

@@ -261,6 +261,7 @@ async def hosted(
                 on_line=lines.append,
                 on_change=lines.append,
                 hosts=hosts,
+                app_folder=chaos.app_folder,
                 more_settings={
                     **_SETTINGS,
                     **settings_of(stack, "chaos", *lab.plants, capacity=_CAPACITY),

@@ -9,21 +9,26 @@ from typing import Any
 
 import pytest
 
+from firstpull.adapters import azure_errors
+from firstpull.adapters.container_registry import resources as container_registry
 from firstpull.membership import Membership
 from firstpull.model import record_codec, transitions, twin_entry
 from firstpull.model.azure_resources import ArmId, ConnectedRegistryRef
+from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.ledger import Ledger
+from firstpull.model.ports import Records, Stored
 from firstpull.reconcile.claim import HeldClaim
 from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.reconciler import Reconciler
-from tests.chaos import crashes, interleavings
+from tests.chaos import crashes, interleavings, load, storage, toxic
 from tests.chaos.fuzz.part import fuzz_one
 from tests.chaos.hostile import in_storms
 from tests.chaos.lab import Lab
 from tests.chaos.real_crashes import crash_at_every_request
 from tests.chaos.tally import Chaos
 from tests.chaos.upgrade import part as upgrade
+from tests.firstpull.promises import test_promise_requests
 from tests.firstpull.promises.test_promise_restored_in_any_order import restored_at_some_moment
 from tests.lifetime.planted_bugs import claim_for_good
 
@@ -145,7 +150,42 @@ def _trust_twins(patch: pytest.MonkeyPatch) -> None:
     def below(properties: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
         return functools.reduce(lambda found, name: found.get(name, {}), path, properties)
 
-    patch.setattr(twin_entry, "_below", below)
+    patch.setattr(twin_entry, "object_at", below)
+
+
+class _WithoutEtag:
+    """Records that are written whatever is there."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    async def get(self, device: DeviceKey) -> Stored[DeviceRecord] | None:
+        return await self._records.get(device)
+
+    async def replace(self, record: DeviceRecord, *, etag: str) -> Stored[DeviceRecord]:
+        there = await self.get(record.device)
+        return await self._records.replace(record, etag=there.etag if there else etag)
+
+
+def _write_over_requests(patch: pytest.MonkeyPatch) -> None:
+    conclude = Reconciler._conclude
+
+    async def over(worker: Reconciler, *args: Any, **more: Any) -> None:  # noqa: ANN401 - passed on
+        records: Any = _WithoutEtag(worker.records)
+        await conclude(replace(worker, records=records), *args, **more)
+
+    patch.setattr(Reconciler, "_conclude", over)
+
+
+def _take_silence_for_a_defect(patch: pytest.MonkeyPatch) -> None:
+    unavailable = azure_errors._unavailable
+
+    def defect(service: str, what: str) -> Exception:
+        if service == container_registry.SERVICE:
+            return RuntimeError(what)
+        return unavailable(service, what)
+
+    patch.setattr(azure_errors, "_unavailable", defect)
 
 
 async def _one_crash(chaos: Chaos) -> None:
@@ -172,6 +212,18 @@ async def _restored(chaos: Chaos) -> None:
             await restored_at_some_moment(seed)
 
 
+async def _requests_in_a_pass(chaos: Chaos) -> None:
+    for names, calls, crash in test_promise_requests.SOME:
+        with chaos.case(f"{' then '.join(names)} at {calls}"):
+            life = await test_promise_requests.play(names, calls, crash=crash)
+            if life is not None:
+                await test_promise_requests.check(life)
+
+
+async def _storage_frozen(chaos: Chaos) -> None:
+    await storage.storage_in(chaos, "frozen")
+
+
 async def _twins(chaos: Chaos) -> None:
     fuzz_one(chaos, "twin", seconds=5.0)
 
@@ -186,10 +238,13 @@ async def _storms(chaos: Chaos, lab: Lab) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PlantedBug:
-    """A bug, and who has to find it: a part in memory, or one that needs a lab."""
+    """A bug, and the part that has to find it; one of them needs a lab.
+
+    Without `plant`, the app of real hosts plants what has this name there.
+    """
 
     what: str
-    plant: Plant
+    plant: Plant | None = None
     part: Callable[[Chaos], Any] | None = None
     lab_part: Callable[[Chaos, Lab], Any] | None = None
     share: float = 1.0
@@ -229,6 +284,22 @@ PLANTED_BUGS = (
     ),
     PlantedBug(what="a restored record is believed", plant=_believe_old_records, part=_restored),
     PlantedBug(what="a twin's sections are taken for objects", plant=_trust_twins, part=_twins),
+    PlantedBug(
+        what="a pass writes its outcome over a request",
+        plant=_write_over_requests,
+        part=_requests_in_a_pass,
+    ),
+    PlantedBug(
+        what="an answer that ends too early is a defect",
+        plant=_take_silence_for_a_defect,
+        part=toxic.toxic_wire,
+        share=0.15,
+    ),
+    PlantedBug(what="what fails is tried again at once", part=load.starved, share=0.02),
+    PlantedBug(what="what a request needed stays in memory", part=load.messages, share=0.02),
+    PlantedBug(
+        what="a request is taken though no storage recorded it", part=_storage_frozen, share=0.02
+    ),
     PlantedBug(
         what="the claim does not name what will be made",
         plant=_forget_grant,

@@ -32,14 +32,15 @@ type Trouble = Callable[[Chaos, Hosted, int], Awaitable[End]]
 
 async def storage(chaos: Chaos) -> None:
     """Three troubles, each under load, with 60 devices at two hosts; or a share of them."""
-    size = max(_LEAST_DEVICES, round(DEVICES * min(chaos.share, 1.0)))
-    for name, trouble in TROUBLES.items():
-        with chaos.case(f"{name}, {size} devices"):
-            await _with(chaos, trouble, size)
+    for name in TROUBLES:
+        await storage_in(chaos, name)
 
 
-async def _with(chaos: Chaos, trouble: Trouble, size: int) -> None:
-    await hosted(chaos, lambda found: trouble(chaos, found, size), hosts=HOSTS, on_disk=True)
+async def storage_in(chaos: Chaos, name: str) -> None:
+    """One of the troubles."""
+    trouble, size = TROUBLES[name], max(_LEAST_DEVICES, round(DEVICES * min(chaos.share, 1.0)))
+    with chaos.case(f"{name}, {size} devices"):
+        await hosted(chaos, lambda found: trouble(chaos, found, size), hosts=HOSTS, on_disk=True)
 
 
 async def _frozen(chaos: Chaos, found: Hosted, size: int) -> End:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 from firstpull.model.delivery_kinds import KINDS
+from local_azure.commands.function_hosts import APP_FOLDER
 
 DELIVERIES = tuple(sorted(KINDS))
 """The delivery kinds that are tried."""
@@ -56,6 +58,8 @@ class Chaos:
     seed: int
     share: float = 1.0
     """Of the cases, drawn by the seed; 1 means all."""
+    app_folder: Path = APP_FOLDER
+    """The app of real hosts."""
     patience: int = 5
     """Failures of one part before it gives up: more say nothing new."""
     tally: Tally = field(default_factory=Tally)

@@ -111,12 +111,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _keep_share(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the slow tests that are not in the share; which they are follows from the seed."""
+    """Deselect the slow tests that are not in the share; which they are follows from the seed.
+
+    The cases of `slow(whole=True)` build on one another, so that they are kept or left together.
+    """
     share, seed = config.getoption("--slow-share"), config.getoption("--slow-seed")
     kept, left_out = list[pytest.Item](), list[pytest.Item]()
     for item in items:
-        is_slow = item.get_closest_marker("slow") is not None
-        is_kept = not is_slow or random.Random(f"{seed} {item.nodeid}").random() < share  # noqa: S311 - no secret
+        slow = item.get_closest_marker("slow")
+        drawn = item.nodeid.partition("[")[0] if slow and slow.kwargs.get("whole") else item.nodeid
+        is_kept = slow is None or random.Random(f"{seed} {drawn}").random() < share  # noqa: S311 - no secret
         (kept if is_kept else left_out).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.request import getproxies_environment
 
 type Sleep = Callable[[float], Awaitable[None]]
 """Waits so many seconds."""
 
-SOCKET: dict[str, Any] = {"connection_timeout": 5.0, "read_timeout": 10.0}
-"""For a client of azure-core: seconds to connect, and between two reads of an answer."""
+SOCKET: dict[str, Any] = {
+    "connection_timeout": 5.0,
+    "read_timeout": 10.0,
+    # Else aiohttp looks for proxies and for ~/.netrc before each request.
+    "use_env_settings": bool(getproxies_environment()),
+}
+"""For a client of azure-core: seconds to connect, and between two reads of an answer.
+
+The environment's proxies are used, of which a process knows when it starts.
+"""
 IDENTITY: dict[str, Any] = {
     "connection_timeout": 4.0,
     "read_timeout": 4.0,

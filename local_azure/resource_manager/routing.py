@@ -65,7 +65,11 @@ class Router:
     """One table of routes."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = [(_segments(route.path), route) for route in routes]
+        self._routes: dict[int, list[tuple[list[str], Route]]] = {}
+        """By the number of segments in their paths."""
+        for route in routes:
+            template = _segments(route.path)
+            self._routes.setdefault(len(template), []).append((template, route))
 
     def match(self, method: str, raw_path: str) -> Match | None:
         """The route of this method and path, if there is one."""
@@ -80,7 +84,8 @@ class Router:
         return sorted(
             {
                 version
-                for _, route in self._routes
+                for alike in self._routes.values()
+                for _, route in alike
                 if route.namespace.lower() == namespace.lower()
                 for version in route.api_versions
             }
@@ -88,7 +93,8 @@ class Router:
 
     def _all(self, raw_path: str) -> list[Match]:
         segments = _segments(raw_path)
-        found = [(route, _variables(template, segments)) for template, route in self._routes]
+        alike = self._routes.get(len(segments), ())
+        found = [(route, _variables(template, segments)) for template, route in alike]
         return [Match(route, variables) for route, variables in found if variables is not None]
 
 
@@ -98,8 +104,6 @@ def _segments(path: str) -> list[str]:
 
 
 def _variables(template: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
-    if len(template) != len(segments):
-        return None
     variables = {}
     for wanted, given in zip(template, segments, strict=True):
         if wanted.startswith("{"):

@@ -183,7 +183,7 @@ async def clone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path]
             await process.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(whole=True)
 @pytest.mark.timeout(2 * PATIENCE_SECONDS)
 @pytest.mark.parametrize("document", ORDER)
 async def test_the_commands_of_a_page_run_as_they_stand(clone: Path, document: str) -> None:

@@ -147,6 +147,7 @@ async def test_a_rotation_replaces_the_entry_in_place_and_the_old_slot_waits_for
     await world.harness.rotate(world.key)
     await world.play()
     assert world.state == (State.WAITING, Reason.NO_FREE_SLOT)
+    assert "neither" not in world.record.status.condition.message
     assert first["password"] in world.cloud.accepted(token)
 
 

@@ -6,10 +6,11 @@ its expiry. Only an immediate rotation ends a live password.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from firstpull.model.azure_resources import Slot, Token, Twin
+from firstpull.model.azure_resources import Password, Slot, Token, Twin
 from firstpull.model.clock import whole_second
 from firstpull.model.delivery_kinds import entries_everywhere
 from firstpull.model.device_record import DeviceRecord
@@ -267,18 +268,34 @@ class Passwords:
         token = self._view.token_id.name
         return {entry.expires for _, _, entry in entries if entry.is_for(token)}
 
-    def _expiry(self) -> datetime:
+    def _expiry(self, slot: Slot) -> datetime:
         """When a new password expires: its expiry, which no other has, names it in the twin.
 
         Two passwords are made in one second where the clock is set back, or hosts are apart.
         """
-        token, expires_at = self._found.token, whole_second(self._now + self._validity)
+        token = self._found.token
         passwords = token.passwords if token is not None else ()
+        expires_at = whole_second(self._latest_expiry(slot, passwords))
         taken = self._expiries_in_twin()
         taken |= {wire_expiry(p.expires_at) for p in passwords if p.expires_at is not None}
         while wire_expiry(expires_at) in taken:
             expires_at -= timedelta(seconds=1)
         return expires_at
+
+    def _latest_expiry(self, slot: Slot, passwords: Iterable[Password]) -> datetime:
+        """The end of a whole life; earlier where the old password stays to its expiry.
+
+        The next password can be made when the other slot is free, and may be made then. It has to
+        outlive this one by the time in which an expiry is worth a warning: both slots would be
+        taken until they expire, and nothing could replace two that expire together.
+        """
+        expires_at = self._now + self._validity
+        others = [each for each in passwords if each.slot is not slot and each.is_live(self._now)]
+        expiries = [each.expires_at for each in others if each.expires_at is not None]
+        if self._frees_old_slot() or len(expiries) < len(others):
+            return expires_at
+        other_is_free_at = max([self._now, *expiries])
+        return min(expires_at, other_is_free_at + self._validity * (1 - self._kind.last_share))
 
     def _renewal_is_due(self, current: Credential) -> bool:
         """Whether to replace the current password; never before the device acknowledged it."""
@@ -341,7 +358,7 @@ class Passwords:
                 registry=self._registry,
                 names=self._found.names,
                 slot=slot,
-                expires_at=self._expiry(),
+                expires_at=self._expiry(slot),
                 request=merged({}, tags),
                 repeats=slot in self._requested and has_one,
                 why=why,

@@ -173,6 +173,32 @@ async def test_renewals_never_let_the_password_expire(options: list[str] | None)
         assert world.record.status.warnings == ()
 
 
+@pytest.mark.parametrize("apart", [MINUTE, 20 * DAY, 40 * DAY])
+async def test_after_a_rotation_at_any_time_a_private_image_can_always_be_pulled(
+    apart: timedelta,
+) -> None:
+    """A person writes each password into config.toml within ten days; a site syncs once a day."""
+    world = _World(sync_every=DAY)
+    await world.ask()
+    await world.harness.run_for(2 * DAY)
+    ours = world.entry()
+    await world.harness.run_for(apart)
+    await world.harness.rotate(world.key)
+    await world.harness.run_for(2 * DAY)
+    assert world.entry()["password"] != ours["password"]
+    seen = world.entry()
+    written_at = world.harness.clock.now() + 10 * DAY
+    for _ in range(300):
+        await world.harness.run_for(DAY)
+        if world.entry() != seen:
+            seen, written_at = world.entry(), world.harness.clock.now() + 10 * DAY
+        if world.harness.clock.now() >= written_at:
+            ours = seen
+        assert world.pulls(), "a module's image"
+        login = str(ours["username"]), str(ours["password"])
+        assert world.cloud.site_accepts(PLANT_ONE, *login), "edgeAgent's own image"
+
+
 async def test_a_move_makes_before_it_breaks() -> None:
     world = await _ready()
     world.harness.devices_answer = False
@@ -325,9 +351,12 @@ async def test_an_edge_device_that_does_not_answer_to_its_twin_gets_a_warning_wi
 async def test_the_last_third_of_a_life_is_worth_a_warning() -> None:
     world = await _ready()
     world.cloud.hub.deploy("edge-1", "fleet-base")  # nothing is replaced any more
-    await world.harness.run_after(0.6 * VALIDITY)
+    delivery = world.record.delivery
+    assert delivery is not None
+    life = delivery.expires_at - world.harness.clock.now()
+    await world.harness.run_after(0.6 * life)
     assert Reason.PASSWORD_EXPIRES_SOON not in {w.reason for w in world.record.status.warnings}
-    await world.harness.run_after(0.07 * VALIDITY)
+    await world.harness.run_after(0.07 * life)
     assert Reason.PASSWORD_EXPIRES_SOON in {w.reason for w in world.record.status.warnings}
 
 

@@ -77,21 +77,21 @@ planted-bugs: setup ## bugs planted in firstpull: is each caught? (minutes)
 check: setup ## ruff, mypy --strict, import-linter, the templates in infra/ against the code, KQL, the tables in docs/
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync $(CHECKS)
 
-check-types:
+check-types: ## of the checks: mypy --strict
 	@$(BIN)/mypy $(PYTHON_CODE)
 
-check-style:
+check-style: ## of the checks: ruff and import-linter
 	@$(BIN)/ruff check $(PYTHON_CODE)
 	@$(BIN)/ruff format --check $(PYTHON_CODE)
 	@$(BIN)/lint-imports --no-logo
 
-check-infra:
+check-infra: ## of the checks: the templates against the code
 	@$(BIN)/python -m tools.check_infra
 
-check-queries:
+check-queries: ## of the checks: the queries of docs and infra
 	@$(BIN)/python -m tools.check_kql
 
-check-docs:
+check-docs: ## of the checks: the tables in docs/
 	@$(BIN)/python -m cogapp --check --check-fail-msg="Run: make docs" --verbosity=1 $(PAGES)
 
 format: setup ## let ruff write the code its way

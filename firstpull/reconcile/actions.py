@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -202,7 +203,17 @@ type PlannedAction = ProvisionAction | TeardownAction
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class SideBySide[A: PlannedAction]:
     """Lanes of actions that run concurrently; each lane runs in order."""
 
-    lanes: tuple[tuple[ProvisionAction, ...], ...]
+    lanes: tuple[tuple[A, ...], ...]
+
+
+def lanes_of[A: PlannedAction](step: A | SideBySide[A]) -> tuple[tuple[A, ...], ...]:
+    """The lanes of a step of a plan: one action is a lane of its own."""
+    return step.lanes if isinstance(step, SideBySide) else ((step,),)
+
+
+def actions_of[A: PlannedAction](steps: Iterable[A | SideBySide[A]]) -> tuple[A, ...]:
+    """All actions of a plan's steps, in order."""
+    return tuple(action for step in steps for lane in lanes_of(step) for action in lane)

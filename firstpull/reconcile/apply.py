@@ -34,6 +34,8 @@ from firstpull.reconcile.actions import (
     SideBySide,
     TagSecret,
     UpdateToken,
+    actions_of,
+    lanes_of,
 )
 from firstpull.reconcile.claim import Guard
 
@@ -53,7 +55,7 @@ class Applier:
 
     async def apply(
         self,
-        steps: Sequence[ProvisionAction | SideBySide],
+        steps: Sequence[ProvisionAction | SideBySide[ProvisionAction]],
         *,
         guard: Guard,
         journal: Journal,
@@ -64,10 +66,7 @@ class Applier:
         """
         run = _Run(self, guard, journal, _joins(steps))
         for step in steps:
-            if isinstance(step, SideBySide):
-                await _all(*(run.do_all(lane) for lane in step.lanes))
-            else:
-                await run.do(step)
+            await side_by_side(*(run.do_all(lane) for lane in lanes_of(step)))
         return run.delivery
 
 
@@ -286,11 +285,11 @@ def _not_as_printed(problem: Problem) -> Blocked:
     return Blocked(problem.reason, f"{problem.message} {message}", remedy=problem.remedy)
 
 
-def _joins(steps: Sequence[ProvisionAction | SideBySide]) -> JoinConnectedRegistry | None:
+def _joins(
+    steps: Sequence[ProvisionAction | SideBySide[ProvisionAction]],
+) -> JoinConnectedRegistry | None:
     """The step that joins a list, if there is one."""
-    lanes = (step.lanes if isinstance(step, SideBySide) else ((step,),) for step in steps)
-    actions = (action for each in lanes for lane in each for action in lane)
-    return next((a for a in actions if isinstance(a, JoinConnectedRegistry)), None)
+    return next((a for a in actions_of(steps) if isinstance(a, JoinConnectedRegistry)), None)
 
 
 async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -> None:
@@ -303,8 +302,11 @@ async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -
     journal.note(LogEvent.DEVICE_SECRET_TAGGED, secret=action.secret)
 
 
-async def _all(*lanes: Awaitable[None]) -> None:
+async def side_by_side(*lanes: Awaitable[None]) -> None:
     """Run lanes concurrently. All lanes end before an error is raised: no write is cut short."""
+    if len(lanes) == 1:
+        await lanes[0]
+        return
     results = await asyncio.gather(*lanes, return_exceptions=True)
     errors = [result for result in results if isinstance(result, BaseException)]
     # A blocker needs a person, so it comes before other errors.

@@ -19,10 +19,12 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     LeaveConnectedRegistry,
     RemoveFromTwin,
+    SideBySide,
     TagSecret,
     TeardownAction,
+    lanes_of,
 )
-from firstpull.reconcile.apply import tag_secret
+from firstpull.reconcile.apply import side_by_side, tag_secret
 from firstpull.reconcile.claim import Guard
 
 
@@ -36,25 +38,33 @@ class TeardownApplier:
     membership: Membership
 
     async def apply(
-        self, actions: Sequence[TeardownAction], *, guard: Guard, journal: Journal
+        self,
+        steps: Sequence[TeardownAction | SideBySide[TeardownAction]],
+        *,
+        guard: Guard,
+        journal: Journal,
     ) -> None:
-        """Carry out the actions; raises the first error at the end.
+        """Carry out the steps; raises the first error at the end.
 
         After an error the other actions go on, except the deletion of a token that may still be
         listed. Completed actions stay done.
         """
-        errors: list[FirstpullError] = []
-        is_client = False
-        for action in actions:
-            if isinstance(action, DeleteToken) and is_client:
-                continue
-            try:
-                await self._do(action, guard=guard, journal=journal)
-            except FirstpullError as error:
-                errors.append(error)
-                is_client = is_client or isinstance(action, LeaveConnectedRegistry)
-        if errors:
-            raise errors[0]
+        failed: list[tuple[TeardownAction, FirstpullError]] = []
+
+        async def do_all(lane: Sequence[TeardownAction]) -> None:
+            for action in lane:
+                is_client = any(isinstance(each, LeaveConnectedRegistry) for each, _ in failed)
+                if isinstance(action, DeleteToken) and is_client:
+                    continue
+                try:
+                    await self._do(action, guard=guard, journal=journal)
+                except FirstpullError as error:
+                    failed.append((action, error))
+
+        for step in steps:
+            await side_by_side(*(do_all(lane) for lane in lanes_of(step)))
+        if failed:
+            raise failed[0][1]
 
     async def _do(self, action: TeardownAction, *, guard: Guard, journal: Journal) -> None:
         guard.check()

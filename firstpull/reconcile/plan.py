@@ -30,6 +30,7 @@ from firstpull.reconcile.actions import (
     TagSecret,
     TeardownAction,
     UpdateToken,
+    actions_of,
 )
 from firstpull.reconcile.checks import (
     Difference,
@@ -74,8 +75,13 @@ class BlockedPlan:
 class TeardownPlan:
     """Tear grants down. `gone` are the grants of which the actions leave nothing."""
 
-    actions: tuple[TeardownAction, ...]
+    steps: tuple[TeardownAction | SideBySide[TeardownAction], ...]
     gone: tuple[Grant, ...]
+
+    @property
+    def actions(self) -> tuple[TeardownAction, ...]:
+        """All actions, in order."""
+        return actions_of(self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +113,7 @@ class ProvisionPlan:
     """
 
     grant: Grant
-    steps: tuple[ProvisionAction | SideBySide, ...]
+    steps: tuple[ProvisionAction | SideBySide[ProvisionAction], ...]
     retire: TeardownPlan | None
     answer: Acknowledgement | None
     renew_at: datetime | None
@@ -118,11 +124,7 @@ class ProvisionPlan:
     @property
     def actions(self) -> tuple[PlannedAction, ...]:
         """All actions, in order."""
-        actions: list[PlannedAction] = []
-        for step in self.steps:
-            lanes = step.lanes if isinstance(step, SideBySide) else ((step,),)
-            actions += [action for lane in lanes for action in lane]
-        return (*actions, *(self.retire.actions if self.retire else ()))
+        return (*actions_of(self.steps), *(self.retire.actions if self.retire else ()))
 
     @property
     def slots_to_fill(self) -> frozenset[Slot]:
@@ -186,7 +188,7 @@ def _teardown(
     """The teardown of the retiring grants; none counts as gone if a part could not be read."""
     views = observed.retiring
     return TeardownPlan(
-        actions=plan_teardown(views, observed.twin, in_use=in_use, tags=tags, why=why),
+        steps=plan_teardown(views, observed.twin, in_use=in_use, tags=tags, why=why),
         gone=() if observed.unread else tuple(view.grant for view in views),
     )
 
@@ -296,7 +298,7 @@ class _Planner:
             self._join(),
         )
         lanes = tuple(filter(None, both))
-        steps: tuple[ProvisionAction | SideBySide, ...] = (
+        steps: tuple[ProvisionAction | SideBySide[ProvisionAction], ...] = (
             *self._reserve(),
             *self._scope_map(),
             *self._token(),
@@ -358,7 +360,7 @@ class _Planner:
     def _retire(self) -> TeardownPlan:
         """Tear the old grants down, unless a part of them could not be read."""
         if self._observed.unread:
-            return TeardownPlan(actions=(), gone=())
+            return TeardownPlan(steps=(), gone=())
         return _teardown(
             self._observed,
             in_use=(self._grant,),

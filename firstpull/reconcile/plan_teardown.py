@@ -1,13 +1,14 @@
 """The actions of a teardown: after a revoke, or when a device has moved.
 
-The order is fixed: disable the token, note the request in the secret's tags, leave the list of
-clients, remove the twin's entry, disable the secret's versions, delete the token. A crash anywhere
+Side by side: disable the token; leave the list of clients; remove the twin's entry; note the
+request in the secret's tags, then disable its versions. At last delete the token. A crash anywhere
 leaves less access than before, and the next pass finds the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from firstpull.model.azure_resources import Twin
 from firstpull.model.delivery_kinds import DeliveryKind, kind_named, same_place, twin_at
@@ -20,6 +21,7 @@ from firstpull.reconcile.actions import (
     KeepPasswords,
     LeaveConnectedRegistry,
     RemoveFromTwin,
+    SideBySide,
     TagSecret,
     TeardownAction,
 )
@@ -33,23 +35,30 @@ def plan_teardown(
     in_use: Collection[Grant],
     tags: Iterable[TagSecret] = (),
     why: str,
-) -> tuple[TeardownAction, ...]:
-    """The actions, none twice.
+) -> tuple[TeardownAction | SideBySide[TeardownAction], ...]:
+    """The steps, with no action twice.
 
     `in_use` are the grants whose entry stays, `tags` those of the secrets.
     """
     ending = [view for view in views if not view.shares_token]
     owned = [view for view in ending if not view.is_anothers]
-    steps: tuple[Iterator[TeardownAction], ...] = (
-        *(_disable_token(view, why) for view in owned),
-        *(_end_passwords(view, why) for view in ending if view.is_anothers),
-        iter(tags),
-        *(_leave(view, why) for view in views),
-        *(_remove(kind, views, twin, in_use, why) for kind in _kinds_of(views)),
-        *(_disable_secret(view, why, keep_others=bool(in_use)) for view in ending),
-        *(_delete_token(view, why) for view in owned),
+    lanes = (
+        _lane(
+            *(_disable_token(view, why) for view in owned),
+            *(_end_passwords(view, why) for view in ending if view.is_anothers),
+        ),
+        *(_lane(_leave(view, why)) for view in views),
+        *(_lane(_remove(kind, views, twin, in_use, why)) for kind in _kinds_of(views)),
+        _lane(tags, *(_disable_secret(view, why, keep_others=bool(in_use)) for view in ending)),
     )
-    return tuple(dict.fromkeys(action for step in steps for action in step))
+    begun = tuple(dict.fromkeys(lane for lane in lanes if lane))
+    deletions = _lane(*(_delete_token(view, why) for view in owned))
+    return (*((SideBySide(begun),) if len(begun) > 1 else chain(*begun)), *deletions)
+
+
+def _lane(*parts: Iterable[TeardownAction]) -> tuple[TeardownAction, ...]:
+    """The actions of a lane, none twice."""
+    return tuple(dict.fromkeys(chain(*parts)))
 
 
 def _disable_token(view: GrantView, why: str) -> Iterator[TeardownAction]:

@@ -420,7 +420,7 @@ class Reconciler:
         async with claim.renewing():
             delivery = await self.applier.apply(steps, guard=claim, journal=journal)
             if teardown is not None:
-                await self.teardown_applier.apply(teardown.actions, guard=claim, journal=journal)
+                await self.teardown_applier.apply(teardown.steps, guard=claim, journal=journal)
         return delivery
 
     async def _conclude(

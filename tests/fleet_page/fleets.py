@@ -325,7 +325,6 @@ def failing() -> Harness:
 def large() -> Harness:
     """2,500 devices at 50 connected registries, most of them in order."""
     fleet = Fleet(sites=10, registries_of_a_site=5)
-    fleet.ready(2_440)
     fleet.in_state(
         [f"gateway-{n + 1:03}" for n in range(20)],
         State.DELIVERED,
@@ -333,6 +332,7 @@ def large() -> Harness:
         at=fleet.refs[-1],
         minutes=300,
     )
+    fleet.ready(2_440)
     fleet.in_state(
         [f"tester-{n}" for n in range(37)],
         State.WAITING,

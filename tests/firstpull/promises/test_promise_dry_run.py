@@ -100,9 +100,9 @@ async def test_a_dry_run_of_a_request_shows_its_actions_and_records_nothing() ->
     assert steps == [
         [
             "DisableToken",
-            "TagSecret",
             "LeaveConnectedRegistry",
             "RemoveFromTwin",
+            "TagSecret",
             "DisableSecretVersion",
             "DeleteToken",
         ],

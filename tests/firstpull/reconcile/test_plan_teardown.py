@@ -15,6 +15,11 @@ from firstpull.reconcile.actions import (
     DisableToken,
     LeaveConnectedRegistry,
     RemoveFromTwin,
+    SideBySide,
+    TagSecret,
+    TeardownAction,
+    actions_of,
+    lanes_of,
 )
 from firstpull.reconcile.observe import GrantView
 from firstpull.reconcile.plan_teardown import plan_teardown
@@ -72,8 +77,25 @@ def twin(properties: dict[str, Any]) -> Twin:
     return Twin(etag="t1", device_etag="d1", enabled=True, desired=properties, reported={})
 
 
+def actions_of_teardown(*views_and_twin: Any, **more: Any) -> tuple[TeardownAction, ...]:  # noqa: ANN401 - plan_teardown's
+    return actions_of(plan_teardown(*views_and_twin, **more))
+
+
+def test_all_goes_side_by_side_but_what_needs_the_list_or_the_tags() -> None:
+    tag = TagSecret(secret=NAMES.secret, version="v1", tags=(), why=WHY)
+    begun, deletion = plan_teardown((view(),), twin(desired()), in_use=(), tags=[tag], why=WHY)
+    assert isinstance(begun, SideBySide)
+    assert [[type(action) for action in lane] for lane in lanes_of(begun)] == [
+        [DisableToken],
+        [LeaveConnectedRegistry],
+        [RemoveFromTwin],
+        [TagSecret, DisableSecretVersion, DisableSecretVersion],
+    ]
+    assert isinstance(deletion, DeleteToken)
+
+
 def test_the_token_is_disabled_first_and_deleted_last() -> None:
-    assert plan_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
+    assert actions_of_teardown((view(),), twin(desired()), in_use=(), why=WHY) == (
         DisableToken(registry=REGISTRY, name=NAMES.token, why=WHY),
         LeaveConnectedRegistry(ref=PLANT_ONE, token_id=TOKEN_ID, capacity=50, why=WHY),
         RemoveFromTwin(
@@ -118,7 +140,7 @@ CASES: dict[str, tuple[dict[str, Any], Twin | None, tuple[Grant, ...], list[str]
 def test_only_what_is_left_is_taken_away(
     left: dict[str, Any], in_twin: Twin | None, in_use: tuple[Grant, ...], expected: list[str]
 ) -> None:
-    actions = plan_teardown((view(**(NOTHING | left)),), in_twin, in_use=in_use, why=WHY)
+    actions = actions_of_teardown((view(**(NOTHING | left)),), in_twin, in_use=in_use, why=WHY)
     assert [type(action).__name__ for action in actions] == expected
 
 
@@ -126,7 +148,7 @@ def test_a_token_that_the_device_keeps_stays_with_its_secret() -> None:
     shared = view(PLANT_TWO, shares_token=True)
     entry = section_of(desired(), "plantone")
     both = merged(desired(), {"firstpull": {"registryCredentials": {"planttwo": entry}}})
-    assert plan_teardown((shared,), twin(both), in_use=(GRANT,), why=WHY) == (
+    assert actions_of_teardown((shared,), twin(both), in_use=(GRANT,), why=WHY) == (
         LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY),
         RemoveFromTwin(
             connected_registries=("planttwo",),
@@ -139,8 +161,8 @@ def test_a_token_that_the_device_keeps_stays_with_its_secret() -> None:
 
 
 def test_two_grants_with_one_token_need_no_action_twice() -> None:
-    one = plan_teardown((view(),), twin(desired()), in_use=(), why=WHY)
-    two = plan_teardown((view(), view(PLANT_TWO)), twin(desired()), in_use=(), why=WHY)
+    one = actions_of_teardown((view(),), twin(desired()), in_use=(), why=WHY)
+    two = actions_of_teardown((view(), view(PLANT_TWO)), twin(desired()), in_use=(), why=WHY)
     assert [action for action in two if action not in one] == [
         LeaveConnectedRegistry(ref=PLANT_TWO, token_id=TOKEN_ID, capacity=50, why=WHY)
     ]
@@ -152,7 +174,7 @@ def test_all_entries_go_in_one_write_that_leaves_the_rest_of_the_twin_alone() ->
     patch = {"firstpull": {"registryCredentials": {"planttwo": entry, "kept": entry}}, "mine": 1}
     full = merged(desired(), patch)
     views = (view(**NOTHING), view(PLANT_TWO, **NOTHING))
-    (action,) = plan_teardown(views, twin(full), in_use=(), why=WHY)
+    (action,) = actions_of_teardown(views, twin(full), in_use=(), why=WHY)
     assert isinstance(action, RemoveFromTwin)
     assert action.connected_registries == ("plantone", "planttwo")
     left = merged(full, removal_patch(action.connected_registries))

@@ -38,7 +38,7 @@ DENIED = Blocked(Reason.ACCESS_DENIED, "A role is missing.", remedy="Give it.")
 DOWN = Transient(Reason.SERVICE_UNAVAILABLE, "Down.")
 RETIRING = RetiringGrant(ref=PLANT_TWO, names=NAMES, at_once=False)
 SECRETS = frozenset({NAMES.secret})
-TORN_DOWN = TeardownPlan(actions=(), gone=())
+TORN_DOWN = TeardownPlan(steps=(), gone=())
 
 
 def provisioned(*, is_settled: bool = True, retire: TeardownPlan | None = None) -> ProvisionPlan:
@@ -191,7 +191,7 @@ def test_a_device_asked_for_again_during_a_revoke_begins_at_once() -> None:
 
 
 def test_a_grant_that_is_torn_down_is_named_no_longer_but_for_its_secret() -> None:
-    gone = TeardownPlan(actions=(), gone=(RETIRING,))
+    gone = TeardownPlan(steps=(), gone=(RETIRING,))
     found = after(with_record(retiring=(RETIRING,)), plan=provisioned(retire=gone))
     assert (found.status.retiring, found.status.retired_secrets) == ((), SECRETS)
 

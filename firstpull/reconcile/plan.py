@@ -52,6 +52,7 @@ from firstpull.reconcile.plan_teardown import plan_teardown
 from firstpull.reconcile.preconditions import (
     AWAITING_DEVICE,
     NO_FREE_SLOT,
+    NO_SLOT_TO_ROTATE,
     SEALING_KEY_NOT_KNOWN,
     Blocker,
     Target,
@@ -312,7 +313,7 @@ class _Planner:
             and passwords.wants_rotation()
             and passwords.is_acknowledged()
         ):
-            return BlockedPlan(blocker=NO_FREE_SLOT)
+            return BlockedPlan(blocker=NO_SLOT_TO_ROTATE)
         answer = passwords.answer()
         has_arrived = not steps and answer is not None and answer.logged_in
         return ProvisionPlan(

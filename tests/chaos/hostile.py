@@ -55,7 +55,7 @@ async def in_weather(chaos: Chaos, lab: Lab, cases: Sequence[int], weather: Weat
     names = list(REAL_SCENARIOS)
     for number in cases:
         name = names[number % len(names)]
-        lab.delivery = DELIVERIES[number // len(names) % len(DELIVERIES)]
+        lab.delivery = DELIVERIES[(number + number // len(names)) % len(DELIVERIES)]
         with chaos.case(f"{name}, {lab.delivery}, storm {number}"):
             met = await _case(lab, REAL_SCENARIOS[name], chaos.chance(f"storm {number}"), weather)
             chaos.count(met, {})

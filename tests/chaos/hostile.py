@@ -54,8 +54,8 @@ async def in_weather(chaos: Chaos, lab: Lab, cases: Sequence[int], weather: Weat
     """The cases with these numbers, in any weather."""
     names = list(REAL_SCENARIOS)
     for number in cases:
-        name = names[number % len(names)]
-        lab.delivery = DELIVERIES[(number + number // len(names)) % len(DELIVERIES)]
+        turn, place = divmod(number, len(names))
+        name, lab.delivery = names[place], DELIVERIES[(turn + place) % len(DELIVERIES)]
         with chaos.case(f"{name}, {lab.delivery}, storm {number}"):
             met = await _case(lab, REAL_SCENARIOS[name], chaos.chance(f"storm {number}"), weather)
             chaos.count(met, {})

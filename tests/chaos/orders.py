@@ -1,5 +1,5 @@
-"""Whole lives by a seed: messages in any order on hosts whose clocks are five minutes apart, and
-everything that can happen to three devices."""
+"""Whole lives by a seed: messages in any order on hosts whose clocks are five minutes apart,
+requests in the middle of a pass, and everything that can happen to three devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.chaos.tally import Chaos
 from tests.firstpull.promises.test_promise_order import Story
+from tests.firstpull.promises.test_promise_requests import PAIRS, check, play
 from tests.lifetime.machine import Lifetime
 from tests.lifetime.profiles import thorough
 
 STORIES = 300
+MOST_CALLS = 40
+"""Of a pass, and often of the next one."""
 LIVES = 300
 _STEPS = 30
 
@@ -29,6 +32,20 @@ async def hosts_apart(chaos: Chaos) -> None:
             messages = {"message that may be late, repeated or out of order": len(story.sent)}
             chaos.count({**messages, "hosts up to five minutes apart": 1}, {"P7": 1, "P8": 1})
             chaos.count({}, story.harness.cloud.watch.checked)
+
+
+async def requests_in_a_pass(chaos: Chaos) -> None:
+    """Each request at each call of a pass that carries another one out; every second one dies."""
+    cases = [(names, call) for names in PAIRS for call in range(1, MOST_CALLS + 1)]
+    for names, call in chaos.some(cases, name="requests"):
+        crash = chaos.chance(f"{names} {call}").random() < 0.5
+        with chaos.case(f"{' then '.join(names)}, at call {call}"):
+            life = await play(names, (call,), crash=crash)
+            if life is None:
+                continue  # the pass has fewer calls
+            await check(life)
+            chaos.count({"request in a pass": 1, "crash after": int(crash)}, {"P3": 1})
+            chaos.count({}, life.harness.cloud.watch.checked)
 
 
 class _Counted(Lifetime):

@@ -33,6 +33,7 @@ PARTS: dict[str, Part] = {
     "random-schedules": interleavings.beyond,
     "one-crash": crashes.one_crash,
     "two-crashes": crashes.two_crashes,
+    "requests-in-a-pass": orders.requests_in_a_pass,
     "hosts-apart": orders.hosts_apart,
     "lifetimes": orders.lifetimes,
     "upgrade": upgrade,

@@ -21,14 +21,13 @@ from firstpull.model.ports import Records, Stored
 from firstpull.reconcile.claim import HeldClaim
 from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.reconciler import Reconciler
-from tests.chaos import crashes, interleavings, load, storage, toxic
+from tests.chaos import crashes, interleavings, load, orders, storage, toxic
 from tests.chaos.fuzz.part import fuzz_one
 from tests.chaos.hostile import in_storms
 from tests.chaos.lab import Lab
 from tests.chaos.real_crashes import crash_at_every_request
 from tests.chaos.tally import Chaos
 from tests.chaos.upgrade import part as upgrade
-from tests.firstpull.promises import test_promise_requests
 from tests.firstpull.promises.test_promise_restored_in_any_order import restored_at_some_moment
 from tests.lifetime.planted_bugs import claim_for_good
 
@@ -212,14 +211,6 @@ async def _restored(chaos: Chaos) -> None:
             await restored_at_some_moment(seed)
 
 
-async def _requests_in_a_pass(chaos: Chaos) -> None:
-    for names, calls, crash in test_promise_requests.SOME:
-        with chaos.case(f"{' then '.join(names)} at {calls}"):
-            life = await test_promise_requests.play(names, calls, crash=crash)
-            if life is not None:
-                await test_promise_requests.check(life)
-
-
 async def _storage_frozen(chaos: Chaos) -> None:
     await storage.storage_in(chaos, "frozen")
 
@@ -287,7 +278,8 @@ PLANTED_BUGS = (
     PlantedBug(
         what="a pass writes its outcome over a request",
         plant=_write_over_requests,
-        part=_requests_in_a_pass,
+        part=orders.requests_in_a_pass,
+        share=0.05,
     ),
     PlantedBug(
         what="an answer that ends too early is a defect",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.chaos import crashes, interleavings, killed_hosts, load, storage, toxic
+from tests.chaos import crashes, interleavings, killed_hosts, load, orders, storage, toxic
 from tests.chaos.fuzz.part import fuzz_one, kept_for
 from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
@@ -23,6 +23,7 @@ IN_MEMORY: dict[str, Part] = {
     "two-workers": interleavings.on_one_device,
     "three-workers": interleavings.at_one_place,
     "random-schedules": interleavings.beyond,
+    "requests-in-a-pass": orders.requests_in_a_pass,
 }
 HOSTED: dict[str, Part] = {
     "killed-hosts": killed_hosts.killed_hosts,

@@ -22,9 +22,9 @@ from .ways_in import TARGET
 
 _ALL_STEPS = [
     "DisableToken",
-    "TagSecret",
     "LeaveConnectedRegistry",
     "WithdrawFromTwin",
+    "TagSecret",
     "DisableSecretVersion",
     "DeleteToken",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, assert_never
 
 from firstpull.membership import REQUEST_DEADLINE, Membership
@@ -37,6 +38,7 @@ from firstpull.reconcile.actions import (
     actions_of,
     lanes_of,
 )
+from firstpull.reconcile.ahead import Ahead
 from firstpull.reconcile.claim import Guard
 
 _NO_PASSWORD = Secret("This version has tags alone.")
@@ -65,8 +67,13 @@ class Applier:
         Raises what the ports raise. Completed steps stay done, and the next pass finds them.
         """
         run = _Run(self, guard, journal, _joins(steps))
-        for step in steps:
-            await side_by_side(*(run.do_all(lane) for lane in lanes_of(step)))
+        try:
+            if run.joins is not None:
+                run.read_ahead(steps)
+            for step in steps:
+                await side_by_side(*(run.do_all(lane) for lane in lanes_of(step)))
+        finally:
+            await run.ahead.end()
         return run.delivery
 
 
@@ -81,16 +88,25 @@ class _Run:
         joins: JoinConnectedRegistry | None,
     ) -> None:
         self._applier = applier
-        self._joins = joins
+        self.joins = joins
         self._guard = guard
         self._journal = journal
         self._note = journal.note
         self._made: tuple[Credential, Secret] | None = None
+        self.ahead = Ahead()
         self.delivery: Delivery | None = None
 
     @property
     def _device(self) -> DeviceKey:
         return self._journal.device
+
+    def read_ahead(self, steps: Sequence[ProvisionAction | SideBySide[ProvisionAction]]) -> None:
+        """Begin to read the stored password that is delivered when the list is written."""
+        for action in actions_of(steps):
+            if isinstance(action, Deliver) and action.credential is not None:
+                version = action.credential.version
+                read = partial(self._applier.secrets.read, action.secret, version)
+                self.ahead.begin(version, read)
 
     async def do_all(self, actions: Sequence[ProvisionAction]) -> None:
         """Carry out one lane, in order."""
@@ -169,8 +185,8 @@ class _Run:
 
     def _expect(self, looks: int) -> None:
         """Prepare to join: the second look most likely finds the token active."""
-        if looks and self._joins is not None:
-            self._applier.membership.join_soon(self._joins.ref, capacity=self._joins.capacity)
+        if looks and self.joins is not None:
+            self._applier.membership.join_soon(self.joins.ref, capacity=self.joins.capacity)
 
     async def _keep_passwords(self, action: KeepPasswords) -> None:
         self._guard.check()
@@ -273,7 +289,8 @@ class _Run:
         """The credential to deliver. Raises Conflict if the plan made none: observe again."""
         if action.credential is not None:
             version = action.credential.version
-            return action.credential, await self._applier.secrets.read(action.secret, version)
+            read = partial(self._applier.secrets.read, action.secret, version)
+            return action.credential, await self.ahead.get(version, read)
         if self._made is None:
             raise Conflict("The password to deliver was not made.")
         return self._made

@@ -224,6 +224,9 @@ class Observer:
         ahead.begin(names.secret, partial(self.secrets.versions, names.secret))
         ahead.begin(map_name, partial(self.shared.scope_map, registry, map_name))
         ahead.begin(sync_token_id, partial(self.shared.synced_actions, registry, sync_token_id))
+        for grant in record.status.retiring:
+            if grant.ref.registry == registry and grant.ref != refs[0]:
+                ahead.begin(_retiring_at(grant), partial(self._view, record, grant.ref))
         return ahead
 
     async def observe(self, record: DeviceRecord, ahead: Ahead | None = None) -> Observed:
@@ -243,7 +246,7 @@ class Observer:
             generation_id, credential, retiring = await asyncio.gather(
                 self._generation_id(record, twin, ahead),
                 self._credential(record, chosen, ahead),
-                self._retiring(record, chosen, errors),
+                self._retiring(record, chosen, errors, ahead),
             )
         elif twin is not None:
             generation_id = await self._generation_id(record, twin, ahead)
@@ -313,14 +316,16 @@ class Observer:
         errors_of_hub = errors if is_listed else []
         is_revoked = record.spec.revocation is not None
         reading = read_every_twin(self.hubs, record.device) if is_revoked else self._twin(record)
-        twin = await read_or_else(reading, None, errors_of_hub)
-        found = Found()
-        if record.spec.revocation is not None:
-            found = await self._unnamed.find(record, twin, errors)
-            record = with_found_grants(record, found.grants)
-        views = await asyncio.gather(
-            *(self._ending_grant(record, grant, errors) for grant in record.urgent_grants)
+        twin, traces, views = await asyncio.gather(
+            read_or_else(reading, None, errors_of_hub),
+            self._unnamed.read(record, errors) if is_revoked else _nothing(),
+            self._ending_grants(record, record.urgent_grants, errors),
         )
+        found = Found()
+        if is_revoked:
+            found = self._unnamed.found_in(traces, record, twin)
+            record = with_found_grants(record, found.grants)
+            views += await self._ending_grants(record, found.grants, errors)
         generation_id = record.status.hub_generation_id
         revocation = record.spec.revocation
         is_of_gone = revocation is not None and revocation.gone is not None
@@ -335,7 +340,7 @@ class Observer:
             views=(),
             chosen=None,
             credential=None,
-            retiring=tuple(views),
+            retiring=views,
             unread=tuple(errors),
             found=found,
         )
@@ -347,7 +352,8 @@ class Observer:
         """
         errors: list[FirstpullError] = []
         twin = await read_every_twin(self.hubs, device)
-        found = await self._unnamed.find(unknown_device(device), twin, errors)
+        record = unknown_device(device)
+        found = self._unnamed.found_in(await self._unnamed.read(record, errors), record, twin)
         if errors and not found.grants:
             raise errors[0]
         return bool(found.grants or found.unproven)
@@ -366,6 +372,13 @@ class Observer:
             secrets=self.secrets,
             hubs=self.hubs,
         )
+
+    async def _ending_grants(
+        self, record: DeviceRecord, grants: Iterable[Grant], errors: list[FirstpullError]
+    ) -> tuple[GrantView, ...]:
+        """What is left of these grants."""
+        views = (self._ending_grant(record, grant, errors) for grant in grants)
+        return tuple(await asyncio.gather(*views))
 
     async def _ending_grant(
         self, record: DeviceRecord, grant: Grant, errors: list[FirstpullError]
@@ -414,7 +427,11 @@ class Observer:
         )
 
     async def _retiring(
-        self, record: DeviceRecord, chosen: ConnectedRegistryView, errors: list[FirstpullError]
+        self,
+        record: DeviceRecord,
+        chosen: ConnectedRegistryView,
+        errors: list[FirstpullError],
+        ahead: Ahead,
     ) -> tuple[GrantView, ...]:
         """The grants that retire when the device has logged in with its new one.
 
@@ -427,7 +444,8 @@ class Observer:
             if not grant.shares_token_with(here):
                 found.append(await self._ending_grant(record, grant, errors))
             elif grant.ref != here.ref:  # else the device came back to this connected registry
-                view = await self._view(record, grant.ref)
+                read = partial(self._view, record, grant.ref)
+                view = await ahead.get(_retiring_at(grant), read)
                 found.append(
                     GrantView(
                         grant=grant,
@@ -650,6 +668,15 @@ class Observer:
         if record.token_to_adopt is not None:
             return replace(names, token=record.token_to_adopt)
         return names
+
+
+def _retiring_at(grant: Grant) -> tuple[str, ConnectedRegistryRef]:
+    """The key of a read ahead: the connected registry of a retiring grant."""
+    return "retiring", grant.ref
+
+
+async def _nothing() -> tuple[()]:
+    return ()
 
 
 def _claim_to(grant: Grant, record: DeviceRecord) -> tuple[bool, bool, DeviceKey]:

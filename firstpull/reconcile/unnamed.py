@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -37,23 +38,29 @@ class Unnamed:
     policy: Policy
     reader: TraceReader
 
-    async def find(
-        self, record: DeviceRecord, twin: Twin | None, errors: list[FirstpullError]
-    ) -> Found:
+    async def read(
+        self, record: DeviceRecord, errors: list[FirstpullError]
+    ) -> tuple[RegistryTraces, ...]:
         """What exists. A container registry that cannot be read adds its error to `errors`."""
-        grants: list[Grant] = []
-        unproven: list[TokenId] = []
-        traces: list[RegistryTraces] = []
         known = {grant.token_id for grant in record.grants}
-        for registry in self.policy.container_registries:
-            reading = self.reader.read_in(registry, record.device, known=known)
-            part = await read_or_else(reading, None, errors)
-            if part is None:
-                continue
-            traces.append(part)
-            unproven += [registry.token(name) for name in part.tokens if not part.proves(name)]
-            grants += self._grants_in(part, record, twin)
-        return Found(grants=tuple(grants), unproven=tuple(unproven), traces=tuple(traces))
+        reading = (
+            read_or_else(self.reader.read_in(r, record.device, known=known), None, errors)
+            for r in self.policy.container_registries
+        )
+        return tuple(part for part in await asyncio.gather(*reading) if part is not None)
+
+    def found_in(
+        self, traces: tuple[RegistryTraces, ...], record: DeviceRecord, twin: Twin | None
+    ) -> Found:
+        """What the record does not name of what exists."""
+        unproven = [
+            part.registry.token(name)
+            for part in traces
+            for name in part.tokens
+            if not part.proves(name)
+        ]
+        grants = [grant for part in traces for grant in self._grants_in(part, record, twin)]
+        return Found(grants=tuple(grants), unproven=tuple(unproven), traces=traces)
 
     def _grants_in(
         self, part: RegistryTraces, record: DeviceRecord, twin: Twin | None

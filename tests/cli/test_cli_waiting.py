@@ -107,6 +107,28 @@ async def test_onboard_ends_with_a_status_of_its_own_when_the_wait_is_over(tmp_p
     assert "2 taken, 0 refused, 1 Converging, 1 Delivered." in ran.out
 
 
+async def test_a_run_that_somebody_interrupts_is_gone_on_with_by_the_same_command(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "devices.csv").write_text("deviceId,repositories\nd-1,app\nd-2,app\n")
+    later: Told = (503, {"Retry-After": "100"}, {"reason": "Throttled", "detail": "slow down"})
+    words = ("onboard", "devices.csv", "--batch", 1)
+    with fake_service(taken("d-1"), later, taken("d-2")) as service:
+        operator = operator_of(service, tmp_path)
+        async with operator.started(*words) as interrupted:
+            assert interrupted.stderr is not None
+            while b"Throttled" not in await interrupted.stderr.readline():
+                assert interrupted.returncode is None
+            interrupted.send_signal(signal.SIGINT)
+            _, said = await interrupted.communicate()
+        assert interrupted.returncode == 130
+        assert b"The same command goes on where this one stopped." in said
+        ran = await operator.ok(*words, "--json")
+    assert "Going on after 1 rows" in ran.err
+    assert [row["deviceId"] for row in ran.document["rows"]] == ["d-1", "d-2"]
+    assert len(service.requests) == 3
+
+
 async def test_each_refused_row_is_shown_with_its_line_its_reason_and_why(tmp_path: Path) -> None:
     problem = {"reason": "NotAllowed", "detail": "plant09 is not listed in the policy"}
     refused = {"row": 1, "status": 403, "deviceId": "d-2", "problem": problem}

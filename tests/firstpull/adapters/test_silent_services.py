@@ -78,6 +78,7 @@ class SynchronousToken:
         return AccessToken("a token", int(time.time()) + 3600)
 
 
+@pytest.mark.slow
 async def test_every_service_that_is_silent_is_given_up_on(silent: str) -> None:
     clock = ServiceClock(SystemClock())
     names = ("Blob", "Queue", "Table")

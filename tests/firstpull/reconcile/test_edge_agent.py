@@ -174,7 +174,9 @@ async def test_renewals_never_let_the_password_expire(options: list[str] | None)
         assert world.record.status.warnings == ()
 
 
-@pytest.mark.parametrize("apart", [MINUTE, 20 * DAY, 40 * DAY])
+@pytest.mark.parametrize(
+    "apart", [MINUTE, *(pytest.param(n * DAY, marks=pytest.mark.slow) for n in (20, 40))]
+)
 async def test_after_a_rotation_at_any_time_a_private_image_can_always_be_pulled(
     apart: timedelta,
 ) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
+
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import State
 from firstpull.model.reasons import Reason
@@ -59,6 +61,7 @@ async def test_a_password_that_nobody_acknowledges_is_replaced_when_it_has_expir
     assert expiry(harness, device) > harness.clock.now() + VALIDITY - 4 * DAY
 
 
+@pytest.mark.slow
 async def test_pods_cannot_pull_from_an_expiry_to_the_next_sync() -> None:
     harness, device = await served()
     harness._sync_every = None

@@ -35,7 +35,7 @@ FAULTS = {
 step = pytest.mark.parametrize(
     "step",
     [
-        pytest.param(17, id="some calls"),
+        pytest.param(9, id="some calls"),
         pytest.param(1, id="every call", marks=[pytest.mark.slow, pytest.mark.timeout(1200)]),
     ],
 )

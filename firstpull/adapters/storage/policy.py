@@ -16,7 +16,8 @@ from firstpull.adapters.timeouts import SOCKET
 from firstpull.config.current_policy import policy_not_valid
 from firstpull.model.ports import Stored
 
-_OPTIONS: dict[str, Any] = {**SOCKET, "retry_total": 0}
+# This client is requests', which has its authorities from the environment, too.
+_OPTIONS: dict[str, Any] = {**SOCKET, "use_env_settings": True, "retry_total": 0}
 _NOT_MODIFIED = 304
 _DEADLINE = 3.0
 """Seconds for a look: a caller waits for it, and has the present policy otherwise."""

@@ -35,7 +35,7 @@ package: setup ## dist/firstpull.zip: what runs on Azure, with its dependencies 
 unit: setup ## the core's tests but the promises', without the local Azure: below 30 seconds
 	@$(BIN)/pytest tests/firstpull --ignore tests/firstpull/promises -m "not slow" -p no:schemathesis -n 2 --dist loadgroup
 
-test: check ## the checks, then all tests but the slow ones (ten minutes on two cores)
+test: check ## the checks, then all tests but the slow ones (below six minutes on two idle cores)
 	@$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test-slow: setup ## every fault at every call, and long scenarios; ARGS="--slow-share 0.1 --slow-seed 7" for a share

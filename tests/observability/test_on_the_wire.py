@@ -59,15 +59,20 @@ async def sent(stack: Stack, ca_file: Path) -> AsyncIterator[Sent]:
         )
         password = await _pull_first(endpoints, stack)
         # The timer itself may have measured while the device was not there.
-        await ingestion.until(lambda: _states(ingestion).get("state=Ready"))
+        await ingestion.until(lambda: _counts_the_device(ingestion.metrics()))
         await ingestion.until(lambda: "firstpull.first_pull.duration" in ingestion.metrics())
         await ingestion.until(lambda: ingestion.messages("device.reconcile.ready {"))
         await ingestion.until(lambda: ingestion.spans("measure"))
         yield Sent(ingestion=ingestion, password=password, function_key=endpoints.app.key)
 
 
-def _states(ingestion: Ingestion) -> dict[str, float]:
-    return ingestion.metrics().get("firstpull.devices", {})
+def _counts_the_device(metrics: dict[str, dict[str, float]]) -> bool:
+    """Whether all that is measured of the device is here, each in an item of its own."""
+    is_ready = metrics.get("firstpull.devices", {}).get("state=Ready") == 1
+    used = [metrics.get(f"firstpull.{name}.used", {}).values() for name in ("clients", "site")]
+    free = {"firstpull.clients.free", "firstpull.site.free"}
+    oldest = "firstpull.delivery.oldest_unacknowledged"
+    return is_ready and all(1 in each for each in used) and metrics.keys() >= {*free, oldest}
 
 
 def _throttle(stack: Stack, patch: pytest.MonkeyPatch) -> None:

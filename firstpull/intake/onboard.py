@@ -229,10 +229,10 @@ class Onboarding:
 
     async def _remember(self, request: OnboardingRequest, message: Message | None) -> None:
         """Remember a refused message whose time is ahead: repeated later, it may be allowed."""
-        hub = self.policy.hub(request.hub)
-        if hub is None or message is None or message.at <= self.clock.now():
+        is_listed = self.policy.hub(request.hub) is not None
+        if not is_listed or message is None or message.at <= self.clock.now():
             return
-        device = DeviceKey(hub=hub.host, device_id=request.device_id)
+        device = self._device_of(request)
         with suppress(NotKnown):
             await self.updates.update(device, lambda record: _remembering(record, message))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from firstpull.model.azure_resources import (
     ConnectedRegistryRef,
@@ -207,6 +208,14 @@ class SideBySide[A: PlannedAction]:
     """Lanes of actions that run concurrently; each lane runs in order."""
 
     lanes: tuple[tuple[A, ...], ...]
+
+
+def side_by_side[A: PlannedAction](
+    *lanes: tuple[A, ...],
+) -> tuple[A | SideBySide[A], ...]:
+    """The steps of a plan for these lanes, of which some may be empty."""
+    found = tuple(filter(None, lanes))
+    return (SideBySide(found),) if len(found) > 1 else tuple(chain(*found))
 
 
 def lanes_of[A: PlannedAction](step: A | SideBySide[A]) -> tuple[tuple[A, ...], ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, assert_never
@@ -71,7 +71,7 @@ class Applier:
             if run.joins is not None:
                 run.read_ahead(steps)
             for step in steps:
-                await side_by_side(*(run.do_all(lane) for lane in lanes_of(step)))
+                await run_lanes(*(run.do_all(lane) for lane in lanes_of(step)))
         finally:
             await run.ahead.end()
         return run.delivery
@@ -104,9 +104,7 @@ class _Run:
         """Begin to read the stored password that is delivered when the list is written."""
         for action in actions_of(steps):
             if isinstance(action, Deliver) and action.credential is not None:
-                version = action.credential.version
-                read = partial(self._applier.secrets.read, action.secret, version)
-                self.ahead.begin(version, read)
+                self.ahead.begin(*self._stored(action.secret, action.credential))
 
     async def do_all(self, actions: Sequence[ProvisionAction]) -> None:
         """Carry out one lane, in order."""
@@ -285,12 +283,18 @@ class _Run:
             at=self._applier.clock.now(),
         )
 
+    def _stored(
+        self, secret: str, credential: Credential
+    ) -> tuple[str, Callable[[], Coroutine[Any, Any, Secret]]]:
+        """The key and the read of a stored password, ahead or not."""
+        version = credential.version
+        return version, partial(self._applier.secrets.read, secret, version)
+
     async def _credential_for(self, action: Deliver) -> tuple[Credential, Secret]:
         """The credential to deliver. Raises Conflict if the plan made none: observe again."""
         if action.credential is not None:
-            version = action.credential.version
-            read = partial(self._applier.secrets.read, action.secret, version)
-            return action.credential, await self.ahead.get(version, read)
+            stored = self._stored(action.secret, action.credential)
+            return action.credential, await self.ahead.get(*stored)
         if self._made is None:
             raise Conflict("The password to deliver was not made.")
         return self._made
@@ -319,7 +323,7 @@ async def tag_secret(secrets: Secrets, action: TagSecret, *, journal: Journal) -
     journal.note(LogEvent.DEVICE_SECRET_TAGGED, secret=action.secret)
 
 
-async def side_by_side(*lanes: Awaitable[None]) -> None:
+async def run_lanes(*lanes: Awaitable[None]) -> None:
     """Run lanes concurrently. All lanes end before an error is raised: no write is cut short."""
     if len(lanes) == 1:
         await lanes[0]

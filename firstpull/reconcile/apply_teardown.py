@@ -24,7 +24,7 @@ from firstpull.reconcile.actions import (
     TeardownAction,
     lanes_of,
 )
-from firstpull.reconcile.apply import side_by_side, tag_secret
+from firstpull.reconcile.apply import run_lanes, tag_secret
 from firstpull.reconcile.claim import Guard
 
 
@@ -62,7 +62,7 @@ class TeardownApplier:
                     failed.append((action, error))
 
         for step in steps:
-            await side_by_side(*(do_all(lane) for lane in lanes_of(step)))
+            await run_lanes(*(do_all(lane) for lane in lanes_of(step)))
         if failed:
             raise failed[0][1]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 
 from firstpull.model.azure_resources import Slot, Twin
 from firstpull.model.delivery_kinds import Problem, entries_everywhere, twin_at
@@ -31,6 +30,7 @@ from firstpull.reconcile.actions import (
     TeardownAction,
     UpdateToken,
     actions_of,
+    side_by_side,
 )
 from firstpull.reconcile.checks import (
     Difference,
@@ -293,16 +293,15 @@ class _Planner:
         key = self._record.spec.intent.sealing_key
         if (deliver or slot is not None) and key is not None and key.public is None:
             return BlockedPlan(blocker=SEALING_KEY_NOT_KNOWN)
-        both: tuple[tuple[ProvisionAction, ...], ...] = (
+        lanes: tuple[tuple[ProvisionAction, ...], ...] = (
             (*kept, *passwords.generate(slot)),
             self._join(),
         )
-        lanes = tuple(filter(None, both))
         steps: tuple[ProvisionAction | SideBySide[ProvisionAction], ...] = (
             *self._reserve(),
             *self._scope_map(),
             *self._token(),
-            *((SideBySide(lanes),) if len(lanes) > 1 else chain(*lanes)),
+            *side_by_side(*lanes),
             *deliver,
             *passwords.disable(kept),
             *self._tag_secrets(fills_own=slot is not None),

@@ -24,6 +24,7 @@ from firstpull.reconcile.actions import (
     SideBySide,
     TagSecret,
     TeardownAction,
+    side_by_side,
 )
 from firstpull.reconcile.observe import GrantView
 
@@ -51,9 +52,8 @@ def plan_teardown(
         *(_lane(_remove(kind, views, twin, in_use, why)) for kind in _kinds_of(views)),
         _lane(tags, *(_disable_secret(view, why, keep_others=bool(in_use)) for view in ending)),
     )
-    begun = tuple(dict.fromkeys(lane for lane in lanes if lane))
     deletions = _lane(*(_delete_token(view, why) for view in owned))
-    return (*((SideBySide(begun),) if len(begun) > 1 else chain(*begun)), *deletions)
+    return (*side_by_side(*dict.fromkeys(lanes)), *deletions)
 
 
 def _lane(*parts: Iterable[TeardownAction]) -> tuple[TeardownAction, ...]:

@@ -58,12 +58,8 @@ NO_FREE_SLOT = Blocker(
     "both; otherwise the earlier expiry frees a slot.",
 )
 
-NO_SLOT_TO_ROTATE = Blocker(
-    state=State.WAITING,
-    reason=Reason.NO_FREE_SLOT,
-    message="The rotation waits: both passwords of the token may be in use.",
-    remedy="Delete the password that no device uses, or rotate the device immediately, which ends "
-    "both; otherwise the earlier expiry frees a slot.",
+NO_SLOT_TO_ROTATE = replace(
+    NO_FREE_SLOT, message="The rotation waits: both passwords of the token may be in use."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,23 @@ from tests.chaos.lab import Lab
 from tests.chaos.planted_bugs import PLANTED_BUGS, PlantedBug
 from tests.chaos.planted_in_hosts import BUGS, app_with
 from tests.chaos.real_crashes import own_lab
-from tests.chaos.tally import Chaos, run_part
+from tests.chaos.tally import Chaos, Part, run_part
 
 IN_HOSTS = [bug for bug in PLANTED_BUGS if bug.plant is None]
 IN_A_LAB = [bug for bug in PLANTED_BUGS if bug.lab_part is not None]
 IN_A_PART = [bug for bug in PLANTED_BUGS if bug not in (*IN_HOSTS, *IN_A_LAB)]
 _GIVE_UP_SECONDS = 60.0
 planted = pytest.mark.skipif("PLANTED_BUGS" not in os.environ, reason="make planted-bugs")
+
+
+def planted_for(bug: PlantedBug) -> Chaos:
+    """The share of its part that finds a bug; the first failure is enough."""
+    return Chaos(part="planted", seed=14, share=bug.share, patience=1)
+
+
+async def failures_of(part: Part, chaos: Chaos) -> list[str]:
+    """What a part finds."""
+    return (await run_part(part, chaos)).failures
 
 
 def test_there_are_ten_or_more() -> None:
@@ -43,10 +54,8 @@ async def test_a_planted_bug_is_found(bug: PlantedBug, monkeypatch: pytest.Monke
     await forget_ends()
     assert bug.plant is not None
     bug.plant(monkeypatch)
-    chaos = Chaos(part="planted", seed=14, share=bug.share, patience=1)
     assert bug.part is not None
-    tally = await run_part(bug.part, chaos)
-    assert tally.failures
+    assert await failures_of(bug.part, planted_for(bug))
 
 
 @planted
@@ -57,11 +66,9 @@ async def test_a_planted_bug_is_found_in_real_hosts(
     bug: PlantedBug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "_GIVE_UP_SECONDS", _GIVE_UP_SECONDS)
-    app_folder = app_with(bug.what, tmp_path)
-    chaos = Chaos(part="planted", seed=14, share=bug.share, app_folder=app_folder, patience=1)
+    chaos = replace(planted_for(bug), app_folder=app_with(bug.what, tmp_path))
     assert bug.part is not None
-    tally = await run_part(bug.part, chaos)
-    assert tally.failures
+    assert await failures_of(bug.part, chaos)
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +86,6 @@ async def test_a_planted_bug_is_found_with_the_real_adapters(
 ) -> None:
     assert bug.plant is not None
     bug.plant(monkeypatch)
-    chaos = Chaos(part="planted", seed=14, share=bug.share, patience=1)
     assert bug.lab_part is not None
     part = bug.lab_part
-    tally = await run_part(lambda one: part(one, lab), chaos)
-    assert tally.failures
+    assert await failures_of(lambda chaos: part(chaos, lab), planted_for(bug))

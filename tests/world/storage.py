@@ -60,6 +60,8 @@ class FakeRecords:
             if found is not None and _stored_record(*found).etag != etag:
                 raise Conflict("The record has changed.")
             self._texts.pop(device, None)
+            if found is not None and (record := _stored_record(*found).value).is_tombstone:
+                self.line.cloud.watch.tombstone_was_dropped(record)
 
         await self.line.call("records.delete", effect)
 

@@ -91,6 +91,11 @@ class Watch:
         self._lost |= {(record.device, _plain(grant)) for grant in record.grants}
         self._lost_secrets.update(record.status.retired_secrets)
 
+    def tombstone_was_dropped(self, record: DeviceRecord) -> None:
+        """P1 ends for its secrets, which stay in the vault and cannot be read."""
+        self._lost_secrets |= {grant.names.secret for grant in record.grants}
+        self._lost_secrets.update(record.status.retired_secrets)
+
     def token_was_made(self, registry: RegistryId, name: str) -> None:
         """P1: a record names it already."""
         self._ours.add((registry, name))

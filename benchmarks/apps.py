@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import aiohttp
 from standardwebhooks import Webhook
@@ -62,6 +63,22 @@ class Bench:
             if answer.status not in (200, 201, 202):
                 raise RequestRefused(f"{answer.status} {await answer.text()}")
             return time.monotonic()
+
+    def delivery(self, device: str, plant: str) -> str | None:
+        """The id of what a twin delivers for a connected registry."""
+        desired: Any = self.stack.hub.twin(device).desired.values
+        entry = desired.get("firstpull", {}).get("registryCredentials", {}).get(plant)
+        return None if entry is None else str(entry["deliveryId"])
+
+    def log_in(self, device: str, plant: str) -> None:
+        """Report a login with what the twin holds, as the device's agent does."""
+        report: Any = {
+            "deliveryId": self.delivery(device, plant),
+            "state": "LoggedIn",
+            "reason": None,
+            "at": f"{self.stack.kernel.clock.now():%Y-%m-%dT%H:%M:%SZ}",
+        }
+        self.stack.hub.report(device, {"firstpull": {"registryCredentials": {plant: report}}})
 
     def is_delivered(self, device: str) -> bool:
         """Whether the twin has got the device's credentials."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
 
 from benchmarks.apps import Bench, RequestRefused, running_bench
 from benchmarks.command import parser_of, print_json
@@ -86,14 +85,14 @@ async def measure(trust: Trust, *, times: int) -> dict[str, Change]:
 
 async def _rotate(bench: Bench, device: str) -> _Run:
     site = bench.stack.sites.get(_OLD)
-    before = _delivery(bench, device, _OLD)
+    before = bench.delivery(device, _OLD)
     syncs: list[float] = []
 
     def is_done() -> bool:
         taken = site.backend.snapshot.taken_at.timestamp() if site is not None else 0.0
         if not syncs or syncs[-1] != taken:
             syncs.append(taken)
-        return _delivery(bench, device, _OLD) != before
+        return bench.delivery(device, _OLD) != before
 
     began = await _call(bench, "POST", f"devices/{device}/rotate")
     ended = await _until(is_done)
@@ -106,7 +105,7 @@ async def _rotate(bench: Bench, device: str) -> _Run:
 
 async def _move(bench: Bench, device: str) -> _Run:
     began = await _ask_for(bench, device, _NEW)
-    ended = await _until(lambda: _delivery(bench, device, _NEW) is not None)
+    ended = await _until(lambda: bench.delivery(device, _NEW) is not None)
     return _Run(seconds=ended - began, floor=longest_chain(MOVE).seconds)
 
 
@@ -130,13 +129,7 @@ async def _log_in(bench: Bench, device: str, plant: str) -> None:
 
     The same request again lets firstpull look at once, instead of at the device's next check.
     """
-    report: Any = {
-        "deliveryId": _delivery(bench, device, plant),
-        "state": "LoggedIn",
-        "reason": None,
-        "at": f"{bench.stack.kernel.clock.now():%Y-%m-%dT%H:%M:%SZ}",
-    }
-    bench.stack.hub.report(device, {"firstpull": {"registryCredentials": {plant: report}}})
+    bench.log_in(device, plant)
     give_up = time.monotonic() + _AT_MOST_SECONDS
     while time.monotonic() < give_up:
         await _ask_for(bench, device, plant)
@@ -181,13 +174,6 @@ async def _until(is_done: Callable[[], bool]) -> float:
             return float("inf")
         await asyncio.sleep(_POLL_SECONDS)
     return time.monotonic()
-
-
-def _delivery(bench: Bench, device: str, plant: str) -> str | None:
-    """The id of what a twin delivers for a connected registry."""
-    desired: Any = bench.stack.hub.twin(device).desired.values
-    entry = desired.get("firstpull", {}).get("registryCredentials", {}).get(plant)
-    return None if entry is None else str(entry["deliveryId"])
 
 
 def _medians(runs: Sequence[_Run]) -> Change:

@@ -74,7 +74,7 @@ def main(trust: Trust, arguments: Sequence[str]) -> int:
     """Print the figures."""
     parser = parser_of("onboarding")
     parser.add_argument("--one", type=int, default=9, help="single devices")
-    parser.add_argument("--bursts", type=int, default=5, help="repetitions of a burst")
+    parser.add_argument("--bursts", type=int, default=3, help="repetitions of a burst")
     parser.add_argument("--sizes", default="50,40", help="devices of the bursts")
     parsed = parser.parse_args(arguments)
     sizes = tuple(map(int, parsed.sizes.split(","))) if parsed.sizes else ()

@@ -51,9 +51,11 @@ from firstpull.observability.log_events import LogEvent
 
 REQUEST_DEADLINE = 10.0
 """Seconds that one write may take: a lease must outlast it, and the next holder waits it out."""
-_FOLLOW = 6.0
+_FOLLOW = 10.0
 """Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
+_GATHER = 4
+"""Seconds that a list waits for reserved tokens while writes are short."""
 _MOMENT = timedelta(seconds=0.12)
 """How long a list that was read waits for a token: others may change it meanwhile."""
 _LAST_PLACES = 3
@@ -267,6 +269,8 @@ class Membership:
             seen = await self._seen_after(seen, ref)
             is_read = self.clock.now() - read_at <= 2 * _MOMENT
         while _pending(seen.ledger):
+            if self._is_worth_waiting(ref, seen.ledger):
+                seen, is_read = await self._gathered(ref, seen), False
             if not is_read:
                 registry = await self.registries.get_connected_registry(ref)
             if registry is None:
@@ -279,6 +283,23 @@ class Membership:
             if ignored := pending & _pending(seen.ledger):
                 joining = {entry.token_id for entry in seen.ledger.of(Standing.JOINING)}
                 return await self._refuse(ref, sorted(ignored & joining), _list_not_taken(ref))
+        return seen
+
+    def _is_worth_waiting(self, ref: ConnectedRegistryRef, ledger: Ledger) -> bool:
+        """Whether a later write saves others. What has to leave never waits."""
+        return (
+            self.registries.is_short_of_writes(ref.registry)
+            and bool(ledger.of(Standing.RESERVED))
+            and not ledger.of(Standing.LEAVING)
+        )
+
+    async def _gathered(self, ref: ConnectedRegistryRef, seen: _Seen) -> _Seen:
+        """The ledger some seconds later, or when all reserved tokens have come."""
+        for _ in range(_GATHER):
+            await self.clock.sleep(1.0)
+            seen = await self._seen(ref)
+            if not self._is_worth_waiting(ref, seen.ledger):
+                break
         return seen
 
     async def _seen_after(self, seen: _Seen, ref: ConnectedRegistryRef) -> _Seen:

@@ -61,17 +61,22 @@ class Pace:
         self._last_at = float("-inf")
         self._not_before = 0.0
         self._admitted_at = float("-inf")
+        self._looked_at = float("-inf")
         self._waiting = 0
         self._promised: deque[tuple[float, float]] = deque()
         self._line = asyncio.Lock()
+        self._line_of_timers = asyncio.Lock()
         self._door = asyncio.Lock()
         self._answers = asyncio.Event()
 
     async def turn(self) -> None:
-        """Return when the next request may go, in the order of the calls."""
+        """Return when the next request may go, in the order of the calls.
+
+        What a timer does waits apart, so that nobody stands behind it.
+        """
         self._waiting += 1
         try:
-            async with self._line:
+            async with self._line_of_timers if _is_of_timer.get() else self._line:
                 while (wait := self._wait()) > 0:
                     await self._look_again_in(wait)
                 self._last_at = self._time()
@@ -87,6 +92,19 @@ class Pace:
                 await self._look_again_in(_LONGEST_PAUSE)
             self._admitted_at = self._time()
             self._promised.append((self._admitted_at, requests))
+
+    @property
+    def is_short(self) -> bool:
+        """Whether work that begins now has to wait."""
+        return self._pause_at_door() > 0
+
+    def has_room(self, requests: float) -> bool:
+        """Whether something may begin now that nobody waits for: it leaves the rest to others."""
+        left = _AT_FIRST if self._left is None else self._left - self._unanswered
+        if self._time() < self._looked_at + self._pause_for(left, _FOR_TIMERS) * requests:
+            return False
+        self._looked_at = self._time()
+        return True
 
     def sent(self) -> None:
         """Note a request whose answer is to come."""

@@ -110,6 +110,14 @@ class ContainerRegistries(Protocol):
         """Return when one more device may be begun with: what has begun goes first."""
         ...
 
+    def has_room(self, registry: RegistryId) -> bool:
+        """Whether a device may be looked at that nobody waits for."""
+        ...
+
+    def is_short_of_writes(self, registry: RegistryId) -> bool:
+        """Whether the next devices wait at the door."""
+        ...
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
         ...

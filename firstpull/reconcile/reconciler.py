@@ -17,7 +17,7 @@ from firstpull.model.errors import Blocked, Conflict, FirstpullError, Transient
 from firstpull.model.history import Journal, entry
 from firstpull.model.ports import Records, Stored, WorkQueue
 from firstpull.model.reasons import MEANING, Reason
-from firstpull.model.schedule import next_check
+from firstpull.model.schedule import next_check, share_of
 from firstpull.observability import telemetry
 from firstpull.observability.log import emit, emit_crash, emit_warning
 from firstpull.observability.log_events import LogEvent
@@ -51,6 +51,8 @@ _TWIN_ONLY = timedelta(minutes=2)
 """How long after a whole pass a read of the twin alone may replace another whole pass."""
 _AT_THE_DOOR = 60.0
 """Seconds that a new device waits in a worker until there is room for its requests."""
+_UNTIL_ROOM = timedelta(minutes=1)
+"""The least time until a look for which Azure Resource Manager had no room; at most twice this."""
 _EARLY = timedelta(seconds=1)
 """A reconcile request may be this early: the clocks of two hosts differ."""
 _ATTEMPTS = 8
@@ -220,6 +222,8 @@ class Reconciler:
         try:
             if await self._is_still_unacknowledged(before):
                 return self._postponed
+            if not self._has_room(before):
+                return self._when_there_is_room
             prepared = await self._prepare(turn)
             before = turn.stored.value
             work, delivery = prepared.work, None
@@ -339,6 +343,17 @@ class Reconciler:
         kinds = (record.delivery_kind.name,)
         twin = await read_twin(self.observer.hubs, record.device, kinds=kinds)
         return twin is not None and is_still_unacknowledged(record, twin)
+
+    def _has_room(self, record: DeviceRecord) -> bool:
+        """Whether this pass may take reads that new devices need: not if nobody waits for it."""
+        grant = record.status.grant
+        if grant is None or not record.is_converged or record.spec.revocation is not None:
+            return True
+        return self.observer.registries.has_room(grant.ref.registry)
+
+    def _when_there_is_room(self, record: DeviceRecord) -> DeviceRecord:
+        later = _UNTIL_ROOM * (1 + share_of(record.device))
+        return transitions.woken(record, self.clock.now() + later)
 
     def _postponed(self, record: DeviceRecord) -> DeviceRecord:
         condition = record.status.condition

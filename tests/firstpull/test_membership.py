@@ -154,6 +154,31 @@ async def test_those_who_join_at_once_share_few_writes(
     assert cloud.violations == []
 
 
+async def test_where_writes_are_short_a_list_waits_for_the_tokens_that_have_reserved(
+    cloud: Cloud, processes: list[Process]
+) -> None:
+    async def come(number: int) -> None:
+        process = processes[number % 3]
+        await reserve(process, number)
+        await process.membership.clock.sleep(number / 2)
+        await join(process, number)
+
+    cloud.is_short_of_writes = True
+    await asyncio.gather(*map(come, range(7)))
+    assert cloud.calls.count(WRITE) == 1
+    assert listed(cloud) == names(range(7))
+
+
+async def test_what_leaves_waits_for_nobody(cloud: Cloud, process: Process) -> None:
+    await join_reserved(process, 1)
+    await reserve(process, 2)
+    cloud.is_short_of_writes = True
+    before = cloud.clock.now()
+    await process.membership.leave(PLANT_ONE, token_id(1), capacity=50)
+    assert cloud.clock.now() - before < timedelta(seconds=1)
+    assert listed(cloud) == []
+
+
 async def test_a_token_deleted_meanwhile_does_not_hold_up_the_others(
     cloud: Cloud, process: Process
 ) -> None:

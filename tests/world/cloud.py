@@ -123,6 +123,8 @@ class Cloud(Calls):
         """Those that firstpull generated."""
         self.list_sizes: list[int] = []
         self.lists_refused = 0
+        self.is_short_of_reads = False
+        self.is_short_of_writes = False
         self.records: dict[DeviceKey, tuple[str, int]] = {}
         self.ledgers: dict[ConnectedRegistryRef, tuple[bytes, int]] = {}
         self.locks: dict[ConnectedRegistryRef, LockHold] = {}

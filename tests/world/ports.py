@@ -93,6 +93,14 @@ class FakeContainerRegistries(_Port):
     async def admit(self, registry: RegistryId) -> None:
         """There is always room."""
 
+    def has_room(self, registry: RegistryId) -> bool:
+        del registry
+        return not self.line.cloud.is_short_of_reads
+
+    def is_short_of_writes(self, registry: RegistryId) -> bool:
+        del registry
+        return self.line.cloud.is_short_of_writes
+
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         return await self._call(
             "get_scope_map",

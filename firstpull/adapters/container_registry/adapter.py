@@ -60,6 +60,7 @@ from firstpull.model.azure_resources import (
     TokenId,
 )
 from firstpull.model.errors import Blocked
+from firstpull.model.pace import Pace
 from firstpull.model.reasons import Reason
 
 _LIST_DEADLINE = 240.0
@@ -68,6 +69,8 @@ _PASSWORD_DEADLINE = 30.0
 """Seconds for the operation that makes a password: operations take up to eleven."""
 _WRITES_OF_DEVICE = 2.2
 """A token, a password, and a share of the list."""
+_READS_OF_LOOK = 4.0
+"""The token and the connected registry, with what it syncs."""
 _REFUSALS = (400, 409)
 """No document says how Azure refuses to delete a token in use, so the adapter reads the lists."""
 
@@ -90,8 +93,15 @@ class ContainerRegistryAdapter:
 
     async def admit(self, registry: RegistryId) -> None:
         """Return when one more device may be begun with."""
-        subscription = str(parse_resource_id(str(registry))["subscription"])
-        await self._paces.of(subscription, "writes").admit(_WRITES_OF_DEVICE)
+        await self._pace(registry, "writes").admit(_WRITES_OF_DEVICE)
+
+    def has_room(self, registry: RegistryId) -> bool:
+        """Whether a device may be looked at that nobody waits for."""
+        return self._pace(registry, "reads").has_room(_READS_OF_LOOK)
+
+    def is_short_of_writes(self, registry: RegistryId) -> bool:
+        """Whether the next devices wait at the door."""
+        return self._pace(registry, "writes").is_short
 
     async def get_scope_map(self, registry: RegistryId, name: str) -> ScopeMap | None:
         """The scope map, None where there is none."""
@@ -309,6 +319,10 @@ class ContainerRegistryAdapter:
     async def close(self) -> None:
         """Close the connections."""
         await self._clients.close()
+
+    def _pace(self, registry: RegistryId, kind: str) -> Pace:
+        subscription = str(parse_resource_id(str(registry))["subscription"])
+        return self._paces.of(subscription, kind)
 
     async def _active_token(
         self, registry: RegistryId, name: str, on_look: Callable[[int], None] = lambda _: None

@@ -135,6 +135,44 @@ def test_a_timer_takes_what_nobody_waits_for() -> None:
     assert service.sent.count("timer") <= 60
 
 
+def test_nobody_stands_behind_a_timer() -> None:
+    service = Service(left=20)
+
+    async def request_after_a_timer() -> float:
+        pace, loop = Pace(gains=GAINS), asyncio.get_running_loop()
+        await service.take(pace)
+
+        async def sweep() -> None:
+            with for_timer():
+                await service.take(pace, by="timer")
+
+        sweeping = asyncio.create_task(sweep())
+        await asyncio.sleep(0)
+        before = loop.time()
+        await service.take(pace)
+        took = loop.time() - before
+        assert service.sent == ["", ""]
+        sweeping.cancel()
+        return took
+
+    took, _ = run(request_after_a_timer)
+    assert took < 2  # the timer waits for longer than that
+
+
+def test_looks_that_nobody_waits_for_take_what_is_left() -> None:
+    async def looks(left: float) -> int:
+        pace, taken = Pace(gains=GAINS), 0
+        for _ in range(60):
+            pace.sent()
+            pace.answered(left)
+            taken += pace.has_room(4)
+            await asyncio.sleep(1)
+        return taken
+
+    assert run(lambda: looks(180.0))[0] == 60
+    assert 1 < run(lambda: looks(5.0))[0] < run(lambda: looks(40.0))[0] < 60
+
+
 def test_a_refusal_stops_all_until_the_service_said() -> None:
     async def refused() -> float:
         pace, loop = Pace(gains=GAINS), asyncio.get_running_loop()

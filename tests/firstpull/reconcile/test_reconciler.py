@@ -60,6 +60,23 @@ async def test_a_device_that_cannot_log_in_reports_so_until_it_can() -> None:
     assert harness.state(device) is State.READY
 
 
+async def test_a_look_that_nobody_waits_for_leaves_scarce_reads_to_others() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    harness.cloud.is_short_of_reads = True
+    harness.make_due(device)
+    before = len(harness.cloud.calls)
+    await harness.reconcile(device)
+    assert not [call for call in harness.cloud.calls[before:] if call.startswith("registries.")]
+    wait = harness.cloud.record(device).schedule.due_at - harness.clock.now()
+    assert MINUTE <= wait <= 2 * MINUTE
+    assert harness.state(device) is State.READY
+
+    await harness.rotate(device)  # somebody waits for this
+    await harness.run_for(5 * MINUTE)
+    assert harness.cloud.record(device).status.observed_generation == 2
+
+
 async def test_devices_with_the_same_repositories_share_a_scope_map() -> None:
     harness = Harness(processes=2)
     await harness.make_fleet(3)

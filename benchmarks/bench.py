@@ -23,11 +23,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.alternatives import AZ, FIRSTPULL, PLAIN, TUNED
-from benchmarks.command import parser_of
+from benchmarks.command import LOCAL, ROOT, parser_of
 from benchmarks.report import write_report
 
-ROOT = Path(__file__).parents[1]
-_KEPT = ROOT / ".local" / "bench" / "figures"
+_KEPT = LOCAL / "figures"
 _PACKAGES = (
     "azure-functions",
     "azure-functions-runtime",
@@ -68,7 +67,7 @@ _SHORT = _Plan(
     at_most=60,
     at_rest=(50, 100),
     swept=(50, 100),
-    results=ROOT / ".local" / "bench",
+    results=LOCAL,
 )
 """Whether everything runs, in some minutes: its figures say nothing."""
 

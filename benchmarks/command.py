@@ -7,6 +7,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCAL = ROOT / ".local" / "bench"
+"""What runs leave behind that is in no repository."""
 
 
 def parser_of(figure: str) -> argparse.ArgumentParser:

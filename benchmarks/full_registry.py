@@ -10,13 +10,14 @@ latency apply, at their real pace. With `--in-turn` no two devices in a row are 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from benchmarks.apps import Bench, Setup, running_bench
-from benchmarks.command import parser_of, print_json
+from benchmarks.command import LOCAL, parser_of, print_json
 from benchmarks.memory import processor_seconds, resident_mib, with_children
 from benchmarks.trust import Trust
 from local_azure.iot_hub.models import DesiredPropertiesChanged, HubEvent
@@ -26,6 +27,7 @@ from local_azure.stack import ConnectedRegistryOptions
 _CLIENTS = 50
 _WEBHOOKS_AT_ONCE = 32
 _PARTS = 20
+_LAST = 50
 _LOGS_IN_AFTER = 1.0
 """Seconds from a delivery to the login that the device reports."""
 
@@ -103,7 +105,20 @@ async def measure(
         asking = asyncio.create_task(_ask(bench, sites))
         found = await bench.delivered(names, at_most=at_most)
         asking.cancel()
+        await _keep_histories_of_last(bench, found, started)
         return _figures(bench, [at - started for at in found.values()], names, plants)
+
+
+async def _keep_histories_of_last(bench: Bench, found: Mapping[str, float], started: float) -> None:
+    """Write what happened to the devices that took longest to `.local/bench/last_devices.json`."""
+    last = {}
+    for name in sorted(found, key=lambda name: found[name])[-_LAST:]:
+        url = f"{bench.app.urls[0]}/api/devices/{name}"
+        async with bench.session.get(url, headers={"x-functions-key": bench.app.key}) as answer:
+            last[name] = {"delivered": found[name] - started, **await answer.json()}
+    path = LOCAL / "last_devices.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(last, indent=2))
 
 
 async def _ask(bench: Bench, sites: Mapping[str, str]) -> None:

@@ -54,8 +54,9 @@ REQUEST_DEADLINE = 10.0
 _FOLLOW = 10.0
 """Seconds that a worker waits for another worker's lease."""
 _POLL = 0.4
-_GATHER = 4
-"""Seconds that a list waits for reserved tokens while writes are short."""
+_GATHER = timedelta(seconds=4)
+"""How long a list waits for reserved tokens while writes are short."""
+_GATHER_POLL = 0.25
 _MOMENT = timedelta(seconds=0.12)
 """How long a list that was read waits for a token: others may change it meanwhile."""
 _LAST_PLACES = 3
@@ -295,11 +296,10 @@ class Membership:
 
     async def _gathered(self, ref: ConnectedRegistryRef, seen: _Seen) -> _Seen:
         """The ledger some seconds later, or when all reserved tokens have come."""
-        for _ in range(_GATHER):
-            await self.clock.sleep(1.0)
+        give_up = self.clock.now() + _GATHER
+        while self._is_worth_waiting(ref, seen.ledger) and self.clock.now() < give_up:
+            await self.clock.sleep(_GATHER_POLL)
             seen = await self._seen(ref)
-            if not self._is_worth_waiting(ref, seen.ledger):
-                break
         return seen
 
     async def _seen_after(self, seen: _Seen, ref: ConnectedRegistryRef) -> _Seen:

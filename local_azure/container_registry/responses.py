@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -262,8 +263,9 @@ class ContainerRegistryService:
 
     async def list_tokens(self, call: RegistryCall) -> web.Response:
         """One page."""
-        registry = call.registry
-        return self._page(call, [token_document(registry, t) for t in registry.tokens()])
+        registry, size = call.registry, self._cloud.settings.page_size
+        tokens = {f"{registry.registry_id}/tokens/{t.name}": t for t in registry.tokens()}
+        return self._links.page_of(call, tokens, partial(token_document, registry), size=size)
 
     async def get_token(self, call: RegistryCall) -> web.Response:
         """One token."""

@@ -64,6 +64,13 @@ class Bench:
                 raise RequestRefused(f"{answer.status} {await answer.text()}")
             return time.monotonic()
 
+    async def view(self, device: str) -> dict[str, Any]:
+        """A device, as the API shows it."""
+        url = f"{self.app.url}/api/devices/{device}"
+        async with self.session.get(url, headers={"x-functions-key": self.app.key}) as answer:
+            found: dict[str, Any] = await answer.json()
+            return found
+
     def delivery(self, device: str, plant: str) -> str | None:
         """The id of what a twin delivers for a connected registry."""
         desired: Any = self.stack.hub.twin(device).desired.values

@@ -113,9 +113,7 @@ async def _keep_histories_of_last(bench: Bench, found: Mapping[str, float], star
     """Write what happened to the devices that took longest to `.local/bench/last_devices.json`."""
     last = {}
     for name in sorted(found, key=lambda name: found[name])[-_LAST:]:
-        url = f"{bench.app.urls[0]}/api/devices/{name}"
-        async with bench.session.get(url, headers={"x-functions-key": bench.app.key}) as answer:
-            last[name] = {"delivered": found[name] - started, **await answer.json()}
+        last[name] = {"delivered": found[name] - started, **await bench.view(name)}
     path = LOCAL / "last_devices.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(last, indent=2))

@@ -134,7 +134,7 @@ async def _log_in(bench: Bench, device: str, plant: str) -> None:
     while time.monotonic() < give_up:
         await _ask_for(bench, device, plant)
         await asyncio.sleep(1.5)
-        found = await _state(bench, device)
+        found = await bench.view(device)
         if found["state"] == "Ready" and "leaving" not in found:
             return
     raise NotReady(f"{device} did not become ready")
@@ -142,13 +142,6 @@ async def _log_in(bench: Bench, device: str, plant: str) -> None:
 
 class NotReady(Exception):
     """A device did not become ready, so that its next change cannot be measured."""
-
-
-async def _state(bench: Bench, device: str) -> dict[str, object]:
-    url = f"{bench.app.url}/api/devices/{device}"
-    async with bench.session.get(url, headers={"x-functions-key": bench.app.key}) as answer:
-        found: dict[str, object] = await answer.json()
-        return found
 
 
 async def _ask_for(bench: Bench, device: str, plant: str) -> float:

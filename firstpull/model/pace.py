@@ -100,8 +100,7 @@ class Pace:
 
     def has_room(self, requests: float) -> bool:
         """Whether something may begin now that nobody waits for: it leaves the rest to others."""
-        left = _AT_FIRST if self._left is None else self._left - self._unanswered
-        if self._time() < self._looked_at + self._pause_for(left, _FOR_TIMERS) * requests:
+        if self._time() < self._looked_at + self._pause(_FOR_TIMERS) * requests:
             return False
         self._looked_at = self._time()
         return True
@@ -136,13 +135,13 @@ class Pace:
         left = _AT_FIRST if self._left is None else self._left
         if self._unanswered >= _MOST_UNANSWERED and left - self._unanswered < _AT_DOOR:
             return _LONGEST_PAUSE
-        return max(self._last_at + self._pause(), self._not_before) - self._time()
+        plenty = _FOR_TIMERS if _is_of_timer.get() else _PLENTY
+        return max(self._last_at + self._pause(plenty), self._not_before) - self._time()
 
-    def _pause(self) -> float:
+    def _pause(self, plenty: float) -> float:
         """The seconds from one request to the next."""
         if self._left is None:
             return 0.0
-        plenty = _FOR_TIMERS if _is_of_timer.get() else _PLENTY
         return self._pause_for(self._left - self._unanswered, plenty)
 
     def _pause_at_door(self) -> float:

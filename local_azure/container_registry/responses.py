@@ -264,7 +264,7 @@ class ContainerRegistryService:
     async def list_tokens(self, call: RegistryCall) -> web.Response:
         """One page."""
         registry, size = call.registry, self._cloud.settings.page_size
-        tokens = {f"{registry.registry_id}/tokens/{t.name}": t for t in registry.tokens()}
+        tokens = {registry.registry_id.child("tokens", t.name): t for t in registry.tokens()}
         return self._links.page_of(call, tokens, partial(token_document, registry), size=size)
 
     async def get_token(self, call: RegistryCall) -> web.Response:

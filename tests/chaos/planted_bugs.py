@@ -19,7 +19,6 @@ from firstpull.model.device_record import DeviceRecord, Grant
 from firstpull.model.ledger import Ledger
 from firstpull.model.ports import Records, Stored
 from firstpull.reconcile.claim import HeldClaim
-from firstpull.reconcile.prepare import Preparation
 from firstpull.reconcile.reconciler import Reconciler
 from tests.chaos import crashes, interleavings, load, orders, storage, toxic
 from tests.chaos.fuzz.part import fuzz_one
@@ -29,7 +28,7 @@ from tests.chaos.real_crashes import crash_at_every_request
 from tests.chaos.tally import Chaos
 from tests.chaos.upgrade import part as upgrade
 from tests.firstpull.promises.test_promise_restored_in_any_order import restored_at_some_moment
-from tests.lifetime.planted_bugs import claim_for_good
+from tests.lifetime.planted_bugs import believe_old_records, claim_for_good, forget_grant
 
 type Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -41,16 +40,6 @@ def _forget_requested_slots(patch: pytest.MonkeyPatch) -> None:
         return granted(record, grant, **{**more, "slots": ()})
 
     patch.setattr(transitions, "granted", without_slots)
-
-
-def _forget_grant(patch: pytest.MonkeyPatch) -> None:
-    granted = transitions.granted
-
-    def without_grant(record: DeviceRecord, grant: Grant, **more: Any) -> DeviceRecord:  # noqa: ANN401
-        after = granted(record, grant, **more)
-        return replace(after, status=replace(after.status, grant=record.status.grant))
-
-    patch.setattr(transitions, "granted", without_grant)
 
 
 def _respect_no_claim(patch: pytest.MonkeyPatch) -> None:
@@ -139,10 +128,6 @@ def _raise_the_schema(patch: pytest.MonkeyPatch) -> None:
     from_json = record_codec.from_json
     patch.setattr(record_codec, "to_json", renamed)
     patch.setattr(record_codec, "from_json", read)
-
-
-def _believe_old_records(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Preparation, "_check_date", lambda *_: None)
 
 
 def _trust_twins(patch: pytest.MonkeyPatch) -> None:
@@ -273,7 +258,7 @@ PLANTED_BUGS = (
     PlantedBug(
         what="a field of the record has another name", plant=_raise_the_schema, part=upgrade.back
     ),
-    PlantedBug(what="a restored record is believed", plant=_believe_old_records, part=_restored),
+    PlantedBug(what="a restored record is believed", plant=believe_old_records, part=_restored),
     PlantedBug(what="a twin's sections are taken for objects", plant=_trust_twins, part=_twins),
     PlantedBug(
         what="a pass writes its outcome over a request",
@@ -294,7 +279,7 @@ PLANTED_BUGS = (
     ),
     PlantedBug(
         what="the claim does not name what will be made",
-        plant=_forget_grant,
+        plant=forget_grant,
         lab_part=_real_crash,
         share=0.2,
     ),

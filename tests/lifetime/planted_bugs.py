@@ -28,7 +28,8 @@ from firstpull.reconcile.prepare import Preparation
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def _forget_grant(patch: pytest.MonkeyPatch) -> None:
+def forget_grant(patch: pytest.MonkeyPatch) -> None:
+    """A claim without the name of what will be made."""
     granted = transitions.granted
 
     def without_grant(record: DeviceRecord, grant: Grant, **more: Any) -> DeviceRecord:  # noqa: ANN401 - passed on
@@ -96,10 +97,14 @@ def _note_password(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(apply._Run, "_store", note_and_store)
 
 
+def believe_old_records(patch: pytest.MonkeyPatch) -> None:
+    """A request that is older than what the tags of a stored password tell."""
+    patch.setattr(Preparation, "_check_date", lambda *_: None)
+
+
 def _accept_late_messages(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(onboard, "_check_order", lambda _record, _intent: None)
-    # The tags of the stored password tell the revoke, too.
-    patch.setattr(Preparation, "_check_date", lambda *_: None)
+    believe_old_records(patch)  # the tags tell the revoke, too
 
 
 def _take_every_device_for_the_same(patch: pytest.MonkeyPatch) -> None:
@@ -132,7 +137,7 @@ PLANTED_BUGS = (
         promise="P1",
         what="the claim does not name what will be made",
         scenario="onboarded",
-        plant=_forget_grant,
+        plant=forget_grant,
     ),
     PlantedBug(
         promise="P2",

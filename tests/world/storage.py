@@ -57,11 +57,12 @@ class FakeRecords:
     async def delete(self, device: DeviceKey, *, etag: str) -> None:
         def effect() -> None:
             found = self._texts.get(device)
-            if found is not None and _stored_record(*found).etag != etag:
+            stored = _stored_record(*found) if found is not None else None
+            if stored is not None and stored.etag != etag:
                 raise Conflict("The record has changed.")
             self._texts.pop(device, None)
-            if found is not None and (record := _stored_record(*found).value).is_tombstone:
-                self.line.cloud.watch.tombstone_was_dropped(record)
+            if stored is not None and stored.value.is_tombstone:
+                self.line.cloud.watch.tombstone_was_dropped(stored.value)
 
         await self.line.call("records.delete", effect)
 

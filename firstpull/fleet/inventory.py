@@ -24,7 +24,7 @@ from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FirstpullError
 from firstpull.model.ledger import Ledger
-from firstpull.model.pagination import every_page
+from firstpull.model.pagination import every_page, every_record
 from firstpull.model.ports import (
     ContainerRegistries,
     Hubs,
@@ -34,6 +34,9 @@ from firstpull.model.ports import (
     Secrets,
     read_ledger,
 )
+
+_AT_ONCE = 8
+"""Ledgers; each connection has a buffer of 256 KiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,20 +103,14 @@ class InventoryReader:
         """A new inventory. Raises only what reading the records raises."""
         at = self.clock.now()
         unread: list[str] = []
-        named, _ = await self._all_records()  # they name the registries and hubs to read
-        live = [record for record in named if not record.is_tombstone]
+        hubs, refs = await self._places()
         registries = dict.fromkeys(self.policy.container_registries)
-        registries |= {h.ref.registry: None for r in live for h in r.grants}
-        hubs = {hub.host: None for hub in self.policy.hubs} | {r.device.hub: None for r in live}
-        refs = {self.policy.ref_of(e): None for e in self.policy.connected_registries}
-        refs |= {h.ref: None for r in live for h in r.grants}
+        registries |= {ref.registry: None for ref in refs}
         found, secrets, listed, ledgers = await asyncio.gather(
             asyncio.gather(*(self._tried(self._registry(r), r.name, unread) for r in registries)),
             self._tried(self.secrets.list_secrets(), "Key Vault", unread),
             asyncio.gather(*(self._tried(self.hubs.list_devices(h), h, unread) for h in hubs)),
-            asyncio.gather(
-                *(self._tried(read_ledger(self.ledgers, p), str(p), unread) for p in refs)
-            ),
+            self._ledgers(refs, unread),
         )
         records, unreadable = await self._all_records()
         unread += [f"the record of {device.device_id} at {device.hub}" for device in unreadable]
@@ -124,11 +121,38 @@ class InventoryReader:
             registries={r: i for r, i in zip(registries, found, strict=True) if i is not None},
             secrets={s.name: s for s in secrets} if secrets is not None else None,
             twins=twins,
-            ledgers={p: found for p, found in zip(refs, ledgers, strict=True) if found is not None},
+            ledgers=ledgers,
             records=records,
             knows_all_records=not unreadable,
             unread=tuple(unread),
         )
+
+    async def _places(self) -> tuple[dict[str, None], dict[ConnectedRegistryRef, None]]:
+        """The hubs and connected registries of the policy, and those that a live record names."""
+        hubs = {hub.host: None for hub in self.policy.hubs}
+        refs = {self.policy.ref_of(e): None for e in self.policy.connected_registries}
+        async for record in every_record(self.records, Query()):
+            if not record.is_tombstone:
+                hubs[record.device.hub] = None
+                refs |= {grant.ref: None for grant in record.grants}
+        return hubs, refs
+
+    async def _ledgers(
+        self, refs: Iterable[ConnectedRegistryRef], unread: list[str]
+    ) -> dict[ConnectedRegistryRef, Ledger]:
+        slots = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(ref: ConnectedRegistryRef) -> Ledger:
+            async with slots:
+                return await read_ledger(self.ledgers, ref)
+
+        found = [(ref, self._tried(read(ref), str(ref), unread)) for ref in refs]
+        ledgers = await asyncio.gather(*(reading for _, reading in found))
+        return {
+            ref: ledger
+            for (ref, _), ledger in zip(found, ledgers, strict=True)
+            if ledger is not None
+        }
 
     async def _all_twins(
         self,
@@ -223,10 +247,21 @@ class InventoryReader:
         return None
 
     async def _all_records(self) -> tuple[tuple[DeviceRecord, ...], tuple[DeviceKey, ...]]:
-        """The records, and the devices whose record cannot be read."""
-        pages = [page async for page in every_page(self.records, Query())]
-        found = tuple(record for page in pages for record in page.records)
-        return found, tuple(device for page in pages for device in page.unreadable)
+        """The records, compact, and the devices whose record cannot be read."""
+        found: list[DeviceRecord] = []
+        unreadable: list[DeviceKey] = []
+        async for page in every_page(self.records, Query()):
+            found += map(_compact, page.records)
+            unreadable += page.unreadable
+        return tuple(found), tuple(unreadable)
+
+
+def _compact(record: DeviceRecord) -> DeviceRecord:
+    """The record without its history; what it says twice, stored once: there are thousands."""
+    status, intent = record.status, record.spec.intent
+    if status.applied is not None and status.applied.intent == intent:
+        status = replace(status, applied=replace(status.applied, intent=intent))
+    return replace(record, status=status, history=())
 
 
 def by_device(records: Iterable[DeviceRecord]) -> dict[DeviceKey, DeviceRecord]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler
@@ -57,15 +58,19 @@ class ArmId:
     def __get_pydantic_core_schema__(
         cls, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """A JSON string."""
+        """A JSON string. Records of a fleet name the same few container registries: once."""
         del source, handler
         return core_schema.no_info_after_validator_function(
-            cls, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
+            lru_cache(maxsize=64)(cls),
+            core_schema.str_schema(),
+            serialization=core_schema.to_string_ser_schema(),
         )
 
 
 class _PartId(ArmId):
     """The id of something in a container registry."""
+
+    __slots__ = ()
 
     @property
     def registry(self) -> RegistryId:
@@ -76,9 +81,13 @@ class _PartId(ArmId):
 class TokenId(_PartId):
     """The id of a token."""
 
+    __slots__ = ()
+
 
 class RegistryId(ArmId):
     """The id of a container registry."""
+
+    __slots__ = ()
 
     @property
     def is_complete(self) -> bool:
@@ -97,6 +106,8 @@ class RegistryId(ArmId):
 class ScopeMapId(_PartId):
     """The id of a scope map."""
 
+    __slots__ = ()
+
 
 class Slot(StrEnum):
     """The two passwords of a token, by the container registry's names for them."""
@@ -112,7 +123,7 @@ def _complete(registry: RegistryId) -> RegistryId:
     return registry
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class ConnectedRegistryRef:
     """A connected registry by its name and its container registry, compared without case."""
 
@@ -133,7 +144,7 @@ class ConnectedRegistryRef:
         return self.registry, self.name.casefold()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ScopeMap:
     """A scope map. `actions` are `repositories/<name>/content/read` and the like."""
 
@@ -143,7 +154,7 @@ class ScopeMap:
     """Whether its last change has ended."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Password:
     """A password of a token without its value, as the service shows it."""
 
@@ -156,7 +167,7 @@ class Password:
         return self.expires_at is None or now < self.expires_at
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
     """A token of the container registry. `active` is false while Azure changes the token."""
 
@@ -183,7 +194,7 @@ class Token:
         return max(live, key=lambda p: p.expires_at or for_ever, default=None)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NewPassword:
     """A password with its value, which the service shows only when it makes the password."""
 
@@ -193,7 +204,7 @@ class NewPassword:
     value: Secret
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectedRegistry:
     """A connected registry.
 
@@ -214,7 +225,7 @@ class ConnectedRegistry:
         return token_id in self.client_token_ids
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SecretVersion:
     """One version of a secret, without its value."""
 
@@ -226,7 +237,7 @@ class SecretVersion:
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredSecret:
     """A secret as a listing shows it, with the attributes of its latest version."""
 
@@ -236,7 +247,7 @@ class StoredSecret:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HubIdentity:
     """A hub's identity of a device. Another generationId means another device."""
 
@@ -244,7 +255,7 @@ class HubIdentity:
     etag: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Twin:
     """A device's or a module's twin. `device_etag` changes with the identity, `etag` with the twin.
 
@@ -264,7 +275,7 @@ class Twin:
     modules: Mapping[str, Twin | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ListedDevice:
     """A device as a hub query returns it. Queries lag behind, so it may be out of date."""
 

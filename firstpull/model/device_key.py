@@ -17,7 +17,7 @@ def is_device_id(text: str) -> bool:
     return DEVICE_ID.fullmatch(text) is not None and text not in _DOT_SEGMENTS
 
 
-@dataclass(frozen=True, kw_only=True, order=True)
+@dataclass(frozen=True, kw_only=True, order=True, slots=True)
 class DeviceKey:
     """A device. `hub` is a host name; ids are unique within one hub, and case-sensitive."""
 

@@ -60,7 +60,7 @@ class State(StrEnum):
     REVOKED = "Revoked"  # nothing is left but the record, a tombstone
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Intent:
     """What a caller asked for. `candidates` are the possible connected registries, best first.
 
@@ -108,7 +108,7 @@ class Intent:
         return scope_actions(self.repositories, self.actions)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Applied:
     """An intent that was carried out, and the generation in which it was requested."""
 
@@ -116,7 +116,7 @@ class Applied:
     generation: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Revocation:
     """A request to take the device's access away.
 
@@ -129,7 +129,7 @@ class Revocation:
     gone: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rotation:
     """A request to replace the password in the secret version `replaces`.
 
@@ -144,7 +144,7 @@ class Rotation:
     generation: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
     """A token as a client of one connected registry, with the secret that keeps its password.
 
@@ -169,7 +169,7 @@ class Grant:
         return self.ref == other.ref and same_place(self.delivery, other.delivery)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TokenSlot:
     """One of the two password slots of a token."""
 
@@ -177,7 +177,7 @@ class TokenSlot:
     slot: Slot
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """The twin's entry. `id` is a digest of the whole entry."""
 
@@ -189,7 +189,7 @@ class Delivery:
     at: StoredTime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """What a device uses of a retiring grant while its new grant has no delivery yet."""
 
@@ -198,7 +198,7 @@ class Held:
     adopted: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RetiringGrant(Grant):
     """A grant to tear down: `at_once`, or when the device has logged in with its new grant."""
 
@@ -206,7 +206,7 @@ class RetiringGrant(Grant):
     held: Held | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
     """How far a device is, and why. `remedy` says what a person can do where one must act."""
 
@@ -217,7 +217,7 @@ class Condition:
     remedy: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceWarning:
     """Something that a person should know about a device that works."""
 
@@ -226,7 +226,7 @@ class DeviceWarning:
     since: StoredTime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rejection:
     """A refused message about the device; the message is in a poison queue."""
 
@@ -235,7 +235,7 @@ class Rejection:
     at: StoredTime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """A worker's right to write to a device. No write of `owner` is under way after `until`."""
 
@@ -243,7 +243,7 @@ class Claim:
     until: StoredTime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """A message with a request: a digest of its id, and the time that its sender stamped."""
 
@@ -251,7 +251,7 @@ class Message:
     at: StoredTime
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Spec:
     """What callers asked for. Each change of it is a new generation."""
 
@@ -265,7 +265,7 @@ class Spec:
     """The messages that were taken and whose time alone does not show a repetition."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """What firstpull observed and did."""
 
@@ -301,7 +301,7 @@ class Status:
     rejection: Rejection | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
     """When the device is reconciled next, and how many passes have failed since one succeeded."""
 
@@ -311,7 +311,7 @@ class Schedule:
     """When another pass is due, whatever the passes before it find."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceRecord:
     """One device."""
 

@@ -22,7 +22,7 @@ _REQUESTS = 20
 _LONGEST_DETAIL = 200
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
     """One log event of a device, by its name. `by` is the requester, where there is one.
 
@@ -76,7 +76,7 @@ def entry(
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Journal:
     """Logs what a worker does to a device, and collects the entries for the record."""
 

@@ -15,7 +15,7 @@ _PREFIX = "fp"
 _SLUG_LENGTH = 24
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Names:
     """The names of a device's token and secret, recorded before either exists."""
 

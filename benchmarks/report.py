@@ -103,6 +103,7 @@ def _goals(figures: Figures) -> list[tuple[object, ...]]:
         (name, value, f"≤ {goal:g}" if goal else "0", "met" if value <= goal else "**missed**")
         for name, value, goal in most
     ]
+    rows.append(_memory_of_sweeps(figures["sweep"]["sizes"]))
     peers = figures["peers"]
     for size in ("one", "fifty"):
         others = {w: r for w, r in peers[f"{size}_over_firstpull"].items() if w != FIRSTPULL}
@@ -123,6 +124,15 @@ def _goals(figures: Figures) -> list[tuple[object, ...]]:
         )
     )
     return rows
+
+
+def _memory_of_sweeps(sweeps: Sequence[Figures]) -> tuple[object, ...]:
+    """How much more memory the largest fleet takes than the smallest."""
+    least, most = (by(sweeps, key=lambda sweep: sweep["devices"]) for by in (min, max))
+    devices, memory = (most[name] / least[name] for name in ("devices", "peak_mib"))
+    name = f"A sweep's memory, {most['devices']:,} devices over {least['devices']:,}"
+    met = "met" if memory < devices else "**missed**"
+    return (name, round(memory, 1), f"< {devices:g}", met)
 
 
 def _floor() -> list[tuple[object, ...]]:

@@ -68,7 +68,10 @@ def figures() -> dict[str, Any]:
             "one_over_firstpull": dict(over),
             "fifty_over_firstpull": dict(over),
         },
-        "sweep": {"writes": 0, "sizes": [SWEEP]},
+        "sweep": {
+            "writes": 0,
+            "sizes": [SWEEP, {**SWEEP, "devices": 2500, "peak_mib": 48.0}],
+        },
         "idle": {"by_devices": {"250": rest(250), "25000": rest(25000)}},
         "cold_start": {"ratio": 5.0, "dominated_by": {"firstpull": 0.2}},
         "waterfall": {
@@ -111,6 +114,16 @@ def test_rest_that_costs_more_for_a_larger_fleet_is_missed(
     largest["transactions_per_minute"] += 100
     write_report(figures, tmp_path)
     assert "**missed**" in row_of(tmp_path, "Storage transactions of a minute of rest")
+
+
+def test_memory_in_proportion_to_the_fleet_is_missed(
+    figures: dict[str, Any], tmp_path: Path
+) -> None:
+    least, most = figures["sweep"]["sizes"]
+    most["peak_mib"] = least["peak_mib"] * 10
+    write_report(figures, tmp_path)
+    row = row_of(tmp_path, "A sweep's memory, 2,500 devices over 250")
+    assert row == "| A sweep's memory, 2,500 devices over 250 | 10.0 | < 10 | **missed** |"
 
 
 def test_a_way_that_was_cut_off_has_a_ratio_that_is_at_least(

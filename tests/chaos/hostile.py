@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from firstpull.bootstrap import Application
 from firstpull.intake.event_grid import DeviceEvent
+from firstpull.model.azure_resources import RegistryId
 from firstpull.model.clock import SystemClock
 from firstpull.model.delivery_kinds import DEFAULT_KIND
 from firstpull.model.device_key import DeviceKey
@@ -32,6 +33,7 @@ CASES = 60
 _PASSES = 25
 _SHARES = (0.02, 0.05, 0.15)
 _REPEATED = 0.3
+_POLL = 0.1
 _LASTING = OperationLengths(change=(0.0, 11.0), deletion=(0.0, 11.0))
 """In Azure's time, which goes on as firstpull's does."""
 
@@ -76,6 +78,7 @@ async def _case(
     with _logged_crashes() as crashes:
         with weather(lab, chance) as met:
             await _weather(lab, scenario, subject, process, chance, met)
+        await _bucket_fills(lab)
         process.after_request = None
         await operations_end(lab.stack)
         await lab.converge(lab.firstpull.application(), subject.device_id)
@@ -155,6 +158,17 @@ async def _ask(
             lab.firstpull.clock.advance(timedelta(seconds=2))
             continue
         return
+
+
+async def _bucket_fills(lab: Lab) -> None:
+    """Wait until looks are not put off for want of ARM reads: their pace goes by the loop's time.
+
+    Right after one look that had to be spaced from the last, there is no room for another.
+    """
+    registry = RegistryId(lab.stack.registry_id)
+    registries = lab.firstpull.ports.registries
+    while not (registries.has_room(registry) and registries.has_room(registry)):  # noqa: ASYNC110
+        await asyncio.sleep(_POLL)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ type Way = Callable[[str, Sequence[str]], Awaitable[float]]
 _AT_MOST_SECONDS = 120.0
 FIRSTPULL, AZ, PLAIN, TUNED = "firstpull", "az", "sequential", "tuned"
 _FIFTY = 50
-_SLOW_TIMES = 2
+_SLOW_TIMES = 1
 """Repetitions of a device by the ways that wait ten seconds for each token."""
 
 

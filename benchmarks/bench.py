@@ -54,7 +54,7 @@ class _Plan:
     full: int = 2500
     at_most: int = 840
     """Seconds, of fifty by the plain script, and of a full container registry."""
-    az_at_most: int = 240
+    az_at_most: int = 120
     """Seconds of fifty by `az`, which are cut off: about as long as all else then takes."""
     is_shared: bool = False
     at_rest: tuple[int, ...] = (250, 2500, 25000)

@@ -41,6 +41,9 @@ from firstpull.observability.log_events import LogEvent
 LONGEST_WAIT = 20.0
 """Seconds that a request may wait for the device."""
 _POLL = 0.25
+"""Seconds until a waiting request reads the record again, at first."""
+_POLL_SHARE = 0.1
+"""Of what it has waited: a thousand that wait leave storage to what they wait for."""
 _MOST_MESSAGES = 200
 """Messages that a record remembers: those with times ahead of it, or of its latest second."""
 
@@ -165,15 +168,19 @@ class Onboarding:
         return stored.value
 
     async def wait(self, record: DeviceRecord, *, generation: int, seconds: float) -> DeviceRecord:
-        """The record when this generation is done, waits or is blocked; or after `seconds`."""
-        asked, give_up = record, self.clock.now() + timedelta(seconds=seconds)
-        while self.clock.now() < give_up:
+        """The record when this generation is done, waits or is blocked; or after `seconds`.
+
+        The request is recorded, so a record that cannot be read now is no error.
+        """
+        asked, began = record, self.clock.now()
+        while (waited := (self.clock.now() - began).total_seconds()) < seconds:
             if record.has_finished(generation) or record.is_superseded(generation):
                 return record
             if _is_held_up(record, asked, now=self.clock.now()):
                 return record
-            await self.clock.sleep(_POLL)
-            record = await self.find(record.device)
+            await self.clock.sleep(min(max(_POLL, waited * _POLL_SHARE), seconds - waited))
+            with suppress(Transient):
+                record = await self.find(record.device)
         return record
 
     async def page(self, query: Query) -> Page:

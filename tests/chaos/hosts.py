@@ -35,6 +35,7 @@ ONBOARDING_QUEUE = "device-onboarding"
 _CAPACITY = 1000
 _GIVE_UP_SECONDS = 3000.0
 """10,000 messages take long on a busy machine."""
+_ANSWERED_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _PAUSE_SECONDS = 0.5
 _QUIET_SECONDS = 12.0
@@ -84,15 +85,15 @@ class Hosted:
     async def onboard(self, device_id: str, plant: str, **more: object) -> None:
         """Request that a device is onboarded, or moved."""
         content = {"connectedRegistry": plant, "repositories": ["hello-world"], **more}
-        await self._until_taken("PUT", f"/api/devices/{device_id}", content)
+        await self.until_taken("PUT", f"/api/devices/{device_id}", content)
 
     async def rotate(self, device_id: str) -> None:
         """Request another password."""
-        await self._until_taken("POST", f"/api/devices/{device_id}/rotate", None)
+        await self.until_taken("POST", f"/api/devices/{device_id}/rotate", None)
 
     async def revoke(self, device_id: str) -> None:
         """Request that a device is revoked."""
-        await self._until_taken("DELETE", f"/api/devices/{device_id}", None)
+        await self.until_taken("DELETE", f"/api/devices/{device_id}", None)
 
     async def ask(
         self,
@@ -102,7 +103,7 @@ class Hosted:
         *,
         headers: Mapping[str, str] | None = None,
         url: str | None = None,
-        seconds: float = 60.0,
+        seconds: float = _ANSWERED_SECONDS,
     ) -> tuple[int, str, Any]:
         """The status, type and document of an answer; status 0 where there was none."""
         serving = self.serving
@@ -122,12 +123,23 @@ class Hosted:
         except (aiohttp.ClientError, TimeoutError):
             return 0, "", None
 
-    async def _until_taken(self, method: str, path: str, content: object) -> None:
+    async def until_taken(
+        self,
+        method: str,
+        path: str,
+        content: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = _ANSWERED_SECONDS,
+    ) -> int:
+        """Send a request until it is taken; its status."""
         give_up = time.monotonic() + _GIVE_UP_SECONDS
         while True:
-            status, _, document = await self.ask(method, path, content)
+            status, _, document = await self.ask(
+                method, path, content, headers=headers, seconds=seconds
+            )
             if status in (200, 201, 202):
-                return
+                return status
             self.met[f"{method} answered {status or 'nothing'}"] += 1
             assert status in (0, 401, 404, 500, 502, 503), f"P3: {method} {path}: {document}"
             assert time.monotonic() < give_up, f"P3: {method} {path} is not taken: {document}"

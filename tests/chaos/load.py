@@ -121,13 +121,13 @@ async def _requests(chaos: Chaos, found: Hosted, size: int) -> End:
     chance = chaos.chance("requests")
     (healthy,) = await found.new_devices(["request-healthy"])
 
-    async def ask(number: int) -> tuple[int, str]:
+    async def ask(number: int) -> int:
         content = {"connectedRegistry": chance.choice(PLANTS), "repositories": ["hello-world"]}
-        path = f"/api/devices/request-{number:04}"
-        status, _, document = await found.ask(
-            "PUT", path, content, headers={"Prefer": _WAIT}, seconds=_ANSWERED_SECONDS
+        return await found.until_taken(
+            *("PUT", f"/api/devices/request-{number:04}", content),
+            headers={"Prefer": _WAIT},
+            seconds=_ANSWERED_SECONDS,
         )
-        return status, (document or {}).get("reason", "")
 
     asked = [asyncio.create_task(ask(number)) for number in range(size)]
     await asyncio.sleep(0)
@@ -137,8 +137,7 @@ async def _requests(chaos: Chaos, found: Hosted, size: int) -> End:
     await found.until_done([healthy])
     found.met["requests that wait"] += size
     found.lab.checks["P10"] += size
-    accepted = sum(number for (status, _), number in answers.items() if status == 202)
-    assert accepted == size, f"P10: of {size} requests, {accepted} were taken: {answers}"
+    assert answers == {202: size}, f"P10: {size} requests were answered with {answers}"
     return lambda: found.check([healthy], lambda _: PLANTS[0])
 
 

@@ -244,6 +244,23 @@ async def test_waiting_ends_after_its_time() -> None:
     assert LONGEST_WAIT <= waited < LONGEST_WAIT + 1
 
 
+async def test_a_request_that_is_recorded_waits_on_while_storage_does_not_answer() -> None:
+    harness = Harness()
+    record = await harness.ask()
+    begun = harness.clock.now()
+    with harness.cloud.unavailable("records.get"):
+        assert await wait_for(harness, record) == record
+    assert harness.clock.now() - begun >= timedelta(seconds=LONGEST_WAIT)
+
+
+async def test_who_waits_longer_reads_less_often() -> None:
+    harness = Harness()
+    record = await harness.ask()
+    harness.cloud.calls.clear()
+    await wait_for(harness, record)
+    assert 20 <= harness.cloud.calls.count("records.get") <= 40
+
+
 async def test_waiting_ends_when_somebody_asks_for_something_else() -> None:
     harness = Harness()
     record = await harness.ask()

@@ -9,7 +9,7 @@ import argparse
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
 from rich.console import Console
@@ -32,11 +32,12 @@ def main() -> int:
     console.print(f"seed {seed}")
     runs = [Chaos(part=part, seed=seed, share=arguments.share) for part in arguments.only or PARTS]
     done = []
-    for chaos, tally in zip(runs, _tallies(runs, jobs=arguments.jobs), strict=True):
+    for chaos, tally in _tallies(runs, jobs=arguments.jobs):
         console.print(f"{chaos.part}: {tally.cases} cases, {tally.seconds:.0f} s")
         for text in (*filter(None, tally.notes), *tally.failures):
             console.print(f"  {text}")
         done.append((chaos.part, tally))
+    done.sort(key=lambda found: list(PARTS).index(found[0]))
     _show(console, done)
     failed = [part for part, tally in done if tally.failures or not tally.cases]
     if failed:
@@ -45,11 +46,13 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _tallies(runs: Sequence[Chaos], *, jobs: int) -> Iterator[Tally]:
-    """Each part in a process of its own, which leaves nothing to the next."""
+def _tallies(runs: Sequence[Chaos], *, jobs: int) -> Iterator[tuple[Chaos, Tally]]:
+    """Each part as it ends, in a process of its own, which leaves nothing to the next."""
     spawning = get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawning, max_tasks_per_child=1) as processes:
-        yield from processes.map(tally_of, runs)
+        running = {processes.submit(tally_of, run): run for run in runs}
+        for ended in as_completed(running):
+            yield running[ended], ended.result()
 
 
 def _show(console: Console, done: Sequence[tuple[str, Tally]]) -> None:

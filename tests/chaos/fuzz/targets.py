@@ -337,6 +337,7 @@ TARGETS: dict[str, Target] = {
         answers=(),
         samples=(
             {"webhook-id": "m", "webhook-timestamp": "1777636800", "webhook-signature": "v1,x"},
+            {"webhook-id": "\ud800", "webhook-timestamp": "1777636800"},
             b"120",
             b"Fri, 01 May 2026 12:00:05 GMT",
             b"eyJhIjoxfQ",

@@ -277,7 +277,10 @@ class Twin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ListedDevice:
-    """A device as a hub query returns it. Queries lag behind, so it may be out of date."""
+    """A device as a hub query returns it. Queries lag behind, so it may be out of date.
+
+    A device's twin comes without its stamps (`$metadata`), a module's with them.
+    """
 
     device_id: str
     twin: Twin

@@ -19,6 +19,7 @@ from firstpull.model.azure_resources import (
     ScopeMapId,
     Slot,
     StoredSecret,
+    Twin,
 )
 from firstpull.model.device_key import DeviceKey
 from firstpull.model.device_record import (
@@ -405,6 +406,15 @@ def devices(stack: Stack) -> Iterator[list[str]]:
         stack.hub.delete_device(name, etag=None)
 
 
+def without_stamps(twin: Twin | None) -> Twin:
+    """The twin as a listing has it, which may be one of thousands."""
+    assert twin is not None
+    desired, reported = dict(twin.desired), dict(twin.reported)
+    assert desired.pop("$metadata")
+    assert reported.pop("$metadata")
+    return replace(twin, desired=desired, reported=reported)
+
+
 async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
     stack: Stack, firstpull: Firstpull, devices: list[str]
 ) -> None:
@@ -419,7 +429,7 @@ async def test_a_hub_lists_its_devices_page_after_page_with_their_twins(
     assert list(ours) == devices
     assert "adapters-without-a-tag" not in {each.device_id for each in listed}
     for name in (devices[0], devices[50], devices[-1]):
-        assert ours[name] == await hubs.twin(firstpull.device(name))
+        assert ours[name] == without_stamps(await hubs.twin(firstpull.device(name)))
     assert not ours[devices[-1]].enabled
 
 

@@ -22,22 +22,22 @@ from tests.chaos.tally import Chaos, Part, Tally, run_part
 from tests.chaos.upgrade.part import upgrade
 
 PARTS: dict[str, Part] = {
-    "killed-hosts": killed_hosts.killed_hosts,
-    "load": load.load,
-    "storage": storage.storage,
-    "toxic-wire": toxic.toxic_wire,
-    **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
-    "real-storms": hostile.storms,
-    "two-workers": interleavings.on_one_device,
     "three-workers": interleavings.at_one_place,
-    "random-schedules": interleavings.beyond,
-    "one-crash": crashes.one_crash,
-    "two-crashes": crashes.two_crashes,
+    **{f"real-{name}": real_crashes.crashes_of(name) for name in real_crashes.REAL_SCENARIOS},
+    "killed-hosts": killed_hosts.killed_hosts,
+    "toxic-wire": toxic.toxic_wire,
+    "real-storms": hostile.storms,
+    "fuzz": fuzz,
+    "load": load.load,
     "requests-in-a-pass": orders.requests_in_a_pass,
+    "storage": storage.storage,
+    "one-crash": crashes.one_crash,
+    "two-workers": interleavings.on_one_device,
+    "two-crashes": crashes.two_crashes,
     "hosts-apart": orders.hosts_apart,
+    "random-schedules": interleavings.beyond,
     "lifetimes": orders.lifetimes,
     "upgrade": upgrade,
-    "fuzz": fuzz,
 }
 """By name, the longest first: two run at a time."""
 

@@ -21,7 +21,10 @@ from azure.core.pipeline.transport import AioHttpTransport
 
 from tests.end_to_end.faults import Crashed
 
-_PROCESS: contextvars.ContextVar[Process | None] = contextvars.ContextVar("process", default=None)
+_PROCESS: contextvars.ContextVar[tuple[Process, int] | None] = contextvars.ContextVar(
+    "process", default=None
+)
+"""The process that the code belongs to, and which of its lives."""
 
 
 class When(StrEnum):
@@ -37,6 +40,7 @@ class Process:
 
     crashes: Mapping[int, When] = field(default_factory=dict)
     requests: int = 0
+    life: int = 0
     is_dead: bool = False
     died: Counter[str] = field(default_factory=Counter)
     after_request: Callable[[], None] | None = None
@@ -45,7 +49,7 @@ class Process:
         """Run work as this process. Raises Crashed where it dies."""
 
         async def as_this() -> T:
-            _PROCESS.set(self)
+            _PROCESS.set((self, self.life))
             return await work()
 
         try:
@@ -56,24 +60,27 @@ class Process:
             raise
 
     def restart(self) -> None:
-        """Go on as the process that is started after this one."""
+        """Go on as the process that is started after this one: what is left of it stays dead."""
         self.is_dead = False
+        self.life += 1
 
-    def begin(self) -> int:
+    def begin(self, life: int) -> int:
         """Note a request; returns its number. Raises Crashed instead of sending it."""
-        if self.is_dead:
-            raise Crashed
+        self._check(life)
         self.requests += 1
         self._die(self.requests, When.BEFORE)
         return self.requests
 
-    def end(self, number: int) -> None:
+    def end(self, number: int, life: int) -> None:
         """Note an answer. Raises Crashed instead of passing it on."""
         if self.after_request is not None:
             self.after_request()
-        if self.is_dead:
-            raise Crashed
+        self._check(life)
         self._die(number, When.AFTER)
+
+    def _check(self, life: int) -> None:
+        if self.is_dead or life != self.life:
+            raise Crashed
 
     def _die(self, number: int, when: When) -> None:
         if self.crashes.get(number) is when:
@@ -91,21 +98,23 @@ def counted_requests(*, but: str) -> Iterator[None]:
     send, send_in_thread = AioHttpTransport.send, requests.Session.send
 
     async def counted(self: AioHttpTransport, request: Any, **more: Any) -> Any:  # noqa: ANN401
-        process = _PROCESS.get()
-        if process is None or str(request.url).startswith(but):
+        found = _PROCESS.get()
+        if found is None or str(request.url).startswith(but):
             return await send(self, request, **more)
-        number = process.begin()
+        process, life = found
+        number = process.begin(life)
         answer = await send(self, request, **more)
-        process.end(number)
+        process.end(number, life)
         return answer
 
     def counted_in_thread(self: requests.Session, request: Any, **more: Any) -> Any:  # noqa: ANN401
-        process = _PROCESS.get()
-        if process is None or str(request.url).startswith(but):
+        found = _PROCESS.get()
+        if found is None or str(request.url).startswith(but):
             return send_in_thread(self, request, **more)
-        number = process.begin()
+        process, life = found
+        number = process.begin(life)
         answer = send_in_thread(self, request, **more)
-        process.end(number)
+        process.end(number, life)
         return answer
 
     with pytest.MonkeyPatch.context() as patch:

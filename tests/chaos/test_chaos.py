@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.chaos import crashes, interleavings, killed_hosts, load, orders, storage, toxic
+from tests.chaos import crashes, interleavings, orders
 from tests.chaos.fuzz.part import fuzz_one, kept_for
 from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
@@ -24,12 +24,6 @@ IN_MEMORY: dict[str, Part] = {
     "three-workers": interleavings.at_one_place,
     "random-schedules": interleavings.beyond,
     "requests-in-a-pass": orders.requests_in_a_pass,
-}
-HOSTED: dict[str, Part] = {
-    "killed-hosts": killed_hosts.killed_hosts,
-    "storage": storage.storage,
-    "toxic-wire": toxic.toxic_wire,
-    "load": load.load,
 }
 SHARES = pytest.mark.parametrize(
     "share",
@@ -87,13 +81,6 @@ async def test_a_hostile_azure_breaks_no_promise(lab: Lab) -> None:
     chaos = a_share("storms", 0.01)
     await in_storms(chaos, lab, range(len(REAL_SCENARIOS)))
     assert not chaos.tally.failures, f"make chaos SEED={SEED}: " + "\n".join(chaos.tally.failures)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("part", HOSTED)
-async def test_real_hosts_lose_nothing(part: str) -> None:
-    await check(HOSTED[part], a_share(part, 0.02))
 
 
 @pytest.mark.slow

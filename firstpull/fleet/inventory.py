@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -138,7 +138,7 @@ class InventoryReader:
         return hubs, refs
 
     async def _ledgers(
-        self, refs: Iterable[ConnectedRegistryRef], unread: list[str]
+        self, refs: Collection[ConnectedRegistryRef], unread: list[str]
     ) -> dict[ConnectedRegistryRef, Ledger]:
         slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -146,13 +146,9 @@ class InventoryReader:
             async with slots:
                 return await read_ledger(self.ledgers, ref)
 
-        found = [(ref, self._tried(read(ref), str(ref), unread)) for ref in refs]
-        ledgers = await asyncio.gather(*(reading for _, reading in found))
-        return {
-            ref: ledger
-            for (ref, _), ledger in zip(found, ledgers, strict=True)
-            if ledger is not None
-        }
+        reading = (self._tried(read(ref), str(ref), unread) for ref in refs)
+        found = zip(refs, await asyncio.gather(*reading), strict=True)
+        return {ref: ledger for ref, ledger in found if ledger is not None}
 
     async def _all_twins(
         self,

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import killed_hosts, load, storage, toxic
-from tests.chaos.tally import Part
+from tests.chaos.parts import PARTS
 from tests.chaos.test_chaos import a_share, check
-
-HOSTED: dict[str, Part] = {
-    "killed-hosts": killed_hosts.killed_hosts,
-    "storage": storage.storage,
-    "toxic-wire": toxic.toxic_wire,
-    "load": load.load,
-}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("part", HOSTED)
+@pytest.mark.parametrize("part", ["killed-hosts", "storage", "toxic-wire", "load"])
 async def test_real_hosts_lose_nothing(part: str) -> None:
-    await check(HOSTED[part], a_share(part, 0.02))
+    await check(PARTS[part], a_share(part, 0.02))

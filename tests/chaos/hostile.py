@@ -117,11 +117,8 @@ async def _weather(
             lab.firstpull.clock.advance(timedelta(seconds=15))
 
     for _ in range(2):
-        try:
+        with suppress(Crashed):
             await process.run(work)
-        except Crashed:
-            process.restart()
-        else:
             return
 
 

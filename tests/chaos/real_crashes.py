@@ -131,7 +131,6 @@ async def play(lab: Lab, scenario: RealScenario, crashes: Mapping[int, When]) ->
             break
         except Crashed:
             await lab.check_after_a_crash(subject.device_id)
-            process.restart()
     process.after_request = None
     await scenario.check(lab, subject)
     lab.forget(subject.device_id, *filter(None, [subject.token]))

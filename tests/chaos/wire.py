@@ -41,28 +41,24 @@ class Process:
     crashes: Mapping[int, When] = field(default_factory=dict)
     requests: int = 0
     life: int = 0
-    is_dead: bool = False
+    """Which of its lives it is in: each death ends one, and what is left of that stays dead."""
     died: Counter[str] = field(default_factory=Counter)
     after_request: Callable[[], None] | None = None
 
     async def run[T](self, work: Callable[[], Awaitable[T]]) -> T:
-        """Run work as this process. Raises Crashed where it dies."""
+        """Run work as this process, or the one started after it. Raises Crashed where it dies."""
+        life = self.life
 
         async def as_this() -> T:
-            _PROCESS.set((self, self.life))
+            _PROCESS.set((self, life))
             return await work()
 
         try:
             return await asyncio.create_task(as_this())
         except Exception:
-            if self.is_dead:  # an SDK has made another error of it
+            if life != self.life:  # an SDK has made another error of it
                 raise Crashed from None
             raise
-
-    def restart(self) -> None:
-        """Go on as the process that is started after this one: what is left of it stays dead."""
-        self.is_dead = False
-        self.life += 1
 
     def begin(self, life: int) -> int:
         """Note a request; returns its number. Raises Crashed instead of sending it."""
@@ -79,12 +75,12 @@ class Process:
         self._die(number, When.AFTER)
 
     def _check(self, life: int) -> None:
-        if self.is_dead or life != self.life:
+        if life != self.life:
             raise Crashed
 
     def _die(self, number: int, when: When) -> None:
         if self.crashes.get(number) is when:
-            self.is_dead = True
+            self.life += 1
             self.died[when.value] += 1
             raise Crashed
 

@@ -32,7 +32,7 @@ class Rotating:
         """Record that the current password must be replaced; a repeated request changes nothing.
 
         With `immediately` the old password ends at once; else it ends when the device has logged
-        in with the new one. Raises NotKnown, and Refused for a device without a password or after
+        in with the new one. Raises NotKnown, and Refused before a delivery is recorded or after
         a revoke.
         """
         change = self._rotated(immediately=immediately, requested_by=requested_by)
@@ -73,7 +73,7 @@ class Rotating:
                 is_adopted = is_adopted or held.adopted
             if record.delivery is None and not is_adopted:
                 raise Refused(
-                    "The device has no password yet; a worker is making one.",
+                    f"{MEANING[Reason.NOTHING_TO_ROTATE]} Ask again once the device is Delivered.",
                     reason=Reason.NOTHING_TO_ROTATE,
                 )
             under_way, delivery = record.spec.rotation, record.delivery

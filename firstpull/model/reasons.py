@@ -105,7 +105,7 @@ MEANING: dict[Reason, str] = {
     Reason.OPERATION_NOT_KNOWN: "The device has no such generation.",
     Reason.DEVICE_HAS_TOKEN: "The device has a token already; another cannot be adopted.",
     Reason.DEVICE_REVOKED: "The device is revoked; onboard it again first.",
-    Reason.NOTHING_TO_ROTATE: "The device has no password yet.",
+    Reason.NOTHING_TO_ROTATE: "No delivery of a password is recorded yet.",
     Reason.SWEEP_NOT_KNOWN: "There is no such sweep, or it holds no devices.",
     Reason.OUT_OF_DATE: "A later request exists; firstpull dropped this one.",
     Reason.SIGNATURE_NOT_VALID: "The webhook's signature is missing, wrong, or too old.",

@@ -19,6 +19,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from firstpull.model.device_record import DeviceRecord
 from firstpull.model.errors import FirstpullError
+from firstpull.model.reasons import Reason
 from firstpull.model.sweep_report import SweepReport
 from local_azure.commands.function_app import ScalableApp, run_function_app
 from local_azure.commands.function_hosts import Host
@@ -88,8 +89,10 @@ class Hosted:
         await self.until_taken("PUT", f"/api/devices/{device_id}", content)
 
     async def rotate(self, device_id: str) -> None:
-        """Request another password."""
-        await self.until_taken("POST", f"/api/devices/{device_id}/rotate", None)
+        """Request another password, once a delivery is recorded: the twin has it earlier."""
+        await self.until_taken(
+            "POST", f"/api/devices/{device_id}/rotate", None, until_not=Reason.NOTHING_TO_ROTATE
+        )
 
     async def revoke(self, device_id: str) -> None:
         """Request that a device is revoked."""
@@ -131,8 +134,9 @@ class Hosted:
         *,
         headers: Mapping[str, str] | None = None,
         seconds: float = _ANSWERED_SECONDS,
+        until_not: Reason | None = None,
     ) -> int:
-        """Send a request until it is taken; its status."""
+        """Send a request until it is taken, also while it is refused for a reason; its status."""
         give_up = time.monotonic() + _GIVE_UP_SECONDS
         while True:
             status, _, document = await self.ask(
@@ -141,7 +145,9 @@ class Hosted:
             if status in (200, 201, 202):
                 return status
             self.met[f"{method} answered {status or 'nothing'}"] += 1
-            assert status in (0, 401, 404, 500, 502, 503), f"P3: {method} {path}: {document}"
+            is_too_early = status == 409 and document["reason"] == until_not
+            is_repeated = is_too_early or status in (0, 401, 404, 500, 502, 503)
+            assert is_repeated, f"P3: {method} {path}: {document}"
             assert time.monotonic() < give_up, f"P3: {method} {path} is not taken: {document}"
             await asyncio.sleep(_PAUSE_SECONDS)
 

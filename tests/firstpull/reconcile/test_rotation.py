@@ -22,6 +22,7 @@ from tests.firstpull.scenarios import (
     ready_for_good,
     renew,
 )
+from tests.world.calls import Fault
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -240,6 +241,23 @@ async def test_a_device_without_a_password_has_nothing_to_rotate() -> None:
     with pytest.raises(Refused) as refused:
         await harness.rotate(device)
     assert refused.value.reason is Reason.NOTHING_TO_ROTATE
+
+
+async def test_a_password_is_rotated_once_its_delivery_is_recorded() -> None:
+    harness = Harness()
+    device = harness.register()
+    await harness.ask()
+    harness.cloud.inject(Fault.CRASH_AFTER, at="hubs.patch_desired")
+    while not harness.crashes:
+        await harness.attempt(lambda app: app.worker.reconcile(device))
+    assert delivered(harness, device) == 0
+    with pytest.raises(Refused) as refused:
+        await harness.rotate(device)
+    assert refused.value.reason is Reason.NOTHING_TO_ROTATE
+    await harness.run_until_quiet()
+    await harness.rotate(device)
+    await harness.run_until_quiet()
+    assert accepted(harness) == [1]
 
 
 @pytest.mark.parametrize("after", [timedelta(0), 20 * MINUTE], ids=["during", "after"])

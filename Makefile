@@ -50,7 +50,7 @@ test-every-call: setup ## each request at each call of each other one (minutes)
 lifetime: setup ## devices from first request to last revoke, 1,000 scenarios (minutes)
 	@$(BIN)/python -m tests.lifetime
 
-chaos: setup fuzz-tools ## crashes, interleavings, storms, killed hosts, load, odd input and more, by SEED=n (80 minutes); ARGS=--help
+chaos: setup fuzz-tools ## crashes, interleavings, storms, killed hosts, load, odd input and more, by SEED=n (70 minutes); ARGS=--help
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz-tools: setup ## Atheris, which make chaos fuzzes with

@@ -10,6 +10,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from rich.console import Console
@@ -41,8 +42,9 @@ def main() -> int:
     _show(console, done)
     failed = [part for part, tally in done if tally.failures or not tally.cases]
     if failed:
-        only = f" ARGS='--only {' '.join(failed)}'" if len(failed) < len(PARTS) else ""
-        console.print(f"failed: {', '.join(failed)}. Again: make chaos SEED={seed}{only}")
+        share = f"--share {arguments.share} " if arguments.share < 1 else ""
+        again = f"make chaos SEED={seed} ARGS='{share}--only {' '.join(failed)}'"
+        console.print(f"failed: {', '.join(failed)}. Again: {again}")
     return 1 if failed else 0
 
 
@@ -52,7 +54,10 @@ def _tallies(runs: Sequence[Chaos], *, jobs: int) -> Iterator[tuple[Chaos, Tally
     with ProcessPoolExecutor(jobs, mp_context=spawning, max_tasks_per_child=1) as processes:
         running = {processes.submit(tally_of, run): run for run in runs}
         for ended in as_completed(running):
-            yield running[ended], ended.result()
+            try:
+                yield running[ended], ended.result()
+            except BrokenProcessPool as broken:
+                yield running[ended], Tally(failures=[f"not run to its end: {broken}"])
 
 
 def _show(console: Console, done: Sequence[tuple[str, Tally]]) -> None:

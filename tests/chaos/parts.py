@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 
 from tests import conftest  # noqa: F401 - before any HTTP client: whom this process trusts
 from tests.chaos import (
@@ -43,6 +44,10 @@ PARTS: dict[str, Part] = {
 
 
 def tally_of(chaos: Chaos) -> Tally:
-    """Run one part in this process."""
+    """Run one part in this process. An error of its own is a failure, too: others go on."""
     logging.getLogger().addHandler(logging.NullHandler())  # firstpull says what goes wrong
-    return asyncio.run(run_part(PARTS[chaos.part], chaos))
+    try:
+        return asyncio.run(run_part(PARTS[chaos.part], chaos))
+    except Exception:
+        chaos.tally.failures.append(f"{chaos.part} ended: {traceback.format_exc()}")
+        return chaos.tally

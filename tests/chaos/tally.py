@@ -112,5 +112,6 @@ async def run_part(part: Part, chaos: Chaos) -> Tally:
         await part(chaos)
     except TooManyFailures:
         chaos.note(f"gave up after {chaos.patience} failures")
-    chaos.tally.seconds = time.monotonic() - began
+    finally:
+        chaos.tally.seconds = time.monotonic() - began
     return chaos.tally

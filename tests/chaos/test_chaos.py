@@ -12,6 +12,7 @@ from tests.chaos.fuzz.part import fuzz_one, kept_for
 from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
 from tests.chaos.lab import Lab
+from tests.chaos.parts import PARTS, tally_of
 from tests.chaos.real_crashes import REAL_SCENARIOS, crash_at_every_request, own_lab
 from tests.chaos.tally import Chaos, Part, run_part
 from tests.chaos.upgrade.part import upgrade
@@ -97,3 +98,14 @@ def test_every_sample_is_valid_and_kept_input_stays_answered(target: str) -> Non
     assert all(TARGETS[target].check(body) for body in TARGETS[target].bodies)
     for path in kept_for(target):
         TARGETS[target].check(path.read_bytes())
+
+
+def test_a_part_that_ends_by_an_error_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ends(chaos: Chaos) -> None:
+        with chaos.case("the first"):
+            raise OSError("no port is free")
+
+    monkeypatch.setitem(PARTS, "upgrade", ends)
+    tally = tally_of(a_share("upgrade", 1))
+    assert tally.cases == 1
+    assert "no port is free" in tally.failures[0]

@@ -6,18 +6,20 @@ Prints what it tried, and exits with 1 and the seed where a promise was broken.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import secrets
+import signal
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.parts import PARTS, tally_of
+from tests.chaos.parts import PARTS
+from tests.chaos.processes import tallies
 from tests.chaos.tally import Chaos, Tally
+
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> int:
@@ -32,12 +34,11 @@ def main() -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(f"seed {seed}")
     runs = [Chaos(part=part, seed=seed, share=arguments.share) for part in arguments.only or PARTS]
-    done = []
-    for chaos, tally in _tallies(runs, jobs=arguments.jobs):
-        console.print(f"{chaos.part}: {tally.cases} cases, {tally.seconds:.0f} s")
-        for text in (*filter(None, tally.notes), *tally.failures):
-            console.print(f"  {text}")
-        done.append((chaos.part, tally))
+    try:
+        done = asyncio.run(_run(console, runs, jobs=arguments.jobs))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        console.print("interrupted")
+        return _INTERRUPTED
     done.sort(key=lambda found: list(PARTS).index(found[0]))
     _show(console, done)
     failed = [part for part, tally in done if tally.failures or not tally.cases]
@@ -48,16 +49,18 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _tallies(runs: Sequence[Chaos], *, jobs: int) -> Iterator[tuple[Chaos, Tally]]:
-    """Each part as it ends, in a process of its own, which leaves nothing to the next."""
-    spawning = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawning, max_tasks_per_child=1) as processes:
-        running = {processes.submit(tally_of, run): run for run in runs}
-        for ended in as_completed(running):
-            try:
-                yield running[ended], ended.result()
-            except BrokenProcessPool as broken:
-                yield running[ended], Tally(failures=[f"not run to its end: {broken}"])
+async def _run(console: Console, runs: Sequence[Chaos], *, jobs: int) -> list[tuple[str, Tally]]:
+    """Run the parts, some at a time, and say what each one found as it ends."""
+    ours = asyncio.current_task()
+    assert ours
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)
+    done = []
+    async for part, tally in tallies(runs, at_once=jobs):
+        console.print(f"{part}: {tally.cases} cases, {tally.seconds:.0f} s")
+        for text in (*filter(None, tally.notes), *tally.failures):
+            console.print(f"  {text}")
+        done.append((part, tally))
+    return done
 
 
 def _show(console: Console, done: Sequence[tuple[str, Tally]]) -> None:

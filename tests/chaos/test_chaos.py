@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
+from multiprocessing import active_children
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
 from tests.chaos.lab import Lab
 from tests.chaos.parts import PARTS, tally_of
+from tests.chaos.processes import tallies
 from tests.chaos.real_crashes import REAL_SCENARIOS, crash_at_every_request, own_lab
 from tests.chaos.tally import Chaos, Part, run_part
 from tests.chaos.upgrade.part import upgrade
@@ -109,3 +112,18 @@ def test_a_part_that_ends_by_an_error_is_a_failure(monkeypatch: pytest.MonkeyPat
     tally = tally_of(a_share("upgrade", 1))
     assert tally.cases == 1
     assert "no port is free" in tally.failures[0]
+
+
+async def test_an_interrupted_run_ends_the_part_that_runs_and_starts_no_other() -> None:
+    runs = [a_share("three-workers", 1), a_share("one-crash", 1)]  # a quarter of an hour, whole
+
+    async def run() -> list[str]:
+        return [part async for part, _ in tallies(runs, at_once=1)]
+
+    running = asyncio.create_task(run())
+    while not active_children():  # noqa: ASYNC110 - a process says nothing
+        await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not active_children()

@@ -32,13 +32,13 @@ PARTS: dict[str, Part] = {
     "load": load.load,
     "requests-in-a-pass": orders.requests_in_a_pass,
     "storage": storage.storage,
+    "upgrade": upgrade,
     "one-crash": crashes.one_crash,
     "two-workers": interleavings.on_one_device,
     "two-crashes": crashes.two_crashes,
     "hosts-apart": orders.hosts_apart,
     "random-schedules": interleavings.beyond,
     "lifetimes": orders.lifetimes,
-    "upgrade": upgrade,
 }
 """By name, the longest first: two run at a time."""
 

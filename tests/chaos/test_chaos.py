@@ -58,7 +58,7 @@ async def test_no_crash_and_no_schedule_breaks_a_promise(part: str, share: float
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_what_the_release_before_stored_is_worked_on_and_handed_back() -> None:
-    await check(upgrade, a_share("upgrade", 0.2))
+    await check(upgrade, a_share("upgrade", 0.05))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ RULES = BEFORE / "model.zip"
 _ROOT = HERE.parents[2]
 _PACKAGES = ("firstpull", "functions", "local_azure", "tests", "infra", "pyproject.toml")
 _SECONDS = 600
+_MOST_CALLS = 60
 
 type Stored = dict[str, Any]
 
@@ -54,12 +56,13 @@ async def back(chaos: Chaos, *, with_release: bool = False) -> None:
     """The release before reads what this one writes; with git's history it also works on it."""
     worlds = worlds_in(BEFORE)
     names = chaos.some(list(worlds), name="back", least=4)
-    written = {f"{name}": await _written(name) for name in names}
-    half_done = {name: await _half_done(chaos, name, worlds[name]) for name in names}
-    for what, made in (("written by this release", written), ("half done by it", half_done)):
-        _check_rules(chaos, what, made)
-        if with_release:
-            _check_release(chaos, what, made)
+    with _release_before() if with_release else nullcontext() as release:
+        written = {name: await _written(name) for name in names}
+        _check(chaos, "written by this release", written, release)
+        for call in chaos.some(range(1, _MOST_CALLS), name="crashes"):
+            died = {name: await _half_done(worlds[name], call) for name in names}
+            half_done = {name: world for name, world in died.items() if world is not None}
+            _check(chaos, f"half done by it, to call {call}", half_done, release)
     if not with_release:
         chaos.note("the release before did not run: git does not have it here")
 
@@ -71,13 +74,19 @@ async def _written(name: str) -> Stored:
     return dump(harness)
 
 
-async def _half_done(chaos: Chaos, name: str, stored: Stored) -> Stored:
-    """A world of the release before, in which this release has died on the way."""
+async def _half_done(stored: Stored, call: int) -> Stored | None:
+    """A world of the release before, in which this one has died; None if it needs fewer calls."""
     harness, _ = taken_over(stored)
-    at = chaos.chance(f"crash {name}").randrange(1, 60)
-    harness.cloud.inject(Fault.CRASH_AFTER, at=at)
+    harness.cloud.inject(Fault.CRASH_AFTER, at=call)
     await harness.run_until(lambda: harness.crashes > 0, timedelta(minutes=30))
-    return dump(harness)
+    return dump(harness) if harness.crashes else None
+
+
+def _check(chaos: Chaos, what: str, worlds: dict[str, Stored], release: Path | None) -> None:
+    """The release before, or its rules alone, takes the worlds back."""
+    _check_rules(chaos, what, worlds)
+    if release is not None:
+        _check_release(chaos, what, worlds, release)
 
 
 def _check_rules(chaos: Chaos, what: str, worlds: dict[str, Stored]) -> None:
@@ -114,19 +123,15 @@ def _texts(world: Stored) -> list[tuple[str, str]]:
     return texts
 
 
-def _check_release(chaos: Chaos, what: str, worlds: dict[str, Stored]) -> None:
-    """The release before itself brings the worlds to their end, where git has it."""
-    with tempfile.TemporaryDirectory(prefix="firstpull-before-") as name:
-        folder = Path(name)
-        _unpack(folder)
+def _check_release(chaos: Chaos, what: str, worlds: dict[str, Stored], release: Path) -> None:
+    """The release before itself brings the worlds to their end."""
+    with tempfile.TemporaryDirectory(prefix="firstpull-worlds-") as folder:
         for moment, world in worlds.items():
-            path = folder / "worlds" / f"{file_of(moment)}.json"
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(json.dumps(world))
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.upgrade.carry_on", "worlds"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            (Path(folder) / f"{file_of(moment)}.json").write_text(json.dumps(world))
+        done = subprocess.run(  # noqa: S603 - this interpreter
+            [sys.executable, "-m", "tests.chaos.upgrade.carry_on", folder],
+            cwd=release,
+            env={**os.environ, "PYTHONPATH": str(release)},
             capture_output=True,
             text=True,
             check=False,
@@ -151,13 +156,18 @@ def has_history() -> bool:
     return subprocess.run(asked, capture_output=True, check=False).returncode == 0  # noqa: S603
 
 
-def _unpack(folder: Path) -> None:
-    """The release before, with this module's way to load a world."""
-    git, archive = shutil.which("git") or "git", folder / "before.tar"
-    asked = [git, "-C", str(_ROOT), "archive", "-o", str(archive), COMMIT, *_PACKAGES]
-    subprocess.run(asked, check=True)  # noqa: S603
-    shutil.unpack_archive(archive, folder, filter="data")
-    chaos = folder / "tests" / "chaos"
-    chaos.mkdir(exist_ok=True)
-    (chaos / "__init__.py").touch()
-    shutil.copytree(HERE, chaos / "upgrade", ignore=shutil.ignore_patterns("release_before"))
+@contextmanager
+def _release_before() -> Iterator[Path]:
+    """A folder with the release before, and with this module's way to load a world."""
+    git = shutil.which("git") or "git"
+    with tempfile.TemporaryDirectory(prefix="firstpull-before-") as name:
+        folder = Path(name)
+        archive = folder / "before.tar"
+        asked = [git, "-C", str(_ROOT), "archive", "-o", str(archive), COMMIT, *_PACKAGES]
+        subprocess.run(asked, check=True)  # noqa: S603
+        shutil.unpack_archive(archive, folder, filter="data")
+        chaos = folder / "tests" / "chaos"
+        chaos.mkdir(exist_ok=True)
+        (chaos / "__init__.py").touch()
+        shutil.copytree(HERE, chaos / "upgrade", ignore=shutil.ignore_patterns("release_before"))
+        yield folder

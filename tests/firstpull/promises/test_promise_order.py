@@ -131,6 +131,16 @@ async def test_a_new_webhook_of_a_sender_whose_clock_is_ahead_onboards_a_revoked
     assert harness.state(device) is State.READY
 
 
+async def test_a_message_of_a_sender_ahead_is_as_old_as_it_says_once_that_time_has_passed() -> None:
+    harness = Harness()
+    device = await harness.make_ready()
+    webhook = signed(harness, 290 * SECOND)
+    harness.clock.advance(291 * SECOND)
+    await harness.revoke(device)
+    harness.clock.advance(10 * SECOND)
+    await assert_out_of_date(harness, webhook)
+
+
 async def test_of_equal_times_the_later_arrival_wins() -> None:
     harness = Harness()
     device = harness.register()
@@ -283,7 +293,8 @@ class Story:
         sent, arrived_at = self.chance.choice(self.sent), self.now
         before = self.harness.cloud.records.get(self.device)
         was = self.harness.cloud.record(self.device).spec if before else None
-        counts_from = arrived_at if sent.is_ahead else sent.written_at
+        # A sender ahead of Azure is believed where its time has passed when the message comes.
+        counts_from = min(arrived_at, sent.webhook.at) if sent.is_ahead else sent.written_at
         is_first = sent.webhook.id not in self.taken
         latest = max(self.asked_at, self.revoked_at)
         try:

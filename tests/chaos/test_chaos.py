@@ -9,7 +9,6 @@ from multiprocessing import active_children
 
 import pytest
 
-from tests.chaos import crashes, interleavings, orders
 from tests.chaos.fuzz.part import fuzz_one, kept_for
 from tests.chaos.fuzz.targets import TARGETS
 from tests.chaos.hostile import in_storms
@@ -18,17 +17,16 @@ from tests.chaos.parts import PARTS, tally_of
 from tests.chaos.processes import tallies
 from tests.chaos.real_crashes import REAL_SCENARIOS, crash_at_every_request, own_lab
 from tests.chaos.tally import Chaos, Part, run_part
-from tests.chaos.upgrade.part import upgrade
 
 SEED = int(os.environ.get("CHAOS_SEED", "14"))
-IN_MEMORY: dict[str, Part] = {
-    "one-crash": crashes.one_crash,
-    "two-crashes": crashes.two_crashes,
-    "two-workers": interleavings.on_one_device,
-    "three-workers": interleavings.at_one_place,
-    "random-schedules": interleavings.beyond,
-    "requests-in-a-pass": orders.requests_in_a_pass,
-}
+IN_MEMORY = [
+    "one-crash",
+    "two-crashes",
+    "two-workers",
+    "three-workers",
+    "random-schedules",
+    "requests-in-a-pass",
+]
 SHARES = pytest.mark.parametrize(
     "share",
     [
@@ -52,13 +50,13 @@ async def check(part: Part, chaos: Chaos) -> None:
 @SHARES
 @pytest.mark.parametrize("part", IN_MEMORY)
 async def test_no_crash_and_no_schedule_breaks_a_promise(part: str, share: float) -> None:
-    await check(IN_MEMORY[part], a_share(part, share))
+    await check(PARTS[part], a_share(part, share))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_what_the_release_before_stored_is_worked_on_and_handed_back() -> None:
-    await check(upgrade, a_share("upgrade", 0.05))
+    await check(PARTS["upgrade"], a_share("upgrade", 0.05))
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ async def _written(name: str) -> Stored:
 
 
 async def _half_done(stored: Stored, call: int) -> Stored | None:
-    """A world of the release before, in which this one has died; None if it needs fewer calls."""
+    """A world of the release before, in which this one has died; None if it has not."""
     harness, _ = taken_over(stored)
     harness.cloud.inject(Fault.CRASH_AFTER, at=call)
     await harness.run_until(lambda: harness.crashes > 0, timedelta(minutes=30))
